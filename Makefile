@@ -1,0 +1,52 @@
+# Everything here needs Python 3.11 or newer, make, and the package index. Nothing else is installed.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The first interpreter that is new enough; a name that is only a shim answers nothing and is passed over.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+
+.PHONY: help demo test check lint types docs clean
+help:
+	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
+	@echo "make test    every test"
+	@echo "make check   what CI runs: lint, types, tests, documentation"
+	@echo "make docs    write again what is made from the code: the data dictionary"
+	@echo "make clean   remove what make made"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found: install one, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
+
+$(VENV)/installed: $(BIN)/python pyproject.toml
+	@echo "Installing ens-images into $(VENV) (once; about a minute) …"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "Installing what the tests need …"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed
+	@$(BIN)/ens-images demo
+
+test: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	@$(BIN)/mypy
+
+# The documentation's own checks (README output, dictionary) are tests like the others.
+check: lint types test
+
+docs: $(VENV)/installed-dev
+	@$(BIN)/python -m pipeline describe --format markdown > data/dictionary.md
+
+clean:
+	@rm -rf $(VENV) data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Every image, every day, in SQL."""
