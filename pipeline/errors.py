@@ -1,0 +1,118 @@
+"""Everything that is raised on purpose, sorted by what the reader does next.
+
+    EnsImagesError
+    ├── FixTheInput        exit 2   a wrong option, bad SQL, an unknown view, a file that is not what it should be
+    │   ├── UnknownName
+    │   ├── BadQuery
+    │   ├── BadSetting
+    │   └── AlreadyObserved
+    ├── NotPublished       exit 3   the account was read, and what came is not good enough to keep
+    │   ├── IncompleteListing
+    │   └── AccountShrank
+    ├── FixTheAccount      exit 4   the service refused, and will refuse again
+    │   ├── NoCredentials
+    │   ├── Refused
+    │   └── ClockIsWrong
+    ├── WaitAndRetry       exit 5   nothing is wrong here: try again later
+    │   ├── Unreachable
+    │   ├── StillThrottled
+    │   └── LakeIsHeld
+    └── LakeUnusable       exit 6   the data folder is not a whole lake
+        ├── LakeMissing
+        └── LakeDamaged
+
+A message names the thing, what was found, and what to do. Anything else that
+is raised is a mistake of ours: it ends with a traceback and exit code 1.
+"""
+
+
+class EnsImagesError(Exception):
+    """The root: `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class FixTheInput(EnsImagesError):
+    """What was asked cannot be done as it was asked."""
+
+    exit_code = 2
+
+
+class UnknownName(FixTheInput):
+    """A table, view, profile or format that does not exist."""
+
+
+class BadQuery(FixTheInput):
+    """SQL that DuckDB does not accept."""
+
+
+class BadSetting(FixTheInput):
+    """An option or argument that makes no sense."""
+
+
+class AlreadyObserved(FixTheInput):
+    """The given `observed_at` is taken: an observation of this account at that instant is published."""
+
+
+class NotPublished(EnsImagesError):
+    """The account was read, and nothing of it was published."""
+
+    exit_code = 3
+
+
+class IncompleteListing(NotPublished):
+    """The certificate is below the level that was asked for."""
+
+
+class AccountShrank(NotPublished):
+    """More images are gone than the user allows without a word."""
+
+
+class FixTheAccount(EnsImagesError):
+    """The service refused; asking again changes nothing."""
+
+    exit_code = 4
+
+
+class NoCredentials(FixTheAccount):
+    """No credentials were found, or those found cannot be used."""
+
+
+class Refused(FixTheAccount):
+    """The service answered with a code that no retry mends."""
+
+
+class ClockIsWrong(FixTheAccount):
+    """The service refuses the time of this machine."""
+
+
+class WaitAndRetry(EnsImagesError):
+    """Nothing is wrong here: the same command may work later."""
+
+    exit_code = 5
+
+
+class Unreachable(WaitAndRetry):
+    """No usable answer came from the endpoint, and every try was used."""
+
+
+class StillThrottled(WaitAndRetry):
+    """The service kept throttling until every try was used."""
+
+
+class LakeIsHeld(WaitAndRetry):
+    """Another run holds the lake."""
+
+
+class LakeUnusable(EnsImagesError):
+    """The data folder cannot be read as a lake."""
+
+    exit_code = 6
+
+
+class LakeMissing(LakeUnusable):
+    """There is no lake, or no landed pages, where one was expected."""
+
+
+class LakeDamaged(LakeUnusable):
+    """A committed file is missing, unreadable, or not what it says."""

@@ -1,0 +1,171 @@
+"""How a table is declared, and what follows from a declaration.
+
+    gib("image_size_gib", "ImageSize", "Size of the image.")
+     │
+     ├─ Arrow      image_size_gib: int64 {doc, unit, api}     header of every Parquet file
+     ├─ DuckDB     BIGINT, and a comment on the column
+     └─ reader     ens-images describe, data/dictionary.md
+
+A column is said once, in `tables.py`; everything else is computed from it.
+Importing this module costs nothing: pyarrow is loaded when an Arrow type is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day"]
+
+ADDED = None
+"""Stands where the API has no field: the pipeline adds the column."""
+
+FORMAT = "1"
+"""Version of the lake's layout, in the header of every file."""
+
+_DUCKDB: dict[Kind, str] = {
+    "text": "VARCHAR",
+    "whole": "BIGINT",
+    "gib": "BIGINT",
+    "seconds": "DOUBLE",
+    "instant": "TIMESTAMP",
+    "flag": "BOOLEAN",
+    "bytes": "BLOB",
+    "day": "DATE",
+}
+_UNIT: dict[Kind, str | None] = {
+    "gib": "GiB",
+    "seconds": "s",
+    "instant": "UTC",
+    "day": "UTC day",
+    "whole": None,
+    "text": None,
+    "flag": None,
+    "bytes": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, kind, meaning, and the API field that it comes from (None: added here)."""
+
+    name: str
+    kind: Kind
+    api: str | None
+    doc: str
+    in_folder: bool = False
+    """True where the folder's name holds the value and the file does not."""
+
+    @property
+    def unit(self) -> str | None:
+        """The unit, or None for what has none."""
+        return _UNIT[self.kind]
+
+    @property
+    def duckdb_type(self) -> str:
+        """The type as DuckDB spells it."""
+        return _DUCKDB[self.kind]
+
+    @property
+    def comment(self) -> str:
+        """Meaning, unit and API field in one line, as a comment in DuckDB."""
+        parts = [self.doc]
+        if self.unit:
+            parts.append(f"Unit: {self.unit}.")
+        if self.api:
+            parts.append(f"API: {self.api}.")
+        return " ".join(parts)
+
+    def arrow(self) -> pa.Field:
+        """The Arrow field, its meaning in the metadata."""
+        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+
+        types: dict[Kind, pa.DataType] = {
+            "text": pa.string(),
+            "whole": pa.int64(),
+            "gib": pa.int64(),
+            "seconds": pa.float64(),
+            "instant": pa.timestamp("us"),
+            "flag": pa.bool_(),
+            "bytes": pa.large_binary(),
+            "day": pa.date32(),
+        }
+        meaning = {"doc": self.doc, "unit": self.unit or "", "api": self.api or ""}
+        return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
+
+
+def text(name: str, api: str | None, doc: str) -> Column:
+    """Text, stored as sent."""
+    return Column(name, "text", api, doc)
+
+
+def whole(name: str, api: str | None, doc: str) -> Column:
+    """A whole number without a unit: a count, a place, a number whose unit the API does not state."""
+    return Column(name, "whole", api, doc)
+
+
+def gib(name: str, api: str | None, doc: str) -> Column:
+    """A whole number of GiB."""
+    return Column(name, "gib", api, doc)
+
+
+def seconds(name: str, api: str | None, doc: str) -> Column:
+    """A span of time in seconds."""
+    return Column(name, "seconds", api, doc)
+
+
+def instant_utc(name: str, api: str | None, doc: str) -> Column:
+    """An instant in UTC, without a zone, to the microsecond."""
+    return Column(name, "instant", api, doc)
+
+
+def flag(name: str, api: str | None, doc: str) -> Column:
+    """True or false."""
+    return Column(name, "flag", api, doc)
+
+
+def raw_bytes(name: str, api: str | None, doc: str) -> Column:
+    """Bytes, as they came."""
+    return Column(name, "bytes", api, doc)
+
+
+def day(name: str, api: str | None, doc: str) -> Column:
+    """A UTC day that the folder's name holds: a column for readers, none of the file."""
+    return Column(name, "day", api, doc, in_folder=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: what one row is, its key, and its columns in order."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    def column(self, name: str) -> Column:
+        """The column called `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """The columns that lie in the file (the others lie in the folder's name)."""
+        return tuple(column for column in self.columns if not column.in_folder)
+
+    def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
+        """The Arrow schema of a file of this table; `header` is added to its metadata."""
+        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+
+        about = {"table": self.name, "grain": self.grain, "key": ", ".join(self.key), "format": FORMAT}
+        return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
+
+    def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+        """Type `rows` as declared: N rows in, an N-row table out, same order; what a row leaves out is null."""
+        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())
