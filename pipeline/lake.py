@@ -12,13 +12,14 @@ run or after it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeMissing
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.schema import Table
 
 

@@ -83,7 +83,7 @@ class Column:
 
     def arrow(self) -> pa.Field:
         """The Arrow field, its meaning in the metadata."""
-        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+        import pyarrow as pa
 
         types: dict[Kind, pa.DataType] = {
             "text": pa.string(),
@@ -159,13 +159,13 @@ class Table:
 
     def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
         """The Arrow schema of a file of this table; `header` is added to its metadata."""
-        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+        import pyarrow as pa
 
         about = {"table": self.name, "grain": self.grain, "key": ", ".join(self.key), "format": FORMAT}
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
         """Type `rows` as declared: N rows in, an N-row table out, same order; what a row leaves out is null."""
-        import pyarrow as pa  # noqa: PLC0415  (heavy: only where used)
+        import pyarrow as pa
 
         return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())
