@@ -38,7 +38,7 @@ IMAGES = Table(
         text("os_version", "OsVersion", "Version of the operating system."),
         text("architecture", "Architecture", "Processor architecture: x86_64, i386, arm64, …"),
         text(
-            "compute_type", "ComputeType", "What it runs on: ens_vm, ens, bare_metal, arm_vm, arm_bare_metal, pcfarm."
+            "compute_type", "ComputeType", "Runs on: ens_vm, ens, bare_metal, arm_vm, arm_bare_metal, pcfarm."
         ),
         text("region_id", "RegionId", "Region that the image is stored in."),
         gib("image_size_gib", "ImageSize", "Size of the image."),

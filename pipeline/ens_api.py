@@ -1,0 +1,513 @@
+"""One signed call: bytes out; errors classified; retried when that can help.
+
+    Account ── credentials, by the vendor's chain, resolved before the first call
+       │
+    EnsApi.call(account, parameters)
+       │   wait for the pace ─→ sign ─→ POST ─→ classify ─┬─ usable: the body's bytes
+       │        ▲                                         ├─ try again: back off, sign anew
+       │        └─────────────────────────────────────────┘
+       │                                                  └─ stop: Refused, ClockIsWrong, Unreachable, StillThrottled
+       └─ on_try(Try): every try, as it went, whatever became of it
+
+The only module that knows HTTP. The signature and the credentials are the
+vendor's; the transport is one aiohttp session, twice as fast as the vendor's
+own calls. A nonce may be used once, so signing is part of what is retried and
+no HTTP layer retries by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import datetime as dt
+import hashlib
+import ipaddress
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import msgspec
+import stamina
+from yarl import URL
+
+from pipeline.errors import (
+    BadSetting,
+    ClockIsWrong,
+    EnsImagesError,
+    NoCredentials,
+    Refused,
+    StillThrottled,
+    Unreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+ACTION: Final = "DescribeSelfImages"
+VERSION: Final = "2017-11-10"
+DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
+DEFAULT_RATE: Final = 20.0
+DEFAULT_WORKERS: Final = 8
+
+_SIGN_TYPE: Final = "ACS3-HMAC-SHA256"
+_EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
+_TRIES_WITHOUT_AN_ANSWER: Final = 6
+_TRIES_THROTTLED: Final = 12
+
+log = logging.getLogger(__name__)
+
+Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
+
+
+def utc_now() -> dt.datetime:
+    """This instant in UTC, without a zone."""
+    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
+# ── credentials ──────────────────────────────────────────────────────────────
+
+
+class _Credentials(Protocol):
+    def get_access_key_id(self) -> str: ...
+    def get_access_key_secret(self) -> str: ...
+    def get_security_token(self) -> str | None: ...
+
+
+class _Provider(Protocol):
+    def get_credentials(self) -> _Credentials: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    id: str
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+
+class Account:
+    """One set of credentials under a label. Made by the functions below; nothing secret is ever shown."""
+
+    def __init__(self, label: str, provider: Callable[[], _Provider]) -> None:
+        self.label = label
+        self._make_provider = provider
+        self._provider: _Provider | None = None
+        self.key: _Key | None = None
+
+    def __repr__(self) -> str:
+        return f"Account({self.label!r})"
+
+    def resolve(self) -> _Key:
+        """Ask the provider for the credentials, and keep them for the calls to come.
+
+        Raises:
+            NoCredentials: none were found, or they are not usable; the message says where it looked.
+        """
+        try:
+            if self._provider is None:
+                self._provider = self._make_provider()
+            found = self._provider.get_credentials()
+            key = _Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
+        except Exception as error:  # the vendor raises many kinds, bare ones among them
+            raise NoCredentials(
+                f"no credentials for account {self.label!r}: {error}; "
+                "set ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, or add a profile to ~/.aliyun/config.json"
+            ) from error
+        finally:
+            _quiet_the_vendor()
+        if not key.id or not key.secret:
+            raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
+        self.key = key
+        return key
+
+
+def environment_account() -> Account:
+    """The account of the vendor's default chain: environment, profile files, instance role."""
+
+    def provider() -> _Provider:
+        from alibabacloud_credentials.provider import DefaultCredentialsProvider  # slow to import
+
+        chain: _Provider = DefaultCredentialsProvider()
+        return chain
+
+    return Account("default", provider)
+
+
+def profile_account(name: str) -> Account:
+    """The account of one profile of the vendor's file, whatever the environment holds."""
+
+    def provider() -> _Provider:
+        from alibabacloud_credentials.provider import CLIProfileCredentialsProvider  # slow to import
+
+        profile: _Provider = CLIProfileCredentialsProvider(profile_name=name)
+        return profile
+
+    return Account(name, provider)
+
+
+def key_account(label: str, key_id: str, secret: str, token: str | None = None) -> Account:
+    """An account whose key is at hand: the local endpoint's, or one from a vault of the caller's."""
+
+    def provider() -> _Provider:
+        from alibabacloud_credentials.provider import (  # slow to import
+            StaticAKCredentialsProvider,
+            StaticSTSCredentialsProvider,
+        )
+
+        if token is None:
+            plain: _Provider = StaticAKCredentialsProvider(access_key_id=key_id, access_key_secret=secret)
+            return plain
+        temporary: _Provider = StaticSTSCredentialsProvider(
+            access_key_id=key_id, access_key_secret=secret, security_token=token
+        )
+        return temporary
+
+    return Account(label, provider)
+
+
+def _quiet_the_vendor() -> None:
+    """Take off the handlers that the SDK puts on its loggers at import: they print to stderr, tokens included."""
+    for name in ("darabonba-core", "alibabacloud-tea", "credentials"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate = False
+
+
+# ── the endpoint ─────────────────────────────────────────────────────────────
+
+
+def endpoint_url(endpoint: str) -> str:
+    """`endpoint` as a URL without a path: a host name gets https, http is for this machine only.
+
+    Raises:
+        BadSetting: it is no host name and no http(s) URL, or plain http to another machine.
+    """
+    url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    try:
+        host, port = url.hostname, url.port
+    except ValueError:
+        host, port = None, None
+    if url.scheme not in {"http", "https"} or not host or url.path.strip("/") or url.query or url.username:
+        raise BadSetting(
+            f"endpoint {endpoint!r} is not a host name or an http(s) URL: try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
+        )
+    if url.scheme == "http" and not is_loopback(host):
+        raise BadSetting(f"endpoint {endpoint!r} would send signed calls in the clear: use https://{host}")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{url.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+# ── what became of a try ─────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of one call, as it went."""
+
+    sent_at_utc: dt.datetime
+    received_at_utc: dt.datetime
+    waited_seconds: float
+    status: int | None
+    request_id: str | None
+    body: bytes | None
+    error_code: str | None
+    error: str | None
+    retry_after_seconds: float | None = None
+
+
+def verdict(status: int | None, error_code: str | None) -> Verdict:
+    """What to do about an answer: by its code first, for HTTP statuses differ by product."""
+    code = error_code or ""
+    if code.startswith("Throttling") or code == "Rejected.Throttling":
+        return "throttled"
+    if code == "SignatureNonceUsed":
+        return "nonce"
+    if code == "InvalidSecurityToken.Expired":
+        return "expired"
+    if code in {"InvalidTimeStamp.Expired", "IllegalTimestamp"}:
+        return "clock"
+    if code in {"ServiceUnavailable", "InternalError", "UnknownError", "CallInterface"}:
+        return "transient"
+    if status is None or status >= 500 or status in {408, 429}:
+        return "throttled" if status == 429 else "transient"
+    return "usable" if status == 200 else "refused"
+
+
+class _ErrorBody(msgspec.Struct):
+    Code: str | int | None = None
+    Message: str | None = None
+    RequestId: str | None = None
+
+
+def _error_body(body: bytes) -> _ErrorBody:
+    try:
+        return msgspec.json.decode(body, type=_ErrorBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _ErrorBody()
+
+
+# ── the pace ─────────────────────────────────────────────────────────────────
+
+
+class Pace:
+    """Calls a second over the whole run: halved by throttling, rising by a tenth every ten quiet seconds."""
+
+    _QUIET_SECONDS: Final = 10.0
+
+    def __init__(self, rate: float | None) -> None:
+        """`rate` is the limit in calls a second; None or 0: no limit, until the service throttles."""
+        self.limit = rate or None
+        self.rate = self.limit
+        self._free_at = 0.0
+        self._changed_at = 0.0
+        self._recent: collections.deque[float] = collections.deque(maxlen=2000)
+
+    async def turn(self) -> None:
+        """Wait for the next slot."""
+        now = time.monotonic()
+        if self.rate is None:
+            self._recent.append(now)
+            return
+        if self.rate != self.limit and now - self._changed_at >= self._QUIET_SECONDS:
+            self._changed_at = now
+            self.rate = min(self.rate * 1.1, self.limit or float("inf"))
+        slot = max(now, self._free_at)
+        self._free_at = slot + 1 / self.rate
+        if slot > now:
+            await asyncio.sleep(slot - now)
+
+    def throttled(self, sent_at: float) -> None:
+        """Halve the pace, once for all the calls that were already under way when it was last halved."""
+        now = time.monotonic()
+        if sent_at < self._changed_at:
+            return
+        rate = self.rate or sum(1 for at in self._recent if at > now - 1)
+        self.rate = max(rate / 2, 0.2)
+        self._changed_at = now
+        self._free_at = max(self._free_at, now + 1 / self.rate)
+
+
+# ── the call ─────────────────────────────────────────────────────────────────
+
+
+class _TryAgain(Exception):
+    def __init__(self, what: Verdict, seen: Try) -> None:
+        super().__init__(what)
+        self.what = what
+        self.seen = seen
+
+
+class EnsApi:
+    """Signed calls to one endpoint, at one pace, for any number of accounts: an async context manager."""
+
+    def __init__(
+        self,
+        endpoint: str = DEFAULT_ENDPOINT,
+        *,
+        workers: int = DEFAULT_WORKERS,
+        rate: float | None = DEFAULT_RATE,
+        try_seconds: float = 60.0,
+    ) -> None:
+        """At most `workers` calls at once and `rate` a second over all accounts; a try may take `try_seconds`."""
+        if workers < 1:
+            raise BadSetting(f"workers must be 1 or more, not {workers}")
+        if rate is not None and rate < 0:
+            raise BadSetting(f"rate must be a number of calls a second, or 0 for no limit, not {rate}")
+        self.url = endpoint_url(endpoint)
+        self.pace = Pace(rate)
+        self._workers = asyncio.Semaphore(workers)
+        self._try_seconds = try_seconds
+        self._host = urlsplit(self.url).netloc
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        local = is_loopback(urlsplit(self.url).hostname or "")
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._try_seconds, sock_connect=10, sock_read=30),
+            trust_env=not local,  # a proxy of the environment cannot reach this machine's own loopback
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(self, account: Account, parameters: Mapping[str, str], on_try: Callable[[Try], None]) -> Try:
+        """Call `DescribeSelfImages` until there is a usable answer; `on_try` is told of every try.
+
+        Returns:
+            The try whose answer came with status 200. What its body says is for the caller to judge.
+
+        Raises:
+            Refused, ClockIsWrong: the service will refuse again.
+            Unreachable, StillThrottled: every try was used.
+        """
+        count: collections.Counter[Verdict] = collections.Counter()
+
+        def again(error: Exception) -> bool | float:
+            if not isinstance(error, _TryAgain):
+                return False
+            count[error.what] += 1
+            allowed = {"throttled": _TRIES_THROTTLED, "transient": _TRIES_WITHOUT_AN_ANSWER, "nonce": 2, "expired": 2}
+            if count[error.what] >= allowed[error.what]:
+                return False
+            if error.what in {"nonce", "expired"}:
+                return 0.0
+            return error.seen.retry_after_seconds or True
+
+        gave_up_at: float | None = None
+        retries = stamina.retry_context(
+            on=again, attempts=None, timeout=180.0, wait_initial=0.25, wait_max=15.0, wait_jitter=0.5
+        )
+        try:
+            async for attempt in retries:
+                with attempt:
+                    waited = 0.0 if gave_up_at is None else time.monotonic() - gave_up_at
+                    try:
+                        return await self._usable_try(account, parameters, waited, on_try)
+                    finally:
+                        gave_up_at = time.monotonic()
+        except _TryAgain as signal:
+            raise _final(signal.what, account, signal.seen, self.url) from None
+        raise AssertionError  # the loop above returns or raises
+
+    async def _usable_try(
+        self, account: Account, parameters: Mapping[str, str], waited: float, on_try: Callable[[Try], None]
+    ) -> Try:
+        async with self._workers:
+            await self.pace.turn()
+            sent = time.monotonic()
+            seen = await self._try(account, parameters, waited)
+        on_try(seen)
+        what = verdict(seen.status, seen.error_code)
+        if what == "usable":
+            return seen
+        if what in {"refused", "clock"}:
+            raise _final(what, account, seen, self.url)
+        if what == "throttled":
+            self.pace.throttled(sent)
+        if what == "expired":
+            await asyncio.to_thread(account.resolve)
+        raise _TryAgain(what, seen)
+
+    async def _try(self, account: Account, parameters: Mapping[str, str], waited: float) -> Try:
+        assert self._session is not None  # noqa: S101  (entered)
+        key = account.key or account.resolve()
+        url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
+        sent_at = utc_now()
+        try:
+            async with self._session.post(
+                url, headers=self._signed_headers(key, parameters), allow_redirects=False
+            ) as answer:
+                body = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
+            return Try(sent_at, utc_now(), waited, None, None, None, code, _without(key, str(error) or code))
+        received_at = utc_now()
+        said = _error_body(body) if answer.status != 200 else _ErrorBody()
+        request_id = answer.headers.get("x-acs-request-id") or said.RequestId
+        if answer.status == 200:
+            return Try(sent_at, received_at, waited, 200, request_id, body, None, None)
+        code = str(said.Code) if said.Code is not None else f"HTTP{answer.status}"
+        message = said.Message or f"an answer with HTTP status {answer.status} that is not an ENS error"
+        retry_after = answer.headers.get("x-acs-retry-after", "")
+        return Try(
+            sent_at,
+            received_at,
+            waited,
+            answer.status,
+            request_id,
+            _without(key, body.decode("utf-8", "replace")).encode() if _holds_secret(key, body) else body,
+            code,
+            _without(key, message),
+            int(retry_after) / 1000 if retry_after.isascii() and retry_after.isdigit() else None,
+        )
+
+    def _signed_headers(self, key: _Key, parameters: Mapping[str, str]) -> dict[str, str]:
+        from alibabacloud_tea_openapi.utils import Utils  # 0.4 s: only where a call is made
+        from darabonba.request import DaraRequest
+
+        headers = {
+            "host": self._host,
+            "x-acs-action": ACTION,
+            "x-acs-version": VERSION,
+            "x-acs-date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "x-acs-signature-nonce": secrets.token_hex(16),
+            "x-acs-content-sha256": _EMPTY_SHA256,
+        }
+        if key.token:
+            headers["x-acs-security-token"] = key.token
+            headers["x-acs-accesskey-id"] = key.id
+        request = DaraRequest()
+        request.method, request.pathname = "POST", "/"
+        request.query, request.headers = dict(parameters), headers
+        headers["Authorization"] = Utils.get_authorization(request, _SIGN_TYPE, _EMPTY_SHA256, key.id, key.secret)
+        return headers
+
+
+def _holds_secret(key: _Key, body: bytes) -> bool:
+    return any(secret.encode() in body for secret in (key.secret, key.token) if secret)
+
+
+def _without(key: _Key, message: str) -> str:
+    """`message` with what is secret taken out: a refusal quotes the headers that it was sent."""
+    for secret in (key.secret, key.token):
+        if secret:
+            message = message.replace(secret, "***")
+    return message
+
+
+def _final(what: Verdict, account: Account, seen: Try, url: str) -> EnsImagesError:
+    """The error that ends a call, with what to do."""
+    said = f"{seen.error_code}: {(seen.error or '').strip().splitlines()[0][:300] if seen.error else 'no message'}"
+    if what == "throttled":
+        return StillThrottled(f"{said} — {url} kept throttling account {account.label!r}: lower --rate, or try later")
+    if what == "transient":
+        return Unreachable(f"{said} — no usable answer from {url} for account {account.label!r}: try later")
+    if what == "clock":
+        return ClockIsWrong(f"{said} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock")
+    return Refused(
+        f"{said} — the service refused ens:{ACTION} for account {account.label!r}: {_advice(seen.error_code)}"
+    )
+
+
+def _advice(code: str | None) -> str:
+    code = code or ""
+    if code in {"NoPermission", "Forbidden"} or code.startswith("Forbidden"):
+        return "grant it in RAM (resource *)"
+    if code in {"SignatureDoesNotMatch", "IncompleteSignature"}:
+        return "the secret does not belong to the key id; put both in again"
+    if code == "InvalidAccessKeyId.NotFound":
+        return "the key id does not exist, or is disabled"
+    if code.startswith("InvalidSecurityToken"):
+        return "the security token is no longer good; get new credentials"
+    return "see its message"
+
+
+# ── from synchronous code ────────────────────────────────────────────────────
+
+_T = TypeVar("_T")
+
+
+def blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+    """Run `work` to its end from synchronous code, in a notebook's running event loop too."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ens-images") as aside:
+        return aside.submit(lambda: asyncio.run(work())).result()
