@@ -27,7 +27,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -43,6 +43,8 @@ from pipeline.errors import (
     Refused,
     StillThrottled,
     Unreachable,
+    Verdict,
+    verdict,
 )
 
 if TYPE_CHECKING:
@@ -60,8 +62,6 @@ _TRIES_WITHOUT_AN_ANSWER: Final = 6
 _TRIES_THROTTLED: Final = 12
 
 log = logging.getLogger(__name__)
-
-Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
 
 def utc_now() -> dt.datetime:
@@ -224,24 +224,6 @@ class Try:
     error_code: str | None
     error: str | None
     retry_after_seconds: float | None = None
-
-
-def verdict(status: int | None, error_code: str | None) -> Verdict:
-    """What to do about an answer: by its code first, for HTTP statuses differ by product."""
-    code = error_code or ""
-    if code.startswith("Throttling") or code == "Rejected.Throttling":
-        return "throttled"
-    if code == "SignatureNonceUsed":
-        return "nonce"
-    if code == "InvalidSecurityToken.Expired":
-        return "expired"
-    if code in {"InvalidTimeStamp.Expired", "IllegalTimestamp"}:
-        return "clock"
-    if code in {"ServiceUnavailable", "InternalError", "UnknownError", "CallInterface"}:
-        return "transient"
-    if status is None or status >= 500 or status in {408, 429}:
-        return "throttled" if status == 429 else "transient"
-    return "usable" if status == 200 else "refused"
 
 
 class _ErrorBody(msgspec.Struct):

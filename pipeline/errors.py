@@ -16,6 +16,7 @@
     ├── WaitAndRetry       exit 5   nothing is wrong here: try again later
     │   ├── Unreachable
     │   ├── StillThrottled
+    │   ├── OutOfTime
     │   └── LakeIsHeld
     └── LakeUnusable       exit 6   the data folder is not a whole lake
         ├── LakeMissing
@@ -23,7 +24,31 @@
 
 A message names the thing, what was found, and what to do. Anything else that
 is raised is a mistake of ours: it ends with a traceback and exit code 1.
+
+What a service's error code asks for is said here too, in `verdict`.
 """
+
+from typing import Literal
+
+Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
+
+
+def verdict(status: int | None, error_code: str | None) -> Verdict:
+    """What to do about an answer of the service: by its code first, for HTTP statuses differ by product."""
+    code = error_code or ""
+    if code.startswith("Throttling") or code == "Rejected.Throttling":
+        return "throttled"
+    if code == "SignatureNonceUsed":
+        return "nonce"
+    if code == "InvalidSecurityToken.Expired":
+        return "expired"
+    if code in {"InvalidTimeStamp.Expired", "IllegalTimestamp"}:
+        return "clock"
+    if code in {"ServiceUnavailable", "InternalError", "UnknownError", "CallInterface"}:
+        return "transient"
+    if status is None or status >= 500 or status in {408, 429}:
+        return "throttled" if status == 429 else "transient"
+    return "usable" if status == 200 else "refused"
 
 
 class EnsImagesError(Exception):
@@ -98,6 +123,10 @@ class Unreachable(WaitAndRetry):
 
 class StillThrottled(WaitAndRetry):
     """The service kept throttling until every try was used."""
+
+
+class OutOfTime(WaitAndRetry):
+    """The time budget of the run was used up first."""
 
 
 class LakeIsHeld(WaitAndRetry):

@@ -1,0 +1,321 @@
+"""What the answers of a listing say, and how far they prove that nothing is missing. Pure: no network, no files.
+
+    answers of pass 1   ids ──┐
+    answers of pass 2   ids ──┴─ the same set, none twice, as many as the one TotalCount  →  verified
+    one answer holds all of TotalCount                                                    →  verified
+    one pass, distinct, as many as its one TotalCount                                     →  counted
+    anything less, or no TotalCount                                                       →  unproven
+
+The level is computed from the answers alone: while an account is read, after
+the run from the pages that were landed, and years later by anyone who kept them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from pipeline.errors import verdict
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+
+Level = Literal["unproven", "counted", "verified"]
+
+LEVELS: Final[tuple[Level, ...]] = ("unproven", "counted", "verified")
+"""From the weakest to the strongest."""
+
+PAGE_SIZE: Final = 50
+"""The page size that is asked for: the largest that the API documents. What is believed is the echoed one."""
+
+
+class NotAPage(ValueError):
+    """An answer that is no listing: not JSON, not in the published shape, or with a Code other than success."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one answer says: its place, its promises, and the ids of its images in the order listed."""
+
+    number: int | None
+    size: int | None
+    total: int | None
+    ids: tuple[str, ...]
+    is_null: bool
+    """True where the answer has no list of images at all."""
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One try of one call: a row of `pages` without the body, and what the body says (None: it is no page)."""
+
+    account: str
+    pass_number: int
+    page_number: int
+    attempt_number: int
+    request_id: str | None
+    status: int | None
+    sent_at_utc: dt.datetime
+    received_at_utc: dt.datetime
+    waited_seconds: float
+    error_code: str | None
+    error: str | None
+    page: Page | None
+
+
+# ── one answer ───────────────────────────────────────────────────────────────
+
+
+class _Id(msgspec.Struct):
+    ImageId: str | None = None
+
+
+class _Ids(msgspec.Struct):
+    Image: list[_Id | None] | None = None
+
+
+class _Body(msgspec.Struct):
+    Code: str | int | None = None
+    Images: _Ids | None = None
+    TotalCount: str | int | None = None
+    PageNumber: str | int | None = None
+    PageSize: str | int | None = None
+    RequestId: str | None = None
+
+
+class _RawImages(msgspec.Struct):
+    Image: list[msgspec.Raw] | None = None
+
+
+class _AnyBody(msgspec.Struct):
+    """The same, of whatever types: for answers that are not quite as published."""
+
+    Code: msgspec.Raw = msgspec.Raw(b"null")
+    Images: _RawImages | None = None
+    TotalCount: msgspec.Raw = msgspec.Raw(b"null")
+    PageNumber: msgspec.Raw = msgspec.Raw(b"null")
+    PageSize: msgspec.Raw = msgspec.Raw(b"null")
+    RequestId: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _ImageList(msgspec.Struct):
+    Image: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _ImagesBody(msgspec.Struct):
+    Images: _ImageList | None = None
+
+
+_decode_image_list = msgspec.json.Decoder(_ImagesBody).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_any_body = msgspec.json.Decoder(_AnyBody).decode
+_decode_id = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def read_page(body: bytes) -> Page:
+    """Read the promises and the ids of one answer.
+
+    An image without a usable id is stood for by its raw JSON, so that it counts.
+
+    Raises:
+        NotAPage: the body is no listing; the message says what it is instead.
+    """
+    try:
+        body.decode()
+        try:
+            said = _decode_body(body)
+            images = said.Images.Image if said.Images else None
+            ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
+            is_odd = ids is not None and "" in ids
+        except msgspec.ValidationError:
+            is_odd = True
+        if is_odd:
+            return _read_odd_page(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotAPage(_what_it_is(body, error)) from None
+    return _page(said.Code, said.PageNumber, said.PageSize, said.TotalCount, said.RequestId, ids)
+
+
+def _read_odd_page(body: bytes) -> Page:
+    odd = _decode_any_body(body)
+    images = odd.Images.Image if odd.Images else None
+    ids = None if images is None else [image_id(bytes(raw)) or f"raw JSON: {bytes(raw).decode()}" for raw in images]
+    scalar = scalar_text
+    return _page(
+        scalar(bytes(odd.Code)),
+        scalar(bytes(odd.PageNumber)),
+        scalar(bytes(odd.PageSize)),
+        scalar(bytes(odd.TotalCount)),
+        scalar(bytes(odd.RequestId)),
+        ids,
+    )
+
+
+def image_list(body: bytes) -> bytes:
+    """The JSON text of the list of images in one answer, byte for byte; `[]` where it has none."""
+    images = _decode_image_list(body).Images
+    raw = bytes(images.Image) if images else b"null"
+    return raw if raw[:1] == b"[" else b"[]"
+
+
+def image_id(raw: bytes) -> str | None:
+    """The id of one image from its raw JSON, or None where it has none that could be a key."""
+    try:
+        return scalar_text(bytes(_decode_id(raw).get("ImageId", b"null"))) or None
+    except msgspec.MsgspecError:
+        return None
+
+
+def scalar_text(raw: bytes) -> str | None:
+    """The text of a JSON string, a number as it is spelled; None for everything else."""
+    raw = raw.strip()
+    if raw[:1] == b'"':
+        text: str = msgspec.json.decode(raw, type=str)
+        return text
+    return raw.decode() if raw[:1] in b"-0123456789" and raw else None
+
+
+def _page(
+    code: str | int | None,
+    number: str | int | None,
+    size: str | int | None,
+    total: str | int | None,
+    request_id: str | None,
+    ids: Iterable[str] | None,
+) -> Page:
+    if code is not None and str(code) not in {"0", "200"}:
+        raise NotAPage(f"a status of 200 over Code {str(code)[:40]!r}, which is no success")
+    return Page(
+        number=_whole(number),
+        size=_whole(size) or None,
+        total=_whole(total),
+        ids=tuple(ids or ()),
+        is_null=ids is None,
+        request_id=request_id,
+    )
+
+
+def _whole(said: str | int | None) -> int | None:
+    text = "" if said is None else str(said).strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def _what_it_is(body: bytes, error: Exception) -> str:
+    start = body[:40].strip().lower()
+    if not body:
+        return "an empty body"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
+        return "a page of HTML, not JSON"
+    return f"not a listing in JSON: {error}"
+
+
+def flaw(page: Page, asked_number: int, size: int) -> str | None:
+    """What does not hold together inside one answer, in words; None where all does.
+
+    `size` is what a full page holds, where the answer does not say so itself.
+    """
+    if page.number is not None and page.number != asked_number:
+        return f"it echoes PageNumber {page.number}, asked for was {asked_number}"
+    if len(set(page.ids)) != len(page.ids):
+        return "it holds an image twice"
+    if page.total is not None:
+        full = page.size or size
+        called_for = min(full, max(0, page.total - (asked_number - 1) * full))
+        if len(page.ids) != called_for:
+            return f"it holds {len(page.ids)} images where TotalCount {page.total:,} calls for {called_for}"
+    return "it has no list of images" if page.is_null else None
+
+
+# ── a listing ────────────────────────────────────────────────────────────────
+
+
+def believed(answers: Iterable[Answer]) -> list[list[Page]]:
+    """The pages that were believed, pass by pass, in the order of their numbers.
+
+    Of several answers to one page the last counts: a page is asked again only while it is not believed.
+    """
+    passes: dict[int, dict[int, Page]] = defaultdict(dict)
+    for answer in answers:
+        if answer.page is not None:
+            passes[answer.pass_number][answer.page_number] = answer.page
+    return [[pages[n] for n in sorted(pages)] for _, pages in sorted(passes.items())]
+
+
+def certify(passes: Sequence[Sequence[Page]]) -> Level:
+    """The level that whole passes prove: each a list of the believed pages from page 1 on, the last pass last."""
+    if not passes or not _adds_up(passes[-1]):
+        return "unproven"
+    last = passes[-1]
+    if len(last[0].ids) == last[0].total:
+        return "verified"
+    if len(passes) > 1 and _adds_up(passes[-2]):
+        before = passes[-2]
+        if before[0].total == last[0].total and _ids(before) == _ids(last):
+            return "verified"
+    return "counted"
+
+
+def _adds_up(pages: Sequence[Page]) -> bool:
+    """Whether a pass came to its end with distinct ids, as many as the one TotalCount on every answer."""
+    if not pages or {page.total for page in pages} != {pages[0].total} or pages[0].total is None:
+        return False
+    rows = sum(len(page.ids) for page in pages)
+    if rows != pages[0].total or len(_ids(pages)) != rows:
+        return False
+    last = pages[-1]
+    return len(last.ids) < (last.size or PAGE_SIZE)
+
+
+def _ids(pages: Sequence[Page]) -> set[str]:
+    return {image_id for page in pages for image_id in page.ids}
+
+
+def digest(pages: Sequence[Page]) -> str:
+    """SHA-256 over the sorted distinct ids: equal sets of images have equal digests, whatever their order."""
+    text = "\n".join(sorted(_ids(pages)))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
+    """The evidence of one listing, as columns of `observations`, from its answers in the order they came.
+
+    `ended_passes` says how many passes were read to their end; what was begun after them proves nothing.
+    """
+    passes = believed(answer for answer in answers if answer.pass_number <= ended_passes)
+    last_pass = passes[-1] if passes else []
+    usable = [answer for answer in answers if answer.status == 200]
+    latest = {(a.pass_number, a.page_number): a for a in usable}
+    first_totals = {a.pass_number: a.page.total for a in latest.values() if a.page_number == 1 and a.page}
+    final = list(latest.values())
+    first = next((a for a in final if a.pass_number == ended_passes and a.page_number == 1), None)
+    earlier = {(a.pass_number, a.page_number, a.attempt_number): a for a in answers}
+    return {
+        "observed_at_utc": first.received_at_utc if first and passes else None,
+        "certificate": certify(passes) if passes else None,
+        "pass_count": ended_passes,
+        "page_count": len(last_pass),
+        "call_count": len(answers),
+        "retry_count": sum(
+            1
+            for a in answers
+            if (before := earlier.get((a.pass_number, a.page_number, a.attempt_number - 1))) and before.status != 200
+        ),
+        "throttle_count": sum(1 for a in answers if verdict(a.status, a.error_code) == "throttled"),
+        "waited_seconds": round(sum(a.waited_seconds for a in answers), 3),
+        "hiccup_count": len(usable) - len(final),
+        "clamp_count": sum(1 for a in final if a.page and a.page.size and a.page.size < PAGE_SIZE),
+        "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
+        "contradiction_count": sum(1 for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)),
+        "total_count": last_pass[0].total if last_pass else None,
+        "image_ids_sha256": digest(last_pass) if last_pass else None,
+        "first_request_id": first.request_id if first else None,
+        "last_request_id": answers[-1].request_id if answers else None,
+        "started_at_utc": min((a.sent_at_utc for a in answers), default=None),
+        "ended_at_utc": max((a.received_at_utc for a in answers), default=None),
+    }

@@ -1,0 +1,155 @@
+"""The pages of a run on disk, as they came: a table of bytes that anything which reads Parquet can read.
+
+    data/raw/observed_on=2026-11-23/<run>.parquet     one row a try; written aside, synced, renamed in
+    └─ header   run, code version, endpoint, accounts, level asked, the user's word on shrinking,
+                a given observed_at, and for each account what was decided and why
+
+Enough to build the lake again without the network, by the decisions of the
+run that landed them. A Parquet file without its footer is unreadable, so the
+pages are safe once landed, not before.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pipeline.errors import LakeDamaged
+from pipeline.tables import PAGES
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from pipeline.certificate import Answer
+
+_HEADER: Final = "ens_images_run"
+_GROUP_BYTES: Final = 8 << 20
+_GROUPS_KEPT: Final = 4
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_in_place(aside: Path, path: Path) -> None:
+    """Sync a finished file and rename it to where it belongs: there it is whole, or not at all."""
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside.replace(path)
+    sync_folder(path.parent)
+
+
+class Landing:
+    """The raw file of one run, being written: a context manager. Without `finish`, nothing is left of it."""
+
+    def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
+        self.path = raw_path(data, run_id, observed_on)
+        self._aside = data / "raw" / ".aside" / f"{run_id}.parquet"
+        self._rows: list[dict[str, object]] = []
+        self._bytes = 0
+        self._writer: Any = None
+
+    def __enter__(self) -> Self:
+        import pyarrow.parquet as pq
+
+        self._aside.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._schema = PAGES.arrow()
+        self._writer = pq.ParquetWriter(self._aside, self._schema, compression="zstd")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._aside.unlink(missing_ok=True)
+
+    def add(self, answer: Answer, body: bytes | None) -> None:
+        """Add one answer; rows keep the order in which answers came."""
+        row = {name: getattr(answer, name) for name in self._schema.names if name != "body"}
+        self._rows.append({**row, "body": body})
+        self._bytes += len(body or b"")
+        if self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            import pyarrow as pa
+
+            self._writer.write_table(
+                pa.Table.from_pylist(self._rows, schema=self._schema), row_group_size=len(self._rows)
+            )
+        self._rows, self._bytes = [], 0
+
+    def finish(self, header: Mapping[str, object]) -> Path:
+        """Write the header and put the file in its place: from here on the pages are safe."""
+        self._flush()
+        self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
+        self._writer.close()
+        self._writer = None
+        put_in_place(self._aside, self.path)
+        return self.path
+
+
+def raw_path(data: Path, run_id: str, observed_on: dt.date) -> Path:
+    """Where the raw pages of a run lie."""
+    return data / "raw" / f"observed_on={observed_on}" / f"{run_id}.parquet"
+
+
+def landed(data: Path) -> list[Path]:
+    """The raw files under `data`, oldest run first."""
+    return sorted((data / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
+
+
+class RawRun:
+    """A landed raw file, open for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` and read its header.
+
+        Raises:
+            LakeDamaged: it is no file of raw pages.
+        """
+        self.path = path
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            self._file = pq.ParquetFile(path)
+            self.header: dict[str, Any] = json.loads(self._file.metadata.metadata[_HEADER.encode()])
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise LakeDamaged(
+                f"{self.path} is no file of raw pages: {str(error).splitlines()[0]}; move it away"
+            ) from error
+
+    def answers(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        """Every row in the order in which answers came: the columns beside the body, and the body."""
+        for number in range(self._file.num_row_groups):
+            for row in self._file.read_row_group(number).to_pylist():
+                body = row.pop("body")
+                yield row, body
+
+    def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
+        """The bodies of the given rows, in the order given, with a few row groups in memory at a time."""
+        starts = [0]
+        for number in range(self._file.num_row_groups):
+            starts.append(starts[-1] + self._file.metadata.row_group(number).num_rows)
+        kept: dict[int, pa.ChunkedArray] = {}
+        for row in rows:
+            group = bisect.bisect_right(starts, row) - 1
+            if group not in kept:
+                while len(kept) >= _GROUPS_KEPT:
+                    kept.pop(next(iter(kept)))
+                kept[group] = self._file.read_row_group(group, columns=["body"]).column("body")
+            body: bytes = kept[group][row - starts[group]].as_py()
+            yield body
