@@ -96,7 +96,7 @@ class Endpoint:
 
     def __enter__(self) -> Self:
         is_ready = threading.Event()
-        failed: list[OSError] = []
+        failed: list[Exception] = []
 
         async def listen() -> None:
             stop = asyncio.Event()
@@ -106,7 +106,7 @@ class Endpoint:
                 async with self._listening():
                     is_ready.set()
                     await stop.wait()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for it
                 failed.append(error)
                 is_ready.set()
 
@@ -127,9 +127,9 @@ class Endpoint:
     async def _listening(self) -> AsyncIterator[None]:
         for key_id in self.keys:
             self._service.stock(key_id)  # a large account is made before anyone waits for it
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0)
         await runner.setup()
-        site = web.TCPSite(runner, HOST, self._port, shutdown_timeout=0)
+        site = web.TCPSite(runner, HOST, self._port)
         try:
             await site.start()
             self._port = runner.addresses[0][1]
