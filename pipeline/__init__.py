@@ -1,1 +1,42 @@
-"""Every image, every day, in SQL."""
+"""Every image, every day, in SQL.
+
+    errors.py             everything raised, sorted by what to do next; what a service's code asks for
+    schema.py             how a table is declared, and what follows from it
+    tables.py             every column: API field, type, unit, meaning: the only place
+    certificate.py        what answers say, and how far they prove that nothing is missing (pure)
+    ens_api.py            one signed call: bytes out; errors classified; retried when that can help
+    extract.py            a whole account, page by page, until its listing proves what was asked
+    landing.py            those pages on disk, as they came: a table of bytes
+    flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
+    lake.py               immutable Parquet files, published together; reading, keeping, clearing away
+    views/                connect(): the lake as a DuckDB database, every table, view and column described
+    report.py             what people look at: reports, query results, the trust line
+    emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
+    flow.py               run, rebuild, export, demo: the steps in order
+    cli.py                the same steps from a shell: one call a command, and no logic
+
+A module imports only from the lines above it; a test holds the code to this
+drawing. A notebook needs no more than
+
+    from pipeline import connect, run, rebuild, export
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.flow import export, rebuild, run
+    from pipeline.views import connect
+
+__all__ = ["connect", "export", "rebuild", "run"]
+
+_HOMES = {"connect": "pipeline.views", "export": "pipeline.flow", "rebuild": "pipeline.flow", "run": "pipeline.flow"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -52,9 +52,10 @@ def verdict(status: int | None, error_code: str | None) -> Verdict:
 
 
 class EnsImagesError(Exception):
-    """The root: `exit_code` is what a command ends with."""
+    """The root: `exit_code` is what a command ends with, `run` what the run did that it ended, if there was one."""
 
     exit_code = 1
+    run: object | None = None
 
 
 class FixTheInput(EnsImagesError):

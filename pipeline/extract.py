@@ -77,6 +77,7 @@ class Listing:
     account: str
     answers: list[Answer] = field(default_factory=list)
     ended_passes: int = 0
+    last_pass: list[Page] = field(default_factory=list)
     level: Level | None = None
     error: EnsImagesError | None = None
 
@@ -198,7 +199,7 @@ class _Reader:
             number += 1
             try:
                 passes = [*passes[-1:], await self._read_pass(number)]
-                self.result.ended_passes = number
+                self.result.ended_passes, self.result.last_pass = number, passes[-1]
                 self.result.level = certify(passes)
                 broken = None
             except _PassBroken as reason:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _DISKS: Final = "DiskDeviceMappings"
 _DISK: Final = "DiskDeviceMapping"
+_NO_ID: Final = "no id: the image is left out"
 
 
 def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
@@ -185,8 +186,7 @@ def _read_carefully(page: bytes) -> _Texts:
             values["ImageId"] = None
             whole = bytes(raw_image).decode()
             place = list(_IMAGE_FIELDS).index("ImageId")
-            out.rejects[:] = [line for line in out.rejects if line.image_row != image_row]
-            out.rejects.append(_Line(image_row, 0, place, "ImageId", "no id: the image is left out", whole))
+            out.rejects.append(_Line(image_row, 0, place, "ImageId", _NO_ID, whole))
         images.append(values)
         entries = _disk_entries(unknown, out.rejects, image_row) if values["ImageId"] else []
         for number, raw_disk in enumerate(entries, start=1):
@@ -441,7 +441,7 @@ def _reject_table(rejects: _Rejects, texts: _Texts, keep: list[bool] | None, acc
     def rows() -> Iterator[dict[str, object]]:
         for line in sorted(rejects.lines):
             image_id = ids[line.image_row].as_py()
-            if keep is None or keep[line.image_row] or image_id is None:
+            if keep is None or keep[line.image_row] or line.reason == _NO_ID:
                 yield {
                     "account": account,
                     "observed_at_utc": at,

@@ -59,12 +59,14 @@ class Landing:
         self._aside = data / "raw" / ".aside" / f"{run_id}.parquet"
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
+        self.row_count = 0
         self._writer: Any = None
 
     def __enter__(self) -> Self:
         import pyarrow.parquet as pq
 
-        self._aside.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._aside.parent.parent, self._aside.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._schema = PAGES.arrow()
         self._writer = pq.ParquetWriter(self._aside, self._schema, compression="zstd")
         return self
@@ -78,6 +80,7 @@ class Landing:
         """Add one answer; rows keep the order in which answers came."""
         row = {name: getattr(answer, name) for name in self._schema.names if name != "body"}
         self._rows.append({**row, "body": body})
+        self.row_count += 1
         self._bytes += len(body or b"")
         if self._bytes >= _GROUP_BYTES:
             self._flush()

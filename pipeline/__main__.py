@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `ens-images`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,309 @@
+"""One signed call: bytes out, errors classified, retried when that can help."""
+
+import asyncio
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import pytest
+
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.ens_api import Account, EnsApi, Pace, Try, blocking, endpoint_url, key_account
+from pipeline.errors import (
+    BadSetting,
+    ClockIsWrong,
+    NoCredentials,
+    Refused,
+    StillThrottled,
+    Unreachable,
+    verdict,
+)
+
+ONE_IMAGE = {"PageNumber": "1", "PageSize": "1"}
+
+
+def call(endpoint: str, account: Account, tries: list[Try] | None = None, **options: Any) -> Try:
+    async def work() -> Try:
+        async with EnsApi(endpoint, **options) as api:
+            return await api.call(account, ONE_IMAGE, (tries if tries is not None else []).append)
+
+    return blocking(work)
+
+
+def test_a_signed_call_brings_the_body_byte_for_byte(serve, account):
+    tries: list[Try] = []
+    seen = call(serve(images=1).url, account, tries)
+
+    assert json.loads(seen.body or b"")["TotalCount"] == "1"
+    assert (seen.status, seen.error_code, tries) == (200, None, [seen])
+    assert seen.request_id == json.loads(seen.body or b"")["RequestId"]
+
+
+@pytest.mark.parametrize(
+    ("account", "error", "says"),
+    [
+        (key_account("prod", "emulator", "wrong-secret"), Refused, "SignatureDoesNotMatch.*'prod'.*put both in again"),
+        (key_account("prod", "nobody", "emulator"), Refused, "InvalidAccessKeyId.NotFound.*'prod'.*does not exist"),
+        (key_account("prod", "reader", "emulator"), Refused, "NoPermission.*'prod'.*grant it in RAM"),
+    ],
+)
+def test_a_refusal_ends_the_call_at_once_and_says_what_to_change(account, error, says):
+    stock = living_account(images=1)
+    keys = {"emulator": Key("emulator", stock), "reader": Key("emulator", stock, is_permitted=False)}
+    with Endpoint(keys) as endpoint:
+        with pytest.raises(error, match=says):
+            call(endpoint.url, account)
+        assert endpoint.calls == 1
+
+
+def test_no_secret_and_no_token_stands_in_an_error_or_in_what_is_kept():
+    token, secret = "token-that-is-secret", "secret-that-is-secret"
+    keys = {"emulator": Key("another secret", living_account(images=1), security_token=token)}
+    tries: list[Try] = []
+    account = key_account("prod", "emulator", secret, token)
+    with Endpoint(keys) as endpoint, pytest.raises(Refused) as error:
+        call(endpoint.url, account, tries)
+
+    told = f"{error.value} {error.value!r} {account!r} {tries!r}"
+    assert token not in told
+    assert secret not in told
+
+
+def test_a_temporary_key_is_used_with_its_token():
+    keys = {"emulator": Key("emulator", living_account(images=1), security_token="a token")}
+    with Endpoint(keys) as endpoint:
+        assert call(endpoint.url, key_account("default", "emulator", "emulator", "a token")).status == 200
+
+
+def test_a_service_that_allows_few_calls_is_asked_until_it_answers(serve, account):
+    endpoint = serve(images=1, qps=5)
+
+    async def work() -> list[Try]:
+        async with EnsApi(endpoint.url, workers=8, rate=None) as api:
+            return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(12)))
+
+    assert [seen.status for seen in blocking(work)] == [200] * 12
+    assert endpoint.calls > 12  # some were throttled, and each of those came again with a new signature
+
+
+def test_an_endpoint_where_nobody_listens_is_unreachable_and_every_try_is_kept(account, monkeypatch):
+    monkeypatch.setattr("pipeline.ens_api._TRIES_WITHOUT_AN_ANSWER", 2)
+    tries: list[Try] = []
+    with pytest.raises(
+        Unreachable, match=r"no usable answer from http://127\.0\.0\.1:9 for account 'default': try later"
+    ):
+        call("http://127.0.0.1:9", account, tries)
+
+    assert len(tries) == 2
+    assert tries[0].status is tries[0].body is None
+    assert tries[1].waited_seconds > 0
+
+
+class Answers:
+    """A server with answers made up beforehand, for what the endpoint does not say: the last one goes on."""
+
+    def __init__(self, *answers: tuple[int, dict[str, str], bytes]) -> None:
+        self.nonces: list[str] = []
+        outer, todo = self, list(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer.nonces.append(self.headers["x-acs-signature-nonce"])
+                status, headers, body = todo.pop(0) if len(todo) > 1 else todo[0]
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def refusal(code: str) -> bytes:
+    return json.dumps({"RequestId": "R", "HostId": "H", "Code": code, "Message": f"{code}!"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "Throttling.User"), (503, "ServiceUnavailable"), (400, "SignatureNonceUsed"), (502, "")],
+)
+def test_what_passes_is_tried_again_with_a_new_nonce(account, status, code):
+    body = refusal(code) if code else b"<html>502</html>"
+    with Answers((status, {"x-acs-retry-after": "10"}, body), (200, {}, b"{}")) as server:
+        assert call(server.url, account).body == b"{}"
+
+    assert len(set(server.nonces)) == 2
+
+
+def test_a_nonce_that_is_refused_twice_is_no_accident(account):
+    with (
+        Answers((400, {}, refusal("SignatureNonceUsed"))) as server,
+        pytest.raises(Refused, match="SignatureNonceUsed"),
+    ):
+        call(server.url, account)
+
+    assert len(server.nonces) == 2
+
+
+def test_throttling_without_end_says_to_wait(account, monkeypatch):
+    monkeypatch.setattr("pipeline.ens_api._TRIES_THROTTLED", 3)
+    answer = (400, {"x-acs-retry-after": "1"}, refusal("Throttling.User"))
+    with Answers(answer) as server, pytest.raises(StillThrottled, match="kept throttling account 'default'"):
+        call(server.url, account)
+
+    assert len(server.nonces) == 3
+
+
+def test_a_wrong_clock_is_named(account):
+    with (
+        Answers((400, {}, refusal("InvalidTimeStamp.Expired"))) as server,
+        pytest.raises(ClockIsWrong, match="set the clock"),
+    ):
+        call(server.url, account)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "what"),
+    [
+        (200, None, "usable"),
+        (400, "Throttling", "throttled"),
+        (400, "Throttling.Api", "throttled"),
+        (503, "Rejected.Throttling", "throttled"),
+        (429, "HTTP429", "throttled"),
+        (500, "InternalError", "transient"),
+        (400, "ServiceUnavailable", "transient"),
+        (None, "Timeout", "transient"),
+        (400, "InvalidSecurityToken.Expired", "expired"),
+        (400, "IllegalTimestamp", "clock"),
+        (400, "NoPermission", "refused"),
+        (403, "Forbidden.RAM", "refused"),
+        (301, "HTTP301", "refused"),
+    ],
+)
+def test_a_code_says_what_to_do_whatever_the_status(status, code, what):
+    assert verdict(status, code) == what
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("ens.aliyuncs.com", "https://ens.aliyuncs.com"),
+        ("https://ens.ap-southeast-1.aliyuncs.com/", "https://ens.ap-southeast-1.aliyuncs.com"),
+        ("http://127.0.0.1:8017", "http://127.0.0.1:8017"),
+        ("http://localhost:1", "http://localhost:1"),
+        ("http://[::1]:8017", "http://[::1]:8017"),
+    ],
+)
+def test_an_endpoint_is_a_host_name_or_a_url(given, url):
+    assert endpoint_url(given) == url
+
+
+@pytest.mark.parametrize(
+    "given", ["", "ftp://x", "http://ens.aliyuncs.com", "ens.aliyuncs.com/path", "http://127.0.0.1:x"]
+)
+def test_an_endpoint_that_makes_no_sense_or_is_not_safe_is_refused(given):
+    with pytest.raises(BadSetting, match="endpoint"):
+        endpoint_url(given)
+
+
+def test_calls_come_no_faster_than_the_pace():
+    async def work() -> float:
+        pace = Pace(100)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.gather(*(pace.turn() for _ in range(21)))
+        return loop.time() - began
+
+    assert asyncio.run(work()) >= 0.2
+
+
+def test_calls_under_way_together_halve_the_pace_once():
+    pace = Pace(16)
+    for _ in range(8):
+        pace.throttled(sent_at=0.5)
+
+    assert pace.rate == 8
+
+
+# ── credentials ──────────────────────────────────────────────────────────────
+
+
+def resolved(home: Any, code: str, **environment: str) -> str:
+    """What a fresh process finds, with `home` as its home: the vendor's library reads the environment at import."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pipeline.ens_api import *\n{code}"],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+KEYS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "from-env", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "s"}
+
+
+def test_a_profile_is_that_profile_alone_even_where_the_environment_holds_keys(tmp_path):
+    (tmp_path / ".aliyun").mkdir()
+    profiles = [
+        {"name": "prod", "mode": "AK", "access_key_id": "from-file", "access_key_secret": "s"},
+        {"name": "test", "mode": "StsToken", "access_key_id": "sts", "access_key_secret": "s", "sts_token": "t"},
+    ]
+    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "test", "profiles": profiles}))
+
+    assert resolved(tmp_path, "print(profile_account('prod').resolve().id)", **KEYS) == "from-file\n"
+    assert resolved(tmp_path, "print(profile_account('test').resolve().token)", **KEYS) == "t\n"
+    assert resolved(tmp_path, "print(environment_account().resolve().id)", **KEYS) == "from-env\n"
+    assert resolved(tmp_path, "print(environment_account().resolve().id)") == "sts\n"
+
+
+def test_missing_credentials_are_named_with_what_to_do_and_the_sdk_prints_nothing(tmp_path):
+    code = "try: {}.resolve()\nexcept Exception as error: print(type(error).__name__, error)"
+    off = {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
+    chain = resolved(tmp_path, code.format("environment_account()"), **off)
+    profile = resolved(tmp_path, code.format("profile_account('prod')"))
+
+    assert chain.startswith("NoCredentials no credentials for account 'default'")
+    assert profile.startswith("NoCredentials no credentials for account 'prod'")
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in profile
+    assert "Traceback" not in chain + profile
+
+
+def test_an_empty_secret_is_no_secret():
+    with pytest.raises(NoCredentials):
+        key_account("default", "id", "").resolve()
+
+
+def test_a_running_event_loop_is_no_hindrance():
+    async def notebook() -> int:
+        async def work() -> int:
+            await asyncio.sleep(0)
+            return 7
+
+        return blocking(work)
+
+    assert asyncio.run(notebook()) == 7
+
+
+def test_this_instant_is_utc_without_a_zone():
+    from pipeline.ens_api import utc_now
+
+    assert utc_now().tzinfo is None
+    assert abs(utc_now().replace(tzinfo=dt.UTC) - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=5)
