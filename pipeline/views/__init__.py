@@ -1,0 +1,373 @@
+"""The lake as a DuckDB database: every table, view and column described.
+
+    tables.py ──► images, image_disks, rejects, observations, pages     over the exact committed files
+                  images_latest, image_disks_latest                     over the latest files alone
+    *.sql ──────► capacity_by_region, image_age, image_changes, …       one file a view
+
+`connect` runs the script that `views_sql` prints: there is one source. A view's
+file says what one row is, what it reads (`-- Reads: …`), and after each column
+what it means; a column that says nothing means what it means where it was read.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import BadQuery, LakeDamaged
+from pipeline.lake import committed_files
+from pipeline.tables import IMAGE_DISKS, IMAGES, LAKE_TABLES, OBSERVATIONS, PAGES, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import duckdb
+
+    from pipeline.schema import Table
+
+_UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
+_LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+_HERE: Final = Path(__file__).parent
+
+
+# ── what there is ────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A column of a table or view: what it means, its unit, and the API field (None: added here)."""
+
+    name: str
+    doc: str
+    unit: str | None
+    api: str | None = None
+
+    @property
+    def comment(self) -> str:
+        """Meaning, unit and API field in one line, as a comment in DuckDB."""
+        parts = [self.doc]
+        if self.unit:
+            parts.append(f"Unit: {self.unit}.")
+        if self.api:
+            parts.append(f"API: {self.api}.")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table or view: what one row is, what it reads, its columns in order, and for a view its query."""
+
+    name: str
+    is_view: bool
+    grain: str
+    reads: tuple[str, ...]
+    columns: tuple[Described, ...]
+    query: str | None = None
+    """The text of the `.sql` file; None where the query depends on the lake's files."""
+
+
+@functools.cache
+def relations() -> dict[str, Relation]:
+    """Every table and view by name: the tables first, then each view after what it reads."""
+    found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
+    for name, table in _LATEST.items():
+        grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
+        found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
+    texts = {path.stem: path.read_text("utf-8") for path in sorted(_HERE.glob("*.sql"))}
+    order = TopologicalSorter({name: _reads(text) for name, text in texts.items()})
+    for name in order.static_order():
+        if name in texts:
+            found[name] = _of_file(name, texts[name], found)
+    return found
+
+
+def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
+    columns = tuple(Described(column.name, column.doc, column.unit, column.api) for column in table.columns)
+    return Relation(name, is_view=bool(reads), grain=grain, reads=reads, columns=columns)
+
+
+def _header(text: str) -> list[str]:
+    lines = text.splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    return [line[2:].strip() for line in lines[:end]]
+
+
+def _reads(text: str) -> tuple[str, ...]:
+    said = next(line for line in _header(text) if line.startswith("Reads: "))
+    return tuple(name.strip() for name in said.removeprefix("Reads: ").rstrip(".").split(","))
+
+
+def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
+    """Read a view's file: its header, and the columns of its last select with the comments after them."""
+    reads = _reads(text)
+    inherited = {column.name: column for read in reversed(reads) for column in known[read].columns}
+    columns = []
+    for column, doc in _said_columns(text):
+        if doc is None:
+            columns.append(inherited[column])
+        else:
+            columns.append(Described(column, doc, _UNITS.get(column.rpartition("_")[2])))
+    grain = " ".join(line for line in _header(text) if line and not line.startswith("Reads: "))
+    return Relation(name, is_view=True, grain=grain, reads=reads, columns=tuple(columns), query=text)
+
+
+def _said_columns(text: str) -> list[tuple[str, str | None]]:
+    """Name the columns of the last select, each with the comment on its last line, if it has one."""
+    body = text[text.rindex("\nselect\n") + len("\nselect\n") :]
+    body = body[: body.index("\nfrom ")]
+    found = []
+    depth = 0
+    lines = body.splitlines()
+    for number, line in enumerate(lines):
+        code, _, doc = (part.strip() for part in line.partition(" -- "))
+        depth += code.count("(") - code.count(")")
+        if depth == 0 and (code.endswith(",") or number == len(lines) - 1):
+            name = re.split(r"[\s.]", code.rstrip(","))[-1]
+            found.append((name, doc or None))
+    return found
+
+
+# ── the script ───────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files behind a lake's tables, and the observation that is each account's latest."""
+
+    of: dict[str, tuple[Path, ...]]
+    latest: tuple[tuple[str, str, str], ...]
+    """For each account: its label, `observed_at_utc` and run of its last published observation."""
+
+    def everything(self) -> list[Path]:
+        return sorted(path for paths in self.of.values() for path in paths)
+
+
+def views_sql(data: str | Path = "data") -> str:
+    """Write the script that gives any DuckDB the tables and views of this lake, described: paths are absolute.
+
+    Raises:
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record cannot be read.
+    """
+    import duckdb
+
+    with duckdb.connect() as con:
+        return _script(_files(con, Path(data)), comments=True)
+
+
+def connect(
+    data: str | Path = "data", *, only_lake: bool = False, comments: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
+
+    The connection sees the lake as it is now, and goes on seeing that. With `only_lake` it reaches no other
+    file, loads no extension and cannot be set otherwise: for SQL that somebody typed (see `refuse_writes`).
+    `comments=False` leaves out what only a reader of the catalogue sees, and saves half of the time.
+
+    Raises:
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record cannot be read.
+    """
+    import duckdb
+
+    con = duckdb.connect()
+    try:
+        files = _files(con, Path(data))
+        con.execute(_script(files, comments=comments)).fetchall()
+        if only_lake:
+            con.execute(_only(files.everything())).fetchall()
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def connect_empty() -> duckdb.DuckDBPyConnection:
+    """Open a lake without a row: every table and view, typed and described. It needs no data folder."""
+    import duckdb
+
+    con = duckdb.connect()
+    con.execute(_script(_Files({table.name: () for table in TABLES}, ()), comments=True)).fetchall()
+    return con
+
+
+def write_catalogue(data: str | Path = "data") -> Path:
+    """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
+
+    An open reader keeps the file that it opened. DuckDB 1.5 and later can read it.
+
+    Raises:
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record cannot be read.
+    """
+    import duckdb
+
+    folder = Path(data).resolve()
+    with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=folder) as aside:
+        path = Path(aside) / "lake.duckdb"
+        with duckdb.connect() as con:
+            script = _script(_files(con, folder), comments=True)
+            con.execute(f"attach {_quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
+            con.execute(f"begin; {script} commit").fetchall()
+            con.execute("use memory; detach lake").fetchall()
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        path.replace(folder / "lake.duckdb")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return folder / "lake.duckdb"
+
+
+def _files(con: duckdb.DuckDBPyConnection, data: Path) -> _Files:
+    """Find the files of every table, and each account's last published observation."""
+    import duckdb
+
+    folder = data.resolve()
+    committed = committed_files(folder).of
+    raw = sorted((folder / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
+    records = _over(OBSERVATIONS, committed[OBSERVATIONS.name])
+    try:
+        latest = con.execute(
+            "select account, cast(observed_at_utc as varchar), run_id from ("
+            "select account, observed_at_utc, run_id, row_number() over ("
+            "partition by account order by observed_at_utc desc, run_id desc) as place_from_last "
+            f"from ({records}) where is_published) where place_from_last = 1 order by account"
+        ).fetchall()
+    except duckdb.Error as error:
+        raise LakeDamaged(
+            f"a commit record in {str(folder / 'lake' / OBSERVATIONS.name)!r} cannot be read: {first_lines(error)}"
+        ) from error
+    return _Files({**committed, PAGES.name: tuple(raw)}, tuple(latest))
+
+
+def _script(files: _Files, *, comments: bool) -> str:
+    """Write the whole script.
+
+    A view is bound when it is made, and binding looks at every file that it reads. So the tables come first as empty
+    ones, the views over them, and then the tables in their place: a thousand files are looked at once, not once a view.
+    """
+    known = relations()
+    parts = ["-- The tables, typed and still empty, and the views over them.\n"]
+    parts += [_view(name, _empty(table)) for name, table in _tables().items()]
+    parts += [_view(name, relation.query) for name, relation in known.items() if relation.query]
+    parts.append("-- The tables, over the files of committed runs.\n")
+    parts += [_view(table.name, _over(table, files.of[table.name])) for table in TABLES if files.of[table.name]]
+    parts += [_view(name, _latest(table, files)) for name, table in _LATEST.items() if files.latest]
+    if comments:
+        parts.append("-- What everything means.\n")
+        for relation in known.values():
+            parts.append(f"comment on view {relation.name} is {_quoted(relation.grain)};\n")
+            parts += [
+                f"comment on column {relation.name}.{column.name} is {_quoted(column.comment)};\n"
+                for column in relation.columns
+            ]
+    return "".join(parts)
+
+
+def _tables() -> dict[str, Table]:
+    return {**{table.name: table for table in TABLES}, **_LATEST}
+
+
+def _view(name: str, query: str) -> str:
+    return f"create or replace view {name} as\n{query.rstrip()};\n\n"
+
+
+def _empty(table: Table) -> str:
+    columns = ",\n".join(f"    cast(null as {column.duckdb_type}) as {column.name}" for column in table.columns)
+    return f"select\n{columns}\nwhere false"
+
+
+def _over(table: Table, paths: Sequence[Path]) -> str:
+    """Read exactly these files, with the declared types; a column that an old file lacks is null there."""
+    if not paths:
+        return _empty(table)
+    stored = ",\n".join(
+        f"        {_quoted(column.name)}: "
+        f"{{'name': {_quoted(column.name)}, 'type': {_quoted(column.duckdb_type)}, 'default_value': null}}"
+        for column in table.stored
+    )
+    columns = ",\n".join(
+        f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
+        if column.in_folder
+        else f"    {column.name}"
+        for column in table.columns
+    )
+    names = ",\n".join(f"        {_quoted(path)}" for path in paths)
+    return (
+        f"select\n{columns}\nfrom read_parquet(\n    [\n{names}\n    ],\n"
+        f"    filename = true,\n    schema = map {{\n{stored}\n    }}\n)"
+    )
+
+
+def _latest(table: Table, files: _Files) -> str:
+    """Read the latest files alone, and of them the rows of each account's latest observation."""
+    runs = {run for _, _, run in files.latest}
+    paths = [path for path in files.of[table.name] if path.stem in runs]
+    if not paths:
+        return _empty(table)
+    latest = ",\n".join(f"    ({_quoted(account)}, timestamp {_quoted(at)})" for account, at, _ in files.latest)
+    return f"{_over(table, paths)}\nwhere (account, observed_at_utc) in (\n{latest}\n)"
+
+
+def _quoted(text: str | Path) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+# ── SQL that somebody typed ──────────────────────────────────────────────────
+
+
+def _only(paths: Iterable[Path]) -> str:
+    """Close every door but these files: nothing else is read, and no setting opens a door again."""
+    names = ", ".join(_quoted(path) for path in paths)
+    return (
+        f"set python_enable_replacements = false; set allowed_paths = [{names}]; "
+        "set enable_external_access = false; set lock_configuration = true"
+    )
+
+
+def refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Let `sql` pass if all that it does is read.
+
+    The locked connection forbids every file but the lake's own. Those it would let COPY overwrite (with
+    `use_tmp_file false`), so a statement that copies, attaches or sets anything is not run at all.
+
+    Raises:
+        BadQuery: it does not parse, or does something else than read.
+    """
+    import duckdb
+
+    try:
+        statements = con.extract_statements(sql)
+    except duckdb.Error as error:
+        raise BadQuery(first_lines(error)) from error
+    for statement in statements:
+        text = statement.query.strip()
+        kind = statement.type.name
+        inner = re.fullmatch(r"explain\s+(?:analyze\s+)?(.*)", text, re.DOTALL | re.IGNORECASE)
+        if kind == "EXPLAIN" and inner:
+            refuse_writes(con, inner[1])
+        elif kind not in {"SELECT", "MULTI", "CREATE"} or _copies(con, text):
+            raise BadQuery(f"only queries are run here, and this is none: {text.splitlines()[0][:80]}")
+
+
+def _copies(con: duckdb.DuckDBPyConnection, statement: str) -> bool:
+    """Tell whether a COPY hides in the statement: DuckDB 2.0 allows one in a WITH."""
+    if "copy" not in statement.lower():
+        return False
+    tree = con.execute("select json_serialize_sql($1::varchar)", [statement]).fetchall()[0][0]
+    return '"error":true' in tree or re.search(r'"type":"[A-Z_]*COPY', tree) is not None
+
+
+def first_lines(error: Exception) -> str:
+    """DuckDB's own words, without the lines that only repeat the query at length."""
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
+    return "\n".join(line[:200] for line in lines[:4])

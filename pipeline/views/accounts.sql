@@ -1,0 +1,72 @@
+-- How far each account can be trusted: one row per account that was ever tried, with its last published observation.
+-- An account that was never published has nulls there.
+-- Reads: observations.
+
+with published as (
+    select
+        account,
+        observed_at_utc,
+        run_id,
+        certificate,
+        image_count,
+        disk_count,
+        reject_count,
+        unknown_field_count,
+        row_number() over (partition by account order by observed_at_utc desc, run_id desc) as place_from_last
+    from observations
+    where is_published
+),
+
+latest as (
+    select
+        account,
+        observed_at_utc,
+        run_id,
+        certificate,
+        image_count,
+        disk_count,
+        reject_count,
+        unknown_field_count
+    from published
+    where place_from_last = 1
+),
+
+-- Runs are named for the instant at which they began, so a later run has the greater name.
+failed_since as (
+    select
+        tried.account,
+        tried.error,
+        row_number() over (partition by tried.account order by tried.run_id desc) as place_from_last,
+        count(*) over (partition by tried.account) as failed_try_count
+    from observations as tried
+    left join latest
+        on tried.account = latest.account
+    where
+        not tried.is_published
+        and (latest.run_id is null or tried.run_id > latest.run_id)
+),
+
+tried_accounts as (
+    select distinct account
+    from observations
+)
+
+select
+    tried_accounts.account,
+    latest.observed_at_utc,
+    latest.run_id,
+    latest.certificate,
+    latest.image_count,
+    latest.disk_count,
+    latest.reject_count,
+    latest.unknown_field_count,
+    coalesce(failed_since.failed_try_count, 0) as failed_try_count,    -- Runs since then that published nothing of the account.
+    failed_since.error as last_error,                                  -- Why the last of those runs published nothing; null where there is none.
+    failed_since.account is not null as is_stale                       -- True where a later run tried, and published nothing.
+from tried_accounts
+left join latest
+    on tried_accounts.account = latest.account
+left join failed_since
+    on tried_accounts.account = failed_since.account
+    and failed_since.place_from_last = 1
+order by tried_accounts.account

@@ -1,0 +1,55 @@
+-- How much is how old: one row per band of age, youngest first; every band is there, also where it is empty.
+-- A year is 365 days. Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
+-- Reads: image_age.
+
+with bands as (
+    select
+        band_number,
+        age_band
+    from (
+        values
+            (1, 'under 30 days'),
+            (2, '30–89 days'),
+            (3, '90–179 days'),
+            (4, '180–364 days'),
+            (5, '1–2 years'),
+            (6, '2 years and over'),
+            (7, 'unknown')
+    ) as band (band_number, age_band)
+),
+
+images as (
+    select
+        case
+            when age_days is null then 7
+            when age_days < 30 then 1
+            when age_days < 90 then 2
+            when age_days < 180 then 3
+            when age_days < 365 then 4
+            when age_days < 730 then 5
+            else 6
+        end as band_number,
+        ownership,
+        image_size_gib
+    from image_age
+)
+
+select
+    cast(bands.band_number as bigint) as band_number,                -- Place of the band, from 1, the youngest; the last is `unknown`.
+    bands.age_band,                                                  -- Days from creation to the observation; `unknown` where the creation is not known.
+    count(case when images.ownership = 'owned' then 1 end) as image_count,  -- Images that the account owns.
+    cast(
+        coalesce(sum(case when images.ownership = 'owned' then images.image_size_gib end), 0) as bigint
+    ) as image_size_gib,                                             -- Sizes of the owned images, added up; those without a size add nothing.
+    count(
+        case when images.ownership = 'owned' and images.image_size_gib is null then 1 end
+    ) as unsized_image_count,                                        -- Owned images whose size is not known.
+    count(case when images.ownership = 'shared' then 1 end) as shared_image_count,  -- Images that others share with the account.
+    count(case when images.ownership = 'other' then 1 end) as other_image_count     -- Images of another owner, or none told.
+from bands
+left join images
+    on bands.band_number = images.band_number
+group by
+    bands.band_number,
+    bands.age_band
+order by bands.band_number

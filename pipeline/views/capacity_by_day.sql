@@ -1,0 +1,172 @@
+-- What the accounts held, day by day: one row per UTC day, from the first day with data to the last, all accounts together.
+-- A day's figure is the account's last published observation of that UTC day; an account without one carries its last
+-- value, and the row says how many were carried. An account counts from its first observation on.
+-- Images that the account owned; those shared with it, and those of another owner or none told, stand apart.
+-- Reads: images, image_disks, observations.
+
+with published as (
+    select
+        account,
+        observed_at_utc,
+        cast(observed_at_utc as date) as day_utc,
+        row_number() over (
+            partition by account, cast(observed_at_utc as date)
+            order by observed_at_utc desc
+        ) as place_from_last
+    from observations
+    where is_published
+),
+
+day_ends as (
+    select
+        account,
+        observed_at_utc,
+        day_utc
+    from published
+    where place_from_last = 1
+),
+
+disks as (
+    select
+        disk.account,
+        disk.observed_at_utc,
+        disk.image_id,
+        count(*) as disk_count,
+        sum(disk.disk_size_gib) as disk_size_gib
+    from image_disks as disk
+    inner join day_ends
+        on disk.account = day_ends.account
+        and disk.observed_at_utc = day_ends.observed_at_utc
+    group by
+        disk.account,
+        disk.observed_at_utc,
+        disk.image_id
+),
+
+sized as (
+    select
+        day_ends.account,
+        day_ends.day_utc,
+        case
+            when image.image_id is null then 'none'
+            when lower(image.image_owner) = 'self' then 'owned'
+            when lower(image.image_owner) = 'others' then 'shared'
+            else 'other'
+        end as ownership,
+        image.image_size_gib,
+        disks.disk_count,
+        disks.disk_size_gib
+    from day_ends
+    left join images as image
+        on day_ends.account = image.account
+        and day_ends.observed_at_utc = image.observed_at_utc
+    left join disks
+        on image.account = disks.account
+        and image.observed_at_utc = disks.observed_at_utc
+        and image.image_id = disks.image_id
+),
+
+figures as (
+    select
+        account,
+        day_utc,
+        count(case when ownership = 'owned' then 1 end) as image_count,
+        coalesce(sum(case when ownership = 'owned' then image_size_gib end), 0) as image_size_gib,
+        count(case when ownership = 'owned' and image_size_gib is null then 1 end) as unsized_image_count,
+        coalesce(sum(case when ownership = 'owned' then disk_count end), 0) as disk_count,
+        coalesce(sum(case when ownership = 'owned' then disk_size_gib end), 0) as disk_size_gib,
+        count(case when ownership = 'shared' then 1 end) as shared_image_count,
+        coalesce(sum(case when ownership = 'shared' then image_size_gib end), 0) as shared_image_size_gib,
+        count(case when ownership = 'other' then 1 end) as other_image_count
+    from sized
+    group by
+        account,
+        day_utc
+),
+
+-- What each account's day adds to its day before: added up over days and accounts, the carried values come of themselves.
+steps as (
+    select
+        day_utc,
+        case when lag(day_utc) over account_days is null then 1 else 0 end as account_count,
+        image_count - coalesce(lag(image_count) over account_days, 0) as image_count,
+        image_size_gib - coalesce(lag(image_size_gib) over account_days, 0) as image_size_gib,
+        unsized_image_count - coalesce(lag(unsized_image_count) over account_days, 0) as unsized_image_count,
+        disk_count - coalesce(lag(disk_count) over account_days, 0) as disk_count,
+        disk_size_gib - coalesce(lag(disk_size_gib) over account_days, 0) as disk_size_gib,
+        shared_image_count - coalesce(lag(shared_image_count) over account_days, 0) as shared_image_count,
+        shared_image_size_gib - coalesce(lag(shared_image_size_gib) over account_days, 0) as shared_image_size_gib,
+        other_image_count - coalesce(lag(other_image_count) over account_days, 0) as other_image_count
+    from figures
+    window account_days as (partition by account order by day_utc)
+),
+
+day_steps as (
+    select
+        day_utc,
+        count(*) as seen_account_count,
+        sum(account_count) as account_count,
+        sum(image_count) as image_count,
+        sum(image_size_gib) as image_size_gib,
+        sum(unsized_image_count) as unsized_image_count,
+        sum(disk_count) as disk_count,
+        sum(disk_size_gib) as disk_size_gib,
+        sum(shared_image_count) as shared_image_count,
+        sum(shared_image_size_gib) as shared_image_size_gib,
+        sum(other_image_count) as other_image_count
+    from steps
+    group by day_utc
+),
+
+digits as (
+    select digit
+    from (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) as ten (digit)
+),
+
+-- 0 to 99,999: more days than there will be.
+numbers as (
+    select
+        cast(
+            ones.digit + 10 * tens.digit + 100 * hundreds.digit
+            + 1000 * thousands.digit + 10000 * myriads.digit as integer
+        ) as number
+    from digits as ones
+    cross join digits as tens
+    cross join digits as hundreds
+    cross join digits as thousands
+    cross join digits as myriads
+),
+
+span as (
+    select
+        min(day_utc) as first_day_utc,
+        max(day_utc) as last_day_utc
+    from day_ends
+),
+
+days as (
+    select span.first_day_utc + numbers.number as day_utc
+    from span
+    cross join numbers
+    where span.first_day_utc + numbers.number <= span.last_day_utc
+)
+
+select
+    days.day_utc,                                                                            -- The UTC day.
+    cast(sum(day_steps.account_count) over so_far as bigint) as account_count,               -- Accounts observed on that day or before.
+    cast(
+        sum(day_steps.account_count) over so_far - coalesce(day_steps.seen_account_count, 0) as bigint
+    ) as carried_account_count,                                                              -- Accounts not observed on that day: they carry their last value.
+    cast(sum(day_steps.image_count) over so_far as bigint) as image_count,                   -- Images that the account owned.
+    cast(sum(day_steps.image_size_gib) over so_far as bigint) as image_size_gib,             -- Sizes of the owned images, added up; those without a size add nothing.
+    cast(sum(day_steps.unsized_image_count) over so_far as bigint) as unsized_image_count,   -- Owned images whose size was not known.
+    cast(sum(day_steps.disk_count) over so_far as bigint) as disk_count,                     -- Disks of the owned images.
+    cast(sum(day_steps.disk_size_gib) over so_far as bigint) as disk_size_gib,               -- Sizes of the owned images' disks, added up; those without a size add nothing.
+    cast(sum(day_steps.shared_image_count) over so_far as bigint) as shared_image_count,     -- Images that others shared with the account.
+    cast(sum(day_steps.shared_image_size_gib) over so_far as bigint) as shared_image_size_gib,  -- Sizes of the shared images, added up.
+    cast(sum(day_steps.other_image_count) over so_far as bigint) as other_image_count        -- Images of another owner, or none told.
+from days
+left join day_steps
+    on days.day_utc = day_steps.day_utc
+window so_far as (order by days.day_utc)
+order by days.day_utc

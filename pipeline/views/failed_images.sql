@@ -1,0 +1,43 @@
+-- Which images cannot be used and will not mend themselves: one row per image, oldest first.
+-- Failed, unavailable, or still in the making more than two hours after creation: the service says that it takes up to two.
+-- Reads: images_latest.
+
+with judged as (
+    select
+        account,
+        observed_at_utc,
+        image_id,
+        image_name,
+        image_owner,
+        status,
+        region_id,
+        image_size_gib,
+        created_at_utc,
+        case
+            when lower(status) like '%!_failed' escape '!' then 'failed'
+            when lower(status) = 'unavailable' then 'unavailable'
+            when
+                lower(status) in ('creating', 'packing', 'uploading')
+                and created_at_utc < observed_at_utc - interval '2' hour
+                then 'hangs for over two hours'
+        end as reason
+    from images_latest
+)
+
+select
+    account,
+    observed_at_utc,
+    image_id,
+    image_name,
+    image_owner,
+    status,
+    reason,          -- `failed`: the status says so; `unavailable`; `hangs for over two hours`: Creating, Packing or Uploading, as of the observation.
+    region_id,
+    image_size_gib,
+    created_at_utc
+from judged
+where reason is not null
+order by
+    created_at_utc nulls last,
+    account,
+    image_id

@@ -1,0 +1,19 @@
+-- How old each image is: one row per image of images_latest, oldest first; never measured from the clock on the wall.
+-- Reads: image_capacity.
+
+select
+    account,
+    observed_at_utc,
+    image_id,
+    image_name,
+    ownership,
+    region_id,
+    platform,
+    image_size_gib,
+    created_at_utc,
+    cast(extract(day from (observed_at_utc - created_at_utc)) as bigint) as age_days  -- Whole days (24 hours each) from creation to the observation; null where the creation is not known.
+from image_capacity
+order by
+    created_at_utc nulls last,
+    account,
+    image_id

@@ -1,0 +1,38 @@
+-- What each image holds: one row per image of images_latest, its disks added up.
+-- Reads: images_latest, image_disks_latest.
+
+with disks as (
+    select
+        account,
+        image_id,
+        count(*) as disk_count,
+        count(*) - count(disk_size_gib) as unsized_disk_count,
+        sum(disk_size_gib) as disk_size_gib
+    from image_disks_latest
+    group by
+        account,
+        image_id
+)
+
+select
+    image.account,
+    image.observed_at_utc,
+    image.image_id,
+    image.image_name,
+    image.status,
+    image.platform,
+    image.region_id,
+    image.created_at_utc,
+    case lower(image.image_owner)
+        when 'self' then 'owned'
+        when 'others' then 'shared'
+        else 'other'
+    end as ownership,                                                -- `owned` by the account, `shared` with it, or `other`: a further owner, or none told.
+    image.image_size_gib,
+    coalesce(disks.disk_count, 0) as disk_count,                     -- Disks of the image.
+    coalesce(disks.unsized_disk_count, 0) as unsized_disk_count,     -- Disks whose size is not known.
+    cast(disks.disk_size_gib as bigint) as disk_size_gib             -- Sizes of its disks, added up; null where none is known.
+from images_latest as image
+left join disks
+    on image.account = disks.account
+    and image.image_id = disks.image_id
