@@ -652,7 +652,7 @@ def test_served_alone_it_stops_cleanly_on_a_signal(number):
         "serve(Endpoint({'emulator': ('emulator', living_account(3))}), on_ready=lambda url: print(url, flush=True))"
     )
 
-    with subprocess.Popen(  # noqa: S603 - our own program
+    with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         url = process.stdout.readline()

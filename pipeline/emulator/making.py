@@ -153,7 +153,7 @@ class Maker:
             return SHARED_NAMES[int(self._rng.random() * len(SHARED_NAMES))]
         return f"{next(self._names)}-{time.strftime('%Y%m%d', time.gmtime(created_s))}"
 
-    def _disks(self, image_id: str) -> Any:  # noqa: ANN401 - JSON
+    def _disks(self, image_id: str) -> Any:
         count = next(self._disk_counts)
         if count == -1:
             return _ABSENT
@@ -173,7 +173,7 @@ class Maker:
             )
         return {"DiskDeviceMapping": disks}
 
-    def _put_size(self, image: Image, disks: Any) -> None:  # noqa: ANN401 - JSON
+    def _put_size(self, image: Image, disks: Any) -> None:
         quirk = next(self._size_quirks)
         if quirk == "absent":
             return

@@ -36,10 +36,11 @@ PUBLISHED = {
 class Refused(Exception):
     """The service answers with an error: its code, and what the sentence adds for this request."""
 
-    def __init__(self, code: str, detail: str = "") -> None:
+    def __init__(self, code: str, detail: str = "", *, headers: dict[str, str] | None = None) -> None:
         known = PUBLISHED.get(code) or PUBLISHED[code.partition(".")[0]]
         self.code = code
         self.status = known[0]
+        self.headers = headers or {}
         self.message = known[1].format(code.partition(".")[2]) + (f" {detail}" if detail else "")
         super().__init__(f"{code}: {self.message}")
 

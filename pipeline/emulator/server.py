@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
+import struct
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
@@ -18,15 +20,18 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from pipeline.emulator.service import Answer, Service
+from pipeline.emulator.faults import Laboratory
+from pipeline.emulator.service import Answer, Reply, Service
 from pipeline.emulator.signature import Key, Request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from pipeline.emulator.accounts import Account
+    from pipeline.emulator.faults import Fault
 
 HOST = "127.0.0.1"
+NO_LINGER = struct.pack("ii", 1, 0)  # closing resets the connection
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -35,6 +40,7 @@ class Endpoint:
 
     Port 0 takes a free port. Each answer is `latency_ms` late, side by side with the others. Over `qps`
     requests a second a key is throttled. A PageSize above 50 is cut to 50, or refused on request.
+    `faults` are the laboratory's, as Fault(…) or as text: "empty:page=5,times=1".
 
     Raises:
         ValueError: an argument makes no sense.
@@ -51,6 +57,7 @@ class Endpoint:
         qps: float | None = None,
         refuse_large_pages: bool = False,
         seed: int = 0,
+        faults: Iterable[Fault | str] = (),
     ) -> None:
         if qps is not None and qps <= 0:
             raise ValueError(f"qps {qps}: a rate is above zero")
@@ -59,7 +66,7 @@ class Endpoint:
         self.keys = {key_id: Key(*key) for key_id, key in keys.items()}
         self.latency_ms = latency_ms
         self._port = port
-        self._service = Service(self.keys, qps=qps, refuse_large_pages=refuse_large_pages, seed=seed)
+        self._service = Service(self.keys, qps=qps, refuse_large_pages=refuse_large_pages, seed=seed, faults=faults)
         self.day = day
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] = lambda: None
@@ -79,6 +86,15 @@ class Endpoint:
         if day < 0:
             raise ValueError(f"day {day}: an account lives from day 0 on")
         self._service.day = day
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults at work; a new list may be set while requests are served, and starts afresh."""
+        return self._service.laboratory.faults
+
+    @faults.setter
+    def faults(self, faults: Iterable[Fault | str]) -> None:
+        self._service.laboratory = Laboratory(faults)
 
     @property
     def calls(self) -> int:
@@ -152,7 +168,9 @@ class Endpoint:
             body,
         )
         reply = self._service.answer(request)
-        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        if reply.delivery == "whole":
+            return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+        return await _deliver_badly(http, reply)
 
 
 def serve(endpoint: Endpoint, on_ready: Callable[[str], object]) -> None:
@@ -171,6 +189,26 @@ def serve(endpoint: Endpoint, on_ready: Callable[[str], object]) -> None:
             await stop.wait()
 
     asyncio.run(listen())
+
+
+async def _deliver_badly(http: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Piece by piece, late; or half of it, and then a reset."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_length = len(reply.body)
+    await response.prepare(http)
+    if reply.delivery == "reset":
+        await response.write(reply.body[: len(reply.body) // 2])
+        if http.transport:
+            connection = http.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            http.transport.abort()
+        return response
+    length = -(-len(reply.body) // reply.pieces)
+    for start in range(0, len(reply.body), length):
+        await asyncio.sleep(reply.over_ms / 1_000 / reply.pieces)
+        await response.write(reply.body[start : start + length])
+    await response.write_eof()
+    return response
 
 
 def _decoded(pairs: str) -> dict[str, str]:

@@ -1,27 +1,32 @@
 """DescribeSelfImages as published: a request in, an answer out, and a record of what was true at that instant.
 
-    Request → route → signature → pace → permission → parameters → page → Reply
-                └─────────────── Refused: the published error body ──────────┘
+    Request → route → signature → pace → permission → parameters → faults → page → Reply
+                └─────────────── Refused: the published error body ───────────────────┘
 
 No sockets and no waiting here: an answer is made at one instant.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import uuid
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.emulator.faults import Draft, Laboratory, draw_up
 from pipeline.emulator.refusals import JSON, Refused
 from pipeline.emulator.signature import Verifier
 from pipeline.emulator.stock import Filters, Stock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from pipeline.emulator.faults import Delivery, Fault, Stroke
+    from pipeline.emulator.making import Image
     from pipeline.emulator.signature import Key, Request
+    from pipeline.emulator.stock import Journal
 
 ACTION, VERSION = "DescribeSelfImages", "2017-11-10"
 DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE = 10, 50
@@ -35,6 +40,9 @@ class Reply(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+    delivery: Delivery = "whole"
+    pieces: int = 1
+    over_ms: int = 0
 
 
 class Answer:
@@ -48,16 +56,17 @@ class Answer:
         self.page_number: int | None = None
         self.status = 200
         self.code = ""  # of an error
-        self._stock: Stock | None = None
+        self.faults: tuple[str, ...] = ()  # the names of those that struck
+        self._journal: Journal | None = None
         self._version = 0
 
     def ids(self) -> frozenset[str]:
         """The ids of the images that were alive when this answer was made, whatever it said."""
-        return self._stock.ids_at(self._version) if self._stock else frozenset()
+        return self._journal.ids_at(self._version) if self._journal else frozenset()
 
     def saw(self, stock: Stock) -> None:
         """Remember the account as it is now."""
-        self._stock, self._version = stock, stock.version
+        self._journal, self._version = stock.journal, stock.journal.version
 
     def __repr__(self) -> str:
         return f"<{self.action} page {self.page_number} for {self.key_id!r}: {self.status} {self.code}>"
@@ -90,8 +99,10 @@ class Service:
         qps: float | None = None,
         refuse_large_pages: bool = False,
         seed: int = 0,
+        faults: Iterable[Fault | str] = (),
     ) -> None:
         self.day = day
+        self.laboratory = Laboratory(faults)
         self.calls = 0
         self.answers: dict[str, Answer] = {}  # by request id, in order
         self._keys = keys
@@ -100,14 +111,16 @@ class Service:
         self._refuse_large_pages = refuse_large_pages
         self._seed = seed
         self._stocks: dict[tuple[str, int], Stock] = {}
+        self._newborns = 0
 
     def stock(self, key_id: str) -> Stock:
         """The account of this key on this day."""
         at = (key_id, self.day)
         if at not in self._stocks:
-            for other in [known for known in self._stocks if known[0] == key_id]:
-                del self._stocks[other]  # yesterday's pages
-            self._stocks[at] = Stock(self._keys[key_id].account.images_on(self.day))
+            others = [known for known in self._stocks if known[0] == key_id]
+            before = [self._stocks.pop(other) for other in others]  # one at most
+            images = self._keys[key_id].account.images_on(self.day)
+            self._stocks[at] = Stock(images, *before)
         return self._stocks[at]
 
     def answer(self, request: Request) -> Reply:
@@ -120,7 +133,7 @@ class Service:
             answer.code = refused.code
             host = request.headers.get("host", "")
             body = refused.body(answer.request_id, host)
-            reply = Reply(refused.status, {"Content-Type": JSON}, body)
+            reply = Reply(refused.status, {"Content-Type": JSON, **refused.headers}, body)
         answer.status = reply.status
         reply.headers["x-acs-request-id"] = answer.request_id
         self.answers[answer.request_id] = answer
@@ -145,15 +158,43 @@ class Service:
         size = min(size, LARGEST_PAGE_SIZE)
         filters = Filters(sent.get("ImageId", ""), sent.get("ImageName", ""), sent.get("SnapshotId", ""))
 
-        stock = self.stock(answer.key_id)
-        page = stock.page(filters, answer.page_number, size)
+        if self.laboratory.faults:
+            strokes = self.laboratory.firing(answer.key_id, answer.page_number, lambda: self._newborn(answer))
+            if strokes:
+                return self._faulty(request, answer, filters, size, strokes)
+        return self._honest(request, answer, filters, size)
+
+    def _honest(self, request: Request, answer: Answer, filters: Filters, size: int) -> Reply:
+        stock, number = self.stock(answer.key_id), answer.page_number or 1
+        page = stock.page(filters, number, size)
         tail = (
-            f'{answer.request_id}","PageSize":"{size}","PageNumber":"{answer.page_number}",'
+            f'{answer.request_id}","PageSize":"{size}","PageNumber":"{number}",'
             f'"TotalCount":"{len(stock.found(filters))}"}}'
         ).encode()
         if takes_gzip(request):
             return Reply(200, {"Content-Type": JSON, "Content-Encoding": "gzip"}, page.packed(tail))
         return Reply(200, {"Content-Type": JSON}, page.whole(tail))
+
+    def _faulty(
+        self, request: Request, answer: Answer, filters: Filters, size: int, strokes: Sequence[Stroke]
+    ) -> Reply:
+        stock = self.stock(answer.key_id)
+        draft = Draft(stock, filters, answer.page_number or 1, size, answer.request_id)
+        answer.faults = tuple(stroke.fault.name for stroke in strokes)
+        try:
+            draw_up(draft, strokes)
+        finally:
+            answer.saw(stock)  # as it is after the edits
+        headers = {"Content-Type": draft.content_type}
+        body = draft.raw
+        if takes_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, 1)
+        return Reply(draft.status, headers, body, draft.delivery, draft.pieces, draft.over_ms)
+
+    def _newborn(self, answer: Answer) -> Image:
+        self._newborns += 1
+        return self._keys[answer.key_id].account.newborn(self._newborns, self.day)
 
     def _new_request_id(self) -> str:
         seeded = hashlib.blake2b(f"{self._seed}/{self.calls}".encode(), digest_size=16).digest()

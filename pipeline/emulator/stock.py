@@ -64,15 +64,44 @@ class Page:
         return self._packed + stored + struct.pack("<LL", zlib.crc32(tail, self._crc), size)
 
 
-class Stock:
-    """One account's images on one day, edited in place."""
+class Journal:
+    """The ids of a stock, at every version that it had."""
 
-    def __init__(self, images: Sequence[Image]) -> None:
-        self.images = list(images)
+    def __init__(self, ids: list[str]) -> None:
+        self._first_ids = ids
+        self._edits: list[tuple[bool, str]] = []  # (is_born, id)
+
+    @property
+    def version(self) -> int:
+        """The version now: how many edits there were."""
+        return len(self._edits)
+
+    def born(self, image_id: str) -> None:
+        """From the next version on this id is alive."""
+        self._edits.append((True, image_id))
+
+    def gone(self, image_id: str) -> None:
+        """From the next version on this id is not."""
+        self._edits.append((False, image_id))
+
+    def ids_at(self, version: int) -> frozenset[str]:
+        """The ids that were alive at this version."""
+        ids = set(self._first_ids)
+        for is_born, image_id in self._edits[:version]:
+            (ids.add if is_born else ids.discard)(image_id)
+        return frozenset(ids)
+
+
+class Stock:
+    """One account's images on one day, edited in place. The edits of the day `before` hold on."""
+
+    def __init__(self, images: Sequence[Image], before: Stock | None = None) -> None:
+        self.born: dict[str, Image] = dict(before.born) if before else {}  # by edits only
+        self.gone: set[str] = set(before.gone) if before else set()
+        kept = [image for image in images if identity(image) not in self.gone] if self.gone else images
+        self.images = [*self.born.values(), *kept]
         self.rows = [msgspec.json.encode(image) for image in self.images]
-        self.version = 0
-        self._first_ids = [identity(image) for image in self.images]
-        self._edits: list[tuple[bool, str]] = []  # (is_born, id): one a version
+        self.journal = Journal([identity(image) for image in self.images])
         self._pages: dict[tuple[Filters, int, int], Page] = {}
         self._found: dict[Filters, list[bytes]] = {}
 
@@ -80,14 +109,20 @@ class Stock:
         """Take out the image at this place (from 0), and return it."""
         del self.rows[place]
         image = self.images.pop(place)
-        self._edited(identity(image), is_born=False)
+        image_id = identity(image)
+        self.born.pop(image_id, None)
+        self.gone.add(image_id)
+        self.journal.gone(image_id)
+        self._forget_pages()
         return image
 
     def insert(self, place: int, image: Image) -> None:
         """Put an image with a new id at this place (from 0)."""
         self.images.insert(place, image)
         self.rows.insert(place, msgspec.json.encode(image))
-        self._edited(identity(image), is_born=True)
+        self.born[identity(image)] = image
+        self.journal.born(identity(image))
+        self._forget_pages()
 
     def found(self, filters: Filters) -> list[bytes]:
         """The rows that the filters admit, in order."""
@@ -108,16 +143,7 @@ class Stock:
             self._pages[filters, number, size] = page
         return page
 
-    def ids_at(self, version: int) -> frozenset[str]:
-        """The ids that were alive at this version."""
-        ids = set(self._first_ids)
-        for is_born, image_id in self._edits[:version]:
-            (ids.add if is_born else ids.discard)(image_id)
-        return frozenset(ids)
-
-    def _edited(self, image_id: str, *, is_born: bool) -> None:
-        self._edits.append((is_born, image_id))
-        self.version += 1
+    def _forget_pages(self) -> None:
         self._pages.clear()
         self._found.clear()
 

@@ -1,0 +1,409 @@
+"""Each fault of the laboratory shows on the wire what its name says, and the truth behind it is kept."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from test_emulator import Got, call, images_of, sign
+
+from pipeline.emulator import FAULTS, Endpoint, Fault, living_account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+IMAGES = 137
+ALL = {image["ImageId"] for image in living_account(IMAGES, 1).images_on(0)}
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[..., Endpoint]]:
+    """Opens an endpoint with the faults given."""
+    opened: list[Endpoint] = []
+
+    def open_endpoint(*faults: Fault | str) -> Endpoint:
+        opened.append(Endpoint({"emulator": ("emulator", living_account(IMAGES, 1))}, faults=faults))
+        return opened[-1].__enter__()
+
+    yield open_endpoint
+    for endpoint in opened:
+        endpoint.__exit__(None, None, None)
+
+
+def page(endpoint: Endpoint, number: int = 1, **more: Any) -> Got:
+    return call(endpoint, {"PageNumber": str(number), "PageSize": "50"}, **more)
+
+
+def ids_of(got: Got) -> list[str]:
+    return [image["ImageId"] for image in images_of(got)]
+
+
+class Raw(NamedTuple):
+    """An answer that may be no JSON."""
+
+    status: int
+    content_type: str | None
+    body: bytes
+
+
+def raw(endpoint: Endpoint) -> Raw:
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
+    with closing(connection):
+        connection.request("POST", "/", headers=sign(endpoint, {}))
+        with connection.getresponse() as answer:
+            return Raw(answer.status, answer.headers["Content-Type"], answer.read())
+
+
+@pytest.fixture
+def honest(faulty) -> list[Got]:
+    """The three pages without a fault."""
+    endpoint = faulty()
+    return [page(endpoint, number) for number in (1, 2, 3)]
+
+
+# --- The account changes while it is read ---
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"), [("deletions:count=2", IMAGES - 2), ("insertions:count=2", IMAGES + 2), ("churn", IMAGES)]
+)
+def test_the_account_changes_before_the_answer_and_the_truth_is_kept(faulty, spec, count):
+    endpoint = faulty(f"{spec},page=2" if ":" in spec else f"{spec}:page=2")
+
+    first, second = page(endpoint, 1), page(endpoint, 2)
+
+    before, after = (endpoint.truth_of(got.body["RequestId"]) for got in (first, second))
+    assert before.ids() == ALL
+    assert after.ids() != ALL
+    assert len(after.ids()) == int(second.body["TotalCount"]) == count
+    assert set(ids_of(first)) <= before.ids()
+    assert set(ids_of(second)) <= after.ids()
+
+
+def test_an_id_never_comes_back_however_long_an_account_churns(faulty):
+    endpoint = faulty("churn:count=20")
+    before, gone = ALL, set()
+
+    for _ in range(30):
+        now = endpoint.truth_of(page(endpoint).body["RequestId"]).ids()
+        assert not now & gone
+        gone |= before - now
+        before = now
+
+    assert len(gone) == 600
+
+
+def test_deletions_at_the_start_push_a_living_image_onto_a_page_already_read(faulty):
+    endpoint = faulty("deletions:page=2,count=3,place=start")
+
+    read = [image_id for number in (1, 2, 3) for image_id in ids_of(page(endpoint, number))]
+
+    alive = endpoint.truth[-1].ids()
+    assert len(alive - set(read)) == 3
+
+
+def test_what_was_deleted_stays_deleted_on_the_next_day(faulty):
+    endpoint = faulty("deletions:count=30,times=1", "insertions:count=1,times=1")
+    page(endpoint)
+    edited = endpoint.truth[-1].ids()
+
+    endpoint.day = 1
+    page(endpoint)
+
+    tomorrow = endpoint.truth[-1].ids()
+    assert not tomorrow & (ALL - edited)
+    assert edited - ALL <= tomorrow
+
+
+# --- The request is refused ---
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [
+        ("throttling", 400, "Throttling.User"),
+        ("500", 500, "InternalError"),
+        ("503", 503, "ServiceUnavailable"),
+        ("stale-nonce", 400, "SignatureNonceUsed"),
+        ("expired-token", 403, "InvalidSecurityToken.Expired"),
+    ],
+)
+def test_a_request_is_refused_though_it_is_right(faulty, name, status, code):
+    endpoint = faulty(f"{name}:times=1,count=1")
+
+    refused, served = page(endpoint), page(endpoint)
+
+    assert (refused.status, refused.body["Code"]) == (status, code)
+    assert "x-acs-retry-after" not in refused.headers
+    assert served.status == 200
+    assert endpoint.truth[0].ids() == ALL
+
+
+def test_throttling_comes_in_bursts_and_may_say_how_long_to_wait(faulty):
+    endpoint = faulty("throttling:page=2,times=1,count=3,ms=250")
+
+    answers = [page(endpoint, number) for number in (1, 2, 1, 3, 1)]
+
+    assert [got.status for got in answers] == [200, 400, 400, 400, 200]
+    assert answers[2].headers["x-acs-retry-after"] == "250"
+
+
+def test_a_token_can_expire_in_mid_run(faulty):
+    endpoint = faulty("expired-token:after=2")
+
+    assert [page(endpoint).status for _ in range(4)] == [200, 200, 403, 403]
+
+
+# --- The rows are not the page's ---
+
+
+def test_a_clamped_page_says_so(faulty, honest):
+    endpoint = faulty("clamped:count=20")
+
+    got = page(endpoint, 2)
+
+    assert (got.body["PageSize"], got.body["TotalCount"]) == ("20", str(IMAGES))
+    assert ids_of(got) == ids_of(honest[0])[20:40]
+
+
+def test_an_unstable_order_shows_other_images_at_each_try(faulty):
+    endpoint = faulty("unstable-order")
+
+    tries = [ids_of(page(endpoint)) for _ in range(3)]
+
+    assert len({frozenset(ids) for ids in tries}) == 3
+    assert all(len(set(ids)) == 50 and set(ids) <= ALL for ids in tries)
+
+
+def test_an_empty_page_still_counts_them_all(faulty):
+    got = page(faulty("empty:page=2"), 2)
+
+    assert (images_of(got), got.body["TotalCount"]) == ([], str(IMAGES))
+
+
+def test_a_short_page_lacks_rows(faulty, honest):
+    got = page(faulty("short:count=2"))
+
+    assert len(ids_of(got)) == 48
+    assert set(ids_of(got)) < set(ids_of(honest[0]))
+
+
+def test_a_repeated_page_has_the_rows_of_another(faulty, honest):
+    got = page(faulty("repeated:page=3"), 3)
+
+    assert ids_of(got) == ids_of(honest[1])
+    assert got.body["PageNumber"] == "3"
+
+
+def test_a_double_image_stands_in_the_place_of_another(faulty, honest):
+    got = page(faulty("double"))
+
+    assert len(ids_of(got)) == 50
+    assert len(set(ids_of(got))) == 49
+    assert set(ids_of(got)) < set(ids_of(honest[0]))
+
+
+def test_another_page_comes_whole_under_its_own_number(faulty, honest):
+    got = page(faulty("other-page:page=1"))
+
+    assert (ids_of(got), got.body["PageNumber"]) == (ids_of(honest[1]), "2")
+
+
+# --- The body says something else ---
+
+
+@pytest.mark.parametrize(
+    ("spec", "changed"),
+    [
+        ("null", {"Images": None}),
+        ("null-list", {"Images": {"Image": None}}),
+        ("wrong-number", {"PageNumber": "2"}),
+        ("wrong-total", {"TotalCount": "138"}),
+        ("wrong-total:count=-30", {"TotalCount": "107"}),
+        ("code", {"Code": 1}),
+        ("numbers-as-text", {"Code": "0"}),
+    ],
+)
+def test_the_body_differs_in_that_and_in_nothing_else(faulty, honest, spec, changed):
+    got = page(faulty(spec))
+
+    same_id = {"RequestId": got.body["RequestId"]}
+    assert got.status == 200
+    assert got.body == honest[0].body | changed | same_id
+
+
+def test_the_total_can_be_missing(faulty):
+    assert "TotalCount" not in page(faulty("no-total")).body
+
+
+def test_the_list_can_be_an_object(faulty, honest):
+    assert images_of(page(faulty("object"))) == images_of(honest[0])[0]
+
+
+def test_fields_can_be_unknown_everywhere(faulty, honest):
+    got = page(faulty("unknown-fields"))
+
+    assert got.body["NextToken"] == ""
+    assert all({"BootMode", "Tags"} <= image.keys() for image in images_of(got))
+    disks = [
+        disk
+        for image in images_of(got)
+        for disk in (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping", [])
+    ]
+    assert disks
+    assert all(disk["IsEncrypted"] is False for disk in disks)
+    assert ids_of(got) == ids_of(honest[0])
+
+
+def test_fields_can_be_missing_but_not_the_id(faulty, honest):
+    got = page(faulty("missing-fields"))
+
+    fields = [{field for image in images_of(answer) for field in image} for answer in (honest[0], got)]
+    assert len(fields[0] - fields[1]) == 3
+    assert ids_of(got) == ids_of(honest[0])
+
+
+def test_an_image_can_lack_its_id(faulty):
+    got = page(faulty("missing-id"))
+
+    assert sum("ImageId" not in image for image in images_of(got)) == 1
+
+
+def test_values_can_be_none_that_anyone_could_type(faulty):
+    got = page(faulty("bad-values:count=2"))
+
+    assert sum(image.get("ImageSize") == "twenty" for image in images_of(got)) == 2
+
+
+def test_text_can_come_as_numbers(faulty, honest):
+    got = page(faulty("text-as-numbers"))
+
+    assert (got.body["TotalCount"], got.body["PageSize"], got.body["PageNumber"]) == (IMAGES, 50, 1)
+    for ours, theirs in zip(images_of(honest[0]), images_of(got), strict=True):
+        assert theirs["ImageStorageSize"] == int(ours["ImageStorageSize"])
+        for one, other in zip(disks_of(ours), disks_of(theirs), strict=True):
+            assert other == one | {"Size": int(one["Size"])}
+
+
+def disks_of(image: dict[str, Any]) -> list[dict[str, Any]]:
+    return (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping", [])
+
+
+# --- The wire carries something else ---
+
+
+@pytest.mark.parametrize(("name", "status"), [("html", 200), ("html-502", 502)])
+def test_a_page_for_people_comes_instead(faulty, name, status):
+    answer = raw(faulty(name))
+
+    assert (answer.status, answer.content_type) == (status, "text/html")
+    assert answer.body.startswith(b"<html>")
+
+
+def test_the_json_can_be_cut_off(faulty):
+    body = raw(faulty("cut")).body
+
+    assert body.startswith(b'{"Code":0,')
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(body)
+
+
+def test_the_connection_can_be_reset_in_the_middle_of_the_body(faulty):
+    with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+        raw(faulty("reset"))
+
+
+def test_the_body_can_drip(faulty):
+    began = time.monotonic()
+
+    body = json.loads(raw(faulty("drip:count=4,ms=80")).body)
+
+    assert len(body["Images"]["Image"]) == 10
+    assert time.monotonic() - began >= 0.08
+
+
+# --- When a fault strikes ---
+
+
+def struck(endpoint: Endpoint, pages: list[int], **more: Any) -> list[bool]:
+    return [page(endpoint, number, **more).status == 503 for number in pages]
+
+
+def test_without_options_a_fault_never_ends(faulty):
+    assert struck(faulty("503"), [1, 2, 3, 1]) == [True] * 4
+
+
+def test_a_fault_strikes_at_its_page_as_often_as_told(faulty):
+    assert struck(faulty("503:page=2,times=1"), [1, 2, 2, 3]) == [False, True, False, False]
+
+
+def test_a_fault_by_chance_is_the_same_for_the_same_seed_in_whatever_order(faulty):
+    pages = list(range(1, 41))
+
+    one = dict(zip(pages, struck(faulty("503:p=0.4,seed=7"), pages), strict=True))
+    same = dict(zip(pages[::-1], struck(faulty("503:p=0.4,seed=7"), pages[::-1]), strict=True))
+    other = dict(zip(pages, struck(faulty("503:p=0.4,seed=8"), pages), strict=True))
+
+    assert one == same
+    assert one != other
+    assert 5 < sum(one.values()) < 30
+
+
+def test_a_fault_may_strike_one_key_only():
+    account = living_account(3)
+    keys = {"one": ("emulator", account), "two": ("emulator", account)}
+
+    with Endpoint(keys, faults=["503:key=two"]) as endpoint:
+        assert struck(endpoint, [1], key="one") == [False]
+        assert struck(endpoint, [1], key="two") == [True]
+
+
+def test_several_faults_strike_together(faulty):
+    endpoint = faulty("deletions:count=5", "wrong-total:count=5", Fault(name="empty", page=3))
+
+    got = page(endpoint, 3)
+
+    assert (got.body["TotalCount"], images_of(got)) == (str(IMAGES), [])
+    assert len(endpoint.truth[0].ids()) == IMAGES - 5
+    assert endpoint.truth[0].faults == ("deletions", "empty", "wrong-total")
+
+
+def test_faults_can_be_set_while_it_serves(faulty):
+    endpoint = faulty()
+    assert struck(endpoint, [1]) == [False]
+
+    endpoint.faults = ["503"]
+
+    assert struck(endpoint, [1]) == [True]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("delusions", "there is deletions, insertions"),
+        ("empty:pages=1", "'pages=1' is not option=value; the options are page"),
+        ("empty:page", "'page' is not option=value"),
+        ("empty:page=one", "Expected `int"),
+        ("empty:p=2", "no probability"),
+        ("empty:page=0", "page=0 is below 1"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_named_with_the_reason(spec, said):
+    with pytest.raises(ValueError, match="fault") as error:
+        Fault.parse(spec)
+
+    assert said in str(error.value)
+
+
+def test_every_fault_has_a_meaning_in_one_line_and_a_test_of_its_own():
+    tests = Path(__file__).read_text(encoding="utf-8")
+
+    for name, meaning in FAULTS.items():
+        assert f'"{name}' in tests
+        assert meaning
+        assert "\n" not in meaning
