@@ -313,6 +313,7 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
         "contradiction_count": sum(1 for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)),
         "total_count": last_pass[0].total if last_pass else None,
+        "image_count": len(_ids(last_pass)) if last_pass else None,
         "image_ids_sha256": digest(last_pass) if last_pass else None,
         "first_request_id": first.request_id if first else None,
         "last_request_id": answers[-1].request_id if answers else None,

@@ -274,11 +274,8 @@ def _publish(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]
         }
         if given is not None and row["observed_at_utc"] is not None:
             row["observed_at_utc"] = dt.datetime.fromisoformat(given)
-        last_pass = _last_pass(mine, decision["ended_passes"])
-        row["image_count"] = (
-            len({image_id for _, answer in last_pass for image_id in answer.page.ids}) if last_pass else None
-        )
         if decision["is_published"]:
+            last_pass = _last_pass(mine, decision["ended_passes"])
             row.update(_publish_account(publication, raw, account, row, last_pass))
         observations.append(row)
     publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
