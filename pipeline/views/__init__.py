@@ -4,15 +4,17 @@
                   images_latest, image_disks_latest                     over the latest files alone
     *.sql ──────► capacity_by_region, image_age, image_changes, …       one file a view
 
-`connect` runs the script that `views_sql` prints: there is one source. A view's
-file says what one row is, what it reads (`-- Reads: …`), and after each column
-what it means; a column that says nothing means what it means where it was read.
+`connect` runs the script that `views_sql` prints: there is one source. Where
+`lake.duckdb` was made by that script from the same files, it copies the views
+from there, which is the same and takes a tenth of the time. A view's file says
+what one row is, what it reads (`-- Reads: …`), and after each column what it
+means; a column that says nothing means what it means where it was read.
 """
 
 from __future__ import annotations
 
 import functools
-import os
+import hashlib
 import re
 import tempfile
 from dataclasses import dataclass
@@ -22,10 +24,11 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadQuery, LakeDamaged
 from pipeline.lake import committed_files
-from pipeline.tables import IMAGE_DISKS, IMAGES, LAKE_TABLES, OBSERVATIONS, PAGES, TABLES
+from pipeline.landing import put_in_place
+from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     import duckdb
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
 _LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
 _HERE: Final = Path(__file__).parent
+_STAMP: Final = "made_from"
+"""The macro in `lake.duckdb` that answers with the fingerprint of what it was made from."""
 
 
 # ── what there is ────────────────────────────────────────────────────────────
@@ -137,15 +142,44 @@ def _said_columns(text: str) -> list[tuple[str, str | None]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
-    """The files behind a lake's tables, and the observation that is each account's latest."""
+class Files:
+    """The files behind a lake's tables, the raw ones too."""
 
     of: dict[str, tuple[Path, ...]]
-    latest: tuple[tuple[str, str, str], ...]
-    """For each account: its label, `observed_at_utc` and run of its last published observation."""
 
-    def everything(self) -> list[Path]:
-        return sorted(path for paths in self.of.values() for path in paths)
+    @classmethod
+    def under(cls, data: str | Path) -> Files:
+        """List the files of committed runs under `data`, and the raw files that are landed; nothing is opened.
+
+        Raises:
+            LakeMissing: no run was ever committed there.
+        """
+        folder = Path(data).resolve()
+        raw = sorted((folder / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
+        return cls({**committed_files(folder).of, PAGES.name: tuple(raw)})
+
+    def everything(self) -> list[str]:
+        """Every path, in order."""
+        return sorted(str(path) for paths in self.of.values() for path in paths)
+
+    def fingerprint(self) -> str:
+        """Digest what the script follows from: these paths, and the code and SQL that make it."""
+        code = [path for path in sorted(_HERE.iterdir()) if path.suffix in {".py", ".sql"}]
+        code += [_HERE.parent / "schema.py", _HERE.parent / "tables.py"]
+        digest = hashlib.sha256()
+        for path in code:
+            digest.update(path.read_bytes())
+        digest.update("\0".join(self.everything()).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """An account's last published observation: when, and by which run."""
+
+    account: str
+    observed_at_utc: str
+    run_id: str
 
 
 def views_sql(data: str | Path = "data") -> str:
@@ -157,18 +191,16 @@ def views_sql(data: str | Path = "data") -> str:
     """
     import duckdb
 
+    files = Files.under(data)
     with duckdb.connect() as con:
-        return _script(_files(con, Path(data)), comments=True)
+        return _script(files, _latest_observations(con, files))
 
 
-def connect(
-    data: str | Path = "data", *, only_lake: bool = False, comments: bool = True
-) -> duckdb.DuckDBPyConnection:
+def connect(data: str | Path = "data", *, only_lake: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
 
     The connection sees the lake as it is now, and goes on seeing that. With `only_lake` it reaches no other
     file, loads no extension and cannot be set otherwise: for SQL that somebody typed (see `refuse_writes`).
-    `comments=False` leaves out what only a reader of the catalogue sees, and saves half of the time.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -176,12 +208,13 @@ def connect(
     """
     import duckdb
 
+    files = Files.under(data)
     con = duckdb.connect()
     try:
-        files = _files(con, Path(data))
-        con.execute(_script(files, comments=comments)).fetchall()
+        if not _copy_catalogue(con, _catalogue(data), files.fingerprint()):
+            con.execute(_script(files, _latest_observations(con, files))).fetchall()
         if only_lake:
-            con.execute(_only(files.everything())).fetchall()
+            _close_every_door_but(con, files.everything())
     except BaseException:
         con.close()
         raise
@@ -193,14 +226,15 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     import duckdb
 
     con = duckdb.connect()
-    con.execute(_script(_Files({table.name: () for table in TABLES}, ()), comments=True)).fetchall()
+    con.execute(_script(Files({table.name: () for table in TABLES}), [])).fetchall()
     return con
 
 
 def write_catalogue(data: str | Path = "data") -> Path:
     """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
 
-    An open reader keeps the file that it opened. DuckDB 1.5 and later can read it.
+    An open reader keeps the file that it opened. DuckDB 1.5 and later can read it, whichever of them wrote it.
+    Call it after whatever adds or takes away files: `connect` is slow, though right, where it lags behind.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -208,48 +242,64 @@ def write_catalogue(data: str | Path = "data") -> Path:
     """
     import duckdb
 
-    folder = Path(data).resolve()
-    with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=folder) as aside:
-        path = Path(aside) / "lake.duckdb"
+    files = Files.under(data)
+    final = _catalogue(data)
+    with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=final.parent) as aside:
+        path = Path(aside) / final.name
         with duckdb.connect() as con:
-            script = _script(_files(con, folder), comments=True)
+            script = _script(files, _latest_observations(con, files))
             con.execute(f"attach {_quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
-            con.execute(f"begin; {script} commit").fetchall()
+            con.execute(f"begin; {script} create macro {_STAMP}() as '{files.fingerprint()}'; commit").fetchall()
             con.execute("use memory; detach lake").fetchall()
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.replace(folder / "lake.duckdb")
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    return folder / "lake.duckdb"
+        put_in_place(path, final)
+    return final
 
 
-def _files(con: duckdb.DuckDBPyConnection, data: Path) -> _Files:
-    """Find the files of every table, and each account's last published observation."""
+def _catalogue(data: str | Path) -> Path:
+    return Path(data).resolve() / "lake.duckdb"
+
+
+def _copy_catalogue(con: duckdb.DuckDBPyConnection, path: Path, fingerprint: str) -> bool:
+    """Copy the views of the catalogue if it was made by this code from these files; else leave no trace."""
     import duckdb
 
-    folder = data.resolve()
-    committed = committed_files(folder).of
-    raw = sorted((folder / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
-    records = _over(OBSERVATIONS, committed[OBSERVATIONS.name])
+    if not path.is_file():
+        return False
     try:
-        latest = con.execute(
-            "select account, cast(observed_at_utc as varchar), run_id from ("
+        con.execute(f"attach {_quoted(path)} as catalogue (read_only)").fetchall()
+    except duckdb.Error:
+        return False  # no database, one of a newer DuckDB, or one that somebody holds open for writing
+    try:
+        made_from = con.execute(f"select catalogue.main.{_STAMP}()").fetchall()[0][0]
+        if made_from == fingerprint:
+            con.execute(f"copy from database catalogue to memory (schema); drop macro {_STAMP}").fetchall()
+    except duckdb.Error:
+        made_from = None
+    con.execute("detach catalogue").fetchall()
+    return bool(made_from == fingerprint)
+
+
+def _latest_observations(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Latest]:
+    """Find each account's last published observation."""
+    import duckdb
+
+    paths = files.of[OBSERVATIONS.name]
+    records = _over(OBSERVATIONS, paths, ("account", "observed_at_utc", "run_id", "is_published"))
+    try:
+        rows = con.execute(
+            "select account, cast(observed_at_utc as varchar), run_id from ("  # noqa: S608  (of our own making)
             "select account, observed_at_utc, run_id, row_number() over ("
             "partition by account order by observed_at_utc desc, run_id desc) as place_from_last "
-            f"from ({records}) where is_published) where place_from_last = 1 order by account"
+            f"from ({records}) as record where is_published) as ranked where place_from_last = 1 order by account"
         ).fetchall()
     except duckdb.Error as error:
         raise LakeDamaged(
-            f"a commit record in {str(folder / 'lake' / OBSERVATIONS.name)!r} cannot be read: {first_lines(error)}"
+            f"a commit record in {str(paths[0].parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
-    return _Files({**committed, PAGES.name: tuple(raw)}, tuple(latest))
+    return [_Latest(*row) for row in rows]
 
 
-def _script(files: _Files, *, comments: bool) -> str:
+def _script(files: Files, latest: Sequence[_Latest]) -> str:
     """Write the whole script.
 
     A view is bound when it is made, and binding looks at every file that it reads. So the tables come first as empty
@@ -261,15 +311,14 @@ def _script(files: _Files, *, comments: bool) -> str:
     parts += [_view(name, relation.query) for name, relation in known.items() if relation.query]
     parts.append("-- The tables, over the files of committed runs.\n")
     parts += [_view(table.name, _over(table, files.of[table.name])) for table in TABLES if files.of[table.name]]
-    parts += [_view(name, _latest(table, files)) for name, table in _LATEST.items() if files.latest]
-    if comments:
-        parts.append("-- What everything means.\n")
-        for relation in known.values():
-            parts.append(f"comment on view {relation.name} is {_quoted(relation.grain)};\n")
-            parts += [
-                f"comment on column {relation.name}.{column.name} is {_quoted(column.comment)};\n"
-                for column in relation.columns
-            ]
+    parts += [_view(name, _latest(table, files, latest)) for name, table in _LATEST.items() if latest]
+    parts.append("-- What everything means.\n")
+    for relation in known.values():
+        parts.append(f"comment on view {relation.name} is {_quoted(relation.grain)};\n")
+        parts += [
+            f"comment on column {relation.name}.{column.name} is {_quoted(column.comment)};\n"
+            for column in relation.columns
+        ]
     return "".join(parts)
 
 
@@ -286,36 +335,42 @@ def _empty(table: Table) -> str:
     return f"select\n{columns}\nwhere false"
 
 
-def _over(table: Table, paths: Sequence[Path]) -> str:
-    """Read exactly these files, with the declared types; a column that an old file lacks is null there."""
+def _over(table: Table, paths: Sequence[Path], names: Collection[str] = ()) -> str:
+    """Read exactly these files, with the declared types; a column that an old file lacks is null there.
+
+    The day comes from the folder's name here and not through `hive_partitioning`, which `schema` excludes, and which
+    would take a `name=value` anywhere above the lake for a column too. With `names`, only those columns.
+    """
     if not paths:
         return _empty(table)
-    stored = ",\n".join(
+    wanted = [column for column in table.columns if not names or column.name in names]
+    declared = ",\n".join(
         f"        {_quoted(column.name)}: "
         f"{{'name': {_quoted(column.name)}, 'type': {_quoted(column.duckdb_type)}, 'default_value': null}}"
-        for column in table.stored
+        for column in wanted
+        if not column.in_folder
     )
     columns = ",\n".join(
         f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
         if column.in_folder
         else f"    {column.name}"
-        for column in table.columns
+        for column in wanted
     )
-    names = ",\n".join(f"        {_quoted(path)}" for path in paths)
+    files = ",\n".join(f"        {_quoted(path)}" for path in paths)
     return (
-        f"select\n{columns}\nfrom read_parquet(\n    [\n{names}\n    ],\n"
-        f"    filename = true,\n    schema = map {{\n{stored}\n    }}\n)"
+        f"select\n{columns}\nfrom read_parquet(\n    [\n{files}\n    ],\n"
+        f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)"
     )
 
 
-def _latest(table: Table, files: _Files) -> str:
+def _latest(table: Table, files: Files, latest: Sequence[_Latest]) -> str:
     """Read the latest files alone, and of them the rows of each account's latest observation."""
-    runs = {run for _, _, run in files.latest}
+    runs = {one.run_id for one in latest}
     paths = [path for path in files.of[table.name] if path.stem in runs]
     if not paths:
         return _empty(table)
-    latest = ",\n".join(f"    ({_quoted(account)}, timestamp {_quoted(at)})" for account, at, _ in files.latest)
-    return f"{_over(table, paths)}\nwhere (account, observed_at_utc) in (\n{latest}\n)"
+    kept = ",\n".join(f"    ({_quoted(one.account)}, timestamp {_quoted(one.observed_at_utc)})" for one in latest)
+    return f"{_over(table, paths)}\nwhere (account, observed_at_utc) in (\n{kept}\n)"
 
 
 def _quoted(text: str | Path) -> str:
@@ -325,13 +380,11 @@ def _quoted(text: str | Path) -> str:
 # ── SQL that somebody typed ──────────────────────────────────────────────────
 
 
-def _only(paths: Iterable[Path]) -> str:
-    """Close every door but these files: nothing else is read, and no setting opens a door again."""
-    names = ", ".join(_quoted(path) for path in paths)
-    return (
-        f"set python_enable_replacements = false; set allowed_paths = [{names}]; "
-        "set enable_external_access = false; set lock_configuration = true"
-    )
+def _close_every_door_but(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    """Let the connection reach these files alone: nothing else is read, and no setting opens a door again."""
+    con.execute("set allowed_paths = $1", [paths]).fetchall()
+    con.execute("set python_enable_replacements = false; set enable_external_access = false").fetchall()
+    con.execute("set lock_configuration = true").fetchall()
 
 
 def refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:

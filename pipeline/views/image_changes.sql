@@ -153,64 +153,75 @@ pairs as (
     where verified_count_before = last_verified_count
 ),
 
-differing as (
+-- The fields beside what they were when the image was last seen. A window and no join: joined on the image alone, a
+-- year of days would meet a year of days.
+values_in_order as (
     select
-        pairs.account,
-        pairs.image_id,
-        pairs.observed_at_utc,
-        pairs.last_seen_utc,
-        earlier.image_name as old_image_name,
-        later.image_name as new_image_name,
-        earlier.image_owner as old_image_owner,
-        later.image_owner as new_image_owner,
-        earlier.status as old_status,
-        later.status as new_status,
-        earlier.platform as old_platform,
-        later.platform as new_platform,
-        earlier.os_version as old_os_version,
-        later.os_version as new_os_version,
-        earlier.architecture as old_architecture,
-        later.architecture as new_architecture,
-        earlier.compute_type as old_compute_type,
-        later.compute_type as new_compute_type,
-        earlier.region_id as old_region_id,
-        later.region_id as new_region_id,
-        cast(earlier.image_size_gib as varchar) as old_image_size_gib,
-        cast(later.image_size_gib as varchar) as new_image_size_gib,
-        cast(earlier.image_storage_size as varchar) as old_image_storage_size,
-        cast(later.image_storage_size as varchar) as new_image_storage_size,
-        cast(earlier.created_at_utc as varchar) as old_created_at_utc,
-        cast(later.created_at_utc as varchar) as new_created_at_utc,
-        earlier.instance_id as old_instance_id,
-        later.instance_id as new_instance_id,
-        earlier.snapshot_id as old_snapshot_id,
-        later.snapshot_id as new_snapshot_id,
-        earlier.extra as old_extra,
-        later.extra as new_extra
-    from pairs
-    inner join images as later
-        on pairs.account = later.account
-        and pairs.image_id = later.image_id
-        and pairs.observed_at_utc = later.observed_at_utc
-    inner join images as earlier
-        on pairs.account = earlier.account
-        and pairs.image_id = earlier.image_id
-        and pairs.last_seen_utc = earlier.observed_at_utc
+        image.account,
+        image.image_id,
+        published.observed_at_utc,
+        published.verified_count - case when published.is_verified then 1 else 0 end as verified_count_before,
+        lag(published.observed_at_utc) over image_sightings as last_seen_utc,
+        lag(published.verified_count) over image_sightings as last_verified_count,
+        image.image_name as new_image_name,
+        lag(image.image_name) over image_sightings as old_image_name,
+        image.image_owner as new_image_owner,
+        lag(image.image_owner) over image_sightings as old_image_owner,
+        image.status as new_status,
+        lag(image.status) over image_sightings as old_status,
+        image.platform as new_platform,
+        lag(image.platform) over image_sightings as old_platform,
+        image.os_version as new_os_version,
+        lag(image.os_version) over image_sightings as old_os_version,
+        image.architecture as new_architecture,
+        lag(image.architecture) over image_sightings as old_architecture,
+        image.compute_type as new_compute_type,
+        lag(image.compute_type) over image_sightings as old_compute_type,
+        image.region_id as new_region_id,
+        lag(image.region_id) over image_sightings as old_region_id,
+        image.image_size_gib as new_image_size_gib,
+        lag(image.image_size_gib) over image_sightings as old_image_size_gib,
+        image.image_storage_size as new_image_storage_size,
+        lag(image.image_storage_size) over image_sightings as old_image_storage_size,
+        image.created_at_utc as new_created_at_utc,
+        lag(image.created_at_utc) over image_sightings as old_created_at_utc,
+        image.instance_id as new_instance_id,
+        lag(image.instance_id) over image_sightings as old_instance_id,
+        image.snapshot_id as new_snapshot_id,
+        lag(image.snapshot_id) over image_sightings as old_snapshot_id,
+        image.extra as new_extra,
+        lag(image.extra) over image_sightings as old_extra
+    from images as image
+    inner join published
+        on image.account = published.account
+        and image.observed_at_utc = published.observed_at_utc
+    window image_sightings as (
+        partition by image.account, image.image_id
+        order by published.observation_number
+    )
+),
+
+differing as (
+    select *
+    from values_in_order
     where
-        later.image_name is distinct from earlier.image_name
-        or later.image_owner is distinct from earlier.image_owner
-        or later.status is distinct from earlier.status
-        or later.platform is distinct from earlier.platform
-        or later.os_version is distinct from earlier.os_version
-        or later.architecture is distinct from earlier.architecture
-        or later.compute_type is distinct from earlier.compute_type
-        or later.region_id is distinct from earlier.region_id
-        or later.image_size_gib is distinct from earlier.image_size_gib
-        or later.image_storage_size is distinct from earlier.image_storage_size
-        or later.created_at_utc is distinct from earlier.created_at_utc
-        or later.instance_id is distinct from earlier.instance_id
-        or later.snapshot_id is distinct from earlier.snapshot_id
-        or later.extra is distinct from earlier.extra
+        verified_count_before = last_verified_count
+        and (
+            new_image_name is distinct from old_image_name
+            or new_image_owner is distinct from old_image_owner
+            or new_status is distinct from old_status
+            or new_platform is distinct from old_platform
+            or new_os_version is distinct from old_os_version
+            or new_architecture is distinct from old_architecture
+            or new_compute_type is distinct from old_compute_type
+            or new_region_id is distinct from old_region_id
+            or new_image_size_gib is distinct from old_image_size_gib
+            or new_image_storage_size is distinct from old_image_storage_size
+            or new_created_at_utc is distinct from old_created_at_utc
+            or new_instance_id is distinct from old_instance_id
+            or new_snapshot_id is distinct from old_snapshot_id
+            or new_extra is distinct from old_extra
+        )
 ),
 
 fields as (
@@ -250,9 +261,9 @@ field_values as (
             when 'architecture' then differing.old_architecture
             when 'compute_type' then differing.old_compute_type
             when 'region_id' then differing.old_region_id
-            when 'image_size_gib' then differing.old_image_size_gib
-            when 'image_storage_size' then differing.old_image_storage_size
-            when 'created_at_utc' then differing.old_created_at_utc
+            when 'image_size_gib' then cast(differing.old_image_size_gib as varchar)
+            when 'image_storage_size' then cast(differing.old_image_storage_size as varchar)
+            when 'created_at_utc' then cast(differing.old_created_at_utc as varchar)
             when 'instance_id' then differing.old_instance_id
             when 'snapshot_id' then differing.old_snapshot_id
             when 'extra' then differing.old_extra
@@ -266,9 +277,9 @@ field_values as (
             when 'architecture' then differing.new_architecture
             when 'compute_type' then differing.new_compute_type
             when 'region_id' then differing.new_region_id
-            when 'image_size_gib' then differing.new_image_size_gib
-            when 'image_storage_size' then differing.new_image_storage_size
-            when 'created_at_utc' then differing.new_created_at_utc
+            when 'image_size_gib' then cast(differing.new_image_size_gib as varchar)
+            when 'image_storage_size' then cast(differing.new_image_storage_size as varchar)
+            when 'created_at_utc' then cast(differing.new_created_at_utc as varchar)
             when 'instance_id' then differing.new_instance_id
             when 'snapshot_id' then differing.new_snapshot_id
             when 'extra' then differing.new_extra
