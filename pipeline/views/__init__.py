@@ -73,6 +73,7 @@ class Relation:
     grain: str
     reads: tuple[str, ...]
     columns: tuple[Described, ...]
+    key: tuple[str, ...] = ()
     query: str | None = None
     """The text of the `.sql` file; None where the query depends on the lake's files."""
 
@@ -94,7 +95,7 @@ def relations() -> dict[str, Relation]:
 
 def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
     columns = tuple(Described(column.name, column.doc, column.unit, column.api) for column in table.columns)
-    return Relation(name, is_view=bool(reads), grain=grain, reads=reads, columns=columns)
+    return Relation(name, is_view=bool(reads), grain=grain, reads=reads, columns=columns, key=table.key)
 
 
 def _header(text: str) -> list[str]:

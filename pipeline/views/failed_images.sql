@@ -19,7 +19,7 @@ with judged as (
             when
                 lower(status) in ('creating', 'packing', 'uploading')
                 and created_at_utc < observed_at_utc - interval '2' hour
-                then 'hangs for over two hours'
+                then 'hanging'
         end as reason
     from images_latest
 )
@@ -31,7 +31,7 @@ select
     image_name,
     image_owner,
     status,
-    reason,          -- `failed`: the status says so; `unavailable`; `hangs for over two hours`: Creating, Packing or Uploading, as of the observation.
+    reason,          -- `failed`: the status says so; `unavailable`; `hanging`: Creating, Packing or Uploading for over two hours, as of the observation.
     region_id,
     image_size_gib,
     created_at_utc
