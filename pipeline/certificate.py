@@ -239,25 +239,29 @@ def believed(answers: Iterable[Answer]) -> list[list[Page]]:
     """The pages that were believed, pass by pass, in the order of their numbers.
 
     Of several answers to one page the last counts: a page is asked again only while it is not believed.
+    A pass of which page 1 was never read tells no TotalCount, and is left out.
     """
     passes: dict[int, dict[int, Page]] = defaultdict(dict)
     for answer in answers:
         if answer.page is not None:
             passes[answer.pass_number][answer.page_number] = answer.page
-    return [[pages[n] for n in sorted(pages)] for _, pages in sorted(passes.items())]
+    return [[pages[n] for n in sorted(pages)] for _, pages in sorted(passes.items()) if 1 in pages]
 
 
 def certify(passes: Sequence[Sequence[Page]]) -> Level:
-    """The level that whole passes prove: each a list of the believed pages from page 1 on, the last pass last."""
+    """The level that passes prove, one read after the other: the believed pages of each from page 1 on, the last last.
+
+    Which of the earlier ones holds the same ids is all one: what was alive in any of them and again when
+    the last began was alive in between.
+    """
     if not passes or not _adds_up(passes[-1]):
         return "unproven"
-    last = passes[-1]
+    *earlier, last = passes
     if len(last[0].ids) == last[0].total:
         return "verified"
-    if len(passes) > 1 and _adds_up(passes[-2]):
-        before = passes[-2]
-        if before[0].total == last[0].total and _ids(before) == _ids(last):
-            return "verified"
+    ids = _ids(last)
+    if any(_adds_up(before) and before[0].total == last[0].total and _ids(before) == ids for before in earlier):
+        return "verified"
     return "counted"
 
 
@@ -268,8 +272,7 @@ def _adds_up(pages: Sequence[Page]) -> bool:
     rows = sum(len(page.ids) for page in pages)
     if rows != pages[0].total or len(_ids(pages)) != rows:
         return False
-    last = pages[-1]
-    return len(last.ids) < (last.size or PAGE_SIZE)
+    return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
 def _ids(pages: Sequence[Page]) -> set[str]:

@@ -60,6 +60,9 @@ _SIGN_TYPE: Final = "ACS3-HMAC-SHA256"
 _EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _TRIES_WITHOUT_AN_ANSWER: Final = 6
 _TRIES_THROTTLED: Final = 12
+_LONGEST_WAIT_SECONDS: Final = 120.0
+_SHORTEST_SECRET: Final = 16
+"""The vendor's have thirty characters. What is shorter (the local endpoint's) may be a word of some image's name."""
 
 log = logging.getLogger(__name__)
 
@@ -95,22 +98,21 @@ class Account:
     def __init__(self, label: str, provider: Callable[[], _Provider]) -> None:
         self.label = label
         self._make_provider = provider
-        self._provider: _Provider | None = None
         self.key: _Key | None = None
 
     def __repr__(self) -> str:
         return f"Account({self.label!r})"
 
     def resolve(self) -> _Key:
-        """Ask the provider for the credentials, and keep them for the calls to come.
+        """Ask for the credentials anew, and keep them for the calls to come.
+
+        A provider holds on to what it once found, the expired too: so each time there is a new one.
 
         Raises:
             NoCredentials: none were found, or they are not usable; the message says where it looked.
         """
         try:
-            if self._provider is None:
-                self._provider = self._make_provider()
-            found = self._provider.get_credentials()
+            found = self._make_provider().get_credentials()
             key = _Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
         except Exception as error:  # the vendor raises many kinds, bare ones among them
             raise NoCredentials(
@@ -227,9 +229,9 @@ class Try:
 
 
 class _ErrorBody(msgspec.Struct):
-    Code: str | int | None = None
-    Message: str | None = None
-    RequestId: str | None = None
+    Code: Any = None
+    Message: Any = None
+    RequestId: Any = None
 
 
 def _error_body(body: bytes) -> _ErrorBody:
@@ -243,15 +245,23 @@ def _error_body(body: bytes) -> _ErrorBody:
 
 
 class Pace:
-    """Calls a second over the whole run: halved by throttling, rising by a tenth every ten quiet seconds."""
+    """Calls a second over the whole run: halved by throttling, rising by a tenth every ten quiet seconds.
+
+    Without a limit the pace is free until the service throttles; then it starts from the calls of the last
+    second, and rises without end.
+    """
 
     _QUIET_SECONDS: Final = 10.0
+    _BURST_SECONDS: Final = 1.0
+    """A new pace shows only after this: quotas are counted by the second."""
+    _SLOWEST: Final = 0.2
 
     def __init__(self, rate: float | None) -> None:
         """`rate` is the limit in calls a second; None or 0: no limit, until the service throttles."""
         self.limit = rate or None
         self.rate = self.limit
         self._free_at = 0.0
+        self._halved_at = float("-inf")
         self._changed_at = 0.0
         self._recent: collections.deque[float] = collections.deque(maxlen=2000)
 
@@ -270,13 +280,13 @@ class Pace:
             await asyncio.sleep(slot - now)
 
     def throttled(self, sent_at: float) -> None:
-        """Halve the pace, once for all the calls that were already under way when it was last halved."""
-        now = time.monotonic()
-        if sent_at < self._changed_at:
+        """Halve the pace, once a burst: for the calls under way, and those of the second after, it was halved."""
+        if sent_at < self._halved_at + self._BURST_SECONDS:
             return
-        rate = self.rate or sum(1 for at in self._recent if at > now - 1)
-        self.rate = max(rate / 2, 0.2)
-        self._changed_at = now
+        now = time.monotonic()
+        rate = self.rate or max(DEFAULT_RATE, sum(1 for at in self._recent if at > now - 1))
+        self.rate = max(rate / 2, self._SLOWEST)
+        self._halved_at = self._changed_at = now
         self._free_at = max(self._free_at, now + 1 / self.rate)
 
 
@@ -300,8 +310,13 @@ class EnsApi:
         workers: int = DEFAULT_WORKERS,
         rate: float | None = DEFAULT_RATE,
         try_seconds: float = 60.0,
+        back_off_seconds: float = 0.25,
     ) -> None:
-        """At most `workers` calls at once and `rate` a second over all accounts; a try may take `try_seconds`."""
+        """At most `workers` calls at once and `rate` a second over all accounts.
+
+        A try may take `try_seconds`. The first wait before the next is about `back_off_seconds`; each is
+        twice as long as the one before, up to sixty times the first.
+        """
         if workers < 1:
             raise BadSetting(f"workers must be 1 or more, not {workers}")
         if rate is not None and rate < 0:
@@ -310,13 +325,19 @@ class EnsApi:
         self.pace = Pace(rate)
         self._workers = asyncio.Semaphore(workers)
         self._try_seconds = try_seconds
+        self._back_off_seconds = back_off_seconds
+        self._refreshing = asyncio.Lock()
         self._host = urlsplit(self.url).netloc
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        import alibabacloud_tea_openapi.utils  # noqa: F401  0.4 s: before the first call, not within it
+
+        _quiet_the_vendor()
         local = is_loopback(urlsplit(self.url).hostname or "")
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._try_seconds, sock_connect=10, sock_read=30),
+            connector=aiohttp.TCPConnector(limit=0),  # the workers are the limit
             trust_env=not local,  # a proxy of the environment cannot reach this machine's own loopback
             auto_decompress=True,
         )
@@ -343,15 +364,17 @@ class EnsApi:
                 return False
             count[error.what] += 1
             allowed = {"throttled": _TRIES_THROTTLED, "transient": _TRIES_WITHOUT_AN_ANSWER, "nonce": 2, "expired": 2}
-            if count[error.what] >= allowed[error.what]:
+            told_to_wait = error.seen.retry_after_seconds or 0.0
+            if count[error.what] >= allowed[error.what] or told_to_wait > _LONGEST_WAIT_SECONDS:
                 return False
             if error.what in {"nonce", "expired"}:
                 return 0.0
-            return error.seen.retry_after_seconds or True
+            return told_to_wait or True
 
         gave_up_at: float | None = None
-        retries = stamina.retry_context(
-            on=again, attempts=None, timeout=180.0, wait_initial=0.25, wait_max=15.0, wait_jitter=0.5
+        first = self._back_off_seconds
+        retries = stamina.retry_context(  # no timeout: a call may wait long for its turn before it is even sent
+            on=again, attempts=None, timeout=None, wait_initial=first, wait_max=60 * first, wait_jitter=2 * first
         )
         try:
             async for attempt in retries:
@@ -371,7 +394,8 @@ class EnsApi:
         async with self._workers:
             await self.pace.turn()
             sent = time.monotonic()
-            seen = await self._try(account, parameters, waited)
+            key = account.key or account.resolve()
+            seen = await self._try(key, parameters, waited)
         on_try(seen)
         what = verdict(seen.status, seen.error_code)
         if what == "usable":
@@ -381,29 +405,31 @@ class EnsApi:
         if what == "throttled":
             self.pace.throttled(sent)
         if what == "expired":
-            await asyncio.to_thread(account.resolve)
+            async with self._refreshing:
+                if account.key is key:  # else another call has fetched the new one meanwhile
+                    await asyncio.to_thread(account.resolve)
         raise _TryAgain(what, seen)
 
-    async def _try(self, account: Account, parameters: Mapping[str, str], waited: float) -> Try:
+    async def _try(self, key: _Key, parameters: Mapping[str, str], waited: float) -> Try:
         assert self._session is not None  # noqa: S101  (entered)
-        key = account.key or account.resolve()
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         sent_at = utc_now()
         try:
             async with self._session.post(
                 url, headers=self._signed_headers(key, parameters), allow_redirects=False
             ) as answer:
-                body = await answer.read()
+                body = _without(key, await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            return Try(sent_at, utc_now(), waited, None, None, None, code, _without(key, str(error) or code))
+            said = _without(key, (str(error) or code).encode()).decode()
+            return Try(sent_at, utc_now(), waited, None, None, None, code, said)
         received_at = utc_now()
-        said = _error_body(body) if answer.status != 200 else _ErrorBody()
-        request_id = answer.headers.get("x-acs-request-id") or said.RequestId
+        refusal = _error_body(body) if answer.status != 200 else _ErrorBody()
+        request_id = answer.headers.get("x-acs-request-id") or (str(refusal.RequestId) if refusal.RequestId else None)
         if answer.status == 200:
             return Try(sent_at, received_at, waited, 200, request_id, body, None, None)
-        code = str(said.Code) if said.Code is not None else f"HTTP{answer.status}"
-        message = said.Message or f"an answer with HTTP status {answer.status} that is not an ENS error"
+        code = str(refusal.Code) if refusal.Code is not None else f"HTTP{answer.status}"
+        message = str(refusal.Message or f"an answer with HTTP status {answer.status} that is not an ENS error").strip()
         retry_after = answer.headers.get("x-acs-retry-after", "")
         return Try(
             sent_at,
@@ -411,9 +437,9 @@ class EnsApi:
             waited,
             answer.status,
             request_id,
-            _without(key, body.decode("utf-8", "replace")).encode() if _holds_secret(key, body) else body,
+            body,
             code,
-            _without(key, message),
+            message,
             int(retry_after) / 1000 if retry_after.isascii() and retry_after.isdigit() else None,
         )
 
@@ -439,23 +465,25 @@ class EnsApi:
         return headers
 
 
-def _holds_secret(key: _Key, body: bytes) -> bool:
-    return any(secret.encode() in body for secret in (key.secret, key.token) if secret)
-
-
-def _without(key: _Key, message: str) -> str:
-    """`message` with what is secret taken out: a refusal quotes the headers that it was sent."""
+def _without(key: _Key, said: bytes) -> bytes:
+    """What was said with what is secret taken out: a refusal quotes the headers that it was sent."""
     for secret in (key.secret, key.token):
-        if secret:
-            message = message.replace(secret, "***")
-    return message
+        if secret and len(secret) >= _SHORTEST_SECRET:
+            for spelled in (secret, secret.replace("/", "\\/")):  # as JSON may spell it
+                said = said.replace(spelled.encode(), b"***")
+    return said
 
 
 def _final(what: Verdict, account: Account, seen: Try, url: str) -> EnsImagesError:
     """The error that ends a call, with what to do."""
-    said = f"{seen.error_code}: {(seen.error or '').strip().splitlines()[0][:300] if seen.error else 'no message'}"
+    lines = (seen.error or "").strip().splitlines()
+    said = f"{seen.error_code}: {lines[0][:300] if lines else 'no message'}"
     if what == "throttled":
-        return StillThrottled(f"{said} — {url} kept throttling account {account.label!r}: lower --rate, or try later")
+        after = seen.retry_after_seconds
+        wish = f" and asks for {after:,.0f} s of quiet" if after and after > _LONGEST_WAIT_SECONDS else ""
+        return StillThrottled(
+            f"{said} — {url} kept throttling account {account.label!r}{wish}: lower --rate, or try later"
+        )
     if what == "transient":
         return Unreachable(f"{said} — no usable answer from {url} for account {account.label!r}: try later")
     if what == "clock":
@@ -491,5 +519,19 @@ def blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         return asyncio.run(work())
     from concurrent.futures import ThreadPoolExecutor
 
+    under_way: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def stoppable() -> _T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (it runs in one)
+        under_way.append((asyncio.get_running_loop(), task))
+        return await work()
+
     with ThreadPoolExecutor(1, thread_name_prefix="ens-images") as aside:
-        return aside.submit(lambda: asyncio.run(work())).result()
+        done = aside.submit(lambda: asyncio.run(stoppable()))
+        try:
+            return done.result()
+        except KeyboardInterrupt:  # the notebook's stop button reaches this thread only
+            for loop, task in under_way:
+                loop.call_soon_threadsafe(task.cancel)
+            raise

@@ -9,19 +9,25 @@ Page numbers shift when an account changes while it is read: three deletions
 among the pages already read lose three living images, and rows == TotalCount
 proves nothing. Why two equal passes do:
 
-    An id seen in both passes was alive when pass 2 began: it was alive during
-    pass 1 and again after pass 2 began, and ids are never reused, so it was
-    alive at every instant between. The first answer of pass 2 says that
-    TotalCount images were alive at that instant. If the ids in both passes
-    are as many as that, they are all of them.
+    Let t be the instant of the believed page 1 of the last pass. Every answer
+    believed in an earlier pass came before t, for page 1 was asked for after
+    all of them; every other answer believed in the last pass came after t,
+    for the pages behind page 1 are asked for once page 1 is believed.
+    So an id seen in both passes was alive before t and after t; ids are never
+    reused, so it was alive at t. The answer at t says that TotalCount images
+    were alive then. If the ids in both passes are as many as that, they are
+    all of them, and none of them is one too many.
 
-So a verified listing is the account at the instant of the first answer of its
-last pass. Two assumptions, no more: ids are not reused, and TotalCount is
-honest at that instant. Neither the order nor the page size is assumed. An
-account whose one answer holds all of its TotalCount needs no second pass.
+So a verified listing is the account at t, its `observed_at_utc`. Two
+assumptions, no more: ids are not reused, and TotalCount is honest at t. The
+proof asks nothing of the order, the page numbers, the page size or the other
+answers, nor that a page came at the first try: an answer that is not believed
+is not used. An account whose one answer holds all of its TotalCount needs no
+second pass.
 
 A page that does not hold together (null, short, a wrong PageNumber, an id
 twice, a TotalCount unlike the others') is asked again before it is believed.
+Nothing is asked for ever: pages, asks and passes all have an end.
 """
 
 from __future__ import annotations
@@ -29,23 +35,28 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from pipeline.certificate import LEVELS, PAGE_SIZE, Answer, Level, NotAPage, Page, certify, flaw, read_page
 from pipeline.ens_api import DEFAULT_ENDPOINT, DEFAULT_RATE, DEFAULT_WORKERS, Account, EnsApi, blocking
 from pipeline.errors import EnsImagesError, IncompleteListing, OutOfTime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from pipeline.ens_api import Try
 
-_EMPTY_PAGES_BELIEVED: Final = 64
+_T = TypeVar("_T")
+
+_PAGES_IN_VAIN: Final = 64
+"""So many pages that are empty, or come after the last that any TotalCount called for, and a pass is at its end."""
+_PAGES_WITHOUT_TOTAL: Final = 10_000
+"""A list without a TotalCount that still brings new images here has no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How often a listing is read again before it is given up."""
+    """How often a listing is read again before it is given up, and how long is waited in between."""
 
     passes: int = 5
     seconds_after_two: float = 60.0
@@ -54,6 +65,10 @@ class Bounds:
     """How often a page that contradicts itself is asked in all."""
     patience_seconds: float = 5.0
     """How long one pass asks contradictory pages again in vain."""
+    pause_seconds: float = 0.1
+    """Before a page is asked again; ten times as long before it is asked once more."""
+    back_off_seconds: float = 0.25
+    """The first wait after a call that failed or was throttled; each is twice as long as the one before."""
 
 
 class Land(Protocol):
@@ -76,6 +91,7 @@ class Listing:
 
     account: str
     answers: list[Answer] = field(default_factory=list)
+    begun_passes: int = 0
     ended_passes: int = 0
     last_pass: list[Page] = field(default_factory=list)
     level: Level | None = None
@@ -104,16 +120,17 @@ def extract(
     """
 
     async def read_all() -> list[Listing]:
-        api = EnsApi(endpoint, workers=workers, rate=rate)
+        api = EnsApi(endpoint, workers=workers, rate=rate, back_off_seconds=limits.back_off_seconds)
         readers = [
-            _Reader(api, account, level, filters or {}, land, bounds or Bounds(), workers, progress)
+            _Reader(api, account, level, filters or {}, land, limits, workers, progress)
             for account in accounts
             if account.label not in failed
         ]
         until = None if timeout_seconds is None else asyncio.get_running_loop().time() + timeout_seconds
         async with api:
-            return await asyncio.gather(*(reader.listing(until) for reader in readers))
+            return await _together(reader.listing(until) for reader in readers)
 
+    limits = bounds or Bounds()
     failed: dict[str, Listing] = {}
     for account in accounts:  # before fanning out: the vendor's providers are not made for many coroutines
         try:
@@ -122,6 +139,17 @@ def extract(
             failed[account.label] = Listing(account.label, error=error)
     read = {listing.account: listing for listing in blocking(read_all)}
     return [(read | failed)[account.label] for account in accounts]
+
+
+async def _together(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Run them side by side. One that fails ends the others, and they have ended when its error is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _PassBroken(Exception):
@@ -138,10 +166,16 @@ class _Pass:
         self.totals: set[int | None] = set()
         self.patience = bounds.patience_seconds
         self.empty_count = 0
+        self._ids: set[str] = set()
+        self._brought_new: dict[int, bool] = {}
 
-    @property
-    def first(self) -> Page | None:
-        return self.pages.get(1)
+    def take(self, number: int, page: Page) -> None:
+        """Believe a page."""
+        self.pages[number] = page
+        self.totals.add(page.total)
+        self.empty_count += not page.ids
+        self._brought_new[number] = not self._ids.issuperset(page.ids)
+        self._ids.update(page.ids)
 
     @property
     def in_order(self) -> list[Page]:
@@ -151,6 +185,18 @@ class _Pass:
         """Pages that the largest TotalCount seen calls for; None where none was sent."""
         known = [total for total in self.totals if total is not None]
         return max(1, -(-max(known) // self.size)) if known else None
+
+    def goes_on(self) -> bool:
+        """Whether the list may go on after its last page: that came back full, and brought images not seen before."""
+        number = max(self.pages)
+        called_for = self.page_count()
+        end = _PAGES_WITHOUT_TOTAL if called_for is None else called_for + _PAGES_IN_VAIN
+        return len(self.pages[number].ids) >= self.size and self._brought_new[number] and number < end
+
+    def smallest_full_size(self) -> int:
+        """The page size that this pass showed: that of page 1, or less where the service has cut a page since."""
+        *before_last, _ = self.in_order
+        return min([self.size, *(len(page.ids) for page in before_last if page.size == len(page.ids))])
 
 
 class _Reader:
@@ -194,76 +240,65 @@ class _Reader:
 
     async def _read(self) -> None:
         passes: list[list[Page]] = []
-        number, second_ended_at, broken = 0, None, None
-        while True:
-            number += 1
+        second_ended_at = float("inf")
+        broken: _PassBroken | None = None
+        for number in range(1, self.bounds.passes + 1):
+            if time.monotonic() - second_ended_at > self.bounds.seconds_after_two:
+                break
+            self.result.begun_passes = number
             try:
-                passes = [*passes[-1:], await self._read_pass(number)]
+                passes.append(await self._read_pass(number))
+            except _PassBroken as reason:
+                broken = reason
+            else:
+                broken = None
                 self.result.ended_passes, self.result.last_pass = number, passes[-1]
                 self.result.level = certify(passes)
-                broken = None
-            except _PassBroken as reason:
-                passes, broken = [], reason
-            if self.result.level is not None and broken is None and _reaches(self.result.level, self.level):
-                return
+                if _reaches(self.result.level, self.level):
+                    return
             if number == 2:
                 second_ended_at = time.monotonic()
-            late = second_ended_at is not None and time.monotonic() - second_ended_at > self.bounds.seconds_after_two
-            if number >= self.bounds.passes or late:
-                break
-        raise IncompleteListing(self._why(passes, number, broken))
+        raise IncompleteListing(self._why(broken))
 
-    def _why(self, passes: list[list[Page]], number: int, broken: Exception | None) -> str:
-        start = f"account {self.account.label!r} was read {number} times over and not proven {self.level!r}: "
+    def _why(self, broken: _PassBroken | None) -> str:
+        start = f"account {self.account.label!r} was read {self.result.begun_passes} times over and not proven"
         if broken is not None:
-            return f"{start}{broken}; nothing was published"
-        ids = {image_id for page in passes[-1] for image_id in page.ids}
-        total = passes[-1][0].total
+            return f"{start} {self.level!r}: {broken}; nothing was published"
+        ids = {image_id for page in self.result.last_pass for image_id in page.ids}
+        total = self.result.last_pass[0].total
         counted = f"{len(ids):,} ids of {total:,}" if total is not None else f"{len(ids):,} ids and no TotalCount"
-        return f"{start}{counted} in the last pass, which proves {self.result.level!r}; nothing was published"
+        return (
+            f"{start} {self.level!r}: {counted} in the last pass, which proves {self.result.level!r}; "
+            "nothing was published: try again when fewer images come and go"
+        )
 
     async def _read_pass(self, number: int) -> list[Page]:
         reading = _Pass(number, self.size, self.bounds)
         first = await self._believe(reading, 1)
-        self.size = reading.size = _rows_a_page(first, reading.size)
+        reading.size = _rows_a_page(first, reading.size)
         asked = 1
         while True:
             count = reading.page_count() or 0
-            if count > asked and reading.empty_count < _EMPTY_PAGES_BELIEVED:
+            if count > asked and reading.empty_count < _PAGES_IN_VAIN:
                 await self._side_by_side(reading, range(asked + 1, count + 1))
                 asked = max(reading.pages)
-                continue
-            if not self._goes_on(reading):
+            elif reading.goes_on():
+                asked += 1
+                await self._believe(reading, asked)
+            else:
+                self.size = reading.smallest_full_size()
                 return reading.in_order
-            asked += 1
-            await self._believe(reading, asked)
 
     async def _side_by_side(self, reading: _Pass, numbers: range) -> None:
-        todo: Iterator[int] = iter(numbers)
+        todo = iter(numbers)
 
         async def work() -> None:
             for number in todo:
-                if reading.empty_count >= _EMPTY_PAGES_BELIEVED:
+                if reading.empty_count >= _PAGES_IN_VAIN:
                     return
                 await self._believe(reading, number)
 
-        tasks = [asyncio.ensure_future(work()) for _ in range(min(self.workers, len(numbers)))]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    @staticmethod
-    def _goes_on(reading: _Pass) -> bool:
-        """Whether the list may go on: its last page came back full, and brought images that no page before it had."""
-        pages = reading.in_order
-        last = pages[-1]
-        if not last.ids or len(last.ids) < reading.size:
-            return False
-        seen = {image_id for page in pages[:-1] for image_id in page.ids}
-        return not seen.issuperset(last.ids)
+        await _together(work() for _ in range(min(self.workers, len(numbers))))
 
     async def _believe(self, reading: _Pass, number: int) -> Page:
         """Ask for a page until it holds together, or for as long as the bounds allow; then take it as it came."""
@@ -278,12 +313,10 @@ class _Reader:
             if asks >= (2 if is_mild else self.bounds.asks) or in_vain > reading.patience:
                 reading.patience -= in_vain
                 break
-            await asyncio.sleep(0.1 if asks == 1 else 1.0)
+            await asyncio.sleep(self.bounds.pause_seconds * (1 if asks == 1 else 10))
         if page is None:
             raise _PassBroken(f"page {number} stayed unreadable: {wrong}")
-        reading.pages[number] = page
-        reading.totals.add(page.total)
-        reading.empty_count += not page.ids
+        reading.take(number, page)
         if self.progress:
             self.progress(self.account.label, reading.number, len(reading.pages), reading.page_count())
         return page
@@ -322,7 +355,7 @@ class _Reader:
             self.result.answers.append(answer)
             self.land(answer, seen.body)
 
-        parameters = {"PageNumber": str(number), "PageSize": str(PAGE_SIZE), **self.filters}
+        parameters = {"PageNumber": str(number), "PageSize": str(reading.size), **self.filters}
         await self.api.call(self.account, parameters, on_try)
         return page, wrong, is_mild
 
