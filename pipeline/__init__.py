@@ -9,10 +9,11 @@
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
     lake.py               immutable Parquet files, published together; reading, keeping, clearing away
+    publish.py            from a landed run to the lake: the same for a run and for a rebuild
     views/                connect(): the lake as a DuckDB database, every table, view and column described
     report.py             what people look at: reports, query results, the trust line
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
-    flow.py               run, rebuild, export, demo: the steps in order
+    flow.py               run, rebuild, list, export, demo: the steps in order
     cli.py                the same steps from a shell: one call a command, and no logic
 
 A module imports only from the lines above it; a test holds the code to this

@@ -1,0 +1,292 @@
+"""The same steps from a shell: one call a command, and no logic.
+
+    ens-images run | rebuild | sql | report | export | list | describe | views | emulate | demo
+
+Exit codes: 0 done · 1 our bug · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
+published for that account · 4 refused by the service · 5 not reachable, throttled, or the lake is held ·
+6 the lake is missing or damaged. Of several, the largest. Data goes to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import EnsImagesError, FixTheInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FORMATS = ("table", "csv", "json", "markdown")
+LEVELS = ("unproven", "counted", "verified")  # certificate.LEVELS, without what it imports: a test compares
+
+
+def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that can be set by a variable of the environment too: `--data` by ENS_IMAGES_DATA."""
+    variable = "ENS_IMAGES_" + names[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+data_option = option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the lake.",
+)
+format_option = option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How the rows are written.",
+)
+
+
+def service_options(command: Any) -> Any:
+    """The options of every command that calls the service."""
+    for add in (
+        option("--rate", type=click.FloatRange(min=0), default=20, show_default=True, help="Calls a second; 0: any."),
+        option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
+        option(
+            "--profile",
+            "profiles",
+            multiple=True,
+            metavar="NAME",
+            help="A profile of the vendor's file; again for more.",
+        ),
+        option("--endpoint", default="ens.aliyuncs.com", show_default=True, metavar="HOST|URL", help="Of ENS."),
+    ):
+        command = add(command)
+    return command
+
+
+class Commands(click.Group):
+    """The commands in the order in which one meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's own signature)
+        """In the order in which they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ens-images", prog_name="ens-images")
+def commands() -> None:
+    r"""Every image of every Alibaba Cloud ENS account, every day, in SQL.
+
+    \b
+      ens-images demo                                 try it: no credentials, no network
+      ens-images run                                  list your account, keep the day
+      ens-images report                               the standing reports
+      ens-images sql "from capacity_by_region"        ask anything
+
+    \b
+    Exit codes: 0 done · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
+    published · 4 refused by the service · 5 not reachable, throttled, or the lake is held · 6 the
+    lake is missing or damaged. Of several, the largest.
+    """
+
+
+@commands.command()
+@data_option
+@service_options
+@option(
+    "--certificate", type=click.Choice(LEVELS), default="verified", show_default=True, help="What a listing must prove."
+)
+@option("--timeout", "timeout_seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Time for the whole run.")
+@option(
+    "--max-shrink",
+    "max_shrink_percent",
+    type=click.FloatRange(0, 100),
+    default=50,
+    show_default=True,
+    metavar="PERCENT",
+    help="An account of which a larger share is gone is not published.",
+)
+@option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
+def run(data: Path, rate: float, **options: Any) -> None:
+    """List every account, keep the pages, publish what is proven."""
+    from pipeline import flow, report
+
+    with report.progress() as progress:
+        done = flow.run(data, rate=rate or None, progress=progress, **options)
+    click.echo(str(done), err=True)
+
+
+@commands.command()
+@data_option
+@option("--into", type=click.Path(file_okay=False, path_type=Path), help="Build a whole new lake in this folder.")
+def rebuild(data: Path, into: Path | None) -> None:
+    """Add what the lake lacks, from the raw pages, by the decisions of the runs that landed them."""
+    from pipeline import flow
+
+    runs = flow.rebuild(data, into=into)
+    click.echo(f"{len(runs)} runs published in {str(into or data)!r}", err=True)
+
+
+@commands.command()
+@data_option
+@format_option
+@click.argument("query", required=False)
+def sql(data: Path, output_format: Any, query: str | None) -> None:
+    """Ask the lake QUERY, or what stands on standard input. It can read the lake, and nothing else."""
+    from pipeline import report
+    from pipeline.views import connect
+
+    text = query if query is not None else click.get_text_stream("stdin").read()
+    with contextlib.closing(connect(data, only_lake=True)) as lake:
+        report.write_rows(report.query(lake, text), output_format, sys.stdout)
+        click.echo(report.trust_line(lake), err=True)
+
+
+@commands.command("report")
+@data_option
+@format_option
+@click.argument("views", nargs=-1)
+def report_command(data: Path, output_format: Any, views: Sequence[str]) -> None:
+    """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
+    from pipeline import report
+    from pipeline.views import connect
+
+    with contextlib.closing(connect(data)) as lake:
+        report.report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
+
+
+@commands.command()
+@data_option
+@click.argument("view")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export(data: Path, view: str, file: Path) -> None:
+    """Write a table or VIEW to FILE: .csv, .json or .parquet, by its suffix."""
+    from pipeline import flow
+
+    rows, trust = flow.export(view, file, data)
+    click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
+
+
+@commands.command("list")
+@service_options
+@format_option
+@option("--image-id", metavar="TEXT", help="Images whose id contains this.")
+@option("--image-name", metavar="TEXT", help="Images whose name contains this.")
+@option("--snapshot-id", metavar="TEXT", help="Images made from this disk snapshot.")
+@option("--exact", is_flag=True, help="The filters mean the whole value, letter by letter.")
+def list_command(output_format: Any, rate: float, **options: Any) -> None:
+    """List images live, by the API's own filters; nothing is stored."""
+    from pipeline import flow, report
+
+    rows, trust = flow.list_images(rate=rate or None, **options)
+    report.write_rows(rows, output_format, sys.stdout)
+    click.echo(trust, err=True)
+
+
+@commands.command()
+@format_option
+@click.argument("name", required=False, metavar="[TABLE_OR_VIEW]")
+def describe(output_format: Any, name: str | None) -> None:
+    """Tell what the columns mean: type, unit, API field. Markdown without a name is the data dictionary."""
+    from pipeline import report
+
+    if name is None and output_format == "markdown":
+        click.echo(report.dictionary(), nl=False)
+    else:
+        report.write_rows(report.describe(name), output_format, sys.stdout)
+
+
+@commands.command("views")
+@data_option
+def views_command(data: Path) -> None:
+    """Print the SQL that gives any DuckDB these tables and views."""
+    from pipeline.views import views_sql
+
+    click.echo(views_sql(data), nl=False)
+
+
+@commands.command()
+@option("--images", type=click.IntRange(min=0), default=143, show_default=True, help="Images on day 0.")
+@option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same account.")
+@option("--day", type=click.IntRange(min=0), default=0, show_default=True, help="The account as it is on that day.")
+@option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Images as the API spells them.")
+@option("--port", type=click.IntRange(0, 65535), default=8017, show_default=True, help="0: a free one.")
+@option("--latency-ms", type=click.FloatRange(min=0), default=0, show_default=True, help="Each answer is so late.")
+@option("--qps", type=click.FloatRange(min=0, min_open=True), help="More calls a second than this are throttled.")
+@option("--refuse-large-pages", is_flag=True, help="Refuse a PageSize above 50 instead of cutting it to 50.")
+@option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="ID:SECRET",
+    help="An account; repeatable.  [default: emulator:emulator]",
+)
+@option("--fault", "faults", multiple=True, metavar="NAME[:KEY=VALUE,…]", help="Go wrong on purpose; --list-faults.")
+@click.option("--list-faults", is_flag=True, help="Tell what can go wrong, and exit.")
+def emulate(*, list_faults: bool, **options: Any) -> None:
+    """Serve a local ENS endpoint on 127.0.0.1 until Ctrl-C: try the pipeline, or a tool of yours, against it."""
+    from pipeline import flow
+
+    if list_faults:
+        for name, meaning in flow.faults().items():
+            click.echo(f"{name:18}{meaning}")
+        return
+    flow.emulate(**options, told=lambda line: click.echo(line, err=True))
+
+
+@commands.command()
+@option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data") / "demo",
+    show_default=True,
+    help="Folder of the demo's lake, made anew.",
+)
+@option("--days", type=click.IntRange(1, 400), default=30, show_default=True, help="Days to live through.")
+@option("--images", type=click.IntRange(min=0), default=143, show_default=True, help="Images on the first day.")
+def demo(data: Path, days: int, images: int) -> None:
+    """Live through a month of a made account on a local endpoint, a real run a day, and print the reports."""
+    from pipeline import flow, report
+    from pipeline.views import connect
+
+    flow.demo(data, days=days, images=images, told=lambda line: click.echo(line, err=True))
+    with contextlib.closing(connect(data)) as lake:
+        report.report(lake, out=sys.stdout, err=sys.stderr)
+    click.echo(flow.what_next(data))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, and end the process with its exit code: no traceback but for our own mistakes."""
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: Sequence[str] | None) -> int:
+    ended_by = signal.SIGINT
+
+    def on_term(*_: object) -> None:
+        nonlocal ended_by
+        ended_by = signal.SIGTERM
+        signal.raise_signal(signal.SIGINT)  # asyncio ends cleanly on this one
+
+    signal.signal(signal.SIGTERM, on_term)
+    try:
+        code = commands.main(arguments, prog_name="ens-images", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return FixTheInput.exit_code
+    except EnsImagesError as error:
+        for line in filter(None, (str(error.run or ""), f"error: {type(error).__name__}: {error}")):
+            click.echo(line, err=True)
+        return error.exit_code if error.run is None else error.run.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped: nothing half-done was published", err=True)
+        return 128 + ended_by
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

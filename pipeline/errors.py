@@ -28,7 +28,7 @@ is raised is a mistake of ours: it ends with a traceback and exit code 1.
 What a service's error code asks for is said here too, in `verdict`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
@@ -55,7 +55,7 @@ class EnsImagesError(Exception):
     """The root: `exit_code` is what a command ends with, `run` what the run did that it ended, if there was one."""
 
     exit_code = 1
-    run: object | None = None
+    run: Any = None
 
 
 class FixTheInput(EnsImagesError):

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import itertools
+import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.certificate import LEVELS, Answer, Level, NotAPage, evidence, read_page
+from pipeline import report
+from pipeline.certificate import LEVELS, Answer, Level, evidence
 from pipeline.ens_api import (
     DEFAULT_ENDPOINT,
     DEFAULT_RATE,
@@ -27,19 +28,22 @@ from pipeline.ens_api import (
     Account,
     endpoint_url,
     environment_account,
+    key_account,
     profile_account,
     utc_now,
 )
 from pipeline.errors import AccountShrank, AlreadyObserved, BadSetting, EnsImagesError, LakeMissing
 from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
-from pipeline.lake import Publication, committed_files, has_published, held
+from pipeline.lake import held
 from pipeline.landing import Landing, RawRun, landed
-from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
+from pipeline.publish import publish, read_answers, whole_runs
+from pipeline.tables import IMAGES
 from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
 
 MAX_SHRINK_PERCENT: Final = 50.0
 """An account of which a larger share is gone is not published without the user's word."""
@@ -162,7 +166,7 @@ def run(
             }
             raw = RawRun(landing.finish(header))
         answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-        observations = _publish(data, raw, answers)
+        observations = publish(data, raw, answers)
         write_catalogue(data)
     result = Run(run_id, data, tuple(observations), {x.account: x.error for x in listings if x.error is not None})
     if result.errors:
@@ -251,65 +255,6 @@ def _shrunk(data: Path, listing: Listing, max_percent: float, *, accept_shrink: 
     )
 
 
-# ── publish: the same for run and rebuild ────────────────────────────────────
-
-
-def _publish(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> list[dict[str, Any]]:
-    """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file."""
-    header = raw.header
-    observed_on = dt.date.fromisoformat(header["observed_on"])
-    given = header["observed_at_utc"]
-    publication = Publication(data, header["run_id"], observed_on)
-    observations = []
-    for decision in header["accounts"]:
-        account = decision["account"]
-        mine = answers.get(account, [])
-        row: dict[str, Any] = {
-            "account": account,
-            "run_id": header["run_id"],
-            "is_published": decision["is_published"],
-            "error": decision["error"],
-            **{name: header[name] for name in ("asked_certificate", "code_version", "endpoint")},
-            **evidence([answer for _, answer in mine], decision["ended_passes"]),
-        }
-        if given is not None and row["observed_at_utc"] is not None:
-            row["observed_at_utc"] = dt.datetime.fromisoformat(given)
-        if decision["is_published"]:
-            last_pass = _last_pass(mine, decision["ended_passes"])
-            row.update(_publish_account(publication, raw, account, row, last_pass))
-        observations.append(row)
-    publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
-    publication.commit()
-    return observations
-
-
-def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[tuple[int, Answer]]:
-    """The believed answers of the last pass, in the order of their pages."""
-    found = {a.page_number: (place, a) for place, a in answers if a.pass_number == number and a.page is not None}
-    return [found[page_number] for page_number in sorted(found)]
-
-
-def _publish_account(
-    publication: Publication, raw: RawRun, account: str, row: dict[str, Any], last_pass: list[tuple[int, Answer]]
-) -> dict[str, int]:
-    """Flatten one account's last pass into the publication; the counts that only this tells."""
-    bodies = raw.bodies(place for place, _ in last_pass)
-    seen: set[str] | None = set() if row["certificate"] == "unproven" else None
-    counts = {"image_count": 0, "disk_count": 0, "reject_count": 0}
-    unknown: set[str] = set()
-    while batch := list(itertools.islice(bodies, _PAGES_AT_ONCE)):
-        flat = flatten(batch, account, row["observed_at_utc"], seen=seen)
-        for table, rows, count in (
-            (IMAGES, flat.images, "image_count"),
-            (IMAGE_DISKS, flat.image_disks, "disk_count"),
-            (REJECTS, flat.rejects, "reject_count"),
-        ):
-            publication.add(table, rows)
-            counts[count] += len(rows)
-        unknown |= flat.unknown_fields
-    return {**counts, "unknown_field_count": len(unknown)}
-
-
 # ── rebuild ──────────────────────────────────────────────────────────────────
 
 
@@ -328,35 +273,210 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     raw_files = landed(data)
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
-    if into is not None and _whole_runs(target):
+    if into is not None and whole_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with held(target):
-        there = _whole_runs(target)
+        there = whole_runs(target)
         missing = [path for path in raw_files if path.stem not in there]
         for path in missing:
             raw = RawRun(path)
-            _publish(target, raw, _read_answers(raw))
+            publish(target, raw, read_answers(raw))
         write_catalogue(target)
     return [path.stem for path in missing]
 
 
-def _whole_runs(data: Path) -> set[str]:
-    """The runs that the lake has whole: their commit record, and the files of the tables if anything was published."""
+# ── list ─────────────────────────────────────────────────────────────────────
+
+
+def list_images(
+    *,
+    profiles: Sequence[str] = (),
+    accounts: Sequence[Account] = (),
+    endpoint: str = DEFAULT_ENDPOINT,
+    image_id: str | None = None,
+    image_name: str | None = None,
+    snapshot_id: str | None = None,
+    exact: bool = False,
+    workers: int = DEFAULT_WORKERS,
+    rate: float | None = DEFAULT_RATE,
+) -> tuple[report.Rows, str]:
+    """List images live by the API's own filters, one pass, nothing stored: the rows, and the trust line.
+
+    The API's filters are fuzzy; `exact` compares here, letter by letter.
+
+    Raises:
+        EnsImagesError: an account could not be read.
+    """
+    asked = {"ImageId": image_id, "ImageName": image_name, "SnapshotId": snapshot_id}
+    filters = {name: value for name, value in asked.items() if value is not None}
+    bodies: dict[tuple[str, int, int], bytes | None] = {}
+    listings = extract(
+        _distinct([*accounts, *map(profile_account, profiles)] or [environment_account()]),
+        lambda answer, body: bodies.update({(answer.account, answer.pass_number, answer.page_number): body}),
+        endpoint=endpoint,
+        level="unproven",
+        filters=filters,
+        workers=workers,
+        rate=rate,
+    )
+    rows: list[tuple[Any, ...]] = []
+    names = [column.name for column in IMAGES.stored]
+    trust = []
+    for listing in listings:
+        if listing.error is not None:
+            raise listing.error
+        at: Any = evidence(listing.answers, listing.ended_passes)["observed_at_utc"]
+        pages = [bodies[place] for place in sorted(bodies) if place[:2] == (listing.account, listing.ended_passes)]
+        flat = flatten([body for body in pages if body is not None], listing.account, at, seen=set())
+        found = [
+            tuple(row[name] for name in names)
+            for row in flat.images.to_pylist()
+            if not exact or all(row[_COLUMN_OF[field]] == value for field, value in filters.items())
+        ]
+        rows += found
+        unknown = f"{len(flat.rejects)} rejects · {len(flat.unknown_fields)} unknown fields"
+        trust.append(f"{listing.account} · as of {at:%F %R} UTC · {listing.level} · {len(found)} images · {unknown}")
+    types = tuple(column.duckdb_type for column in IMAGES.stored)
+    return report.Rows(tuple(names), types, rows), "\n".join(trust)
+
+
+_COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
+
+
+# ── export ───────────────────────────────────────────────────────────────────
+
+
+def export(view: str, file: str | Path, data: str | Path = "data") -> tuple[int, str]:
+    """Write a table or view to `file`, .csv, .json or .parquet by its suffix, whole or not at all.
+
+    Returns:
+        How many rows were written, and the trust line.
+
+    Raises:
+        UnknownName: there is no such view; the message names the nearest.
+        BadSetting: the suffix is none of those.
+        LakeMissing: there is no lake in `data`.
+    """
+    with contextlib.closing(connect(data)) as lake:
+        return report.export(lake, view, Path(file)), report.trust_line(lake)
+
+
+# ── demo ─────────────────────────────────────────────────────────────────────
+
+DEMO_DAYS: Final = 30
+DEMO_IMAGES: Final = 143
+_DEMO_BEGINS: Final = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC; the local endpoint's day 0)
+_DEMO_MARK: Final = ".demo"
+
+
+def demo(
+    data: str | Path = "data/demo",
+    *,
+    days: int = DEMO_DAYS,
+    images: int = DEMO_IMAGES,
+    told: Callable[[str], object] = print,
+) -> None:
+    """Live through `days` days of a made account on a local endpoint, a real `run` each; `told` is told of each.
+
+    The folder is made anew: nothing but an earlier demo is ever cleared away.
+
+    Raises:
+        BadSetting: `data` is something else than a demo's folder.
+    """
+    from pipeline.emulator import Endpoint, Key, living_account
+
+    data = Path(data)
+    if data.exists() and any(data.iterdir()) and not (data / _DEMO_MARK).exists():
+        raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo makes its folder anew: give another one")
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True, mode=0o700)
+    (data / _DEMO_MARK).touch()
+    with Endpoint({"emulator": Key("emulator", living_account(images=images, seed=1))}) as endpoint:
+        told(f"A local ENS endpoint at {endpoint.url}, an account of {images} images, {days} days of it, a run a day:")
+        account = key_account("demo", "emulator", "emulator")
+        for day in range(days):
+            endpoint.day = day
+            at = _DEMO_BEGINS + dt.timedelta(days=day)
+            done = run(data, accounts=[account], endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+            told(str(done))
+    told("")
+
+
+def what_next(data: Path) -> str:
+    """Where the bytes of a lake lie, and the commands to try next."""
+    return "\n".join(
+        (
+            "",
+            f"The bytes: {data}/raw (what the service said), {data}/lake (the tables), {data}/lake.duckdb (the views).",
+            "Try next:",
+            f'  ens-images sql --data {data} "from capacity_by_platform"',
+            f"  ens-images report --data {data} image_age",
+            "  ens-images describe capacity_by_day",
+        )
+    )
+
+
+# ── the local endpoint ───────────────────────────────────────────────────────
+
+
+def faults() -> dict[str, str]:
+    """The faults that the local endpoint knows: name → what goes wrong."""
+    from pipeline.emulator import FAULTS
+
+    return dict(FAULTS)
+
+
+def emulate(
+    *,
+    images: int,
+    seed: int,
+    day: int,
+    file: Path | None,
+    port: int,
+    latency_ms: float,
+    qps: float | None,
+    refuse_large_pages: bool,
+    keys: Sequence[str],
+    faults: Sequence[str],
+    told: Callable[[str], object],
+) -> None:
+    """Serve a local endpoint until SIGINT or SIGTERM; `told` is told where, and how to call it.
+
+    Raises:
+        BadSetting: an option makes no sense, a file holds no images, or the port is taken.
+    """
+    from pipeline.emulator import Endpoint, Key, living_account, read_account, serve
+
+    opened = {}
     try:
-        files = committed_files(data).of
-    except LakeMissing:
-        return set()
-    with_tables = set.intersection(*({path.stem for path in files[t.name]} for t in (IMAGES, IMAGE_DISKS, REJECTS)))
-    records = files[OBSERVATIONS.name]
-    return with_tables | {path.stem for path in records if path.stem not in with_tables and not has_published(path)}
-
-
-def _read_answers(raw: RawRun) -> dict[str, list[tuple[int, Answer]]]:
-    answers: dict[str, list[tuple[int, Answer]]] = {}
-    for place, (row, body) in enumerate(raw.answers()):
-        page = None
-        if row["status"] == 200 and body is not None:
-            with contextlib.suppress(NotAPage):
-                page = read_page(body)
-        answers.setdefault(row["account"], []).append((place, Answer(**row, page=page)))
-    return answers
+        for number, spelled in enumerate(keys or ["emulator:emulator"]):
+            key_id, colon, secret = spelled.partition(":")
+            if not (key_id and colon and secret):
+                raise BadSetting(f"--key {spelled!r} is not of the form ID:SECRET")
+            stock = read_account(file) if file else living_account(images=images, seed=seed + number)
+            opened[key_id] = Key(secret, stock)
+        endpoint = Endpoint(
+            opened,
+            port=port,
+            day=day,
+            latency_ms=latency_ms,
+            qps=qps,
+            refuse_large_pages=refuse_large_pages,
+            seed=seed,
+            faults=faults,
+        )
+        key_id, key = next(iter(opened.items()))
+        serve(
+            endpoint,
+            lambda url: told(
+                f"ENS endpoint at {url} for {', '.join(opened)}; Ctrl-C ends it. In another terminal:\n"
+                f"  export ALIBABA_CLOUD_ACCESS_KEY_ID={key_id} ALIBABA_CLOUD_ACCESS_KEY_SECRET={key.secret}\n"
+                f"  ens-images run --endpoint {url}"
+            ),
+        )
+    except ValueError as error:
+        raise BadSetting(str(error)) from error
+    except OSError as error:
+        raise BadSetting(
+            f"port {port} cannot be listened on ({error.strerror}): take another one with --port"
+        ) from error

@@ -222,7 +222,7 @@ def test_a_run_killed_between_landing_and_publishing_leaves_nothing_visible_and_
         "import os, signal, sys, datetime as dt\n"
         "from pathlib import Path\n"
         "from pipeline import flow, ens_api\n"
-        "flow._publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "flow.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "account = ens_api.key_account('default', 'emulator', 'emulator')\n"
         "flow.run(Path(sys.argv[1]), accounts=[account], endpoint=sys.argv[2], rate=None, "
         "observed_at=dt.datetime(2026, 10, 2, 2))\n"

@@ -1,0 +1,110 @@
+"""From a landed run to the lake: the same for a run, which has just landed it, and for a rebuild years later.
+
+    raw file ── header: what was decided about each account, and why
+       │
+       ├─ answers ─→ evidence ──────────────→ a row of `observations`, published or not
+       └─ bodies of the last pass ─→ flatten ─→ images, image_disks, rejects of the accounts that are published
+
+Nothing is decided here: what was refused once stays refused. So the same
+pages always give the same lake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.certificate import Answer, NotAPage, evidence, read_page
+from pipeline.errors import LakeMissing
+from pipeline.flatten import flatten
+from pipeline.lake import Publication, committed_files, has_published
+from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pipeline.landing import RawRun
+
+_PAGES_AT_ONCE: Final = 64
+
+
+def publish(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> list[dict[str, Any]]:
+    """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file."""
+    header = raw.header
+    observed_on = dt.date.fromisoformat(header["observed_on"])
+    given = header["observed_at_utc"]
+    publication = Publication(data, header["run_id"], observed_on)
+    observations = []
+    for decision in header["accounts"]:
+        account = decision["account"]
+        mine = answers.get(account, [])
+        row: dict[str, Any] = {
+            "account": account,
+            "run_id": header["run_id"],
+            "is_published": decision["is_published"],
+            "error": decision["error"],
+            **{name: header[name] for name in ("asked_certificate", "code_version", "endpoint")},
+            **evidence([answer for _, answer in mine], decision["ended_passes"]),
+        }
+        if given is not None and row["observed_at_utc"] is not None:
+            row["observed_at_utc"] = dt.datetime.fromisoformat(given)
+        if decision["is_published"]:
+            last_pass = _last_pass(mine, decision["ended_passes"])
+            row.update(_publish_account(publication, raw, account, row, last_pass))
+        observations.append(row)
+    publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
+    publication.commit()
+    return observations
+
+
+def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[tuple[int, Answer]]:
+    """The believed answers of the last pass, in the order of their pages."""
+    found = {a.page_number: (place, a) for place, a in answers if a.pass_number == number and a.page is not None}
+    return [found[page_number] for page_number in sorted(found)]
+
+
+def _publish_account(
+    publication: Publication, raw: RawRun, account: str, row: dict[str, Any], last_pass: list[tuple[int, Answer]]
+) -> dict[str, int]:
+    """Flatten one account's last pass into the publication; the counts that only this tells."""
+    bodies = raw.bodies(place for place, _ in last_pass)
+    seen: set[str] | None = set() if row["certificate"] == "unproven" else None
+    counts = {"image_count": 0, "disk_count": 0, "reject_count": 0}
+    unknown: set[str] = set()
+    while batch := list(itertools.islice(bodies, _PAGES_AT_ONCE)):
+        flat = flatten(batch, account, row["observed_at_utc"], seen=seen)
+        for table, rows, count in (
+            (IMAGES, flat.images, "image_count"),
+            (IMAGE_DISKS, flat.image_disks, "disk_count"),
+            (REJECTS, flat.rejects, "reject_count"),
+        ):
+            publication.add(table, rows)
+            counts[count] += len(rows)
+        unknown |= flat.unknown_fields
+    return {**counts, "unknown_field_count": len(unknown)}
+
+
+def whole_runs(data: Path) -> set[str]:
+    """The runs that the lake has whole: their commit record, and the files of the tables if anything was published."""
+    try:
+        files = committed_files(data).of
+    except LakeMissing:
+        return set()
+    with_tables = set.intersection(*({path.stem for path in files[t.name]} for t in (IMAGES, IMAGE_DISKS, REJECTS)))
+    records = files[OBSERVATIONS.name]
+    return with_tables | {path.stem for path in records if path.stem not in with_tables and not has_published(path)}
+
+
+def read_answers(raw: RawRun) -> dict[str, list[tuple[int, Answer]]]:
+    """The answers of a landed run by account, in the order they came, each with its place in the file."""
+    answers: dict[str, list[tuple[int, Answer]]] = {}
+    for place, (row, body) in enumerate(raw.answers()):
+        page = None
+        if row["status"] == 200 and body is not None:
+            with contextlib.suppress(NotAPage):
+                page = read_page(body)
+        answers.setdefault(row["account"], []).append((place, Answer(**row, page=page)))
+    return answers
