@@ -79,7 +79,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="ens-images", prog_name="ens-images")
 def commands() -> None:
-    r"""Every image of every Alibaba Cloud ENS account, every day, in SQL.
+    """Every image of every Alibaba Cloud ENS account, every day, in SQL.
 
     \b
       ens-images demo                                 try it: no credentials, no network
@@ -91,7 +91,7 @@ def commands() -> None:
     Exit codes: 0 done · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
     published · 4 refused by the service · 5 not reachable, throttled, or the lake is held · 6 the
     lake is missing or damaged. Of several, the largest.
-    """
+    """  # noqa: D301  (click takes the backspaces for "leave these lines alone")
 
 
 @commands.command()
@@ -109,6 +109,12 @@ def commands() -> None:
     show_default=True,
     metavar="PERCENT",
     help="An account of which a larger share is gone is not published.",
+)
+@option(
+    "--profiles-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="More profiles, a name a line; # begins a comment.",
 )
 @option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
 def run(data: Path, rate: float, **options: Any) -> None:

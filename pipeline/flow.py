@@ -89,6 +89,7 @@ def run(
     data: str | Path = "data",
     *,
     profiles: Sequence[str] = (),
+    profiles_from: str | Path | None = None,
     accounts: Sequence[Account] = (),
     endpoint: str = DEFAULT_ENDPOINT,
     certificate: Level = "verified",
@@ -102,8 +103,8 @@ def run(
 ) -> Run:
     """List every account, keep the pages, publish what is proven.
 
-    `profiles` names profiles of the vendor's file; `accounts` are ready-made ones; neither: the vendor's
-    default chain. `rate` is calls a second over the whole run (None: no limit). `observed_at` (UTC) stands
+    `profiles` and the lines of `profiles_from` name profiles of the vendor's file; `accounts` are ready-made
+    ones; none of them: the vendor's default chain. `rate` is calls a second over the whole run (None: no limit). `observed_at` (UTC) stands
     for the observation's instant and the run's day, for those who live through days that are not today.
 
     Raises:
@@ -122,7 +123,8 @@ def run(
         "accept_shrink": accept_shrink,
     }
     given = _naive_utc(observed_at)
-    listed = _distinct([*accounts, *map(profile_account, profiles)] or [environment_account()])
+    named = [*profiles, *_lines(profiles_from)]
+    listed = _distinct([*accounts, *map(profile_account, named)] or [environment_account()])
     with held(data):
         if given is not None:
             _refuse_second_observation(data, listed, given)
@@ -178,6 +180,17 @@ def run(
 
 def _named(error: EnsImagesError) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _lines(file: str | Path | None) -> list[str]:
+    """The names in a file of profiles; an empty one is refused, for it would mean the default account."""
+    if file is None:
+        return []
+    said = (line.partition("#")[0].strip() for line in Path(file).read_text("utf-8").splitlines())
+    names = [line for line in said if line]
+    if not names:
+        raise BadSetting(f"{str(file)!r} names no profile: a name a line is expected")
+    return names
 
 
 def _distinct(accounts: Sequence[Account]) -> list[Account]:

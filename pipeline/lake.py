@@ -20,6 +20,7 @@ import fcntl
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeIsHeld, LakeMissing
@@ -28,7 +29,6 @@ from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -61,7 +61,8 @@ def committed_files(data: Path) -> CommittedFiles:
     found = {table.name: _files(data, table) for table in LAKE_TABLES}
     runs = {path.stem for path in found[OBSERVATIONS.name]}
     if not runs:
-        raise LakeMissing(f"no lake in {str(data)!r}: `ens-images run --data {data}` makes one")
+        typed = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
+        raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images run --data {typed}` makes one")
     return CommittedFiles({name: tuple(path for path in paths if path.stem in runs) for name, paths in found.items()})
 
 
