@@ -54,6 +54,8 @@ TABLE_ROWS: Final = 1_000
 """Rows of a query's result as a table; the other formats hold them all."""
 _PLAIN_WIDTH: Final = 80
 _UNBOUNDED: Final = 1_000_000
+_NARROW: Final = 76
+_BAR_WIDTH: Final = 9
 _NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
 _FETCHED: Final = 10_000
 _NUMBERS: Final = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UHUGEINT", "DOUBLE", "FLOAT", "DECIMAL")
@@ -327,19 +329,19 @@ def _table(rows: Rows, console: Console) -> Table | Text:
     names = [_harmless(name) for name in rows.columns]
     widths = [max(cell_len(name), *(cell_len(row[number]) for row in cells), 0) for number, name in enumerate(names)]
     breaks = [kind == "VARCHAR" for kind in rows.types]
-    least = sum(
+    least = [
         min(width, max(16, cell_len(name))) if may_break else width
         for width, may_break, name in zip(widths, breaks, names, strict=True)
-    )
-    gaps = 2 * (len(names) - 1)
+    ]
+    gaps = 3 * (len(names) - 1)
     if not names:
         return Text("")
-    if least + gaps > console.width and cells:
+    if sum(least) + gaps > console.width and cells:
         return _records(names, cells)
     table = _grid()
-    for name, kind, may_break in zip(names, rows.types, breaks, strict=True):
+    for name, kind, may_break, width in zip(names, rows.types, breaks, least, strict=True):
         justify: Literal["left", "right"] = "right" if _is_number(kind) else "left"
-        table.add_column(name, justify=justify, no_wrap=not may_break, overflow="fold")
+        table.add_column(name, justify=justify, no_wrap=not may_break, overflow="fold", min_width=width)
     for row in cells:
         table.add_row(*map(Text, row))
     return table
@@ -365,7 +367,7 @@ def _records(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Text:
     return text
 
 
-def _bar(part: float, width: int = 12) -> str:
+def _bar(part: float, width: int = _BAR_WIDTH) -> str:
     """Draw a share between 0 and 1 in eighths of a character."""
     eighths = round(max(0.0, min(1.0, part)) * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
@@ -437,7 +439,6 @@ def _title(console: Console, title: str, finding: str) -> None:
     from rich.text import Text
 
     console.print(Text.assemble((title, "bold cyan"), f": {_harmless(finding)}"))
-    console.print()
 
 
 def _rest(console: Console, name: str, more: int) -> None:
@@ -451,6 +452,7 @@ def _any_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) ->
     count = more + len(list(kept.rows))
     _title(console, name, _count(count, "row"))
     if count:
+        console.print()
         console.print(_table(kept, console))
     _rest(console, name, more)
 
@@ -481,14 +483,17 @@ def _capacity_section(con: duckdb.DuckDBPyConnection, name: str, console: Consol
     table.add_column(word, overflow="fold")
     for heading in ("images", "GiB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("share", no_wrap=True, min_width=17)
-    for heading in ("disks GiB", "no size", "shared"):
+    table.add_column("share", no_wrap=True, min_width=5 + _BAR_WIDTH)
+    headings = ("disks GiB", "no size", "shared") if console.width >= _NARROW else ()
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
+    shown = 4 + len(headings)
     for row in rows[:REPORT_ROWS]:
         share = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else 0
-        table.add_row(*_capacity_cells(row[key] or "(none)", row, f"{share:>4.0%} {_bar(share)}"))
+        table.add_row(*_capacity_cells(row[key] or "(none)", row, f"{share:>4.0%} {_bar(share)}")[:shown])
     table.add_section()
-    table.add_row(*_capacity_cells("all", total, ""), style="bold")
+    table.add_row(*_capacity_cells("all", total, "")[:shown], style="bold")
+    console.print()
     console.print(table)
     if total["other_image_count"]:
         console.print(f"{_count(total['other_image_count'], 'image')} of another owner, or none told", style="dim")
@@ -529,6 +534,7 @@ def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) 
         values = [row[column] for row in rows]
         change = f"{values[-1] - values[0]:+,}" if values[-1] != values[0] else "0"
         table.add_row(heading, _sparkline(values, width), f"{values[0]:,}", f"{values[-1]:,}", change)
+    console.print()
     console.print(table)
     carried = sum(1 for row in rows if row["carried_account_count"])
     if carried:
@@ -550,7 +556,7 @@ def _age_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) ->
     table.add_column("age", no_wrap=True)
     for heading in ("images", "GiB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("share of GiB", no_wrap=True, min_width=17)
+    table.add_column("share of GiB", no_wrap=True, min_width=5 + _BAR_WIDTH)
     table.add_column("no size", justify="right", no_wrap=True)
     for row in rows:
         share = row["image_size_gib"] / size if size else 0
@@ -561,6 +567,7 @@ def _age_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) ->
             Text(f"{share:>4.0%} {_bar(share)}", style="cyan"),
             f"{row['unsized_image_count']:,}",
         )
+    console.print()
     console.print(table)
 
 
@@ -594,6 +601,7 @@ def _changes_section(con: duckdb.DuckDBPyConnection, name: str, console: Console
             Text(_harmless(row["image_id"])),
             Text(_harmless(what)),
         )
+    console.print()
     console.print(table)
     _rest(console, name, len(rows) - REPORT_ROWS)
 
@@ -627,6 +635,7 @@ def _failed_section(con: duckdb.DuckDBPyConnection, name: str, console: Console)
             *(Text(_harmless(row[column] or _NOTHING)) for column in shown),
             _NOTHING if row["image_size_gib"] is None else f"{row['image_size_gib']:,}",
         )
+    console.print()
     console.print(table)
     _rest(console, name, len(rows) - REPORT_ROWS)
 
