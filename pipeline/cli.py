@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -146,7 +147,7 @@ def sql(data: Path, output_format: Any, query: str | None) -> None:
     from pipeline import report
     from pipeline.views import connect
 
-    text = query if query is not None else click.get_text_stream("stdin").read()
+    text = query if query is not None else sys.stdin.read()
     with contextlib.closing(connect(data, only_lake=True)) as lake:
         report.write_rows(report.query(lake, text), output_format, sys.stdout)
         click.echo(report.trust_line(lake), err=True)
@@ -262,7 +263,15 @@ def demo(data: Path, days: int, images: int) -> None:
     flow.demo(data, days=days, images=images, told=lambda line: click.echo(line, err=True))
     with contextlib.closing(connect(data)) as lake:
         report.report(lake, out=sys.stdout, err=sys.stderr)
-    click.echo(flow.what_next(data))
+    click.echo(flow.what_next(data, _program()))
+
+
+def _program() -> str:
+    """How the user can call this program from where they are: it may lie in a `.venv` that is not on the path."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name != "ens-images" or shutil.which("ens-images") == str(called):
+        return "ens-images"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

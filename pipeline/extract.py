@@ -81,7 +81,7 @@ class Land(Protocol):
 class Progress(Protocol):
     """Told of every page: how many of how many (None: not known) are read in this pass."""
 
-    def __call__(self, account: str, pass_number: int, pages: int, of: int | None) -> None:
+    def __call__(self, account: str, pass_number: int, pages: int, of: int | None, /) -> None:
         """Show it."""
 
 

@@ -104,8 +104,9 @@ def run(
     """List every account, keep the pages, publish what is proven.
 
     `profiles` and the lines of `profiles_from` name profiles of the vendor's file; `accounts` are ready-made
-    ones; none of them: the vendor's default chain. `rate` is calls a second over the whole run (None: no limit). `observed_at` (UTC) stands
-    for the observation's instant and the run's day, for those who live through days that are not today.
+    ones; none of them: the vendor's default chain. `rate` is calls a second over the whole run (None: no
+    limit). `observed_at` (UTC) stands for the observation's instant and the run's day, for those who live
+    through days that are not today.
 
     Raises:
         BadSetting, AlreadyObserved: what was asked makes no sense.
@@ -415,16 +416,16 @@ def demo(
     told("")
 
 
-def what_next(data: Path) -> str:
-    """Where the bytes of a lake lie, and the commands to try next."""
+def what_next(data: Path, program: str = "ens-images") -> str:
+    """Where the bytes of a lake lie, and the commands to try next, as `program` is called here."""
     return "\n".join(
         (
             "",
             f"The bytes: {data}/raw (what the service said), {data}/lake (the tables), {data}/lake.duckdb (the views).",
             "Try next:",
-            f'  ens-images sql --data {data} "from capacity_by_platform"',
-            f"  ens-images report --data {data} image_age",
-            "  ens-images describe capacity_by_day",
+            f'  {program} sql --data {data} "from capacity_by_platform"',
+            f"  {program} report --data {data} image_age",
+            f"  {program} describe capacity_by_day",
         )
     )
 

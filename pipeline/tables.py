@@ -37,9 +37,7 @@ IMAGES = Table(
         text("platform", "Platform", "Operating system family: centos, ubuntu, debian, windows, …"),
         text("os_version", "OsVersion", "Version of the operating system."),
         text("architecture", "Architecture", "Processor architecture: x86_64, i386, arm64, …"),
-        text(
-            "compute_type", "ComputeType", "Runs on: ens_vm, ens, bare_metal, arm_vm, arm_bare_metal, pcfarm."
-        ),
+        text("compute_type", "ComputeType", "Runs on: ens_vm, ens, bare_metal, arm_vm, arm_bare_metal, pcfarm."),
         text("region_id", "RegionId", "Region that the image is stored in."),
         gib("image_size_gib", "ImageSize", "Size of the image."),
         whole("image_storage_size", "ImageStorageSize", "Size in storage; the API does not state its unit."),

@@ -137,7 +137,7 @@ def test_pandas_reads_the_folder_of_a_table(serve, account, tmp_path):
 
 def test_duckdb_reads_the_catalogue_from_another_folder(serve, account, tmp_path):
     go(tmp_path / "data", serve(images=7), account)
-    code = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).execute('from images_latest').fetchall().__len__())"
+    code = "import duckdb, sys; print(len(duckdb.connect(sys.argv[1], read_only=True).sql('from images_latest')))"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     arguments = [sys.executable, "-c", code, str(tmp_path / "data" / "lake.duckdb")]

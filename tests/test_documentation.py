@@ -1,0 +1,81 @@
+"""What the documentation shows is what the commands print."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline import connect
+
+ROOT = Path(pipeline.__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def ens_images(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def after_the_demo(tmp_path_factory) -> Path:
+    """A folder in which `make demo` has been."""
+    folder = tmp_path_factory.mktemp("clone")
+    ens_images(folder, "demo")
+    return folder
+
+
+def shown() -> list[tuple[str, str]]:
+    """Each command of the README's console blocks, and what it is shown to print."""
+    blocks = re.findall(r"^```console\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    parts = [part for block in blocks for part in re.split(r"^\$ ", block, flags=re.MULTILINE) if part]
+    return [(part.partition("\n")[0], part.partition("\n")[2]) for part in parts]
+
+
+@pytest.mark.parametrize(("command", "output"), shown(), ids=[command for command, _ in shown()])
+def test_a_command_of_the_readme_prints_what_the_readme_shows(after_the_demo, command, output):
+    words = re.findall(r'"([^"]*)"|(\S+)', command.removeprefix(".venv/bin/ens-images "))
+    done = ens_images(after_the_demo, *(quoted or plain for quoted, plain in words))
+
+    assert done.stdout + done.stderr == output
+
+
+@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL))
+def test_the_python_of_the_readme_runs(after_the_demo, code):
+    here = code.replace('"data', '"data/demo')
+
+    subprocess.run([sys.executable, "-c", here], cwd=after_the_demo, check=True, capture_output=True)
+
+
+def test_the_readme_shows_the_drawing_of_the_package():
+    assert pipeline.__doc__
+    rooms = re.findall(r"^    (?:\w+\.py|\w+/) .*$", pipeline.__doc__, flags=re.MULTILINE)
+
+    assert "\n".join(rooms) in README
+
+
+def test_every_command_stands_in_the_readme():
+    from pipeline.cli import commands
+
+    for name in commands.commands:
+        assert f"`{name}`" in README
+
+
+def test_the_dictionary_is_what_the_code_says():
+    said = ens_images(ROOT, "describe", "--format", "markdown").stdout
+
+    assert (ROOT / "data" / "dictionary.md").read_text("utf-8") == said, "run `make docs`"
+
+
+def test_the_links_of_the_documentation_lead_somewhere():
+    for page in [ROOT / "README.md", *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_demo_has_what_its_reports_tell(after_the_demo):
+    with connect(after_the_demo / "data" / "demo") as lake:
+        for view in ("capacity_by_region", "capacity_by_day", "age_bands", "image_changes", "failed_images"):
+            assert lake.execute(f"select count(*) from {view}").fetchall()[0][0] > 0  # noqa: S608  (a known name)
