@@ -64,7 +64,7 @@ _LONGEST_WAIT_SECONDS: Final = 120.0
 _SHORTEST_SECRET: Final = 16
 """The vendor's have thirty characters. What is shorter (the local endpoint's) may be a word of some image's name."""
 
-log = logging.getLogger(__name__)
+logging.getLogger("stamina").addHandler(logging.NullHandler())  # else each retry is a line on stderr
 
 
 def utc_now() -> dt.datetime:

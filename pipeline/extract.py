@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _PAGES_IN_VAIN: Final = 64
-"""So many pages that are empty, or come after the last that any TotalCount called for, and a pass is at its end."""
+"""So many pages that are empty, or more than the first TotalCount called for, and a pass is at its end."""
 _PAGES_WITHOUT_TOTAL: Final = 10_000
 """A list without a TotalCount that still brings new images here has no end."""
 
@@ -182,16 +182,22 @@ class _Pass:
         return [self.pages[number] for number in sorted(self.pages)]
 
     def page_count(self) -> int | None:
-        """Pages that the largest TotalCount seen calls for; None where none was sent."""
+        """Pages that the largest TotalCount seen calls for, up to the end; None where none was sent."""
         known = [total for total in self.totals if total is not None]
-        return max(1, -(-max(known) // self.size)) if known else None
+        return min(self._called_for(max(known)), self.end()) if known else None
+
+    def end(self) -> int:
+        """No page is asked for after this: an account that grows faster than it is read is left for the next pass."""
+        total = self.pages[1].total
+        return _PAGES_WITHOUT_TOTAL if total is None else self._called_for(total) + _PAGES_IN_VAIN
+
+    def _called_for(self, total: int) -> int:
+        return max(1, -(-total // self.size))
 
     def goes_on(self) -> bool:
         """Whether the list may go on after its last page: that came back full, and brought images not seen before."""
         number = max(self.pages)
-        called_for = self.page_count()
-        end = _PAGES_WITHOUT_TOTAL if called_for is None else called_for + _PAGES_IN_VAIN
-        return len(self.pages[number].ids) >= self.size and self._brought_new[number] and number < end
+        return len(self.pages[number].ids) >= self.size and self._brought_new[number] and number < self.end()
 
     def smallest_full_size(self) -> int:
         """The page size that this pass showed: that of page 1, or less where the service has cut a page since."""
@@ -269,7 +275,7 @@ class _Reader:
         counted = f"{len(ids):,} ids of {total:,}" if total is not None else f"{len(ids):,} ids and no TotalCount"
         return (
             f"{start} {self.level!r}: {counted} in the last pass, which proves {self.result.level!r}; "
-            "nothing was published: try again when fewer images come and go"
+            "nothing was published: try again when the account is at rest"
         )
 
     async def _read_pass(self, number: int) -> list[Page]:
