@@ -8,9 +8,12 @@
     extract.py            a whole account, page by page, until its listing proves what was asked
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
+    taken_out.py          what was taken out of the lake, and until when it can come back
     lake.py               immutable Parquet files, published together; reading, keeping, clearing away
     publish.py            from a landed run to the lake: the same for a run and for a rebuild
     views/                connect(): the lake as a DuckDB database, every table, view and column described
+    check.py              whether the lake is whole: every file, key, count and certificate
+    prune.py              taking out: raw pages by age, an observation known to be wrong, leftovers of crashes
     report.py             what people look at: reports, query results, the trust line
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order

@@ -1,6 +1,6 @@
 """The same steps from a shell: one call a command, and no logic.
 
-    ens-images run | rebuild | sql | report | export | list | describe | views | emulate | demo
+    ens-images run | rebuild | check | prune | sql | report | export | list | describe | views | emulate | demo
 
 Exit codes: 0 done · 1 our bug · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
 published for that account · 4 refused by the service · 5 not reachable, throttled, or the lake is held ·
@@ -136,6 +136,32 @@ def rebuild(data: Path, into: Path | None) -> None:
 
     runs = flow.rebuild(data, into=into)
     click.echo(f"{len(runs)} runs published in {str(into or data)!r}", err=True)
+
+
+@commands.command("check")
+@data_option
+@option("--deep", is_flag=True, help="Build every run again from its raw pages, and compare row for row.")
+def check_command(data: Path, deep: bool) -> None:  # noqa: FBT001  (click calls it)
+    """Say whether the lake is whole: every file, key, count and certificate."""
+    from pipeline.check import check
+
+    checked = check(data, deep=deep)
+    click.echo(str(checked), err=True)
+    checked.raise_if_damaged()
+
+
+@commands.command("prune")
+@data_option
+@option("--raw-older-than", metavar="SPAN", help="Raw pages of days longer ago than this, such as 90d.")
+@option("--observation", metavar="RUN/ACCOUNT", help="Withdraw an observation that is known to be wrong.")
+@option("--restore", metavar="RUN/ACCOUNT", help="Take a withdrawal back.")
+@option("--grace", default="7d", show_default=True, metavar="SPAN", help="The bytes stay so long after that.")
+@option("--dry-run", is_flag=True, help="Only tell what would go.")
+def prune_command(data: Path, **options: Any) -> None:
+    """Take out old raw pages, a wrong observation, leftovers of crashes; unlink what has had its grace."""
+    from pipeline.prune import prune
+
+    click.echo(str(prune(data, **options)), err=True)
 
 
 @commands.command()

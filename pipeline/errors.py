@@ -17,10 +17,12 @@
     │   ├── Unreachable
     │   ├── StillThrottled
     │   ├── OutOfTime
-    │   └── LakeIsHeld
+    │   ├── LakeIsHeld
+    │   └── DiskFull
     └── LakeUnusable       exit 6   the data folder is not a whole lake
         ├── LakeMissing
-        └── LakeDamaged
+        ├── LakeDamaged
+        └── NoAccess
 
 A message names the thing, what was found, and what to do. Anything else that
 is raised is a mistake of ours: it ends with a traceback and exit code 1.
@@ -134,6 +136,10 @@ class LakeIsHeld(WaitAndRetry):
     """Another run holds the lake."""
 
 
+class DiskFull(WaitAndRetry):
+    """There is no room for what a command writes; what was published before is whole."""
+
+
 class LakeUnusable(EnsImagesError):
     """The data folder cannot be read as a lake."""
 
@@ -146,3 +152,7 @@ class LakeMissing(LakeUnusable):
 
 class LakeDamaged(LakeUnusable):
     """A committed file is missing, unreadable, or not what it says."""
+
+
+class NoAccess(LakeUnusable):
+    """A file or folder of the lake may not be read or written by this user."""

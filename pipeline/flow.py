@@ -35,10 +35,11 @@ from pipeline.ens_api import (
 from pipeline.errors import AccountShrank, AlreadyObserved, BadSetting, EnsImagesError, LakeMissing
 from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
-from pipeline.lake import held
+from pipeline.lake import held, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
 from pipeline.publish import publish, read_answers, whole_runs
 from pipeline.tables import IMAGES
+from pipeline.taken_out import taken_out
 from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
 
 def _free_run_id(data: Path, at: dt.datetime) -> str:
     run_id = f"{at:%Y%m%dT%H%M%S.%fZ}"
-    taken = {path.stem for path in landed(data)}
+    taken = taken_run_ids(data)
     number = 1
     while (name := run_id if number == 1 else f"{run_id}-{number}") in taken:
         number += 1
@@ -275,7 +276,8 @@ def _shrunk(data: Path, listing: Listing, max_percent: float, *, accept_shrink: 
 def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
     """Publish every landed run that the lake lacks, or all of them into a new lake; the ids of those published.
 
-    By the decisions of the runs that landed the pages: nothing that was refused comes back.
+    By the decisions of the runs that landed the pages: nothing that was refused comes back, and nothing that was
+    withdrawn since. Pages that were taken out by age are not used any more.
 
     Raises:
         LakeMissing: no pages were ever landed in `data`.
@@ -284,7 +286,8 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     """
     data = Path(data)
     target = data if into is None else Path(into)
-    raw_files = landed(data)
+    gone = taken_out(data)
+    raw_files = [path for path in landed(data) if path.stem not in gone.raw_runs]
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is not None and whole_runs(target):
@@ -294,7 +297,8 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         missing = [path for path in raw_files if path.stem not in there]
         for path in missing:
             raw = RawRun(path)
-            publish(target, raw, read_answers(raw))
+            # In place a withdrawal can still be taken back, and the record beside the raw pages hides the rows.
+            publish(target, raw, read_answers(raw), without=gone.withdrawn_from(path.stem) if target != data else None)
         write_catalogue(target)
     return [path.stem for path in missing]
 

@@ -5,17 +5,36 @@
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
     data/lake/rejects/observed_on=2026-11-23/<run>.parquet
     data/lake/observations/observed_on=2026-11-23/<run>.parquet   renamed in last: now the run is there
+    data/lake.duckdb                                              made anew beside the old one, renamed in
 
-A run only adds files. Kill it anywhere: a reader sees the lake before the
-run or after it, for a file without its run in `observations` belongs to
-nothing. Readers take no lock. Writers take one, `data/.lock`, which the
-system frees when its holder dies.
+The order, and why a kill or a power cut between any two steps is harmless:
+
+1.  `.aside/<run>` is made, and its name synced: as long as it stands, the
+    run's files in the tables may be half of a publication.
+2.  Every file is written there, whole, and synced: on the same file system, so
+    that a rename moves it in one step. A reader never sees a file grow.
+3.  Each is renamed in, and the name synced, with the folders made for it. A
+    file without its run in `observations` belongs to nothing: no reader takes it.
+4.  `observations` goes last. That one rename is the commit: before it a reader
+    sees the lake without the run, after it the whole run. Synced names of step 3
+    are on the disk before it can be.
+5.  `.aside/<run>` goes. The catalogue is made anew and swapped; where a kill
+    leaves the old one, that shows the lake before the run, until the next writer.
+
+Who comes after a killed writer clears away what step 1 marks and has no commit
+record, then the mark. Without the mark nothing is cleared: a commit record that
+was lost otherwise costs no images; `check` names them.
+
+Readers take no lock, and read in the opposite order: what was taken out, then
+the commit records, then the files of those runs. Writers take one lock,
+`data/.lock`, which the system frees when its holder dies.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import fcntl
 import os
 import shutil
@@ -23,9 +42,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import LakeIsHeld, LakeMissing
-from pipeline.landing import put_in_place
+from pipeline.errors import DiskFull, LakeIsHeld, LakeMissing, NoAccess
+from pipeline.landing import landed, make_folder, put_in_place, sync_folder
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
+from pipeline.taken_out import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +53,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.schema import Table
+    from pipeline.taken_out import TakenOut
 
 ROW_GROUP_ROWS: Final = 65_536
 """Rows in a row group: fixed, so that the same rows always give the same bytes."""
@@ -52,29 +73,47 @@ class CommittedFiles:
         return tuple(path for path in self.of[table.name] if path.stem in runs)
 
 
-def committed_files(data: Path) -> CommittedFiles:
-    """List the files of every committed run under `data`; nothing is opened.
+def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFiles:
+    """List the files of every committed run under `data`, without what was taken out; no table is opened.
+
+    A run of which every published account was withdrawn keeps its commit record alone. `without` stands for
+    the record of what was taken out, for who has read it or is about to write it.
 
     Raises:
         LakeMissing: no run was ever committed there.
+        LakeDamaged: the record of what was taken out cannot be read.
     """
-    found = {table.name: _files(data, table) for table in LAKE_TABLES}
-    runs = {path.stem for path in found[OBSERVATIONS.name]}
-    if not runs:
+    gone = (taken_out(data) if without is None else without).whole_runs
+    # Read against the order of writing: a run that is committed from here on is not among the records, and left out.
+    records = _files(data, OBSERVATIONS)
+    if not records:
         typed = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
         raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images run --data {typed}` makes one")
-    return CommittedFiles({name: tuple(path for path in paths if path.stem in runs) for name, paths in found.items()})
+    runs = {path.stem for path in records} - gone
+    found = {
+        table.name: tuple(path for path in _files(data, table) if path.stem in runs)
+        for table in LAKE_TABLES
+        if table is not OBSERVATIONS
+    }
+    return CommittedFiles({**found, OBSERVATIONS.name: tuple(records)})
 
 
 def _files(data: Path, table: Table) -> list[Path]:
     return sorted((data / "lake" / table.name).glob("observed_on=*/*.parquet"), key=lambda path: path.name)
 
 
-def has_published(record: Path) -> bool:
-    """Whether a commit record says that anything was published."""
+def published_accounts(record: Path) -> set[str]:
+    """The accounts of which a commit record says that they were published."""
     import pyarrow.parquet as pq
 
-    return any(pq.read_table(record, columns=["is_published"]).column(0).to_pylist())
+    rows = pq.read_table(record, columns=["account", "is_published"]).to_pylist()
+    return {row["account"] for row in rows if row["is_published"]}
+
+
+def taken_run_ids(data: Path) -> set[str]:
+    """The ids that name files already, landed or published: no other run may be called so."""
+    tables = {path.stem for table in LAKE_TABLES for path in _files(data, table)}
+    return tables | {path.stem for path in landed(data)}
 
 
 def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> Path:
@@ -86,36 +125,86 @@ def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> P
 
 
 @contextlib.contextmanager
-def held(data: Path) -> Iterator[None]:
-    """Hold the lake for writing, and clear away what a killed writer left.
+def held(data: Path) -> Iterator[list[Path]]:
+    """Hold the lake for writing, and clear away what a killed writer left; what was cleared.
+
+    Whatever ends the writer early, what it left goes at once.
 
     Raises:
         LakeIsHeld: another process holds it; the message says which, and since when.
+        DiskFull: there was no room.
+        NoAccess: a file or folder may not be read or written.
     """
-    for folder in (data, data / "raw", data / "lake"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data / ".lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            raise LakeIsHeld(f"the lake in {str(data)!r} is held by {holder}: wait until it is done") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
-        lock.flush()
-        _clear_leftovers(data)
+    with _explained(data):
+        for folder in (data, data / "raw", data / "lake"):
+            make_folder(folder, 0o700)
+        with (data / ".lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "another process"
+                raise LakeIsHeld(f"the lake in {str(data)!r} is held by {holder}: wait until it is done") from None
+            with contextlib.suppress(OSError):  # a full disk: who comes next clears it, and need not know who this was
+                lock.truncate(0)
+                lock.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
+                lock.flush()
+            cleared = _clear_leftovers(data)
+            try:
+                yield cleared
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _clear_leftovers(data)
+                raise
+
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ACCESS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextlib.contextmanager
+def _explained(data: Path) -> Iterator[None]:
+    """Say what the system means: DuckDB tells it in words, the others by number."""
+    try:
         yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        is_ours = isinstance(error, OSError) or type(error).__module__ == "_duckdb"
+        said = str(error).splitlines()[0] if is_ours and str(error) else ""
+        if number in _NO_ROOM or any(os.strerror(code) in said for code in _NO_ROOM):
+            raise DiskFull(
+                f"no room for the lake in {str(data)!r} ({said}): what was published before is whole; make room, "
+                "then run the same command"
+            ) from error
+        if number in _NO_ACCESS or any(os.strerror(code) in said for code in _NO_ACCESS):
+            raise NoAccess(f"the lake in {str(data)!r} is not this user's to use: {said}") from error
+        raise
 
 
-def _clear_leftovers(data: Path) -> None:
-    for room in ("raw", "lake"):
-        shutil.rmtree(data / room / ".aside", ignore_errors=True)
-    committed = {path.stem for path in _files(data, OBSERVATIONS)}
-    for table in LAKE_TABLES:
-        for path in _files(data, table):
-            if path.stem not in committed:
-                path.unlink()
+def leftovers(data: Path) -> list[Path]:
+    """What a killed writer left: files of runs without a commit record first, then what marks them."""
+    marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
+    begun = {path.name for path in marks} - {path.stem for path in _files(data, OBSERVATIONS)}
+    halves = [path for table in LAKE_TABLES for path in _files(data, table) if path.stem in begun]
+    return [*halves, *marks, *(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*")]
+
+
+def _clear_leftovers(data: Path) -> list[Path]:
+    found = leftovers(data)
+    for path in found:
+        remove(path)
+    return found
+
+
+def remove(path: Path) -> None:
+    """Unlink a file, or a folder with all that is in it; a day's folder goes with its last file."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        return
+    path.unlink(missing_ok=True)
+    if path.parent.name.startswith("observed_on="):
+        with contextlib.suppress(OSError):  # there are others
+            path.parent.rmdir()
 
 
 class Publication:
@@ -126,7 +215,8 @@ class Publication:
         self._run_id = run_id
         self._observed_on = observed_on
         self._aside = data / "lake" / ".aside" / run_id
-        self._aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(data / "lake", 0o700)
+        make_folder(self._aside)
         self._writers: dict[str, _TableWriter] = {}
 
     def add(self, table: Table, rows: pa.Table) -> None:
@@ -144,6 +234,7 @@ class Publication:
                 path = table_path(self._data, table, self._run_id, self._observed_on)
                 put_in_place(self._aside / f"{table.name}.parquet", path)
         self._aside.rmdir()
+        sync_folder(self._aside.parent)
 
 
 class _TableWriter:
@@ -153,7 +244,7 @@ class _TableWriter:
         import pyarrow.parquet as pq
 
         self._schema = table.arrow()
-        self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
         self._waiting: list[pa.Table] = []
         self._rows = 0
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import bisect
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged
@@ -42,11 +43,24 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a power cut.
+
+    Without a `mode` it takes after the folder that it lies in: whoever opens `lake` to a group has opened
+    the days to come as well.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True, mode=stat.S_IMODE(folder.parent.stat().st_mode) & 0o777 if mode is None else mode)
+    sync_folder(folder.parent)
+
+
 def put_in_place(aside: Path, path: Path) -> None:
     """Sync a finished file and rename it to where it belongs: there it is whole, or not at all."""
     with aside.open("rb") as file:
         os.fsync(file.fileno())
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     aside.replace(path)
     sync_folder(path.parent)
 
@@ -65,16 +79,18 @@ class Landing:
     def __enter__(self) -> Self:
         import pyarrow.parquet as pq
 
-        for folder in (self._aside.parent.parent, self._aside.parent):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self._aside.parent.parent, 0o700)
+        make_folder(self._aside.parent)
         self._schema = PAGES.arrow()
-        self._writer = pq.ParquetWriter(self._aside, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._aside, self._schema, compression="zstd", write_page_checksum=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._aside.unlink(missing_ok=True)
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._aside.unlink(missing_ok=True)
 
     def add(self, answer: Answer, body: bytes | None) -> None:
         """Add one answer; rows keep the order in which answers came."""

@@ -19,20 +19,32 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
 from pipeline.errors import LakeMissing
 from pipeline.flatten import flatten
-from pipeline.lake import Publication, committed_files, has_published
+from pipeline.lake import Publication, committed_files, published_accounts
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
+from pipeline.taken_out import taken_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pipeline.landing import RawRun
+    from pipeline.taken_out import Withdrawal
 
 _PAGES_AT_ONCE: Final = 64
 
 
-def publish(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> list[dict[str, Any]]:
-    """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file."""
+def publish(
+    data: Path,
+    raw: RawRun,
+    answers: dict[str, list[tuple[int, Answer]]],
+    *,
+    without: Mapping[str, Withdrawal] | None = None,
+) -> list[dict[str, Any]]:
+    """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
+
+    `without` names the accounts whose observation was withdrawn since: their row says so, and nothing else comes.
+    """
+    without = without or {}
     header = raw.header
     observed_on = dt.date.fromisoformat(header["observed_on"])
     given = header["observed_at_utc"]
@@ -40,18 +52,20 @@ def publish(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]
     observations = []
     for decision in header["accounts"]:
         account = decision["account"]
+        withdrawn = without.get(account)
+        is_published = decision["is_published"] and withdrawn is None
         mine = answers.get(account, [])
         row: dict[str, Any] = {
             "account": account,
             "run_id": header["run_id"],
-            "is_published": decision["is_published"],
-            "error": decision["error"],
+            "is_published": is_published,
+            "error": decision["error"] if withdrawn is None else withdrawn.error,
             **{name: header[name] for name in ("asked_certificate", "code_version", "endpoint")},
             **evidence([answer for _, answer in mine], decision["ended_passes"]),
         }
         if given is not None and row["observed_at_utc"] is not None:
             row["observed_at_utc"] = dt.datetime.fromisoformat(given)
-        if decision["is_published"]:
+        if is_published:
             last_pass = _last_pass(mine, decision["ended_passes"])
             row.update(_publish_account(publication, raw, account, row, last_pass))
         observations.append(row)
@@ -88,14 +102,16 @@ def _publish_account(
 
 
 def whole_runs(data: Path) -> set[str]:
-    """The runs that the lake has whole: their commit record, and the files of the tables if anything was published."""
+    """The runs that the lake has whole: their commit record, and the tables' files if anything published is left."""
+    gone = taken_out(data)
     try:
-        files = committed_files(data).of
+        files = committed_files(data, gone).of
     except LakeMissing:
         return set()
     with_tables = set.intersection(*({path.stem for path in files[t.name]} for t in (IMAGES, IMAGE_DISKS, REJECTS)))
-    records = files[OBSERVATIONS.name]
-    return with_tables | {path.stem for path in records if path.stem not in with_tables and not has_published(path)}
+    rest = [path for path in files[OBSERVATIONS.name] if path.stem not in with_tables]
+    without_rows = {p.stem for p in rest if published_accounts(p) <= gone.withdrawn_from(p.stem).keys()}
+    return with_tables | without_rows
 
 
 def read_answers(raw: RawRun) -> dict[str, list[tuple[int, Answer]]]:

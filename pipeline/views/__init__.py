@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadQuery, LakeDamaged
 from pipeline.lake import committed_files
-from pipeline.landing import put_in_place
+from pipeline.landing import landed, put_in_place
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, TABLES
+from pipeline.taken_out import TakenOut, taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
 _LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
 _HERE: Final = Path(__file__).parent
+_NOTHING: Final = TakenOut()
 _STAMP: Final = "made_from"
 """The macro in `lake.duckdb` that answers with the fingerprint of what it was made from."""
 
@@ -144,20 +146,25 @@ def _said_columns(text: str) -> list[tuple[str, str | None]]:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files behind a lake's tables, the raw ones too."""
+    """The files behind a lake's tables, the raw ones too, and what was taken out of them."""
 
     of: dict[str, tuple[Path, ...]]
+    without: TakenOut = _NOTHING
 
     @classmethod
-    def under(cls, data: str | Path) -> Files:
-        """List the files of committed runs under `data`, and the raw files that are landed; nothing is opened.
+    def under(cls, data: str | Path, without: TakenOut | None = None) -> Files:
+        """List the files of committed runs under `data`, and the raw files that are landed; no table is opened.
+
+        `without` stands for the record of what was taken out, for who is about to write it.
 
         Raises:
             LakeMissing: no run was ever committed there.
+            LakeDamaged: the record of what was taken out cannot be read.
         """
         folder = Path(data).resolve()
-        raw = sorted((folder / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
-        return cls({**committed_files(folder).of, PAGES.name: tuple(raw)})
+        gone = taken_out(folder) if without is None else without  # read first: what is listed later stays for a grace
+        raw = tuple(path for path in landed(folder) if path.stem not in gone.raw_runs)
+        return cls({**committed_files(folder, gone).of, PAGES.name: raw}, gone)
 
     def everything(self) -> list[str]:
         """Every path, in order."""
@@ -171,6 +178,7 @@ class Files:
         for path in code:
             digest.update(path.read_bytes())
         digest.update("\0".join(self.everything()).encode("utf-8", "surrogateescape"))
+        digest.update(repr(self.without.active).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
@@ -231,11 +239,12 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def write_catalogue(data: str | Path = "data") -> Path:
+def write_catalogue(data: str | Path = "data", without: TakenOut | None = None) -> Path:
     """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
 
     An open reader keeps the file that it opened. DuckDB 1.5 and later can read it, whichever of them wrote it.
-    Call it after whatever adds or takes away files: `connect` is slow, though right, where it lags behind.
+    Call it after whatever adds files, and before what takes them away (`without` is the record about to be
+    written): `connect` is slow, though right, where it lags behind.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -243,7 +252,7 @@ def write_catalogue(data: str | Path = "data") -> Path:
     """
     import duckdb
 
-    files = Files.under(data)
+    files = Files.under(data, without)
     final = _catalogue(data)
     with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=final.parent) as aside:
         path = Path(aside) / final.name
@@ -285,7 +294,7 @@ def _latest_observations(con: duckdb.DuckDBPyConnection, files: Files) -> list[_
     import duckdb
 
     paths = files.of[OBSERVATIONS.name]
-    records = _over(OBSERVATIONS, paths, ("account", "observed_at_utc", "run_id", "is_published"))
+    records = _over(OBSERVATIONS, files, paths, ("account", "observed_at_utc", "run_id", "is_published"))
     try:
         rows = con.execute(
             "select account, cast(observed_at_utc as varchar), run_id from ("  # noqa: S608  (of our own making)
@@ -311,7 +320,7 @@ def _script(files: Files, latest: Sequence[_Latest]) -> str:
     parts += [_view(name, _empty(table)) for name, table in _tables().items()]
     parts += [_view(name, relation.query) for name, relation in known.items() if relation.query]
     parts.append("-- The tables, over the files of committed runs.\n")
-    parts += [_view(table.name, _over(table, files.of[table.name])) for table in TABLES if files.of[table.name]]
+    parts += [_view(table.name, _over(table, files, files.of[table.name])) for table in TABLES if files.of[table.name]]
     parts += [_view(name, _latest(table, files, latest)) for name, table in _LATEST.items() if latest]
     parts.append("-- What everything means.\n")
     for relation in known.values():
@@ -336,11 +345,12 @@ def _empty(table: Table) -> str:
     return f"select\n{columns}\nwhere false"
 
 
-def _over(table: Table, paths: Sequence[Path], names: Collection[str] = ()) -> str:
+def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[str] = ()) -> str:
     """Read exactly these files, with the declared types; a column that an old file lacks is null there.
 
     The day comes from the folder's name here and not through `hive_partitioning`, which `schema` excludes, and which
     would take a `name=value` anywhere above the lake for a column too. With `names`, only those columns.
+    What was withdrawn is left out; its row in `observations` says so.
     """
     if not paths:
         return _empty(table)
@@ -351,17 +361,43 @@ def _over(table: Table, paths: Sequence[Path], names: Collection[str] = ()) -> s
         for column in wanted
         if not column.in_folder
     )
+    said = _said_of_withdrawals(files.without) if table is OBSERVATIONS else {}
     columns = ",\n".join(
         f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
         if column.in_folder
-        else f"    {column.name}"
+        else f"    {said.get(column.name, column.name)}"
         for column in wanted
     )
-    files = ",\n".join(f"        {_quoted(path)}" for path in paths)
+    listed = ",\n".join(f"        {_quoted(path)}" for path in paths)
     return (
-        f"select\n{columns}\nfrom read_parquet(\n    [\n{files}\n    ],\n"
+        f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)"
+        + ("" if table in {OBSERVATIONS, PAGES} else _without_withdrawn(files.without, paths))
     )
+
+
+def _said_of_withdrawals(gone: TakenOut) -> dict[str, str]:
+    """What the columns of `observations` say that a withdrawal changes, as expressions."""
+    if not gone.active:
+        return {}
+    cases = "".join(
+        f" when run_id = {_quoted(one.run_id)} and account = {_quoted(one.account)} then {_quoted(one.error)}"
+        for one in gone.active
+    )
+    withdrawn = ", ".join(f"({_quoted(one.run_id)}, {_quoted(one.account)})" for one in gone.active)
+    return {
+        "is_published": f"is_published and (run_id, account) not in ({withdrawn}) as is_published",
+        "error": f"case{cases} else error end as error",
+    }
+
+
+def _without_withdrawn(gone: TakenOut, paths: Sequence[Path]) -> str:
+    """Leave out the rows of withdrawn accounts whose file stays, for others are in it."""
+    rows = [(path, account) for path in paths for account in gone.withdrawn_from(path.stem)] if gone.active else []
+    if not rows:
+        return ""
+    listed = ",\n".join(f"    ({_quoted(path)}, {_quoted(account)})" for path, account in rows)
+    return f"\nwhere (filename, account) not in (\n{listed}\n)"
 
 
 def _latest(table: Table, files: Files, latest: Sequence[_Latest]) -> str:
@@ -371,7 +407,8 @@ def _latest(table: Table, files: Files, latest: Sequence[_Latest]) -> str:
     if not paths:
         return _empty(table)
     kept = ",\n".join(f"    ({_quoted(one.account)}, timestamp {_quoted(one.observed_at_utc)})" for one in latest)
-    return f"{_over(table, paths)}\nwhere (account, observed_at_utc) in (\n{kept}\n)"
+    rows = _over(table, files, paths)
+    return f"select * from (\n{rows}\n) as published\nwhere (account, observed_at_utc) in (\n{kept}\n)"  # noqa: S608  (of our own making)
 
 
 def _quoted(text: str | Path) -> str:
