@@ -516,9 +516,14 @@ histories = st.dictionaries(
 )
 
 
+def bare(size: int | None) -> dict[str, Any]:
+    """A disk of which no more than the size is told, and perhaps not even that."""
+    return {"disk_size_gib": size, "disk_type": None, "disk_format": None}
+
+
 def rows_of(images: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        image(name, *disks, image_size_gib=size, image_owner=owner, status=status)
+        image(name, *map(bare, disks), image_size_gib=size, image_owner=owner, status=status)
         for name, (size, owner, status, disks) in images.items()
     ]
 
