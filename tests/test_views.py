@@ -406,7 +406,9 @@ def test_an_account_that_became_empty_has_no_latest_rows(tmp_path):
 def test_the_last_observation_is_the_one_observed_last_not_the_one_run_last(tmp_path):
     write_run(tmp_path, Seen(at="2026-10-31 02:00", images=[image("m-now")]))
     write_run(tmp_path, Seen(at="2026-10-01 02:00", images=[image("m-then")]), began="2026-11-01 02:00")
-    assert pick(ask(connect(tmp_path), "from images_latest"), "image_id") == [("m-now",)]
+    con = connect(tmp_path)
+    assert pick(ask(con, "from images_latest"), "image_id") == [("m-now",)]
+    assert pick(ask(con, "from accounts"), "observed_at_utc") == [(utc("2026-10-31 02:00"),)]
 
 
 def test_the_latest_views_open_no_older_file(tmp_path):
