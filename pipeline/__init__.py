@@ -3,6 +3,7 @@
     errors.py             everything raised, sorted by what to do next; what a service's code asks for
     schema.py             how a table is declared, and what follows from it
     tables.py             every column: API field, type, unit, meaning: the only place
+    mending.py            JSON that is not quite readable, mended: only what cannot be read is set aside
     certificate.py        what answers say, and how far they prove that nothing is missing (pure)
     ens_api.py            one signed call: bytes out; errors classified; retried when that can help
     extract.py            a whole account, page by page, until its listing proves what was asked

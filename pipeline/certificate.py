@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from pipeline.errors import verdict
+from pipeline.mending import NOTHING, SetAside, mended
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -127,57 +128,76 @@ def read_page(body: bytes) -> Page:
         NotAPage: the body is no listing; the message says what it is instead.
     """
     try:
-        body.decode()
-        try:
-            said = _decode_body(body)
-            images = said.Images.Image if said.Images else None
-            ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
-            is_odd = ids is not None and "" in ids
-        except msgspec.ValidationError:
-            is_odd = True
-        if is_odd:
-            return _read_odd_page(body)
+        return _read_page(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NotAPage(_what_it_is(body, error)) from None
+        why = _what_it_is(body, error)
+    try:
+        return _read_odd_page(*mended(body))
+    except (msgspec.MsgspecError, RecursionError):
+        raise NotAPage(why) from None
+
+
+def _read_page(body: bytes) -> Page:
+    body.decode()  # what is skipped in the reading would be let through otherwise
+    try:
+        said = _decode_body(body)
+    except msgspec.ValidationError:
+        return _read_odd_page(body, NOTHING)
+    images = said.Images.Image if said.Images else None
+    ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
+    if ids is not None and "" in ids:
+        return _read_odd_page(body, NOTHING)
     return _page(said.Code, said.PageNumber, said.PageSize, said.TotalCount, said.RequestId, ids)
 
 
-def _read_odd_page(body: bytes) -> Page:
+def _read_odd_page(body: bytes, aside: SetAside) -> Page:
     odd = _decode_any_body(body)
     images = odd.Images.Image if odd.Images else None
-    ids = None if images is None else [image_id(bytes(raw)) or f"raw JSON: {bytes(raw).decode()}" for raw in images]
-    scalar = scalar_text
+    ids = None if images is None else [image_id(raw, aside) or f"raw JSON: {aside.as_sent(raw)}" for raw in images]
+
+    def scalar(raw: msgspec.Raw) -> str | None:
+        return scalar_text(raw, aside)
+
     return _page(
-        scalar(bytes(odd.Code)),
-        scalar(bytes(odd.PageNumber)),
-        scalar(bytes(odd.PageSize)),
-        scalar(bytes(odd.TotalCount)),
-        scalar(bytes(odd.RequestId)),
+        scalar(odd.Code),
+        scalar(odd.PageNumber),
+        scalar(odd.PageSize),
+        scalar(odd.TotalCount),
+        scalar(odd.RequestId),
         ids,
     )
 
 
-def image_list(body: bytes) -> bytes:
-    """The JSON text of the list of images in one answer, byte for byte; `[]` where it has none."""
+def image_list(body: bytes) -> tuple[bytes, SetAside]:
+    """The JSON text of the list of images in one answer, as it came (`[]` where it has none); what was set aside."""
+    try:
+        body.decode()
+        return _image_list(body), NOTHING
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text, aside = mended(body)
+        return _image_list(text), aside
+
+
+def _image_list(body: bytes) -> bytes:
     images = _decode_image_list(body).Images
     raw = bytes(images.Image) if images else b"null"
     return raw if raw[:1] == b"[" else b"[]"
 
 
-def image_id(raw: bytes) -> str | None:
+def image_id(raw: bytes, aside: SetAside) -> str | None:
     """The id of one image from its raw JSON, or None where it has none that could be a key."""
     try:
-        return scalar_text(bytes(_decode_id(raw).get("ImageId", b"null"))) or None
+        return scalar_text(_decode_id(raw).get("ImageId", b"null"), aside) or None
     except msgspec.MsgspecError:
         return None
 
 
-def scalar_text(raw: bytes) -> str | None:
+def scalar_text(raw: bytes, aside: SetAside = NOTHING) -> str | None:
     """The text of a JSON string, a number as it is spelled; None for everything else."""
-    raw = raw.strip()
+    raw = bytes(raw).strip()
     if raw[:1] == b'"':
         text: str = msgspec.json.decode(raw, type=str)
-        return text
+        return None if aside.is_in(raw) else text
     return raw.decode() if raw[:1] in b"-0123456789" and raw else None
 
 

@@ -2,10 +2,11 @@
 
     bodies ─→ the list of images in each, byte for byte
                  ├─ pyarrow's JSON reader over whole pages: every field as text         fast, the usual way
-                 └─ where that fails, page by page: field by field, each value's raw JSON at hand
+                 ├─ where a field is not known: the same, and those fields beside it    half as fast
+                 └─ where anything else is not as published: page by page, value by value
               ─→ text → declared type, a column at a time; what does not fit: null, and a row in `rejects`
 
-Both ways end in the same columns of text, so a value is typed in one place
+Every way ends in the same columns of text, so a value is typed in one place
 only. Fields that are not declared go to `extra`; one bad value never costs its
 neighbours; only an image without an id is left out whole.
 """
@@ -13,8 +14,12 @@ neighbours; only an image without an id is left out whole.
 from __future__ import annotations
 
 import datetime as dt
-import io
-from dataclasses import dataclass, field
+import functools
+import itertools
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,16 +28,21 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from pipeline.certificate import image_list, scalar_text
+from pipeline.mending import NOTHING, SetAside
+from pipeline.schema import Table
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pipeline.schema import Column, Table
+    from pipeline.schema import Column
 
 _DISKS: Final = "DiskDeviceMappings"
 _DISK: Final = "DiskDeviceMapping"
 _NO_ID: Final = "no id: the image is left out"
+_PAGES_AT_ONCE: Final = 64
+_LONGEST_AT_ONCE: Final = 1 << 30
+"""Bytes that are read at once: Arrow counts them in 32 bits."""
 
 
 def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
@@ -42,15 +52,18 @@ def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
 
 _IMAGE_FIELDS: Final = _fields(IMAGES)
 _DISK_FIELDS: Final = _fields(IMAGE_DISKS, without="image_id")
+_ID_PLACE: Final = list(_IMAGE_FIELDS).index("ImageId")
 
 
-def _strings(names: Iterable[str]) -> list[pa.Field]:
-    return [pa.field(name, pa.string()) for name in names]
+def _strings(names: Iterable[str]) -> pa.Schema:
+    return pa.schema([pa.field(name, pa.string()) for name in names])
 
 
-_DISK_STRUCT: Final = pa.struct([pa.field(_DISK, pa.list_(pa.struct(_strings(_DISK_FIELDS))))])
+_IMAGE_TEXTS: Final = _strings(_IMAGE_FIELDS)
+_DISK_TEXTS: Final = _strings(_DISK_FIELDS)
+_DISK_STRUCT: Final = pa.struct([pa.field(_DISK, pa.list_(pa.struct(list(_DISK_TEXTS))))])
 _PAGE_SCHEMA: Final = pa.schema(
-    [pa.field("Image", pa.list_(pa.struct([*_strings(_IMAGE_FIELDS), pa.field(_DISKS, _DISK_STRUCT)])))]
+    [pa.field("Image", pa.list_(pa.struct([*_IMAGE_TEXTS, pa.field(_DISKS, _DISK_STRUCT)])))]
 )
 
 
@@ -71,19 +84,43 @@ def flatten(
 
     `seen` holds the ids of the pages before and takes up those of these: an image whose id is in
     it is left out, so that the first of two stays. None: the ids are known to be distinct.
+    The bodies are pages that `read_page` could read.
     """
     texts = _texts([image_list(body) for body in bodies])
-    rejects = _Rejects()
-    rejects.lines.extend(texts.rejects)
+    rejects = list(texts.rejects)
     images = _typed(texts.images, _IMAGE_FIELDS, texts.raw, rejects, disks=None)
     disks = _typed(texts.disks, _DISK_FIELDS, texts.raw_disk, rejects, disks=texts)
-    keep = _kept(texts.images.column("ImageId").to_pylist(), seen)
+    keep = _kept(texts.images.column("ImageId"), seen)
     return Flat(
         images=_image_table(images, texts, keep, account, observed_at_utc),
         image_disks=_disk_table(disks, texts, keep, account, observed_at_utc),
         rejects=_reject_table(rejects, texts, keep, account, observed_at_utc),
         unknown_fields=frozenset(texts.unknown_fields),
     )
+
+
+def flatten_all(
+    bodies: Iterable[bytes], account: str, observed_at_utc: dt.datetime, *, is_distinct: bool = True
+) -> Iterator[Flat]:
+    """Flatten a whole pass, some pages at a time, in their order and side by side on this machine's cores.
+
+    Without `is_distinct` an id may come twice: then the first stays, and it is one after the other.
+    """
+    pages = iter(bodies)
+    batches = iter(lambda: list(itertools.islice(pages, _PAGES_AT_ONCE)), [])
+    if not is_distinct:
+        seen: set[str] = set()
+        yield from (flatten(batch, account, observed_at_utc, seen=seen) for batch in batches)
+        return
+    workers = os.cpu_count() or 1
+    under_way: deque[Future[Flat]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="flatten") as pool:
+        for batch in batches:
+            under_way.append(pool.submit(flatten, batch, account, observed_at_utc))
+            if len(under_way) > workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 # ── pages → columns of text ──────────────────────────────────────────────────
@@ -102,18 +139,13 @@ class _Line:
 
 
 @dataclass(slots=True)
-class _Rejects:
-    lines: list[_Line] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class _Texts:
     """Images and disks as columns of text, and what the way there has found."""
 
-    images: pa.Table
-    disks: pa.Table
-    disk_image_row: list[int] | pa.Array
-    disk_number: list[int] | pa.Array
+    images: pa.RecordBatch
+    disks: pa.RecordBatch
+    disk_image_row: pa.Array
+    disk_number: pa.Array
     image_extra: list[str | None] | None = None
     disk_extra: list[str | None] | None = None
     raw: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -123,44 +155,50 @@ class _Texts:
     unknown_fields: set[str] = field(default_factory=set)
 
 
-def _texts(pages: list[bytes]) -> _Texts:
-    quick = _read_quickly(pages)
-    if quick is not None:
-        return quick
-    return _joined([_read_quickly([page]) or _read_carefully(page) for page in pages])
-
-
-def _read_quickly(pages: list[bytes]) -> _Texts | None:
-    """Let pyarrow read whole pages as published; None where anything in them is not as published."""
+def _texts(pages: list[tuple[bytes, SetAside]]) -> _Texts:
     if not pages:
-        return _read_carefully(b"[]")
+        return _read_carefully(b"[]", NOTHING)
+    if all(aside is NOTHING for _, aside in pages):
+        lists = [page for page, _ in pages]
+        texts = (_read_quickly(lists) if len(lists) > 1 else None) or _read_with_extras(lists)
+        if texts is not None:
+            return texts
+    return _read_carefully(*pages[0]) if len(pages) == 1 else _joined([_texts([page]) for page in pages])
+
+
+def _read_quickly(pages: list[bytes], unknown_fields: str = "error") -> _Texts | None:
+    """Let pyarrow read whole pages as published; None where anything in them is not as published."""
+    if sum(map(len, pages)) > _LONGEST_AT_ONCE:
+        return None
     # a line a page: a raw line break can only stand between JSON's tokens
-    lines = b"".join(b'{"Image":' + page.replace(b"\n", b" ").replace(b"\r", b" ") + b"}\n" for page in pages)
+    pages = [page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages]
+    lines = b'{"Image":' + b'}\n{"Image":'.join(pages) + b"}\n"
     try:
         table = pyarrow.json.read_json(
-            io.BytesIO(lines),
-            read_options=pyarrow.json.ReadOptions(block_size=max(len(lines) + 1, 1 << 16)),
+            pa.BufferReader(lines),
+            read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(lines) + 1, 1 << 16)),
             parse_options=pyarrow.json.ParseOptions(
-                explicit_schema=_PAGE_SCHEMA, newlines_in_values=False, unexpected_field_behavior="error"
+                explicit_schema=_PAGE_SCHEMA, newlines_in_values=False, unexpected_field_behavior=unknown_fields
             ),
         )
     except pa.ArrowInvalid:
         return None
     images = pc.list_flatten(table.column("Image").combine_chunks())
-    ids = pc.struct_field(images, "ImageId")
+    *texts, around = images.flatten()  # as in the schema: a null image is null in every field
+    ids = texts[_ID_PLACE]
     if images.null_count or ids.null_count or pc.any(pc.equal(ids, "")).as_py():
         return None
-    lists = pc.struct_field(images, [_DISKS, _DISK])
+    (lists,) = around.flatten()
     disks = pc.list_flatten(lists)
     if disks.null_count:
         return None
     rows = pc.list_parent_indices(lists)
     counts = pc.fill_null(pc.list_value_length(lists), 0)
     starts = pc.subtract(pc.cumulative_sum(counts), counts)
-    places = pa.array(range(1, len(disks) + 1), pa.int64())
+    places = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(disks)))
     return _Texts(
-        images=pa.table({name: pc.struct_field(images, name) for name in _IMAGE_FIELDS}),
-        disks=pa.table({name: pc.struct_field(disks, name) for name in _DISK_FIELDS}),
+        images=pa.RecordBatch.from_arrays(texts, schema=_IMAGE_TEXTS),
+        disks=pa.RecordBatch.from_arrays(disks.flatten(), schema=_DISK_TEXTS),
         disk_image_row=rows,
         disk_number=pc.subtract(places, pc.take(starts, rows)),
     )
@@ -168,43 +206,76 @@ def _read_quickly(pages: list[bytes]) -> _Texts | None:
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
-def _read_carefully(page: bytes) -> _Texts:
+def _read_with_extras(pages: list[bytes]) -> _Texts | None:
+    """The same where the only thing not as published is that there are more fields."""
+    texts = _read_quickly(pages, "ignore")
+    if texts is None:
+        return None
+    texts.image_extra, texts.disk_extra = [], []
+    for image in itertools.chain.from_iterable(map(_decode_objects, pages)):
+        unknown = {name: raw for name, raw in image.items() if name not in _IMAGE_FIELDS}
+        for disk in _disk_entries(unknown, [], _Place(0), NOTHING):
+            unknown_of_disk = {name: raw for name, raw in _decode_object(disk).items() if name not in _DISK_FIELDS}
+            texts.disk_extra.append(_as_json(unknown_of_disk))
+            texts.unknown_fields.update(f"{_DISK}.{name}" for name in unknown_of_disk)
+        texts.image_extra.append(_as_json(unknown))
+        texts.unknown_fields.update(unknown)
+    return texts
+
+
+def _read_carefully(page: bytes, aside: SetAside) -> _Texts:
     """Read one page field by field, with each value's raw JSON at hand."""
-    out = _Texts(pa.table({}), pa.table({}), [], [], [], [])
-    assert isinstance(out.disk_image_row, list)  # noqa: S101  (made so on the line above)
-    assert isinstance(out.disk_number, list)  # noqa: S101
-    assert out.image_extra is not None  # noqa: S101
-    assert out.disk_extra is not None  # noqa: S101
     images: list[dict[str, str | None]] = []
     disks: list[dict[str, str | None]] = []
+    rows: list[int] = []
+    numbers: list[int] = []
+    image_extra: list[str | None] = []
+    disk_extra: list[str | None] = []
+    raw: dict[tuple[int, str], str] = {}
+    raw_disk: dict[tuple[int, str], str] = {}
+    rejects: list[_Line] = []
+    unknown_fields: set[str] = set()
     for image_row, raw_image in enumerate(_decode_list(page)):
-        image = _object(raw_image)
-        values, unknown = _scalars(image or {}, _IMAGE_FIELDS, out.raw, out.rejects, _Place(image_row))
+        where = _Place(image_row)
+        unknown = _object(raw_image) or {}
+        values = _scalars(unknown, _IMAGE_FIELDS, raw, rejects, where, image_row, aside)
+        images.append(values)
         if not values["ImageId"]:
             values["ImageId"] = None
-            whole = bytes(raw_image).decode()
-            place = list(_IMAGE_FIELDS).index("ImageId")
-            out.rejects.append(_Line(image_row, 0, place, "ImageId", _NO_ID, whole))
-        images.append(values)
-        entries = _disk_entries(unknown, out.rejects, image_row) if values["ImageId"] else []
-        for number, raw_disk in enumerate(entries, start=1):
-            disk = _object(raw_disk)
-            where = _Place(image_row, number)
+            rejects.append(where.line(_ID_PLACE, "ImageId", _NO_ID, aside.as_sent(raw_image)))
+            image_extra.append(None)
+            continue
+        for number, raw_disk_entry in enumerate(_disk_entries(unknown, rejects, where, aside), start=1):
+            disk = _object(raw_disk_entry)
+            of_disk = _Place(image_row, number)
             if disk is None:
-                out.rejects.append(where.line(-1, "", "not an object", bytes(raw_disk)))
-            texts, unknown_of_disk = _scalars(disk or {}, _DISK_FIELDS, out.raw_disk, out.rejects, where, len(disks))
-            disks.append(texts)
-            out.disk_image_row.append(image_row)
-            out.disk_number.append(number)
-            out.disk_extra.append(_as_json(unknown_of_disk))
-            out.unknown_fields.update(f"{_DISK}.{name}" for name in unknown_of_disk)
-        out.image_extra.append(_as_json(unknown))
-        out.unknown_fields.update(unknown if values["ImageId"] else ())
-    out.images = pa.Table.from_pylist(images, schema=pa.schema(_strings(_IMAGE_FIELDS)))
-    out.disks = pa.Table.from_pylist(disks, schema=pa.schema(_strings(_DISK_FIELDS)))
-    return out
+                rejects.append(of_disk.line(-1, "", "not an object", aside.as_sent(raw_disk_entry)))
+                disk = {}
+            disks.append(_scalars(disk, _DISK_FIELDS, raw_disk, rejects, of_disk, len(disks), aside))
+            rows.append(image_row)
+            numbers.append(number)
+            disk_extra.append(_as_json(_readable(disk, rejects, of_disk, aside)))
+            unknown_fields.update(f"{_DISK}.{aside.shown(name)}" for name in disk)
+        image_extra.append(_as_json(_readable(unknown, rejects, where, aside)))
+        unknown_fields.update(map(aside.shown, unknown))
+    return _Texts(
+        images=pa.RecordBatch.from_pylist(images, schema=_IMAGE_TEXTS),
+        disks=pa.RecordBatch.from_pylist(disks, schema=_DISK_TEXTS),
+        disk_image_row=pa.array(rows, pa.int64()),
+        disk_number=pa.array(numbers, pa.int64()),
+        image_extra=image_extra,
+        disk_extra=disk_extra,
+        raw=raw,
+        raw_disk=raw_disk,
+        rejects=rejects,
+        unknown_fields=unknown_fields,
+    )
+
+
+_AFTER_THE_FIELDS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +285,10 @@ class _Place:
     image_row: int
     disk_number: int = 0
 
-    def line(self, place: int, name: str, reason: str, raw: bytes) -> _Line:
+    def line(self, place: int, name: str, reason: str, raw: str) -> _Line:
         """A reject at this place; `name` is the API field."""
         where = f"{_DISK}[{self.disk_number}]" + (f".{name}" if name else "") if self.disk_number else name
-        return _Line(self.image_row, self.disk_number, place, where, reason, raw.decode())
+        return _Line(self.image_row, self.disk_number, place, where, reason, raw)
 
 
 def _object(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
@@ -233,42 +304,62 @@ def _scalars(
     raw_of: dict[tuple[int, str], str],
     rejects: list[_Line],
     where: _Place,
-    row: int | None = None,
-) -> tuple[dict[str, str | None], dict[str, msgspec.Raw]]:
-    """The declared fields as text, and the others as they came."""
-    row = where.image_row if row is None else row
-    unknown = dict(values)
+    row: int,
+    aside: SetAside,
+) -> dict[str, str | None]:
+    """Take the declared fields out of `values`, as text; the others stay there."""
     texts: dict[str, str | None] = {}
     for place, name in enumerate(fields):
-        raw = bytes(unknown.pop(name, b"null")).strip()
-        texts[name] = None if raw == b"null" else scalar_text(raw)
-        if raw != b"null" and texts[name] is None:
-            rejects.append(where.line(place, name, "neither text nor a number", raw))
-        elif raw[:1] != b'"' and raw != b"null":
-            raw_of[row, name] = raw.decode()
-    return texts, unknown
+        raw = bytes(values.pop(name, b"null"))
+        if raw == b"null":
+            texts[name] = None
+            continue
+        texts[name] = text = scalar_text(raw, aside)
+        if text is None:
+            reason = aside.why(raw) if aside.is_in(raw) else "neither text nor a number"
+            rejects.append(where.line(place, name, reason, aside.as_sent(raw)))
+        elif raw[:1] != b'"':
+            raw_of[row, name] = text
+    return texts
 
 
-def _disk_entries(unknown: dict[str, msgspec.Raw], rejects: list[_Line], image_row: int) -> list[msgspec.Raw]:
+def _disk_entries(
+    unknown: dict[str, msgspec.Raw], rejects: list[_Line], where: _Place, aside: SetAside
+) -> list[msgspec.Raw]:
     """Take the list of disks out of the fields that are left; what stands around it stays there."""
     raw = unknown.pop(_DISKS, None)
-    if raw is None or bytes(raw).strip() == b"null":
+    if raw is None or bytes(raw) == b"null":
         return []
-    where = _Place(image_row)
     around = _object(raw)
     if around is None:
-        rejects.append(where.line(len(_IMAGE_FIELDS), _DISKS, "not an object", bytes(raw)))
+        rejects.append(where.line(_AFTER_THE_FIELDS, _DISKS, "not an object", aside.as_sent(raw)))
         return []
     listed = around.pop(_DISK, msgspec.Raw(b"null"))
     if around:
         unknown[_DISKS] = msgspec.Raw((_as_json(around) or "").encode())
-    if bytes(listed).strip() == b"null":
+    if bytes(listed) == b"null":
         return []
     try:
         return _decode_list(listed)
     except msgspec.ValidationError:
-        rejects.append(where.line(len(_IMAGE_FIELDS), f"{_DISKS}.{_DISK}", "not a list", bytes(listed)))
+        rejects.append(where.line(_AFTER_THE_FIELDS, f"{_DISKS}.{_DISK}", "not a list", aside.as_sent(listed)))
         return []
+
+
+def _readable(
+    unknown: dict[str, msgspec.Raw], rejects: list[_Line], where: _Place, aside: SetAside
+) -> dict[str, msgspec.Raw]:
+    """The unknown fields as any reader of JSON can read them: what cannot be read is null, and a reject."""
+    if not aside.mark:
+        return unknown
+    readable = {}
+    for name, raw in unknown.items():
+        said = aside.shown(name)
+        readable[said] = raw
+        if aside.is_in(raw):
+            rejects.append(where.line(_AFTER_THE_FIELDS, said, aside.why(raw), aside.as_sent(raw)))
+            readable[said] = msgspec.Raw(b"null")
+    return readable
 
 
 def _as_json(unknown: dict[str, msgspec.Raw]) -> str | None:
@@ -283,88 +374,86 @@ def _json(text: str) -> str:
 
 def _joined(parts: Sequence[_Texts]) -> _Texts:
     """Pages read one by one, as if they had been read together."""
-    out = _Texts(
-        images=pa.concat_tables([part.images for part in parts]),
-        disks=pa.concat_tables([part.disks for part in parts]),
-        disk_image_row=[],
-        disk_number=[],
-        image_extra=[],
-        disk_extra=[],
-    )
-    image_rows = disk_rows = 0
-    rows: list[int] = []
-    numbers: list[int] = []
     image_extra: list[str | None] = []
     disk_extra: list[str | None] = []
+    rows: list[pa.Array] = []
+    out = replace(
+        parts[0],
+        images=pa.concat_batches([part.images for part in parts]),
+        disks=pa.concat_batches([part.disks for part in parts]),
+        disk_number=pa.concat_arrays([part.disk_number for part in parts]),
+        image_extra=image_extra,
+        disk_extra=disk_extra,
+        raw={},
+        raw_disk={},
+        rejects=[],
+        unknown_fields=set(),
+    )
+    image_rows = disk_rows = 0
     for part in parts:
-        rows.extend(row + image_rows for row in _ints(part.disk_image_row))
-        numbers.extend(_ints(part.disk_number))
-        image_extra.extend(part.image_extra or [None] * len(part.images))
-        disk_extra.extend(part.disk_extra or [None] * len(part.disks))
+        rows.append(pc.add(part.disk_image_row, image_rows))
+        image_extra += part.image_extra or [None] * len(part.images)
+        disk_extra += part.disk_extra or [None] * len(part.disks)
         out.raw.update({(row + image_rows, name): raw for (row, name), raw in part.raw.items()})
         out.raw_disk.update({(row + disk_rows, name): raw for (row, name), raw in part.raw_disk.items()})
-        out.rejects.extend(
-            _Line(line.image_row + image_rows, line.disk_number, line.place, line.field, line.reason, line.raw)
-            for line in part.rejects
-        )
+        out.rejects += [replace(line, image_row=line.image_row + image_rows) for line in part.rejects]
         out.unknown_fields |= part.unknown_fields
         image_rows += len(part.images)
         disk_rows += len(part.disks)
-    out.disk_image_row, out.disk_number = rows, numbers
-    out.image_extra, out.disk_extra = image_extra, disk_extra
+    out.disk_image_row = pa.concat_arrays(rows)
     return out
-
-
-def _ints(values: list[int] | pa.Array) -> list[int]:
-    return values if isinstance(values, list) else values.to_pylist()
 
 
 # ── text → declared type ─────────────────────────────────────────────────────
 
-_WHOLE: Final = r"^[0-9]{1,18}$"
 _INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z$"
+_DIGITS: Final = 18
+"""A whole number of so many digits fits into 64 bits."""
 
 
 def _typed(
-    texts: pa.Table,
+    texts: pa.RecordBatch,
     fields: dict[str, Column],
     raw_of: dict[tuple[int, str], str],
-    rejects: _Rejects,
+    rejects: list[_Line],
     *,
     disks: _Texts | None,
-) -> dict[str, pa.ChunkedArray]:
+) -> dict[str, pa.Array]:
     """Every column in its declared type; what does not fit is null there, and a line in `rejects`."""
-    typed: dict[str, pa.ChunkedArray] = {}
-    rows = numbers = None
+    typed: dict[str, pa.Array] = {}
     for place, (name, column) in enumerate(fields.items()):
         values = texts.column(name)
         if column.kind == "text":
             typed[column.name] = values
             continue
-        said = pc.if_else(pc.equal(values, ""), None, values)  # empty text says nothing
-        typed[column.name] = _instants(said) if column.kind == "instant" else _wholes(said)
-        misfits = pc.and_(pc.is_valid(said), pc.is_null(typed[column.name]))
-        for row in pc.indices_nonzero(misfits).to_pylist():
+        fits, typed[column.name] = (_instants if column.kind == "instant" else _wholes)(values)
+        says_nothing = pc.equal(values, "")
+        for row in pc.indices_nonzero(pc.invert(pc.or_(fits, says_nothing))).to_pylist():
+            where = (
+                _Place(row)
+                if disks is None
+                else _Place(disks.disk_image_row[row].as_py(), disks.disk_number[row].as_py())
+            )
             text = values[row].as_py()
-            if disks is not None and rows is None:
-                rows, numbers = _ints(disks.disk_image_row), _ints(disks.disk_number)
-            where = _Place(row) if rows is None or numbers is None else _Place(rows[row], numbers[row])
-            raw = raw_of.get((row, name)) or _json(text)
-            rejects.lines.append(where.line(place, name, _reason(column, text), raw.encode()))
+            rejects.append(where.line(place, name, _reason(column, text), raw_of.get((row, name)) or _json(text)))
     return typed
 
 
-def _wholes(said: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.match_substring_regex(said, _WHOLE), said, None).cast(pa.int64())
+def _wholes(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Which texts are whole numbers (null: nothing is said), and the numbers."""
+    fits = pc.and_(pc.ascii_is_decimal(values), pc.less_equal(pc.binary_length(values), _DIGITS))
+    return fits, pc.if_else(fits, values, None).cast(pa.int64())
 
 
-def _instants(said: pa.ChunkedArray) -> pa.ChunkedArray:
-    fits = pc.and_(pc.match_substring_regex(said, _INSTANT), pc.invert(pc.starts_with(said, "0000")))
-    text = pc.replace_substring_regex(pc.if_else(fits, said, None), r"Z$", "")
+def _instants(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Which texts are instants (null: nothing is said), and the instants."""
+    fits = pc.and_not(pc.match_substring_regex(values, _INSTANT), pc.starts_with(values, "0000"))
+    said = pc.if_else(fits, pc.utf8_slice_codeunits(values, 0, -1), None)  # without the Z
     try:
-        return text.cast(pa.timestamp("us"))
+        return fits, said.cast(pa.timestamp("us"))
     except pa.ArrowInvalid:  # a day or an hour that no calendar has
-        return pa.chunked_array([pa.array([_instant(value) for value in text.to_pylist()], pa.timestamp("us"))])
+        instants = pa.array(map(_instant, said.to_pylist()), pa.timestamp("us"))
+        return pc.and_(fits, pc.or_(pc.is_null(values), pc.is_valid(instants))), instants
 
 
 def _instant(text: str | None) -> dt.datetime | None:
@@ -386,69 +475,69 @@ def _reason(column: Column, text: str) -> str:
 
 # ── the tables ───────────────────────────────────────────────────────────────
 
+_schema = functools.cache(Table.arrow)
 
-def _kept(ids: list[str | None], seen: set[str] | None) -> list[bool] | None:
+
+def _kept(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
     """Which images stay: those with an id that was not there before. None: all of them."""
     if seen is None:
-        return None if None not in ids else [image_id is not None for image_id in ids]
+        return pc.is_valid(ids) if ids.null_count else None
     keep = []
-    for image_id in ids:
+    for image_id in ids.to_pylist():
         keep.append(image_id is not None and image_id not in seen)
-        if image_id is not None:
-            seen.add(image_id)
-    return None if all(keep) else keep
+        seen.add(image_id)
+    return None if all(keep) else pa.array(keep)
 
 
 def _assemble(table: Table, account: str, observed_at_utc: dt.datetime, rows: int, columns: dict[str, Any]) -> pa.Table:
-    schema = table.arrow()
+    schema = _schema(table)
     said: dict[str, Any] = {
         "account": pa.repeat(pa.scalar(account, pa.string()), rows),
         "observed_at_utc": pa.repeat(pa.scalar(observed_at_utc, pa.timestamp("us")), rows),
         **columns,
     }
-    return pa.table([_as(said[name.name], name.type, rows) for name in schema], schema=schema)
+    return pa.Table.from_arrays([_as(said[name.name], name.type, rows) for name in schema], schema=schema)
 
 
-def _as(values: Any, kind: pa.DataType, rows: int) -> pa.Array | pa.ChunkedArray:
+def _as(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
     if values is None:
         return pa.nulls(rows, kind)
     return pa.array(values, kind) if isinstance(values, list) else values.cast(kind)
 
 
 def _image_table(
-    columns: dict[str, Any], texts: _Texts, keep: list[bool] | None, account: str, at: dt.datetime
+    columns: dict[str, Any], texts: _Texts, keep: pa.Array | None, account: str, at: dt.datetime
 ) -> pa.Table:
     table = _assemble(IMAGES, account, at, len(texts.images), {**columns, "extra": texts.image_extra})
-    return table if keep is None else table.filter(pa.array(keep))
+    return table if keep is None else table.filter(keep)
 
 
 def _disk_table(
-    columns: dict[str, Any], texts: _Texts, keep: list[bool] | None, account: str, at: dt.datetime
+    columns: dict[str, Any], texts: _Texts, keep: pa.Array | None, account: str, at: dt.datetime
 ) -> pa.Table:
-    rows = _as(texts.disk_image_row, pa.int64(), 0)
     of_disk = {
-        "image_id": pc.take(texts.images.column("ImageId"), rows),
+        "image_id": pc.take(texts.images.column("ImageId"), texts.disk_image_row),
         "disk_number": texts.disk_number,
         "extra": texts.disk_extra,
     }
     table = _assemble(IMAGE_DISKS, account, at, len(texts.disks), {**columns, **of_disk})
-    return table if keep is None else table.filter(pc.take(pa.array(keep), rows))
+    return table if keep is None else table.filter(pc.take(keep, texts.disk_image_row))
 
 
-def _reject_table(rejects: _Rejects, texts: _Texts, keep: list[bool] | None, account: str, at: dt.datetime) -> pa.Table:
+def _reject_table(
+    rejects: list[_Line], texts: _Texts, keep: pa.Array | None, account: str, at: dt.datetime
+) -> pa.Table:
     ids = texts.images.column("ImageId")
-
-    def rows() -> Iterator[dict[str, object]]:
-        for line in sorted(rejects.lines):
-            image_id = ids[line.image_row].as_py()
-            if keep is None or keep[line.image_row] or line.reason == _NO_ID:
-                yield {
-                    "account": account,
-                    "observed_at_utc": at,
-                    "image_id": image_id,
-                    "field": line.field,
-                    "reason": line.reason,
-                    "raw_json": line.raw,
-                }
-
-    return REJECTS.to_arrow(list(rows()))
+    rows = [
+        {
+            "account": account,
+            "observed_at_utc": at,
+            "image_id": ids[line.image_row].as_py(),
+            "field": line.field,
+            "reason": line.reason,
+            "raw_json": line.raw,
+        }
+        for line in sorted(rejects)
+        if keep is None or keep[line.image_row].as_py() or line.reason == _NO_ID
+    ]
+    return pa.Table.from_pylist(rows, schema=_schema(REJECTS))

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
 from pipeline.errors import LakeMissing
-from pipeline.flatten import flatten
+from pipeline.flatten import flatten_all
 from pipeline.lake import Publication, committed_files, published_accounts
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
 from pipeline.taken_out import taken_out
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from pipeline.landing import RawRun
     from pipeline.taken_out import Withdrawal
-
-_PAGES_AT_ONCE: Final = 64
 
 
 def publish(
@@ -85,11 +82,10 @@ def _publish_account(
 ) -> dict[str, int]:
     """Flatten one account's last pass into the publication; the counts that only this tells."""
     bodies = raw.bodies(place for place, _ in last_pass)
-    seen: set[str] | None = set() if row["certificate"] == "unproven" else None
     counts = {"image_count": 0, "disk_count": 0, "reject_count": 0}
     unknown: set[str] = set()
-    while batch := list(itertools.islice(bodies, _PAGES_AT_ONCE)):
-        flat = flatten(batch, account, row["observed_at_utc"], seen=seen)
+    is_distinct = row["certificate"] != "unproven"
+    for flat in flatten_all(bodies, account, row["observed_at_utc"], is_distinct=is_distinct):
         for table, rows, count in (
             (IMAGES, flat.images, "image_count"),
             (IMAGE_DISKS, flat.image_disks, "disk_count"),

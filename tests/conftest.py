@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("here"), max_examples=20_000)  # --hypothesis-profile=fuzz
 settings.load_profile("here")
 
 EXAMPLE = Path(__file__).parent / "data" / "describe_self_images.json"
