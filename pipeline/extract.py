@@ -159,14 +159,15 @@ class _PassBroken(Exception):
 class _Pass:
     """One reading of the whole account, under way."""
 
-    def __init__(self, number: int, size: int, bounds: Bounds) -> None:
+    def __init__(self, number: int, size: int, bounds: Bounds, total_before: int | None = None) -> None:
         self.number = number
         self.size = size
+        self.total_before = total_before
         self.pages: dict[int, Page] = {}
         self.totals: set[int | None] = set()
         self.patience = bounds.patience_seconds
         self.empty_count = 0
-        self._ids: set[str] = set()
+        self.ids: set[str] = set()
         self._brought_new: dict[int, bool] = {}
 
     def take(self, number: int, page: Page) -> None:
@@ -174,8 +175,8 @@ class _Pass:
         self.pages[number] = page
         self.totals.add(page.total)
         self.empty_count += not page.ids
-        self._brought_new[number] = not self._ids.issuperset(page.ids)
-        self._ids.update(page.ids)
+        self._brought_new[number] = not self.ids.issuperset(page.ids)
+        self.ids.update(page.ids)
 
     @property
     def in_order(self) -> list[Page]:
@@ -279,7 +280,8 @@ class _Reader:
         )
 
     async def _read_pass(self, number: int) -> list[Page]:
-        reading = _Pass(number, self.size, self.bounds)
+        before = self.result.last_pass
+        reading = _Pass(number, self.size, self.bounds, before[0].total if before else None)
         first = await self._believe(reading, 1)
         reading.size = _rows_a_page(first, reading.size)
         asked = 1
@@ -374,10 +376,14 @@ class _Reader:
             return wrong, False
         if page.total is None and reading.totals in (set(), {None}):
             return ("it has no TotalCount", False) if not reading.totals else (None, False)
+        if not reading.totals and reading.total_before not in {None, page.total}:
+            return f"its TotalCount is {page.total}, and was {reading.total_before} in the pass before", True
         if reading.totals and page.total not in reading.totals:
             return f"its TotalCount is {page.total}, unlike the pages before it", True
         if page.size is not None and page.size != reading.size:
             return f"its PageSize is {page.size}, not {reading.size}", True
+        if not reading.ids.isdisjoint(page.ids):
+            return "it repeats images of another page", True
         return None, False
 
 

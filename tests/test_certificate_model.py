@@ -43,11 +43,29 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 20))
     def a_page_is_answered(self, which: int) -> None:
+        number = self._next(which)
+        self._answer(number, number)
+
+    @rule(which=st.integers(0, 20), other=st.integers(1, 8))
+    def a_page_is_answered_with_the_rows_of_another(self, which: int, other: int) -> None:
+        self._answer(self._next(which), other)
+
+    @precondition(lambda self: self.pages)
+    @rule(which=st.integers(0, 20))
+    def a_page_is_answered_again(self, which: int) -> None:
+        """It was not believed the first time: page 1 again while it is the only one, others at any time."""
+        number = sorted(self.pages)[which % len(self.pages)]
+        if number > 1 or len(self.pages) == 1:
+            self._answer(number, number)
+
+    def _next(self, which: int) -> int:
         wanted = [number for number in range(1, self._page_count() + 1) if number not in self.pages]
-        number = 1 if not self.pages else wanted[which % len(wanted)]
+        return wanted[which % len(wanted)] if self.pages else 1
+
+    def _answer(self, number: int, rows_of: int) -> None:
         if number == 1:
             self.alive_at_first_answer = {f"m-{image}" for image in self.alive}
-        part = self.alive[(number - 1) * SIZE : number * SIZE]
+        part = self.alive[(rows_of - 1) * SIZE : rows_of * SIZE]
         ids = tuple(f"m-{image}" for image in part)
         self.pages[number] = Page(number, SIZE, len(self.alive), ids, is_null=False, request_id=None)
         if len(self.pages) >= self._page_count():
@@ -77,7 +95,7 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
 
 
 TestReadingWhileItChanges = ReadingWhileItChanges.TestCase
-TestReadingWhileItChanges.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestReadingWhileItChanges.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 
 
 def test_the_model_does_verify_quiet_accounts():

@@ -1,6 +1,7 @@
 """One signed call: bytes out, errors classified, retried when that can help."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import os
@@ -234,12 +235,167 @@ def test_calls_come_no_faster_than_the_pace():
     assert asyncio.run(work()) >= 0.2
 
 
-def test_calls_under_way_together_halve_the_pace_once():
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("pipeline.ens_api.time.monotonic", lambda: self.now)
+
+    def turn(self, pace: Pace) -> None:
+        """One call is sent now."""
+        with contextlib.suppress(StopIteration):
+            pace.turn().send(None)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_burst_of_throttling_halves_the_pace_once():
     pace = Pace(16)
-    for _ in range(8):
-        pace.throttled(sent_at=0.5)
+    for sent in (999.0, 999.5, 1000.0, 1000.9):
+        pace.throttled(sent)
 
     assert pace.rate == 8
+
+
+def test_throttling_at_the_new_pace_halves_it_again(clock):
+    pace = Pace(16)
+    pace.throttled(1000.0)
+    clock.now = 1002.0
+    pace.throttled(1001.5)
+
+    assert pace.rate == 4
+
+
+def test_the_pace_rises_by_a_tenth_every_ten_quiet_seconds_up_to_its_limit(clock):
+    pace = Pace(16)
+    pace.throttled(1000.0)
+    seen = []
+    for _ in range(9):
+        clock.now += 10
+        clock.turn(pace)
+        seen.append(round(pace.rate or 0, 2))
+
+    assert seen == [8.8, 9.68, 10.65, 11.71, 12.88, 14.17, 15.59, 16, 16]
+
+
+def test_a_rise_does_not_let_a_burst_halve_the_pace_twice(clock):
+    pace = Pace(16)
+    clock.now = 1010.0
+    pace.throttled(1009.9)
+    clock.now = 1020.0
+    clock.turn(pace)
+    pace.throttled(1010.5)
+
+    assert round(pace.rate or 0, 2) == 8.8
+
+
+def test_without_a_limit_the_first_throttling_starts_from_what_was_sent_in_the_last_second(clock):
+    busy, idle = Pace(None), Pace(None)
+    for _ in range(100):
+        clock.turn(busy)
+    for pace in (busy, idle):
+        pace.throttled(1000.0)
+
+    assert (busy.rate, idle.rate) == (50, 10)  # one call that is throttled does not bring all to a halt
+
+
+def test_the_pace_never_comes_to_a_halt(clock):
+    pace = Pace(1)
+    for _ in range(10):
+        clock.now += 5
+        pace.throttled(clock.now)
+
+    assert pace.rate == 0.2
+
+
+def test_a_service_that_asks_for_a_long_rest_is_not_waited_for(account):
+    answer = (400, {"x-acs-retry-after": "600000"}, refusal("Throttling.User"))
+    with Answers(answer) as server, pytest.raises(StillThrottled, match="asks for 600 s of quiet"):
+        call(server.url, account)
+
+    assert len(server.nonces) == 1
+
+
+def test_the_time_that_the_service_asks_for_is_waited(account):
+    tries: list[Try] = []
+    answer = (400, {"x-acs-retry-after": "150"}, refusal("Throttling.User"))
+    with Answers(answer, (200, {}, b"{}")) as server:
+        call(server.url, account, tries, back_off_seconds=30)
+
+    assert 0.15 <= tries[1].waited_seconds < 30
+
+
+def test_a_refusal_whose_message_is_no_text_is_classified_all_the_same(account):
+    body = b'{"Code": "NoPermission", "Message": {"zh": 1}, "RequestId": 7}'
+    with (
+        Answers((400, {}, body)) as server,
+        pytest.raises(Refused, match=r"NoPermission: \{'zh': 1\}.*grant it in RAM"),
+    ):
+        call(server.url, account)
+
+
+def test_a_refusal_without_a_message_is_told(account):
+    with Answers((400, {}, b'{"Code": "Odd", "Message": " "}')) as server, pytest.raises(Refused, match="no message"):
+        call(server.url, account)
+
+
+def test_a_page_that_quotes_a_secret_is_kept_without_it():
+    secret, token = "a secret of thirty characters!", "a/token/of/some/length"
+    body = b"<html>" + secret.encode() + b" " + token.encode() + b" " + token.replace("/", "\\/").encode()
+    with Answers((200, {}, body)) as server:
+        seen = call(server.url, key_account("prod", "id", secret, token))
+
+    assert seen.body == b"<html>*** *** ***"
+
+
+class Refreshed:
+    """A provider whose credentials are good from the second time on, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def account(self) -> Account:
+        return Account("default", self.provider)
+
+    def provider(self) -> Any:
+        self.asked += 1
+        from alibabacloud_credentials.provider import StaticSTSCredentialsProvider
+
+        token = "new" if self.asked > 1 else "old"
+        return StaticSTSCredentialsProvider(
+            access_key_id="emulator", access_key_secret="emulator", security_token=token
+        )
+
+
+def test_an_expired_token_is_refreshed_once_for_all_calls_under_way():
+    vault = Refreshed()
+    keys = {"emulator": Key("emulator", living_account(images=1), security_token="new")}
+    with Endpoint(keys, latency_ms=20) as endpoint:
+        account = vault.account()
+        account.resolve()
+
+        async def work() -> list[Try]:
+            async with EnsApi(endpoint.url, workers=8, rate=None) as api:
+                return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(8)))
+
+        assert [seen.status for seen in blocking(work)] == [200] * 8
+
+    assert vault.asked == 2
+
+
+def test_a_token_that_stays_expired_is_a_refusal(account):
+    with (
+        Answers((400, {}, refusal("InvalidSecurityToken.Expired"))) as server,
+        pytest.raises(Refused, match="get new credentials"),
+    ):
+        call(server.url, account)
+
+    assert len(server.nonces) == 2
 
 
 # ── credentials ──────────────────────────────────────────────────────────────

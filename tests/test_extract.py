@@ -1,5 +1,8 @@
 """A whole account, page by page, with the proof that nothing is missing."""
 
+import subprocess
+import sys
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -8,13 +11,16 @@ import pytest
 from pipeline.certificate import Answer, believed, certify, evidence
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import Account, key_account
-from pipeline.errors import BadSetting, NoCredentials, OutOfTime, Refused
-from pipeline.extract import Listing, extract
+from pipeline.errors import BadSetting, IncompleteListing, NoCredentials, OutOfTime, Refused, Unreachable
+from pipeline.extract import _PAGES_WITHOUT_TOTAL, Bounds, Listing, _Pass, extract
 
 
 def listing(endpoint: Endpoint, account: Account, **options: Any) -> Listing:
     (one,) = extract([account], lambda *_: None, endpoint=endpoint.url, rate=None, **options)
     return one
+
+
+QUICK = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
 
 
 def ids(one: Listing) -> list[str]:
@@ -120,3 +126,200 @@ def test_the_level_is_computed_again_from_the_answers_alone(serve, account):
     first_of_last = next(answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1))
     assert said["observed_at_utc"] == first_of_last.received_at_utc
     assert Counter(answer.pass_number for answer in one.answers) == {1: 3, 2: 3}
+
+
+# ── bounds ───────────────────────────────────────────────────────────────────
+
+
+def asks(one: Listing) -> Counter[tuple[int, int]]:
+    """How often each page of each pass was asked for."""
+    return Counter((answer.pass_number, answer.page_number) for answer in one.answers)
+
+
+def test_a_listing_that_is_never_proven_is_read_five_times(serve, account):
+    one = listing(serve(images=60, faults=["wrong-total"]), account, bounds=QUICK)
+
+    assert isinstance(one.error, IncompleteListing)
+    assert (one.begun_passes, one.ended_passes, one.level) == (5, 5, "unproven")
+    assert "was read 5 times over and not proven 'verified': 60 ids of 61 in the last pass" in str(one.error)
+
+
+def test_no_pass_begins_too_long_after_the_second_one_ended(serve, account):
+    endpoint = serve(images=60, faults=["wrong-total"])
+
+    assert listing(endpoint, account, bounds=Bounds(seconds_after_two=-1, pause_seconds=0)).begun_passes == 2
+
+
+def test_a_contradiction_is_asked_three_times_and_then_believed(serve, account):
+    one = listing(serve(images=123, faults=["short:page=2"]), account, level="unproven", bounds=QUICK)
+
+    assert asks(one) == {(1, 1): 1, (1, 2): 3, (1, 3): 1}
+    assert [answer.error for answer in one.answers if answer.page_number == 2] == [
+        "it holds 49 images where TotalCount 123 calls for 50"
+    ] * 3
+
+
+def test_patience_with_contradictions_has_an_end(serve, account):
+    endpoint = serve(images=123, faults=["short"])
+    one = listing(endpoint, account, level="unproven", workers=1, bounds=Bounds(patience_seconds=-1))
+
+    assert set(asks(one).values()) == {1}
+
+
+def test_a_page_that_stays_unreadable_breaks_the_pass_and_the_next_begins_afresh(serve, account):
+    one = listing(serve(images=123, faults=["cut:page=2,times=3"]), account, workers=1, bounds=QUICK)
+
+    assert (one.level, one.error, one.begun_passes) == ("verified", None, 3)
+    assert certify(believed(one.answers)) == evidence(one.answers, one.ended_passes)["certificate"] == "verified"
+
+
+def test_a_broken_pass_between_two_equal_ones_costs_no_further_reading(serve, account):
+    one = listing(serve(images=123, faults=["cut:page=2,times=3,after=3"]), account, workers=1, bounds=QUICK)
+
+    assert (one.level, one.begun_passes) == ("verified", 3)
+    assert [answer.page for answer in one.answers if answer.pass_number == 2 and answer.page_number == 2] == [None] * 3
+    assert evidence(one.answers, one.ended_passes)["certificate"] == "verified"
+
+
+def test_a_page_that_is_never_readable_is_named_in_the_error(serve, account):
+    one = listing(serve(images=123, faults=["object:page=2"]), account, bounds=QUICK)
+
+    assert "read 5 times over" in str(one.error)
+    assert "page 2 stayed unreadable: not a listing in JSON" in str(one.error)
+    assert (one.level, evidence(one.answers, one.ended_passes)["certificate"]) == (None, None)
+
+
+def test_one_page_that_fails_ends_its_pass_for_all_workers(serve, account):
+    one = listing(serve(images=1037, faults=["500:page=2"]), account, workers=8, bounds=QUICK)
+
+    assert isinstance(one.error, Unreachable)
+    assert one.ended_passes == 0
+
+
+def test_an_empty_account_whose_list_is_null_is_verified_after_a_second_look(serve, account):
+    one = listing(serve(images=0, faults=["null"]), account, bounds=QUICK)
+
+    assert (one.level, one.error, len(one.answers)) == ("verified", None, 2)
+
+
+def test_a_service_that_always_answers_with_the_first_page_is_refused(serve, account):
+    one = listing(serve(images=123, faults=["repeated:page=2", "repeated:page=3,count=2"]), account, bounds=QUICK)
+
+    assert isinstance(one.error, IncompleteListing)
+    assert "50 ids of 123" in str(one.error)
+    assert max(page for _, page in asks(one)) == 3
+
+
+def test_a_list_without_a_total_ends_where_it_brings_nothing_new(serve, account):
+    faults = ["no-total", *(f"repeated:page={page},count={page - 1}" for page in range(3, 9))]
+    one = listing(serve(images=500, faults=faults), account, level="unproven", bounds=QUICK)
+
+    assert (one.level, len(set(ids(one)))) == ("unproven", 100)
+    assert max(page for _, page in asks(one)) == 3
+
+
+def test_a_list_without_a_total_is_not_followed_for_ever():
+    from pipeline.certificate import Page
+
+    reading = _Pass(1, 1, QUICK)
+    reading.take(1, Page(1, 1, None, ("m-1",), is_null=False, request_id=None))
+    assert reading.goes_on()
+    reading.take(_PAGES_WITHOUT_TOTAL, Page(None, 1, None, ("m-2",), is_null=False, request_id=None))
+
+    assert not reading.goes_on()
+
+
+@pytest.mark.parametrize("size", [1, 20, 49])
+def test_a_clamped_page_size_is_asked_again_once_and_then_believed_for_the_whole_listing(serve, account, size):
+    endpoint = serve(images=123, faults=[f"clamped:count={size}"])
+    one = listing(endpoint, account)
+    pages = -(-123 // size) + (123 % size == 0)
+
+    assert (one.level, len(ids(one))) == ("verified", 123)
+    assert len(one.answers) == 2 * pages + 1
+
+
+def test_a_page_size_that_is_cut_in_mid_list_is_asked_for_from_the_next_pass_on(serve, account):
+    one = listing(serve(images=123, faults=["clamped:page=2,count=20"]), account, bounds=QUICK)
+
+    assert (one.level, one.begun_passes, len(ids(one))) == ("verified", 3, 123)
+
+
+def test_an_answer_that_was_asked_again_and_healed_does_not_count_against_the_proof(serve, account):
+    faults = ["wrong-total:page=1,times=1,after=3", "empty:page=2,times=1"]
+    one = listing(serve(images=123, faults=faults), account, workers=1, bounds=QUICK)
+    said = evidence(one.answers, one.ended_passes)
+
+    assert (one.level, one.begun_passes, said["hiccup_count"]) == ("verified", 2, 2)
+    page_one = [answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1)]
+    assert len(page_one) == 2
+    assert (said["observed_at_utc"], said["first_request_id"]) == (
+        page_one[1].received_at_utc,
+        page_one[1].request_id,
+    )
+
+
+# ── the service's pace, and the user's ───────────────────────────────────────
+
+
+def test_a_service_that_allows_twenty_calls_a_second_is_read_to_the_end(serve, account):
+    one = listing(serve(images=2000, qps=20), account)
+
+    assert (one.level, one.error, len(ids(one))) == ("verified", None, 2000)
+
+
+STOPPED = """
+import asyncio, os, signal, threading
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.ens_api import key_account
+from pipeline.extract import extract
+
+signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+def land(answer, body):
+    if len(landed) == 3:
+        os.kill(os.getpid(), signal.{signal})
+    landed.append(answer)
+
+def read():
+    extract([key_account("default", "emulator", "emulator")], land, endpoint=endpoint.url, rate=None)
+
+async def notebook():
+    read()
+
+landed = []
+loop = asyncio.new_event_loop()  # as a notebook's: Ctrl-C is an error in the main thread
+with Endpoint({{"emulator": Key("emulator", living_account(images=5000))}}, latency_ms=50) as endpoint:
+    try:
+        {read}
+    except KeyboardInterrupt:
+        print("stopped", len(landed) < 40, threading.active_count())
+loop.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("SIGINT", "read()"),
+        ("SIGTERM", "read()"),
+        ("SIGINT", "loop.run_until_complete(notebook())"),
+    ],
+)
+def test_a_signal_ends_the_reading_at_once_and_without_noise(name, read):
+    code = textwrap.dedent(STOPPED).format(signal=name, read=read)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.stdout == "stopped True 2\n"  # this thread and the endpoint's: none is left that reads
+    assert done.stderr == ""
+
+
+def test_an_error_while_landing_ends_every_reader_and_reaches_the_caller(serve, account):
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    endpoint = serve(images=500)
+    with pytest.raises(OSError, match="no space"):
+        extract([account], full, endpoint=endpoint.url, rate=None)
