@@ -63,6 +63,7 @@ def service_options(command: Any) -> Any:
             metavar="NAME",
             help="A profile of the vendor's file; again for more.",
         ),
+        option("--allow-plain-http", is_flag=True, help="Call an http:// endpoint that is not on this machine too."),
         option("--endpoint", default="ens.aliyuncs.com", show_default=True, metavar="HOST|URL", help="Of ENS."),
     ):
         command = add(command)
@@ -167,15 +168,16 @@ def prune_command(data: Path, **options: Any) -> None:
 @commands.command()
 @data_option
 @format_option
+@option("--allow-files", is_flag=True, help="Let QUERY read and write other files too, and load extensions.")
 @click.argument("query", required=False)
-def sql(data: Path, output_format: Any, query: str | None) -> None:
+def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool) -> None:
     """Ask the lake QUERY, or what stands on standard input. It can read the lake, and nothing else."""
     from pipeline import report
     from pipeline.views import connect
 
     text = query if query is not None else sys.stdin.read()
-    with contextlib.closing(connect(data, only_lake=True)) as lake:
-        report.write_rows(report.query(lake, text), output_format, sys.stdout)
+    with contextlib.closing(connect(data, only_lake=not allow_files)) as lake:
+        report.write_rows(report.query(lake, text, only_reads=not allow_files), output_format, sys.stdout)
         click.echo(report.trust_line(lake), err=True)
 
 
@@ -321,8 +323,11 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         error.show()
         return FixTheInput.exit_code
     except EnsImagesError as error:
-        for line in filter(None, (str(error.run or ""), f"error: {type(error).__name__}: {error}")):
-            click.echo(line, err=True)
+        from pipeline.report import harmless  # an error repeats what the service said, or what a file holds
+
+        said = f"{error.run}\n" if error.run else ""
+        for line in f"{said}error: {type(error).__name__}: {error}".split("\n"):
+            click.echo(harmless(line), err=True)
         return error.exit_code if error.run is None else error.run.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped: nothing half-done was published", err=True)

@@ -61,6 +61,7 @@ _EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _TRIES_WITHOUT_AN_ANSWER: Final = 6
 _TRIES_THROTTLED: Final = 12
 _LONGEST_WAIT_SECONDS: Final = 120.0
+_NO_TRUST: Final = aiohttp.ClientConnectorCertificateError.__name__
 _SHORTEST_SECRET: Final = 16
 """The vendor's have thirty characters. What is shorter (the local endpoint's) may be a word of some image's name."""
 
@@ -182,8 +183,8 @@ def _quiet_the_vendor() -> None:
 # ── the endpoint ─────────────────────────────────────────────────────────────
 
 
-def endpoint_url(endpoint: str) -> str:
-    """`endpoint` as a URL without a path: a host name gets https, http is for this machine only.
+def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
+    """`endpoint` as a URL without a path: a host name gets https, http is for this machine only, or on demand.
 
     Raises:
         BadSetting: it is no host name and no http(s) URL, or plain http to another machine.
@@ -197,8 +198,10 @@ def endpoint_url(endpoint: str) -> str:
         raise BadSetting(
             f"endpoint {endpoint!r} is not a host name or an http(s) URL: try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
         )
-    if url.scheme == "http" and not is_loopback(host):
-        raise BadSetting(f"endpoint {endpoint!r} would send signed calls in the clear: use https://{host}")
+    if url.scheme == "http" and not (allow_plain_http or is_loopback(host)):
+        raise BadSetting(
+            f"endpoint {endpoint!r} would send signed calls in the clear: use https://{host} (or --allow-plain-http)"
+        )
     shown = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{shown}" + (f":{port}" if port else "")
 
@@ -307,6 +310,7 @@ class EnsApi:
         self,
         endpoint: str = DEFAULT_ENDPOINT,
         *,
+        allow_plain_http: bool = False,
         workers: int = DEFAULT_WORKERS,
         rate: float | None = DEFAULT_RATE,
         try_seconds: float = 60.0,
@@ -321,7 +325,7 @@ class EnsApi:
             raise BadSetting(f"workers must be 1 or more, not {workers}")
         if rate is not None and rate < 0:
             raise BadSetting(f"rate must be a number of calls a second, or 0 for no limit, not {rate}")
-        self.url = endpoint_url(endpoint)
+        self.url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
         self.pace = Pace(rate)
         self._workers = asyncio.Semaphore(workers)
         self._try_seconds = try_seconds
@@ -360,7 +364,7 @@ class EnsApi:
         count: collections.Counter[Verdict] = collections.Counter()
 
         def again(error: Exception) -> bool | float:
-            if not isinstance(error, _TryAgain):
+            if not isinstance(error, _TryAgain) or error.seen.error_code == _NO_TRUST:
                 return False
             count[error.what] += 1
             allowed = {"throttled": _TRIES_THROTTLED, "transient": _TRIES_WITHOUT_AN_ANSWER, "nonce": 2, "expired": 2}
@@ -483,6 +487,11 @@ def _final(what: Verdict, account: Account, seen: Try, url: str) -> EnsImagesErr
         wish = f" and asks for {after:,.0f} s of quiet" if after and after > _LONGEST_WAIT_SECONDS else ""
         return StillThrottled(
             f"{said} — {url} kept throttling account {account.label!r}{wish}: lower --rate, or try later"
+        )
+    if seen.error_code == _NO_TRUST:
+        return Unreachable(
+            f"{said} — {url} did not prove who it is, and account {account.label!r} sent it nothing: "
+            "a wrong endpoint, or a certificate authority that is not in SSL_CERT_FILE"
         )
     if what == "transient":
         return Unreachable(f"{said} — no usable answer from {url} for account {account.label!r}: try later")

@@ -103,6 +103,7 @@ def extract(
     land: Land,
     *,
     endpoint: str = DEFAULT_ENDPOINT,
+    allow_plain_http: bool = False,
     level: Level = "verified",
     filters: Mapping[str, str] | None = None,
     workers: int = DEFAULT_WORKERS,
@@ -120,7 +121,13 @@ def extract(
     """
 
     async def read_all() -> list[Listing]:
-        api = EnsApi(endpoint, workers=workers, rate=rate, back_off_seconds=limits.back_off_seconds)
+        api = EnsApi(
+            endpoint,
+            allow_plain_http=allow_plain_http,
+            workers=workers,
+            rate=rate,
+            back_off_seconds=limits.back_off_seconds,
+        )
         readers = [
             _Reader(api, account, level, filters or {}, land, limits, workers, progress)
             for account in accounts

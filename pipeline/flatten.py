@@ -252,7 +252,7 @@ def _read_carefully(page: bytes, aside: SetAside) -> _Texts:
             disk = _object(raw_disk_entry)
             of_disk = _Place(image_row, number)
             if disk is None:
-                rejects.append(of_disk.line(-1, "", "not an object", aside.as_sent(raw_disk_entry)))
+                rejects.append(of_disk.line(-1, None, "not an object", aside.as_sent(raw_disk_entry)))
                 disk = {}
             disks.append(_scalars(disk, _DISK_FIELDS, raw_disk, rejects, of_disk, len(disks), aside))
             rows.append(image_row)
@@ -285,9 +285,10 @@ class _Place:
     image_row: int
     disk_number: int = 0
 
-    def line(self, place: int, name: str, reason: str, raw: str) -> _Line:
-        """A reject at this place; `name` is the API field."""
-        where = f"{_DISK}[{self.disk_number}]" + (f".{name}" if name else "") if self.disk_number else name
+    def line(self, place: int, name: str | None, reason: str, raw: str) -> _Line:
+        """A reject at this place; `name` is the API field, None the disk as a whole."""
+        parts = (f"{_DISK}[{self.disk_number}]" if self.disk_number else None, name)
+        where = ".".join(part for part in parts if part is not None)
         return _Line(self.image_row, self.disk_number, place, where, reason, raw)
 
 

@@ -69,7 +69,7 @@ class Run:
 
     def __str__(self) -> str:
         """A line an account: what was published, or why nothing was."""
-        return "\n".join(_told(row) for row in self.observations)
+        return "\n".join(report.harmless(_told(row)) for row in self.observations)
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -93,6 +93,7 @@ def run(
     profiles_from: str | Path | None = None,
     accounts: Sequence[Account] = (),
     endpoint: str = DEFAULT_ENDPOINT,
+    allow_plain_http: bool = False,
     certificate: Level = "verified",
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
@@ -120,7 +121,7 @@ def run(
         raise BadSetting(f"certificate {certificate!r} is no level: choose from {', '.join(LEVELS)}")
     asked = {
         "asked_certificate": certificate,
-        "endpoint": endpoint_url(endpoint),
+        "endpoint": endpoint_url(endpoint, allow_plain_http=allow_plain_http),
         "max_shrink_percent": max_shrink_percent,
         "accept_shrink": accept_shrink,
     }
@@ -143,6 +144,7 @@ def run(
                 listed,
                 land,
                 endpoint=endpoint,
+                allow_plain_http=allow_plain_http,
                 level=certificate,
                 workers=workers,
                 rate=rate,
@@ -311,6 +313,7 @@ def list_images(
     profiles: Sequence[str] = (),
     accounts: Sequence[Account] = (),
     endpoint: str = DEFAULT_ENDPOINT,
+    allow_plain_http: bool = False,
     image_id: str | None = None,
     image_name: str | None = None,
     snapshot_id: str | None = None,
@@ -332,6 +335,7 @@ def list_images(
         _distinct([*accounts, *map(profile_account, profiles)] or [environment_account()]),
         lambda answer, body: bodies.update({(answer.account, answer.pass_number, answer.page_number): body}),
         endpoint=endpoint,
+        allow_plain_http=allow_plain_http,
         level="unproven",
         filters=filters,
         workers=workers,

@@ -73,8 +73,8 @@ class Rows:
     rows: Iterable[Row]
 
 
-def query(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
-    """Run SQL that somebody typed; of several statements, the last one's rows.
+def query(con: duckdb.DuckDBPyConnection, sql: str, *, only_reads: bool = True) -> Rows:
+    """Run SQL that somebody typed; of several statements, the last one's rows. Unless told otherwise it may only read.
 
     Raises:
         BadQuery: DuckDB does not accept it, or it does something else than read; in DuckDB's own words.
@@ -82,7 +82,8 @@ def query(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
     """
     if not sql.strip().strip(";"):
         raise BadQuery('there is no query: `ens-images sql "from capacity_by_region"`, or one from standard input')
-    refuse_writes(con, sql)
+    if only_reads:
+        refuse_writes(con, sql)
     return _result(con, sql)
 
 
@@ -107,7 +108,7 @@ def relation(name: str) -> Relation:
         return known[name]
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     meant = f"did you mean {nearest[0]}? " if nearest else ""
-    raise UnknownName(f"no table or view is called {_harmless(name)!r}: {meant}there are {', '.join(known)}")
+    raise UnknownName(f"no table or view is called {harmless(name)!r}: {meant}there are {', '.join(known)}")
 
 
 def _result(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
@@ -180,7 +181,7 @@ def _write_csv(rows: Rows, out: TextIO) -> int:
     for count, row in enumerate(chain([rows.columns], rows.rows)):  # noqa: B007  (the header is row 0)
         cells = [_csv_cell(value) for value in row]
         line = ",".join(cells) if cells != [""] else '""'  # an empty line would be no row
-        out.write((_harmless(line) if on_terminal else line) + "\r\n")
+        out.write((harmless(line) if on_terminal else line) + "\r\n")
     return count
 
 
@@ -206,7 +207,7 @@ def _write_json(rows: Rows, out: TextIO, indent: str = "") -> int:
         line = json.dumps(
             {name: _json_value(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False
         )
-        out.write(f"{',' if count > 1 else ''}\n{indent}{_harmless(line, json_escapes=True)}")
+        out.write(f"{',' if count > 1 else ''}\n{indent}{harmless(line, json_escapes=True)}")
     out.write(f"\n{indent}]" if count else "]")
     if not indent:
         out.write("\n")
@@ -244,7 +245,7 @@ def _write_markdown(rows: Rows, out: TextIO) -> int:
 
 def _markdown_cell(text: str) -> str:
     escaped = "".join(f"\\{character}" if character in "\\`*[]<>|~&" else character for character in text)
-    return _harmless(escaped)
+    return harmless(escaped)
 
 
 def _plain(value: object) -> str:
@@ -269,7 +270,7 @@ def _is_number(kind: str) -> bool:
     return kind.startswith(_NUMBERS) and not kind.endswith("]")
 
 
-def _harmless(text: str, *, json_escapes: bool = False) -> str:
+def harmless(text: str, *, json_escapes: bool = False) -> str:
     """Show control characters, and those that turn the direction of text, instead of sending them."""
     if text.isascii() and text.isprintable():
         return text
@@ -317,7 +318,7 @@ def _console(out: TextIO, width: int = _PLAIN_WIDTH) -> Iterator[Console]:
 def _shown(value: object, kind: str) -> str:
     if value is None:
         return _NOTHING
-    return _grouped(value) if _is_number(kind) else _harmless(_plain(value))
+    return _grouped(value) if _is_number(kind) else harmless(_plain(value))
 
 
 def _table(rows: Rows, console: Console) -> Table | Text:
@@ -326,7 +327,7 @@ def _table(rows: Rows, console: Console) -> Table | Text:
     from rich.text import Text
 
     cells = [[_shown(value, kind) for value, kind in zip(row, rows.types, strict=True)] for row in rows.rows]
-    names = [_harmless(name) for name in rows.columns]
+    names = [harmless(name) for name in rows.columns]
     widths = [max(cell_len(name), *(cell_len(row[number]) for row in cells), 0) for number, name in enumerate(names)]
     breaks = [kind == "VARCHAR" for kind in rows.types]
     least = [
@@ -438,7 +439,7 @@ def _write_data(con: duckdb.DuckDBPyConnection, names: Sequence[str], output_for
 def _title(console: Console, title: str, finding: str) -> None:
     from rich.text import Text
 
-    console.print(Text.assemble((title, "bold cyan"), f": {_harmless(finding)}"))
+    console.print(Text.assemble((title, "bold cyan"), f": {harmless(finding)}"))
 
 
 def _rest(console: Console, name: str, more: int) -> None:
@@ -505,7 +506,7 @@ def _capacity_cells(label: str, row: dict[str, Any] | Counter[str], share: str) 
 
     columns = ("image_count", "image_size_gib", "disk_size_gib", "unsized_image_count", "shared_image_count")
     images, size, *others = (f"{row[column]:,}" for column in columns)
-    return [Text(_harmless(label)), images, size, Text(share, style="cyan"), *others]
+    return [Text(harmless(label)), images, size, Text(share, style="cyan"), *others]
 
 
 def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
@@ -596,10 +597,10 @@ def _changes_section(con: duckdb.DuckDBPyConnection, name: str, console: Console
             what = f"{row['field']}: {_told(row['old_value'])} → {_told(row['new_value'])}"
         table.add_row(
             f"{row['observed_at_utc']:%Y-%m-%d}",
-            *([Text(_harmless(row["account"]))] if several else []),
+            *([Text(harmless(row["account"]))] if several else []),
             Text(row["change"], style=style.get(row["change"], "")),
-            Text(_harmless(row["image_id"])),
-            Text(_harmless(what)),
+            Text(harmless(row["image_id"])),
+            Text(harmless(what)),
         )
     console.print()
     console.print(table)
@@ -630,9 +631,9 @@ def _failed_section(con: duckdb.DuckDBPyConnection, name: str, console: Console)
     table.add_column("GiB", justify="right", no_wrap=True)
     for row in rows[:REPORT_ROWS]:
         table.add_row(
-            Text(_harmless(row["status"]), style="red" if row["reason"] == "failed" else "yellow"),
+            Text(harmless(row["status"]), style="red" if row["reason"] == "failed" else "yellow"),
             f"{row['created_at_utc']:%Y-%m-%d}" if row["created_at_utc"] else _NOTHING,
-            *(Text(_harmless(row[column] or _NOTHING)) for column in shown),
+            *(Text(harmless(row[column] or _NOTHING)) for column in shown),
             _NOTHING if row["image_size_gib"] is None else f"{row['image_size_gib']:,}",
         )
     console.print()
@@ -698,7 +699,7 @@ def _count(number: int, word: str) -> str:
 
 def _some(names: Sequence[str]) -> str:
     """Name three at most."""
-    told = ", ".join(map(_harmless, names[:3]))
+    told = ", ".join(map(harmless, names[:3]))
     return told if len(names) <= 3 else f"{told} and {len(names) - 3:,} more"
 
 
@@ -833,8 +834,8 @@ def progress(err: TextIO | None = None) -> Iterator[Callable[[str, int, int, int
 
         def tell(account: str, number: int, pages: int, of: int | None) -> None:
             if account not in tasks:
-                tasks[account] = shown.add_task(_harmless(account))
-            shown.update(tasks[account], description=f"{_harmless(account)}, pass {number}", completed=pages, total=of)
+                tasks[account] = shown.add_task(harmless(account))
+            shown.update(tasks[account], description=f"{harmless(account)}, pass {number}", completed=pages, total=of)
 
         yield tell
 
@@ -842,4 +843,4 @@ def progress(err: TextIO | None = None) -> Iterator[Callable[[str, int, int, int
 def _tell(err: TextIO, account: str, number: int, pages: int, of: int | None) -> None:
     if pages == of or pages % 100 == 0:
         whole = f" of {of:,}" if of is not None else ""
-        err.write(f"{_harmless(account)}: pass {number}, {pages:,}{whole} pages\n")
+        err.write(f"{harmless(account)}: pass {number}, {pages:,}{whole} pages\n")

@@ -398,6 +398,7 @@ def expect(image: Any) -> tuple[dict[str, Any], list[dict[str, Any]], Counter[st
     rest = dict(image)
     mappings = rest.pop("DiskDeviceMappings", None)
     entries = mappings.pop("DiskDeviceMapping", None) if isinstance(mappings, dict) else None
+    entries = [DEEP] if entries == DEEP else entries  # it is a list of one thing, which is no disk
     rejects["DiskDeviceMappings"] += mappings is not None and not isinstance(mappings, dict)
     rejects["DiskDeviceMappings.DiskDeviceMapping"] += entries is not None and not isinstance(entries, list)
     if isinstance(mappings, dict) and mappings:
