@@ -359,9 +359,6 @@ class Refreshed:
     def __init__(self) -> None:
         self.asked = 0
 
-    def account(self) -> Account:
-        return Account("default", self.provider)
-
     def provider(self) -> Any:
         self.asked += 1
         from alibabacloud_credentials.provider import StaticSTSCredentialsProvider
@@ -372,11 +369,11 @@ class Refreshed:
         )
 
 
-def test_an_expired_token_is_refreshed_once_for_all_calls_under_way():
+def test_an_expired_token_is_refreshed_once_for_all_calls_under_way(account, monkeypatch):
     vault = Refreshed()
+    monkeypatch.setattr(account, "_make_provider", vault.provider)
     keys = {"emulator": Key("emulator", living_account(images=1), security_token="new")}
     with Endpoint(keys, latency_ms=20) as endpoint:
-        account = vault.account()
         account.resolve()
 
         async def work() -> list[Try]:
