@@ -266,6 +266,8 @@ class _Check:
             self._evidence(record, raw.header, answers, rows)
             if self._result.is_deep:
                 self._rebuilt(record, raw, answers, rows, tables)
+        except LakeDamaged as error:
+            self.found(raw_file, str(error).removeprefix(f"{raw_file} "))
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             self.found(raw_file, f"cannot be read: {str(error).splitlines()[0][:200]}")
 
@@ -282,8 +284,9 @@ class _Check:
             again = evidence([one for _, one in answers.get(row["account"], [])], decision["ended_passes"])
             if header["observed_at_utc"] is not None and again["observed_at_utc"] is not None:
                 again["observed_at_utc"] = dt.datetime.fromisoformat(header["observed_at_utc"])
-            again["is_published"] = decision["is_published"]
-            if decision["is_published"]:
+            if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
+                again["is_published"] = decision["is_published"]
+            if row["is_published"]:
                 del again["image_count"]  # of a published one it is the rows', which are counted above
             self._result.certificate_count += 1
             for name, value in again.items():
@@ -301,6 +304,10 @@ class _Check:
     ) -> None:
         import pyarrow.parquet as pq
 
+        said = {row["account"]: row for row in rows}
+        for decision in raw.header["accounts"]:  # what was decided is compared above; here it is what comes of it
+            if decision["account"] in said:
+                decision.update({name: said[decision["account"]][name] for name in ("is_published", "error")})
         with tempfile.TemporaryDirectory(prefix="ens-images-check.") as aside:
             publish(Path(aside), raw, answers)
             self._result.rebuilt_count += 1

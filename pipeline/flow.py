@@ -35,7 +35,7 @@ from pipeline.ens_api import (
 from pipeline.errors import AccountShrank, AlreadyObserved, BadSetting, EnsImagesError, LakeMissing
 from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
-from pipeline.lake import held, taken_run_ids
+from pipeline.lake import held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
 from pipeline.publish import publish, read_answers, whole_runs
 from pipeline.tables import IMAGES
@@ -276,7 +276,7 @@ def _shrunk(data: Path, listing: Listing, max_percent: float, *, accept_shrink: 
 
 
 def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
-    """Publish every landed run that the lake lacks, or all of them into a new lake; the ids of those published.
+    """Publish every landed run that the lake lacks, run by run, or all at once into a new lake; the ids of those.
 
     By the decisions of the runs that landed the pages: nothing that was refused comes back, and nothing that was
     withdrawn since. Pages that were taken out by age are not used any more.
@@ -284,7 +284,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     Raises:
         LakeMissing: no pages were ever landed in `data`.
         BadSetting: `into` holds a lake already.
-        LakeDamaged: a raw file cannot be read; what came before it is published.
+        LakeDamaged: a raw file cannot be read; what came before it is published, into a new lake nothing.
     """
     data = Path(data)
     target = data if into is None else Path(into)
@@ -297,10 +297,12 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     with held(target):
         there = whole_runs(target)
         missing = [path for path in raw_files if path.stem not in there]
-        for path in missing:
-            raw = RawRun(path)
-            # In place a withdrawal can still be taken back, and the record beside the raw pages hides the rows.
-            publish(target, raw, read_answers(raw), without=gone.withdrawn_from(path.stem) if target != data else None)
+        with contextlib.nullcontext(data) if into is None else new_lake(target) as written:
+            for path in missing:
+                raw = RawRun(path)
+                # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
+                withdrawn = None if into is None else gone.withdrawn_from(path.stem)
+                publish(written, raw, read_answers(raw), without=withdrawn)
         write_catalogue(target)
     return [path.stem for path in missing]
 

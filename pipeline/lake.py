@@ -42,8 +42,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import DiskFull, LakeIsHeld, LakeMissing, NoAccess
-from pipeline.landing import landed, make_folder, put_in_place, sync_folder
+from pipeline.errors import BadSetting, DiskFull, LakeIsHeld, LakeMissing, NoAccess
+from pipeline.landing import files_by_day, landed, make_folder, put_in_place, sync_folder
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 from pipeline.taken_out import taken_out
 
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
     from pipeline.schema import Table
     from pipeline.taken_out import TakenOut
+
+LOCK: Final = ".lock"
+"""The file in the data folder that the one writer holds."""
 
 ROW_GROUP_ROWS: Final = 65_536
 """Rows in a row group: fixed, so that the same rows always give the same bytes."""
@@ -88,10 +91,11 @@ def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFil
     records = _files(data, OBSERVATIONS)
     if not records:
         typed = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-        raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images run --data {typed}` makes one")
-    runs = {path.stem for path in records} - gone
+        makes = "rebuild" if landed(data) else "run"
+        raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images {makes} --data {typed}` makes one")
+    places = {(path.parent.name, path.name) for path in records if path.stem not in gone}
     found = {
-        table.name: tuple(path for path in _files(data, table) if path.stem in runs)
+        table.name: tuple(path for path in _files(data, table) if (path.parent.name, path.name) in places)
         for table in LAKE_TABLES
         if table is not OBSERVATIONS
     }
@@ -99,7 +103,7 @@ def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFil
 
 
 def _files(data: Path, table: Table) -> list[Path]:
-    return sorted((data / "lake" / table.name).glob("observed_on=*/*.parquet"), key=lambda path: path.name)
+    return files_by_day(data / "lake" / table.name)
 
 
 def published_accounts(record: Path) -> set[str]:
@@ -138,7 +142,7 @@ def held(data: Path) -> Iterator[list[Path]]:
     with _explained(data):
         for folder in (data, data / "raw", data / "lake"):
             make_folder(folder, 0o700)
-        with (data / ".lock").open("a+") as lock:
+        with (data / LOCK).open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -186,7 +190,7 @@ def leftovers(data: Path) -> list[Path]:
     marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
     begun = {path.name for path in marks} - {path.stem for path in _files(data, OBSERVATIONS)}
     halves = [path for table in LAKE_TABLES for path in _files(data, table) if path.stem in begun]
-    return [*halves, *marks, *(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*")]
+    return [*halves, *marks, *(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*"), *data.glob(".new")]
 
 
 def _clear_leftovers(data: Path) -> list[Path]:
@@ -205,6 +209,27 @@ def remove(path: Path) -> None:
     if path.parent.name.startswith("observed_on="):
         with contextlib.suppress(OSError):  # there are others
             path.parent.rmdir()
+
+
+@contextlib.contextmanager
+def new_lake(data: Path) -> Iterator[Path]:
+    """A folder to build a whole lake in, aside in `data`, which has none: in the end it is renamed in, all at once.
+
+    Raises:
+        BadSetting: there is something in the way.
+    """
+    aside = data / ".new"
+    make_folder(aside, 0o700)
+    yield aside
+    shutil.rmtree(data / "lake" / ".aside", ignore_errors=True)
+    try:
+        (aside / "lake").rename(data / "lake")
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        raise BadSetting(f"{str(data / 'lake')!r} is not empty, and is no lake: give an empty folder") from error
+    sync_folder(data)
+    remove(aside)
 
 
 class Publication:

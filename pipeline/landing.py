@@ -17,7 +17,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, NoAccess
 from pipeline.tables import PAGES
 
 if TYPE_CHECKING:
@@ -63,6 +63,28 @@ def put_in_place(aside: Path, path: Path) -> None:
     make_folder(path.parent)
     aside.replace(path)
     sync_folder(path.parent)
+
+
+def files_by_day(folder: Path) -> list[Path]:
+    """The files in the days of a folder, by name, whatever the day; none where there is no such folder.
+
+    Raises:
+        NoAccess: a folder may not be read: what is in it must not pass for gone.
+    """
+    found: list[Path] = []
+    for day in _listed(folder):
+        if day.name.startswith("observed_on="):
+            found += [file for file in _listed(day) if file.suffix == ".parquet" and not file.name.startswith(".")]
+    return sorted(found, key=lambda path: path.name)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # a day goes with its last file
+        return []
+    except PermissionError as error:
+        raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error
 
 
 class Landing:
@@ -127,7 +149,7 @@ def raw_path(data: Path, run_id: str, observed_on: dt.date) -> Path:
 
 def landed(data: Path) -> list[Path]:
     """The raw files under `data`, oldest run first."""
-    return sorted((data / "raw").glob("observed_on=*/*.parquet"), key=lambda path: path.name)
+    return files_by_day(data / "raw")
 
 
 class RawRun:
@@ -144,7 +166,7 @@ class RawRun:
         import pyarrow.parquet as pq
 
         try:
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
             self.header: dict[str, Any] = json.loads(self._file.metadata.metadata[_HEADER.encode()])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise LakeDamaged(
@@ -154,7 +176,7 @@ class RawRun:
     def answers(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
         """Every row in the order in which answers came: the columns beside the body, and the body."""
         for number in range(self._file.num_row_groups):
-            for row in self._file.read_row_group(number).to_pylist():
+            for row in self._group(number).to_pylist():
                 body = row.pop("body")
                 yield row, body
 
@@ -169,6 +191,14 @@ class RawRun:
             if group not in kept:
                 while len(kept) >= _GROUPS_KEPT:
                     kept.pop(next(iter(kept)))
-                kept[group] = self._file.read_row_group(group, columns=["body"]).column("body")
+                kept[group] = self._group(group, ["body"]).column("body")
             body: bytes = kept[group][row - starts[group]].as_py()
             yield body
+
+    def _group(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        import pyarrow as pa
+
+        try:
+            return self._file.read_row_group(number, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise LakeDamaged(f"{self.path} cannot be read: {str(error).splitlines()[0]}; move it away") from error

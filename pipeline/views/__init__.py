@@ -153,7 +153,7 @@ class Files:
 
     @classmethod
     def under(cls, data: str | Path, without: TakenOut | None = None) -> Files:
-        """List the files of committed runs under `data`, and the raw files that are landed; no table is opened.
+        """List the files of committed runs under `data`, their raw files too; no table is opened.
 
         `without` stands for the record of what was taken out, for who is about to write it.
 
@@ -163,8 +163,10 @@ class Files:
         """
         folder = Path(data).resolve()
         gone = taken_out(folder) if without is None else without  # read first: what is listed later stays for a grace
-        raw = tuple(path for path in landed(folder) if path.stem not in gone.raw_runs)
-        return cls({**committed_files(folder, gone).of, PAGES.name: raw}, gone)
+        committed = committed_files(folder, gone).of
+        shown = {path.stem for path in committed[OBSERVATIONS.name]} - gone.raw_runs
+        raw = tuple(path for path in landed(folder) if path.stem in shown)
+        return cls({**committed, PAGES.name: raw}, gone)
 
     def everything(self) -> list[str]:
         """Every path, in order."""
