@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import itertools
 import multiprocessing
 import random
 import shutil
@@ -120,12 +121,13 @@ def _by_pandas(data: Path) -> list[str]:
     return [f"{key}: {n} images, then {_sizes[key]}" for key, n in found.items() if _sizes.setdefault(key, n) != n]
 
 
-def _read(how: Callable[[Path], list[str]], data: Path, stop: Any, told: Any) -> None:
+def _read(how: Callable[[Path], list[str]], data: Path, stop: Any, at_work: Any, told: Any) -> None:
     result = Told(how.__name__.strip("_"))
     while not stop.is_set():
         try:
             result.torn += how(data)
             result.count += 1
+            at_work.set()
         except Exception:  # noqa: BLE001  (whatever it is, it is an error to tell of)
             result.errors.append(traceback.format_exc())
     told.put(result)
@@ -215,10 +217,13 @@ def soak(root: Path, seconds: float, *, seed: int, kill_every: float = 12) -> So
         for folder in (data, beside):
             _run(folder, url)
         hows = (_by_connect, _by_catalogue, _kept_open)
-        readers = [context.Process(target=_read, args=(how, data, stop, told)) for how in hows]
-        readers.append(context.Process(target=_read, args=(_by_pandas, beside, stop, told)))
+        at_work = [context.Event() for _ in range(len(hows) + 1)]
+        asked = [*zip(hows, itertools.repeat(data), at_work, strict=False), (_by_pandas, beside, at_work[-1])]
+        readers = [context.Process(target=_read, args=(how, lake, stop, set_, told)) for how, lake, set_ in asked]
         for reader in readers:
             reader.start()
+        for event in at_work:  # a process takes a while to begin, which is not counted
+            event.wait(120)
         until = time.monotonic() + seconds
         results: list[Told] = []
         while time.monotonic() < until and not results:

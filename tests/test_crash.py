@@ -33,12 +33,12 @@ def in_memory():
     shutil.rmtree(root)
 
 
-def test_a_writer_killed_at_any_step_costs_nothing(in_memory):
-    found = kill_everywhere(WRITERS, in_memory, images=60, seed=os.getpid(), limit=6)
+@pytest.mark.parametrize("writer", WRITERS, ids=[writer.name for writer in WRITERS])
+def test_a_writer_killed_at_any_step_costs_nothing(in_memory, writer):
+    found = kill_everywhere((writer,), in_memory, images=60, seed=os.getpid(), limit=6)
 
     assert found.wrong == []
-    assert sum(found.points.values()) >= 30
-    assert set(found.points) == {writer.name for writer in WRITERS}
+    assert found.points[writer.name] >= 4  # the order of threads may end it first
 
 
 def test_every_kind_of_step_is_met(in_memory):
