@@ -16,6 +16,7 @@
     check.py              whether the lake is whole: every file, key, count and certificate
     prune.py              taking out: raw pages by age, an observation known to be wrong, leftovers of crashes
     report.py             what people look at: reports, query results, the trust line
+    judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order
     cli.py                the same steps from a shell: one call a command, and no logic
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["connect", "export", "rebuild", "run"]
 
 _HOMES = {"connect": "pipeline.views", "export": "pipeline.flow", "rebuild": "pipeline.flow", "run": "pipeline.flow"}
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
 
 def __getattr__(name: str) -> Any:

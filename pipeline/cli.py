@@ -10,6 +10,7 @@ published for that account · 4 refused by the service · 5 not reachable, throt
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -28,9 +29,12 @@ FORMATS = ("table", "csv", "json", "markdown")
 LEVELS = ("unproven", "counted", "verified")  # certificate.LEVELS, without what it imports: a test compares
 
 
-def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option that can be set by a variable of the environment too: `--data` by ENS_IMAGES_DATA."""
-    variable = "ENS_IMAGES_" + names[0].removeprefix("--").replace("-", "_").upper()
+def option(*names: str, of: str = "", **settings: Any) -> Callable[[Any], Any]:
+    """An option that can be set by a variable of the environment too: `--data` by ENS_IMAGES_DATA.
+
+    `of` names the command of an option that must not share the variable of its namesakes: the demo clears its folder.
+    """
+    variable = "_".join(("ENS_IMAGES", *filter(None, (of,)), names[0].removeprefix("--"))).replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
@@ -171,7 +175,10 @@ def prune_command(data: Path, **options: Any) -> None:
 @option("--allow-files", is_flag=True, help="Let QUERY read and write other files too, and load extensions.")
 @click.argument("query", required=False)
 def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool) -> None:
-    """Ask the lake QUERY, or what stands on standard input. It can read the lake, and nothing else."""
+    """Ask the lake QUERY, or what stands on standard input; of several statements the last one answers.
+
+    It can read the lake, and nothing else.
+    """
     from pipeline import report
     from pipeline.views import connect
 
@@ -245,22 +252,56 @@ def views_command(data: Path) -> None:
 
 
 @commands.command()
-@option("--images", type=click.IntRange(min=0), default=143, show_default=True, help="Images on day 0.")
-@option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same account.")
-@option("--day", type=click.IntRange(min=0), default=0, show_default=True, help="The account as it is on that day.")
-@option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Images as the API spells them.")
-@option("--port", type=click.IntRange(0, 65535), default=8017, show_default=True, help="0: a free one.")
-@option("--latency-ms", type=click.FloatRange(min=0), default=0, show_default=True, help="Each answer is so late.")
-@option("--qps", type=click.FloatRange(min=0, min_open=True), help="More calls a second than this are throttled.")
-@option("--refuse-large-pages", is_flag=True, help="Refuse a PageSize above 50 instead of cutting it to 50.")
+@option("--images", of="emulate", type=click.IntRange(min=0), default=143, show_default=True, help="Images on day 0.")
+@option("--seed", of="emulate", type=int, default=1, show_default=True, help="The same seed makes the same account.")
+@option(
+    "--day",
+    of="emulate",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The account as it is on that day.",
+)
+@option(
+    "--file",
+    of="emulate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Images as the API spells them.",
+)
+@option("--port", of="emulate", type=click.IntRange(0, 65535), default=8017, show_default=True, help="0: a free one.")
+@option(
+    "--latency-ms",
+    of="emulate",
+    type=click.FloatRange(min=0),
+    default=0,
+    show_default=True,
+    help="Each answer is so late.",
+)
+@option(
+    "--qps",
+    of="emulate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="More calls a second than this are throttled.",
+)
+@option(
+    "--refuse-large-pages", of="emulate", is_flag=True, help="Refuse a PageSize above 50 instead of cutting it to 50."
+)
 @option(
     "--key",
     "keys",
+    of="emulate",
     multiple=True,
     metavar="ID:SECRET",
     help="An account; repeatable.  [default: emulator:emulator]",
 )
-@option("--fault", "faults", multiple=True, metavar="NAME[:KEY=VALUE,…]", help="Go wrong on purpose; --list-faults.")
+@option(
+    "--fault",
+    "faults",
+    of="emulate",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    help="Go wrong on purpose; --list-faults.",
+)
 @click.option("--list-faults", is_flag=True, help="Tell what can go wrong, and exit.")
 def emulate(*, list_faults: bool, **options: Any) -> None:
     """Serve a local ENS endpoint on 127.0.0.1 until Ctrl-C: try the pipeline, or a tool of yours, against it."""
@@ -276,13 +317,16 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
 @commands.command()
 @option(
     "--data",
+    of="demo",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data") / "demo",
     show_default=True,
     help="Folder of the demo's lake, made anew.",
 )
-@option("--days", type=click.IntRange(1, 400), default=30, show_default=True, help="Days to live through.")
-@option("--images", type=click.IntRange(min=0), default=143, show_default=True, help="Images on the first day.")
+@option("--days", of="demo", type=click.IntRange(1, 400), default=30, show_default=True, help="Days to live through.")
+@option(
+    "--images", of="demo", type=click.IntRange(min=0), default=143, show_default=True, help="Images on the first day."
+)
 def demo(data: Path, days: int, images: int) -> None:
     """Live through a month of a made account on a local endpoint, a real run a day, and print the reports."""
     from pipeline import flow, report
@@ -313,26 +357,41 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     def on_term(*_: object) -> None:
         nonlocal ended_by
         ended_by = signal.SIGTERM
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell script
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)  # asyncio ends cleanly on this one
 
     signal.signal(signal.SIGTERM, on_term)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name can show its code
     try:
-        code = commands.main(arguments, prog_name="ens-images", standalone_mode=False)
+        with commands.make_context("ens-images", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            commands.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.ClickException as error:
         error.show()
         return FixTheInput.exit_code
     except EnsImagesError as error:
-        from pipeline.report import harmless  # an error repeats what the service said, or what a file holds
-
-        said = f"{error.run}\n" if error.run else ""
-        for line in f"{said}error: {type(error).__name__}: {error}".split("\n"):
-            click.echo(harmless(line), err=True)
-        return error.exit_code if error.run is None else error.run.exit_code
+        _tell_of(str(error.run) if error.run else f"error: {type(error).__name__}: {error}")
+        return error.exit_code if error.run is None else int(error.run.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped: nothing half-done was published", err=True)
         return 128 + ended_by
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code if isinstance(code, int) else 0
+    except OSError as error:
+        where = f"{str(error.filename)!r}: " if error.filename is not None else ""
+        _tell_of(f"error: {where}{error.strerror}: give a place that this user can write to, with room on it")
+        return FixTheInput.exit_code
+    return 0
+
+
+def _tell_of(trouble: str) -> None:
+    """Say it on stderr: it repeats what the service said, or what a file holds, so nothing in it is obeyed."""
+    from pipeline.report import harmless
+
+    for line in trouble.split("\n"):
+        click.echo(harmless(line), err=True)

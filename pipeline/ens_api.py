@@ -24,6 +24,7 @@ import datetime as dt
 import hashlib
 import ipaddress
 import logging
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -76,6 +77,9 @@ def utc_now() -> dt.datetime:
 # ── credentials ──────────────────────────────────────────────────────────────
 
 
+_PROFILES: Final = "~/.aliyun/config.json"
+
+
 class _Credentials(Protocol):
     def get_access_key_id(self) -> str: ...
     def get_access_key_secret(self) -> str: ...
@@ -96,9 +100,11 @@ class _Key:
 class Account:
     """One set of credentials under a label. Made by the functions below; nothing secret is ever shown."""
 
-    def __init__(self, label: str, provider: Callable[[], _Provider]) -> None:
+    def __init__(self, label: str, provider: Callable[[], _Provider], where: str) -> None:
+        """`provider` makes the vendor's provider anew; `where` says what to do if it finds nothing."""
         self.label = label
         self._make_provider = provider
+        self._where = where
         self.key: _Key | None = None
 
     def __repr__(self) -> str:
@@ -113,15 +119,12 @@ class Account:
             NoCredentials: none were found, or they are not usable; the message says where it looked.
         """
         try:
-            found = self._make_provider().get_credentials()
+            provider = self._make_provider()
+            _quiet_the_vendor()
+            found = provider.get_credentials()
             key = _Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
         except Exception as error:  # the vendor raises many kinds, bare ones among them
-            raise NoCredentials(
-                f"no credentials for account {self.label!r}: {error}; "
-                "set ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, or add a profile to ~/.aliyun/config.json"
-            ) from error
-        finally:
-            _quiet_the_vendor()
+            raise NoCredentials(f"no credentials for account {self.label!r}: {error}; {self._where}") from error
         if not key.id or not key.secret:
             raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
         self.key = key
@@ -137,11 +140,18 @@ def environment_account() -> Account:
         chain: _Provider = DefaultCredentialsProvider()
         return chain
 
-    return Account("default", provider)
+    where = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or add a profile to "
+    return Account("default", provider, f"{where}{_PROFILES}")
 
 
 def profile_account(name: str) -> Account:
-    """The account of one profile of the vendor's file, whatever the environment holds."""
+    """The account of one profile of the vendor's file, whatever the environment holds.
+
+    Raises:
+        BadSetting: the name is empty, which would mean some other profile.
+    """
+    if not name.strip():
+        raise BadSetting("a profile's name is empty: name one of ~/.aliyun/config.json, or leave the option out")
 
     def provider() -> _Provider:
         from alibabacloud_credentials.provider import CLIProfileCredentialsProvider  # slow to import
@@ -149,7 +159,7 @@ def profile_account(name: str) -> Account:
         profile: _Provider = CLIProfileCredentialsProvider(profile_name=name)
         return profile
 
-    return Account(name, provider)
+    return Account(name, provider, f"`aliyun configure --profile {name}` adds it to {_PROFILES}")
 
 
 def key_account(label: str, key_id: str, secret: str, token: str | None = None) -> Account:
@@ -169,7 +179,7 @@ def key_account(label: str, key_id: str, secret: str, token: str | None = None) 
         )
         return temporary
 
-    return Account(label, provider)
+    return Account(label, provider, "the key was given by the caller")
 
 
 def _quiet_the_vendor() -> None:
@@ -189,12 +199,13 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
     Raises:
         BadSetting: it is no host name and no http(s) URL, or plain http to another machine.
     """
-    url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
     try:
-        host, port = url.hostname, url.port
+        url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        host, port = url.hostname or "", url.port
     except ValueError:
-        host, port = None, None
-    if url.scheme not in {"http", "https"} or not host or url.path.strip("/") or url.query or url.username:
+        url, host, port = urlsplit(""), "", None
+    is_a_name = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+", host) is not None
+    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query or url.username:
         raise BadSetting(
             f"endpoint {endpoint!r} is not a host name or an http(s) URL: try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
         )

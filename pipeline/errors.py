@@ -22,6 +22,7 @@
     └── LakeUnusable       exit 6   the data folder is not a whole lake
         ├── LakeMissing
         ├── LakeDamaged
+        ├── LakeTooNew
         └── NoAccess
 
 A message names the thing, what was found, and what to do. Anything else that
@@ -152,6 +153,10 @@ class LakeMissing(LakeUnusable):
 
 class LakeDamaged(LakeUnusable):
     """A committed file is missing, unreadable, or not what it says."""
+
+
+class LakeTooNew(LakeUnusable):
+    """A newer version of ens-images has written here, in a way that this one cannot read."""
 
 
 class NoAccess(LakeUnusable):

@@ -32,10 +32,11 @@ from pipeline.ens_api import (
     profile_account,
     utc_now,
 )
-from pipeline.errors import AccountShrank, AlreadyObserved, BadSetting, EnsImagesError, LakeMissing
+from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing, LakeUnusable
 from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
-from pipeline.lake import held, new_lake, taken_run_ids
+from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
+from pipeline.lake import LOCK, held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
 from pipeline.publish import publish, read_answers, whole_runs
 from pipeline.tables import IMAGES
@@ -43,13 +44,12 @@ from pipeline.taken_out import taken_out
 from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
 """An account of which a larger share is gone is not published without the user's word."""
 
-_SHRINK_COUNTS_FROM: Final = 10
 _PAGES_AT_ONCE: Final = 64
 
 
@@ -75,12 +75,10 @@ class Run:
 def _told(row: dict[str, Any]) -> str:
     if not row["is_published"]:
         return f"{row['account']}: not published: {row['error']}"
-    counts = f"{row['image_count']:,} images, {row['disk_count']:,} disks, {row['reject_count']:,} rejects"
-    unknown = f", {row['unknown_field_count']} unknown fields" if row["unknown_field_count"] else ""
-    return (
-        f"{row['account']}: {row['certificate']}, {counts}{unknown}, "
-        f"as of {row['observed_at_utc']:%F %T} UTC ({row['call_count']} calls)"
-    )
+    words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
+    counts = ", ".join(report.how_many(row[f"{word}_count"], word.replace("_", " ")) for word in words)
+    calls = report.how_many(row["call_count"], "call")
+    return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
 
 
 # ── run ──────────────────────────────────────────────────────────────────────
@@ -117,6 +115,10 @@ def run(
             `Run`. The other accounts are published all the same.
     """
     data = Path(data)
+    if isinstance(profiles, str):
+        raise BadSetting(f"profiles is a list of names, not one: profiles=[{profiles!r}]")
+    if observed_at is not None and not isinstance(observed_at, dt.datetime):
+        raise BadSetting(f"observed_at is a datetime in UTC, not {observed_at!r}")
     if certificate not in LEVELS:
         raise BadSetting(f"certificate {certificate!r} is no level: choose from {', '.join(LEVELS)}")
     asked = {
@@ -151,9 +153,7 @@ def run(
                 timeout_seconds=timeout_seconds,
                 progress=progress,
             )
-            for listing in listings:
-                if listing.error is None:
-                    listing.error = _shrunk(data, listing, max_shrink_percent, accept_shrink=accept_shrink)
+            unjudged = _judge(data, listings, max_shrink_percent, accept_shrink=accept_shrink)
             header = {
                 "run_id": run_id,
                 "observed_on": str(began_at.date()),
@@ -163,7 +163,7 @@ def run(
                 "accounts": [
                     {
                         "account": listing.account,
-                        "is_published": listing.error is None,
+                        "is_published": None if listing.account in unjudged else listing.error is None,
                         "error": None if listing.error is None else _named(listing.error),
                         "ended_passes": listing.ended_passes,
                     }
@@ -171,6 +171,8 @@ def run(
                 ],
             }
             raw = RawRun(landing.finish(header))
+        for damage in unjudged.values():
+            raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
         answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
         observations = publish(data, raw, answers)
         write_catalogue(data)
@@ -221,7 +223,7 @@ def _free_run_id(data: Path, at: dt.datetime) -> str:
 
 
 def _refuse_second_observation(data: Path, accounts: Iterable[Account], at: dt.datetime) -> None:
-    with _lake_or_nothing(data) as lake:
+    with lake_or_nothing(data) as lake:
         for account in accounts if lake else ():
             taken = lake.execute(
                 "select run_id from observations where is_published and account = ? and observed_at_utc = ?",
@@ -234,42 +236,19 @@ def _refuse_second_observation(data: Path, accounts: Iterable[Account], at: dt.d
                 )
 
 
-@contextlib.contextmanager
-def _lake_or_nothing(data: Path) -> Iterator[Any]:
-    """A connection to the lake as it is, or None where there is none yet."""
-    try:
-        lake = connect(data)
-    except LakeMissing:
-        yield None
-        return
-    with contextlib.closing(lake):
-        yield lake
-
-
-def _shrunk(data: Path, listing: Listing, max_percent: float, *, accept_shrink: bool) -> AccountShrank | None:
-    """The error that keeps an account from being published which has lost too much since it last was."""
-    if accept_shrink:
-        return None
-    with _lake_or_nothing(data) as lake:
-        if not lake:
-            return None
-        before = {
-            row[0]
-            for row in lake.execute(
-                "select image_id from images_latest where account = ?", [listing.account]
-            ).fetchall()
-        }
-    now = {image_id for page in listing.last_pass for image_id in page.ids}
-    gone = len(before - now)
-    percent = 100 * gone / len(before) if before else 0.0
-    became_empty = bool(before) and not now
-    if not became_empty and (len(before) < _SHRINK_COUNTS_FROM or percent <= max_percent):
-        return None
-    what = "is empty now" if became_empty else f"has lost {gone:,} of them ({percent:.0f} %)"
-    return AccountShrank(
-        f"account {listing.account!r} had {len(before):,} images and {what}; nothing was published: "
-        "look whether that is true (a lost permission looks the same), then run with --accept-shrink"
-    )
+def _judge(
+    data: Path, listings: Iterable[Listing], max_percent: float, *, accept_shrink: bool
+) -> dict[str, LakeUnusable]:
+    """Let no account be published that has lost too much; tell those that a damaged lake does not let judge."""
+    unjudged: dict[str, LakeUnusable] = {}
+    for listing in listings:
+        if listing.error is None and not accept_shrink:
+            ids = {image_id for page in listing.last_pass for image_id in page.ids}
+            try:
+                listing.error = shrunk(data, listing.account, ids, max_percent)
+            except LakeUnusable as damage:
+                unjudged[listing.account] = damage
+    return unjudged
 
 
 # ── rebuild ──────────────────────────────────────────────────────────────────
@@ -300,9 +279,11 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         with contextlib.nullcontext(data) if into is None else new_lake(target) as written:
             for path in missing:
                 raw = RawRun(path)
+                answers = read_answers(raw)
+                judge_what_was_not(written, raw, answers)
                 # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
                 withdrawn = None if into is None else gone.withdrawn_from(path.stem)
-                publish(written, raw, read_answers(raw), without=withdrawn)
+                publish(written, raw, answers, without=withdrawn)
         write_catalogue(target)
     return [path.stem for path in missing]
 
@@ -391,6 +372,7 @@ DEMO_DAYS: Final = 30
 DEMO_IMAGES: Final = 143
 _DEMO_BEGINS: Final = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC; the local endpoint's day 0)
 _DEMO_MARK: Final = ".demo"
+_DEMO_ACCOUNT: Final = "demo"
 
 
 def demo(
@@ -410,20 +392,30 @@ def demo(
     from pipeline.emulator import Endpoint, Key, living_account
 
     data = Path(data)
-    if data.exists() and any(data.iterdir()) and not (data / _DEMO_MARK).exists():
+    if data.exists() and any(data.iterdir()) and not _is_a_demos(data):
         raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo makes its folder anew: give another one")
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(parents=True, mode=0o700)
-    (data / _DEMO_MARK).touch()
+    with held(data):
+        for entry in data.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        (data / _DEMO_MARK).touch()
     with Endpoint({"emulator": Key("emulator", living_account(images=images, seed=1))}) as endpoint:
         told(f"A local ENS endpoint at {endpoint.url}, an account of {images} images, {days} days of it, a run a day:")
-        account = key_account("demo", "emulator", "emulator")
+        account = key_account(_DEMO_ACCOUNT, "emulator", "emulator")
         for day in range(days):
             endpoint.day = day
             at = _DEMO_BEGINS + dt.timedelta(days=day)
             done = run(data, accounts=[account], endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
             told(str(done))
     told("")
+
+
+def _is_a_demos(data: Path) -> bool:
+    """Whether nothing but a demo has ever written there: no pages of another account than its own."""
+    if not (data / _DEMO_MARK).exists():
+        return False
+    landed_for = {decision["account"] for path in landed(data) for decision in RawRun(path).header["accounts"]}
+    return landed_for <= {_DEMO_ACCOUNT}
 
 
 def what_next(data: Path, program: str = "ens-images") -> str:
@@ -477,6 +469,8 @@ def emulate(
             key_id, colon, secret = spelled.partition(":")
             if not (key_id and colon and secret):
                 raise BadSetting(f"--key {spelled!r} is not of the form ID:SECRET")
+            if key_id in opened:
+                raise BadSetting(f"--key {key_id!r} is given twice: each key opens one account")
             stock = read_account(file) if file else living_account(images=images, seed=seed + number)
             opened[key_id] = Key(secret, stock)
         endpoint = Endpoint(
@@ -498,7 +492,7 @@ def emulate(
                 f"  ens-images run --endpoint {url}"
             ),
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSetting(str(error)) from error
     except OSError as error:
         raise BadSetting(

@@ -1,5 +1,6 @@
 """The lake: immutable Parquet files, published together.
 
+    data/lake/format                                              version of the layout, once, before the first run
     data/lake/.aside/<run>/…                                      written and synced here first
     data/lake/images/observed_on=2026-11-23/<run>.parquet         renamed in, one after the other
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
@@ -43,7 +44,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting, DiskFull, LakeIsHeld, LakeMissing, NoAccess
-from pipeline.landing import files_by_day, landed, make_folder, put_in_place, sync_folder
+from pipeline.landing import files_by_day, landed, make_folder, put_in_place, refuse_newer, sync_folder
+from pipeline.schema import FORMAT
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 from pipeline.taken_out import taken_out
 
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
 
+FORMAT_FILE: Final = "format"
 ROW_GROUP_ROWS: Final = 65_536
 """Rows in a row group: fixed, so that the same rows always give the same bytes."""
 
@@ -84,8 +87,10 @@ def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFil
 
     Raises:
         LakeMissing: no run was ever committed there.
+        LakeTooNew: a newer version has written there.
         LakeDamaged: the record of what was taken out cannot be read.
     """
+    format_of(data)
     gone = (taken_out(data) if without is None else without).whole_runs
     # Read against the order of writing: a run that is committed from here on is not among the records, and left out.
     records = _files(data, OBSERVATIONS)
@@ -100,6 +105,22 @@ def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFil
         if table is not OBSERVATIONS
     }
     return CommittedFiles({**found, OBSERVATIONS.name: tuple(records)})
+
+
+def format_of(data: Path) -> str | None:
+    """The version of the lake's layout; None where no run was ever published.
+
+    Raises:
+        LakeTooNew: it is newer than this code.
+        LakeDamaged: the file does not say.
+    """
+    path = data / "lake" / FORMAT_FILE
+    try:
+        said = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    refuse_newer(said, path)
+    return said
 
 
 def _files(data: Path, table: Table) -> list[Path]:
@@ -136,6 +157,7 @@ def held(data: Path) -> Iterator[list[Path]]:
 
     Raises:
         LakeIsHeld: another process holds it; the message says which, and since when.
+        LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: there was no room.
         NoAccess: a file or folder may not be read or written.
     """
@@ -153,6 +175,7 @@ def held(data: Path) -> Iterator[list[Path]]:
                 lock.truncate(0)
                 lock.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
                 lock.flush()
+            format_of(data)
             cleared = _clear_leftovers(data)
             try:
                 yield cleared
@@ -254,6 +277,10 @@ class Publication:
         """Put the files in their places, `observations` last."""
         for writer in self._writers.values():
             writer.close()
+        if format_of(self._data) != FORMAT:  # of what comes next, so that no older version takes it for its own
+            aside = self._aside / FORMAT_FILE
+            aside.write_text(f"{FORMAT}\n", "ascii")
+            put_in_place(aside, self._data / "lake" / FORMAT_FILE)
         for table in LAKE_TABLES:
             if table.name in self._writers:
                 path = table_path(self._data, table, self._run_id, self._observed_on)

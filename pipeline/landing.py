@@ -17,7 +17,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pipeline.errors import LakeDamaged, NoAccess
+from pipeline.errors import LakeDamaged, LakeTooNew, NoAccess
+from pipeline.schema import FORMAT
 from pipeline.tables import PAGES
 
 if TYPE_CHECKING:
@@ -85,6 +86,22 @@ def _listed(folder: Path) -> list[Path]:
         return []
     except PermissionError as error:
         raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error
+
+
+def refuse_newer(said: str, path: Path) -> None:
+    """Let a format pass that this version knows: its own, and those before.
+
+    Raises:
+        LakeTooNew: it is newer.
+        LakeDamaged: it is none.
+    """
+    if not (said.isascii() and said.isdigit()):
+        raise LakeDamaged(f"{str(path)!r} should say the lake's format, such as {FORMAT}, and says {said[:40]!r}")
+    if int(said[:9]) > int(FORMAT):
+        raise LakeTooNew(
+            f"{str(path)!r} is of format {said[:9]}, and this version of ens-images reads {FORMAT} at most: "
+            "pip install --upgrade ens-images"
+        )
 
 
 class Landing:
@@ -160,6 +177,7 @@ class RawRun:
 
         Raises:
             LakeDamaged: it is no file of raw pages.
+            LakeTooNew: a newer version has written it.
         """
         self.path = path
         import pyarrow as pa
@@ -167,7 +185,9 @@ class RawRun:
 
         try:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
-            self.header: dict[str, Any] = json.loads(self._file.metadata.metadata[_HEADER.encode()])
+            about = self._file.metadata.metadata
+            refuse_newer(about[b"format"].decode(errors="replace"), path)
+            self.header: dict[str, Any] = json.loads(about[_HEADER.encode()])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise LakeDamaged(
                 f"{self.path} is no file of raw pages: {str(error).splitlines()[0]}; move it away"

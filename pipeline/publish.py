@@ -104,10 +104,23 @@ def whole_runs(data: Path) -> set[str]:
         files = committed_files(data, gone).of
     except LakeMissing:
         return set()
-    with_tables = set.intersection(*({path.stem for path in files[t.name]} for t in (IMAGES, IMAGE_DISKS, REJECTS)))
-    rest = [path for path in files[OBSERVATIONS.name] if path.stem not in with_tables]
+    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in files.items()}
+    with_tables = readable[OBSERVATIONS.name].intersection(*(readable[t.name] for t in (IMAGES, IMAGE_DISKS, REJECTS)))
+    records = (path for path in files[OBSERVATIONS.name] if path.stem in readable[OBSERVATIONS.name])
+    rest = [path for path in records if path.stem not in with_tables]
     without_rows = {p.stem for p in rest if published_accounts(p) <= gone.withdrawn_from(p.stem).keys()}
     return with_tables | without_rows
+
+
+def _is_readable(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def read_answers(raw: RawRun) -> dict[str, list[tuple[int, Answer]]]:

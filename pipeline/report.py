@@ -112,7 +112,7 @@ def relation(name: str) -> Relation:
 
 
 def _result(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
-    with _told_by_duckdb():
+    with told_by_duckdb():
         con.execute(sql)
     described = con.description or []
     return Rows(
@@ -122,7 +122,7 @@ def _result(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
 
 def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
     while True:
-        with _told_by_duckdb():
+        with told_by_duckdb():
             rows = con.fetchmany(_FETCHED)
         if not rows:
             return
@@ -130,15 +130,19 @@ def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _told_by_duckdb() -> Iterator[None]:
+def told_by_duckdb() -> Iterator[None]:
+    """Turn what DuckDB raises into an error of ours: a damaged lake, or a bad query, in DuckDB's own words."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
         words = first_lines(error)
-        if isinstance(error, duckdb.IOException) or "magic bytes" in words or "Parquet file" in words:
-            raise LakeDamaged(f"a file of the lake cannot be read: {words}") from error
+        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):
+            raise LakeDamaged(
+                f"a file of the lake cannot be read: {words} — `ens-images check` lists all that is not whole, "
+                "`ens-images rebuild` makes it anew from the raw pages"
+            ) from error
         raise BadQuery(words) from error
 
 
@@ -451,7 +455,7 @@ def _any_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) ->
     """A table or view as it is."""
     kept, more = _cut(read(con, name), REPORT_ROWS)
     count = more + len(list(kept.rows))
-    _title(console, name, _count(count, "row"))
+    _title(console, name, how_many(count, "row"))
     if count:
         console.print()
         console.print(_table(kept, console))
@@ -471,7 +475,7 @@ def _capacity_section(con: duckdb.DuckDBPyConnection, name: str, console: Consol
         total.update({column: value for column, value in row.items() if column.endswith(("_count", "_gib"))})
     owned = [row for row in rows if row["image_count"]]
     finding = (
-        f"{_count(total['image_count'], 'image')} of {total['image_size_gib']:,} GiB in {_count(len(owned), word)}"
+        f"{how_many(total['image_count'], 'image')} of {total['image_size_gib']:,} GiB in {how_many(len(owned), word)}"
     )
     if owned and total["image_size_gib"] and len(owned) > 1:
         first = owned[0]
@@ -497,7 +501,7 @@ def _capacity_section(con: duckdb.DuckDBPyConnection, name: str, console: Consol
     console.print()
     console.print(table)
     if total["other_image_count"]:
-        console.print(f"{_count(total['other_image_count'], 'image')} of another owner, or none told", style="dim")
+        console.print(f"{how_many(total['other_image_count'], 'image')} of another owner, or none told", style="dim")
     _rest(console, name, len(rows) - REPORT_ROWS)
 
 
@@ -518,7 +522,7 @@ def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) 
     first, last = rows[0], rows[-1]
     grown = last["image_size_gib"] - first["image_size_gib"]
     direction = f"grew by {grown:,} GiB" if grown > 0 else f"shrank by {-grown:,} GiB" if grown else "held its size"
-    days = f"on {last['day_utc']}" if len(rows) == 1 else f"{direction} in {_count(len(rows), 'day')}"
+    days = f"on {last['day_utc']}" if len(rows) == 1 else f"{direction} in {how_many(len(rows), 'day')}"
     _title(console, "Capacity by day", days)
     table = _grid()
     table.add_column("", no_wrap=True)
@@ -540,7 +544,7 @@ def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) 
     carried = sum(1 for row in rows if row["carried_account_count"])
     if carried:
         console.print(
-            f"On {_count(carried, 'day')} an account was not observed, and carries its last value", style="dim"
+            f"On {how_many(carried, 'day')} an account was not observed, and carries its last value", style="dim"
         )
 
 
@@ -552,7 +556,7 @@ def _age_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) ->
     images = sum(row["image_count"] for row in rows)
     size = sum(row["image_size_gib"] for row in rows)
     old = sum(row["image_size_gib"] for row in rows if row["band_number"] in {5, 6})
-    _title(console, "Age", f"{old / size:.0%} of the GiB is a year old or more" if size else _count(images, "image"))
+    _title(console, "Age", f"{old / size:.0%} of the GiB is a year old or more" if size else how_many(images, "image"))
     table = _grid()
     table.add_column("age", no_wrap=True)
     for heading in ("images", "GiB"):
@@ -668,7 +672,7 @@ def trust_line(con: duckdb.DuckDBPyConnection) -> str:
         for word, names in (("stale", stale), ("never published", never))
         if names
     ]
-    whose = _count(len(accounts), "account") + (f" ({'; '.join(asides)})" if asides else "")
+    whose = how_many(len(accounts), "account") + (f" ({'; '.join(asides)})" if asides else "")
     if not published:
         return f"{whose} · nothing is published"
     times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
@@ -686,14 +690,15 @@ def trust_line(con: duckdb.DuckDBPyConnection) -> str:
             whose,
             as_of,
             proven,
-            _count(total["image_count"], "image"),
-            _count(total["reject_count"], "reject"),
-            _count(total["unknown_field_count"], "unknown field"),
+            how_many(total["image_count"], "image"),
+            how_many(total["reject_count"], "reject"),
+            how_many(total["unknown_field_count"], "unknown field"),
         )
     )
 
 
-def _count(number: int, word: str) -> str:
+def how_many(number: int, word: str) -> str:
+    """`1 image`, `1,037 images`."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
@@ -804,7 +809,7 @@ def _export_parquet(con: duckdb.DuckDBPyConnection, one: Relation, path: Path) -
     """Copy a view to Parquet, its grain and the meaning of its columns in the header."""
     header = {"table": one.name, "grain": one.grain, **{f"column {c.name}": c.comment for c in one.columns}}
     pairs = ", ".join(f'"{key}": {_quoted(value)}' for key, value in header.items())
-    with _told_by_duckdb():
+    with told_by_duckdb():
         rows = con.execute(
             f"copy (select * from {one.name}) to {_quoted(str(path))} "  # noqa: S608  (a known name)
             f"(format parquet, compression zstd, kv_metadata {{{pairs}}})"

@@ -60,6 +60,8 @@ class Column:
     doc: str
     in_folder: bool = False
     """True where the folder's name holds the value and the file does not."""
+    since: str | None = None
+    """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
 
     @property
     def unit(self) -> str | None:
@@ -99,34 +101,34 @@ class Column:
         return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
 
 
-def text(name: str, api: str | None, doc: str) -> Column:
+def text(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """Text, stored as sent."""
-    return Column(name, "text", api, doc)
+    return Column(name, "text", api, doc, since=since)
 
 
-def whole(name: str, api: str | None, doc: str) -> Column:
+def whole(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """A whole number without a unit: a count, a place, a number whose unit the API does not state."""
-    return Column(name, "whole", api, doc)
+    return Column(name, "whole", api, doc, since=since)
 
 
-def gib(name: str, api: str | None, doc: str) -> Column:
+def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """A whole number of GiB."""
-    return Column(name, "gib", api, doc)
+    return Column(name, "gib", api, doc, since=since)
 
 
-def seconds(name: str, api: str | None, doc: str) -> Column:
+def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """A span of time in seconds."""
-    return Column(name, "seconds", api, doc)
+    return Column(name, "seconds", api, doc, since=since)
 
 
-def instant_utc(name: str, api: str | None, doc: str) -> Column:
+def instant_utc(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """An instant in UTC, without a zone, to the microsecond."""
-    return Column(name, "instant", api, doc)
+    return Column(name, "instant", api, doc, since=since)
 
 
-def flag(name: str, api: str | None, doc: str) -> Column:
+def flag(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """True or false."""
-    return Column(name, "flag", api, doc)
+    return Column(name, "flag", api, doc, since=since)
 
 
 def raw_bytes(name: str, api: str | None, doc: str) -> Column:

@@ -291,6 +291,45 @@ def test_emulate_says_how_it_is_called_and_serves_the_published_example(tmp_path
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID=emulator" in told[1]
 
 
+def test_head_has_seen_enough_and_that_is_no_error(lake):
+    command = f"{sys.executable} -m pipeline sql --format csv 'from range(100000)'"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],  # noqa: S607  (a user's shell)
+        cwd=lake,
+        env=environment(lake),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "range\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_job_in_the_background_of_a_script_is_ended_by_sigterm_too(serve, tmp_path):
+    endpoint = serve(images=2000, latency_ms=300)
+    script = (
+        f"{sys.executable} -m pipeline run --workers 1 --endpoint {endpoint.url} & job=$!; "
+        "until test -s marker; do sleep 0.1; done; kill -TERM $job; wait $job"
+    )
+    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment(tmp_path, **KEYS))  # noqa: S607
+    while endpoint.calls < 2 and process.poll() is None:
+        time.sleep(0.05)
+    (tmp_path / "marker").write_text("now")
+
+    assert process.wait(30) == 143
+
+
+def test_an_account_of_no_name_is_refused(tmp_path):
+    refused(ens_images(tmp_path, "run", "--profile", ""), 2, "name is empty")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    refused(ens_images(tmp_path, "run", "--data", "file/sub"), 2, "file")
+
+
 # ── the demo ─────────────────────────────────────────────────────────────────
 
 
@@ -302,6 +341,14 @@ def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
     for title in ("Capacity by region", "Capacity by day", "Age", "What changed", "What failed", "Try next"):
         assert title in first.stdout
     assert len(list((tmp_path / "data" / "demo" / "raw").rglob("*.parquet"))) == 2
+
+
+def test_the_demo_keeps_out_of_a_lake_in_which_another_account_has_been(serve, tmp_path):
+    assert ens_images(tmp_path, "demo", "--days", "1", ENS_IMAGES_DATA="mine").returncode == 0
+    assert not (tmp_path / "mine").exists()
+    ens_images(tmp_path, "run", "--data", "data/demo", "--endpoint", serve(images=3).url)
+
+    refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is no demo's folder")
 
 
 def test_the_demo_clears_away_nothing_but_a_demo(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, Self
 import pytest
 
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, EnsApi, Pace, Try, blocking, endpoint_url, key_account
+from pipeline.ens_api import Account, EnsApi, Pace, Try, blocking, endpoint_url, key_account, profile_account
 from pipeline.errors import (
     BadSetting,
     ClockIsWrong,
@@ -217,7 +217,17 @@ def test_an_endpoint_is_a_host_name_or_a_url(given, url):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "ftp://x", "http://ens.aliyuncs.com", "ens.aliyuncs.com/path", "http://127.0.0.1:x"]
+    "given",
+    [
+        "",
+        "ftp://x",
+        "http://ens.aliyuncs.com",
+        "ens.aliyuncs.com/path",
+        "http://127.0.0.1:x",
+        "http://[::1",
+        "a b",
+        "-",
+    ],
 )
 def test_an_endpoint_that_makes_no_sense_or_is_not_safe_is_refused(given):
     with pytest.raises(BadSetting, match="endpoint"):
@@ -427,15 +437,21 @@ def test_a_profile_is_that_profile_alone_even_where_the_environment_holds_keys(t
     assert resolved(tmp_path, "print(environment_account().resolve().id)") == "sts\n"
 
 
+def test_a_profile_without_a_name_is_refused():
+    with pytest.raises(BadSetting, match="name is empty"):
+        profile_account("")
+
+
 def test_missing_credentials_are_named_with_what_to_do_and_the_sdk_prints_nothing(tmp_path):
     code = "try: {}.resolve()\nexcept Exception as error: print(type(error).__name__, error)"
-    off = {"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
-    chain = resolved(tmp_path, code.format("environment_account()"), **off)
+    chain = resolved(tmp_path, code.format("environment_account()"))
     profile = resolved(tmp_path, code.format("profile_account('prod')"))
 
     assert chain.startswith("NoCredentials no credentials for account 'default'")
     assert profile.startswith("NoCredentials no credentials for account 'prod'")
-    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in profile
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in chain
+    assert "aliyun configure --profile prod" in profile
+    assert len((chain + profile).splitlines()) == 2
     assert "Traceback" not in chain + profile
 
 

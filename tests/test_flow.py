@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from pipeline import connect, rebuild, run
 from pipeline.emulator import Endpoint, Key, living_account, read_account
 from pipeline.ens_api import Account, key_account
-from pipeline.errors import AccountShrank, AlreadyObserved, BadSetting, IncompleteListing, LakeMissing, Refused
+from pipeline.errors import (
+    AccountShrank,
+    AlreadyObserved,
+    BadSetting,
+    IncompleteListing,
+    LakeDamaged,
+    LakeMissing,
+    Refused,
+)
 
 ON = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
@@ -61,7 +69,7 @@ def lake_files(data: Path, *tables: str) -> dict[str, bytes]:
 def test_the_published_example_arrives_in_the_parquet_value_for_value(serve, account, tmp_path):
     result = go(tmp_path, serve(read_account(EXAMPLE)), account, observed_at=ON)
 
-    assert str(result) == "default: verified, 1 images, 1 disks, 0 rejects, as of 2026-10-01 02:00:00 UTC (1 calls)"
+    assert str(result) == "default: verified, 1 image, 1 disk, 0 rejects, as of 2026-10-01 02:00:00 UTC (1 call)"
     image = pq.read_table(tmp_path / "lake" / "images").to_pylist()[0]
     disk = pq.read_table(tmp_path / "lake" / "image_disks").to_pylist()[0]
     assert (image["image_id"], image["image_size_gib"], image["image_storage_size"]) == (
@@ -365,3 +373,41 @@ def test_a_fresh_notebook_gets_a_data_frame(serve, account, tmp_path):
 
 def shared(data: Path) -> list[Any]:
     return rows(data, "from images_latest where image_owner <> 'self'")
+
+
+# ── a damaged lake ───────────────────────────────────────────────────────────
+
+
+def test_a_damaged_lake_costs_no_listing_and_the_rebuild_that_mends_it_publishes_that_too(serve, account, tmp_path):
+    endpoint = serve(images=60)
+    go(tmp_path, endpoint, account, observed_at=ON)
+    (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
+    path.write_bytes(b"junk")
+    endpoint.day = 1
+    with pytest.raises(LakeDamaged, match="the pages of this run are kept, and a rebuild publishes them too"):
+        go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+
+    assert rebuild(tmp_path) == ["20261001T020000.000000Z", "20261002T020000.000000Z"]
+    assert rows(tmp_path, "select count(distinct observed_at_utc) from images") == [(2,)]
+
+
+def test_a_rebuild_decides_what_a_damaged_lake_did_not_let_be_decided(account, tmp_path):
+    stock = Shelf(*numbered(20))
+    stock.by_day.append([])
+    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+        go(tmp_path, endpoint, account, observed_at=ON)
+        (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
+        path.write_bytes(b"junk")
+        endpoint.day = 1
+        with pytest.raises(LakeDamaged):
+            go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+    rebuild(tmp_path)
+
+    assert rows(tmp_path, "select is_published from observations order by run_id") == [(True,), (False,)]
+    assert rows(tmp_path, "select count(*) from images_latest") == [(20,)]
+
+
+@pytest.mark.parametrize("options", [{"observed_at": "2026-01-01"}, {"profiles": "prod"}])
+def test_arguments_of_the_wrong_kind_are_named(tmp_path, options):
+    with pytest.raises(BadSetting):
+        run(tmp_path, **options)

@@ -187,7 +187,8 @@ def test_the_trust_line_of_an_empty_lake():
 # ── any result, in any format ────────────────────────────────────────────────
 
 VALUES = """
-select 'text' as words, 1234567 as whole, cast(-1234567.5 as double) as real, true as claim, cast(null as varchar) as nothing,
+select 'text' as words, 1234567 as whole, cast(-1234567.5 as double) as real, true as claim,
+    cast(null as varchar) as nothing,
     timestamp '2017-12-08 12:10:03' as instant, timestamp '2017-12-08 12:10:03.5' as finer,
     date '2017-12-08' as day_utc,
     sum(9007199254740993) as large, cast(1.50 as decimal(9, 2)) as money, [1, 2] as list, {'a': 'b'} as pair,

@@ -129,14 +129,20 @@ def test_every_view_answers_on_a_lake_where_nothing_was_ever_published(tmp_path)
     }
 
 
-def test_a_table_without_a_file_is_there_typed_and_empty(tmp_path):
+def test_a_published_file_that_is_missing_is_named_and_never_passes_for_nothing(tmp_path):
     write_run(tmp_path, Seen(images=[image("m-1", 20)]))
-    for table in ("rejects", "image_disks"):
-        for path in (tmp_path / "lake" / table).rglob("*.parquet"):
-            path.unlink()
-    con = connect(tmp_path)
-    assert con.execute("select * from rejects").fetchall() == []
-    assert pick(ask(con, "from image_capacity"), "image_id", "disk_count", "disk_size_gib") == [("m-1", 0, None)]
+    for path in (tmp_path / "lake" / "image_disks").rglob("*.parquet"):
+        path.unlink()
+    with pytest.raises(LakeDamaged, match=r"the file of image_disks of run .* is missing: .*ens-images rebuild"):
+        connect(tmp_path)
+
+
+def test_a_copy_of_a_file_in_another_folder_adds_no_rows(tmp_path):
+    write_run(tmp_path, Seen(images=[image("m-1", 20)]))
+    (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
+    (path.parent.parent / "observed_on=junk").mkdir()
+    (path.parent.parent / "observed_on=junk" / path.name).write_bytes(path.read_bytes())
+    assert ask(connect(tmp_path), "select count(*) as image_count from images")[0]["image_count"] == 1
 
 
 def test_a_file_of_a_run_that_was_never_committed_is_not_seen(tmp_path):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import BadQuery, LakeDamaged
 from pipeline.lake import committed_files
 from pipeline.landing import landed, put_in_place
-from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, TABLES
+from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
 from pipeline.taken_out import TakenOut, taken_out
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from pipeline.schema import Table
+    from pipeline.schema import Column, Table
 
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
 _LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
@@ -292,23 +292,32 @@ def _copy_catalogue(con: duckdb.DuckDBPyConnection, path: Path, fingerprint: str
 
 
 def _latest_observations(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Latest]:
-    """Find each account's last published observation."""
+    """Find each account's last published observation, and make sure that what was published is there.
+
+    Raises:
+        LakeDamaged: a commit record cannot be read, or a file that it stands for is missing.
+    """
     import duckdb
 
     paths = files.of[OBSERVATIONS.name]
     records = _over(OBSERVATIONS, files, paths, ("account", "observed_at_utc", "run_id", "is_published"))
     try:
         rows = con.execute(
-            "select account, cast(observed_at_utc as varchar), run_id from ("  # noqa: S608  (of our own making)
-            "select account, observed_at_utc, run_id, row_number() over ("
-            "partition by account order by observed_at_utc desc, run_id desc) as place_from_last "
-            f"from ({records}) as record where is_published) as ranked where place_from_last = 1 order by account"
+            "select account, cast(observed_at_utc as varchar), run_id "  # noqa: S608  (of our own making)
+            f"from ({records}) as record where is_published order by account, observed_at_utc, run_id"
         ).fetchall()
     except duckdb.Error as error:
         raise LakeDamaged(
             f"a commit record in {str(paths[0].parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
-    return [_Latest(*row) for row in rows]
+    published = {run_id for _, _, run_id in rows}
+    for table in (IMAGES, IMAGE_DISKS, REJECTS):
+        for run_id in sorted(published - {path.stem for path in files.of[table.name]}):
+            raise LakeDamaged(
+                f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all that is not whole, "
+                "`ens-images rebuild` makes it anew from the raw pages"
+            )
+    return list({account: _Latest(account, at, run_id) for account, at, run_id in rows}.values())
 
 
 def _script(files: Files, latest: Sequence[_Latest]) -> str:
@@ -348,7 +357,7 @@ def _empty(table: Table) -> str:
 
 
 def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[str] = ()) -> str:
-    """Read exactly these files, with the declared types; a column that an old file lacks is null there.
+    """Read exactly these files, with the declared types; a column that an old file lacks is what `extra` holds of it.
 
     The day comes from the folder's name here and not through `hive_partitioning`, which `schema` excludes, and which
     would take a `name=value` anywhere above the lake for a column too. With `names`, only those columns.
@@ -363,7 +372,7 @@ def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[s
         for column in wanted
         if not column.in_folder
     )
-    said = _said_of_withdrawals(files.without) if table is OBSERVATIONS else {}
+    said = _said_of_withdrawals(files.without) if table is OBSERVATIONS else _said_in_extra(wanted)
     columns = ",\n".join(
         f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
         if column.in_folder
@@ -391,6 +400,35 @@ def _said_of_withdrawals(gone: TakenOut) -> dict[str, str]:
         "is_published": f"is_published and (run_id, account) not in ({withdrawn}) as is_published",
         "error": f"case{cases} else error end as error",
     }
+
+
+def _said_in_extra(columns: Sequence[Column]) -> dict[str, str]:
+    """The columns that were added later, as expressions: where a file lacks one, its field lies in `extra` as JSON.
+
+    It is typed as `flatten` would have typed it; a field that is a column of its file is never in `extra` as well.
+    """
+    if "extra" not in {column.name for column in columns}:
+        return {}
+    return {
+        column.name: f"coalesce({column.name}, {_from_json(column)}) as {column.name}"
+        for column in columns
+        if column.since and column.api
+    }
+
+
+def _from_json(column: Column) -> str:
+    field = f"""'$."{column.api}"'"""
+    said = (
+        f"case when json_type(extra, {field}) in ('VARCHAR', 'UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT', 'UHUGEINT') "
+        f"then extra ->> {field} end"
+    )
+    if column.kind == "text":
+        return said
+    if column.kind == "instant":
+        fits = "'[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2})?Z'"
+        instant = f"try_cast(rtrim({said}, 'Z') as timestamp)"
+        return f"case when regexp_full_match({said}, {fits}) and year({instant}) > 0 then {instant} end"
+    return f"case when regexp_full_match({said}, '[0-9]{{1,18}}') then cast({said} as bigint) end"
 
 
 def _without_withdrawn(gone: TakenOut, paths: Sequence[Path]) -> str:
