@@ -7,12 +7,16 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test check lint types docs clean
+.PHONY: help demo test check lint types docs drill crash soak bench clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: lint, types, tests, documentation"
 	@echo "make docs    write again what is made from the code: the data dictionary"
+	@echo "make drill   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
+	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
+	@echo "make soak    readers without a pause beside writers, for minutes"
+	@echo "make bench   how long a pass takes beside the latency of its calls"
 	@echo "make clean   remove what make made"
 
 $(BIN)/python:
@@ -47,6 +51,18 @@ check: lint types test
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/python -m pipeline describe --format markdown > data/dictionary.md
+
+drill: $(VENV)/installed-dev
+	@$(BIN)/python tests/drill.py --schedules 2000 --out docs/reliability.md
+
+crash: $(VENV)/installed-dev
+	@$(BIN)/python tests/crash.py
+
+soak: $(VENV)/installed-dev
+	@$(BIN)/python tests/soak.py
+
+bench: $(VENV)/installed-dev
+	@$(BIN)/python tests/bench_latency.py
 
 clean:
 	@rm -rf $(VENV) data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
