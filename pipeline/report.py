@@ -53,6 +53,7 @@ REPORT_ROWS: Final = 20
 TABLE_ROWS: Final = 1_000
 """Rows of a query's result as a table; the other formats hold them all."""
 _PLAIN_WIDTH: Final = 80
+_ID_WIDTH: Final = 23
 _UNBOUNDED: Final = 1_000_000
 _NARROW: Final = 76
 _BAR_WIDTH: Final = 9
@@ -448,7 +449,7 @@ def _title(console: Console, title: str, finding: str) -> None:
 
 def _rest(console: Console, name: str, more: int) -> None:
     if more > 0:
-        console.print(f'… and {more:,} more: ens-images sql "from {name}"', style="dim", soft_wrap=True)
+        console.print(f"… and {more:,} more, with the SQL: from {name}", style="dim", soft_wrap=True)
 
 
 def _any_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
@@ -629,10 +630,13 @@ def _failed_section(con: duckdb.DuckDBPyConnection, name: str, console: Console)
     table = _grid()
     table.add_column("status", overflow="fold")
     table.add_column("created", no_wrap=True)
-    shown = ("account", "image_id", "image_name", "region_id")[not several :]
-    for heading in ("account", "image", "name", "region")[not several :]:
-        table.add_column(heading, overflow="fold")
-    table.add_column("GiB", justify="right", no_wrap=True)
+    is_wide = console.width > _PLAIN_WIDTH
+    headings = {"account": "account", "image_id": "image", "image_name": "name", "region_id": "region"}
+    shown = [column for column in headings if (column != "account" or several) and (column != "region_id" or is_wide)]
+    for column in shown:
+        # an id in two pieces cannot be copied
+        table.add_column(headings[column], overflow="fold", min_width=_ID_WIDTH if column == "image_id" else None)
+    table.add_column("GiB", justify="right", no_wrap=True, min_width=6)
     for row in rows[:REPORT_ROWS]:
         table.add_row(
             Text(harmless(row["status"]), style="red" if row["reason"] == "failed" else "yellow"),
