@@ -53,7 +53,6 @@ REPORT_ROWS: Final = 20
 TABLE_ROWS: Final = 1_000
 """Rows of a query's result as a table; the other formats hold them all."""
 _PLAIN_WIDTH: Final = 80
-_ID_WIDTH: Final = 23
 _UNBOUNDED: Final = 1_000_000
 _NARROW: Final = 76
 _BAR_WIDTH: Final = 9
@@ -635,8 +634,8 @@ def _failed_section(con: duckdb.DuckDBPyConnection, name: str, console: Console)
     shown = [column for column in headings if (column != "account" or several) and (column != "region_id" or is_wide)]
     for column in shown:
         # an id in two pieces cannot be copied
-        table.add_column(headings[column], overflow="fold", min_width=_ID_WIDTH if column == "image_id" else None)
-    table.add_column("GiB", justify="right", no_wrap=True, min_width=6)
+        table.add_column(headings[column], overflow="fold", no_wrap=column == "image_id")
+    table.add_column("GiB", justify="right", no_wrap=True)
     for row in rows[:REPORT_ROWS]:
         table.add_row(
             Text(harmless(row["status"]), style="red" if row["reason"] == "failed" else "yellow"),
