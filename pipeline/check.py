@@ -87,17 +87,17 @@ class Checked:
         """What was looked at, a line each."""
         lines = [
             f"{self.run_count:,} runs, {self.file_count:,} files, {self.row_count:,} rows: "
-            + ("whole" if self.is_whole else f"{len(self.findings):,} things are wrong"),
+            + ("whole" if self.is_whole else f"not whole, {len(self.findings):,} found"),
             f"{self.certificate_count:,} of {self.observation_count:,} certificates computed again from the raw pages"
             + (f"; {self.without_pages_count:,} without pages" if self.without_pages_count else ""),
         ]
         if self.is_deep:
             lines.append(f"{self.rebuilt_count:,} runs built again from the raw pages and compared row for row")
         if self.withdrawn_count:
-            lines.append(f"{self.withdrawn_count:,} observations are withdrawn")
+            lines.append(f"withdrawn observations: {self.withdrawn_count:,}")
         if self.leftover_count:
             lines.append(
-                f"{self.leftover_count:,} leftovers of a killed writer, which the next one clears (or one is at work)"
+                f"leftovers of a killed writer, which the next one clears, or one at work: {self.leftover_count:,}"
             )
         return "\n".join(lines)
 
@@ -430,8 +430,8 @@ def _schema_flaw(schema: pa.Schema, table: Table) -> str | None:
     if name != table.name:
         return f"no file of ours: its header says table {name!r}, not {table.name!r}"
     version = about.get(b"format", b"").decode(errors="replace")
-    if version != FORMAT:
-        return f"it is of format {version!r}, and {FORMAT!r} is what is read here"
+    if not version.isdigit() or int(version) > int(FORMAT):
+        return f"it is of format {version!r}, and {FORMAT!r} is the newest that is read here"
     declared = {one.name: one.type for one in table.arrow()}
     for one in schema:
         if one.name not in declared:

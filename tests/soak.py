@@ -205,9 +205,10 @@ class Soaked:
         )
 
 
-def soak(root: Path, seconds: float, *, seed: int, kill_every: float = 12) -> Soaked:
+def soak(root: Path, seconds: float, *, seed: int, kill_every: float = 15) -> Soaked:
     """Read and write for so many seconds; a writer is killed every so often, and the next one goes on."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["soak", "pandas", "pipeline.emulator", "pipeline.extract"])  # writers begin at once
     stop, told = context.Event(), context.Queue()
     counts = context.Array("i", 2, lock=False)  # one writer at a time; a lock would die with it
     data, beside = root / "data", root / "beside"

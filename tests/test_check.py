@@ -1,6 +1,8 @@
 """What is not whole is named; what is whole passes."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,6 +194,24 @@ def test_an_account_that_was_refused_is_whole_too(tmp_path):
         run(tmp_path, accounts=[key_account(name, name, "secret") for name in "ab"], endpoint=endpoint.url)
 
     assert check(tmp_path, deep=True).findings == []
+
+
+def ens_images(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_command_ends_with_6_and_a_list_and_no_traceback(data):
+    whole = ens_images("check", "--deep", "--data", str(data))
+    truncated(file(data, "images"))
+    foreign(file(data, "raw"))
+    damaged = ens_images("check", "--data", str(data))
+
+    assert (whole.returncode, whole.stdout) == (0, "")
+    assert "3 runs built again from the raw pages and compared row for row" in whole.stderr
+    assert (damaged.returncode, damaged.stdout) == (6, "")
+    assert "is not whole: 2 found" in damaged.stderr
+    assert damaged.stderr.count(RUN) == 2
+    assert "Traceback" not in damaged.stderr
 
 
 def test_without_a_lake_there_is_nothing_to_check(tmp_path):

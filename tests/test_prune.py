@@ -2,6 +2,8 @@
 
 import datetime as dt
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,20 @@ def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
 def test_a_span_that_makes_no_sense_is_said(data, span):
     with pytest.raises(BadSetting, match="is no span of time"):
         prune(data, raw_older_than=span)
+
+
+def test_the_command_withdraws_and_restores(data):
+    command = [sys.executable, "-m", "pipeline", "prune", "--data", str(data)]
+    done = [
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        for more in (["--observation", run_id(3), "--dry-run"], ["--observation", run_id(3)], ["--restore", run_id(3)])
+    ]
+
+    assert [one.stdout for one in done] == [""] * 3
+    assert [one.stderr.split(",")[0] for one in done] == [
+        f"{run_id(3)}/a: {what}" for what in ("withdrawn", "withdrawn", "restored")
+    ]
+    assert latest(data)["a"] == run_id(3)
 
 
 def test_without_a_lake_there_is_nothing_to_prune(tmp_path):
