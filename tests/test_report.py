@@ -131,7 +131,7 @@ def test_on_a_terminal_a_report_has_colour_and_keeps_to_the_width(lake, monkeypa
 def test_a_long_table_is_cut_and_says_how_many_more_and_how_to_see_them(tmp_path):
     write_run(tmp_path, Seen(images=[image(f"m-{number:02}", region_id=f"r-{number}") for number in range(33)]))
     for view in ("capacity_by_region", "image_age"):
-        assert f'… and 13 more: ens-images sql "from {view}"' in reported(tmp_path, view)[0]
+        assert f"… and 13 more, with the SQL: from {view}" in reported(tmp_path, view)[0]
 
 
 def test_json_of_several_views_is_one_object_of_arrays_and_the_trust_line_goes_aside(lake):
