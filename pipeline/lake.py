@@ -211,9 +211,12 @@ def _explained(data: Path) -> Iterator[None]:
 def leftovers(data: Path) -> list[Path]:
     """What a killed writer left: files of runs without a commit record first, then what marks them."""
     marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
-    begun = {path.name for path in marks} - {path.stem for path in _files(data, OBSERVATIONS)}
+    records = _files(data, OBSERVATIONS)
+    begun = {path.name for path in marks} - {path.stem for path in records}
     halves = [path for table in LAKE_TABLES for path in _files(data, table) if path.stem in begun]
-    return [*halves, *marks, *(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*"), *data.glob(".new")]
+    of_nothing = [] if records else (data / "lake").glob(FORMAT_FILE)
+    aside = [*(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*"), *data.glob(".new")]
+    return [*halves, *marks, *of_nothing, *aside]
 
 
 def _clear_leftovers(data: Path) -> list[Path]:

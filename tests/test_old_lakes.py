@@ -1,0 +1,227 @@
+"""What was written once is read for ever: by every later version, and refused, with what to do, by every older one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from old_lake import Stock, answers
+
+from pipeline import connect, rebuild, run
+from pipeline.check import check
+from pipeline.emulator import Endpoint, Key
+from pipeline.ens_api import key_account
+from pipeline.errors import LakeDamaged, LakeTooNew
+from pipeline.prune import prune
+from pipeline.schema import FORMAT
+from pipeline.tables import IMAGE_DISKS, IMAGES, TABLES
+
+KEPT = sorted((Path(__file__).parent / "data").glob("old_lake_v*"))
+
+
+@pytest.fixture(params=KEPT, ids=[folder.name for folder in KEPT])
+def kept(request) -> Path:
+    """A lake that an earlier version made, and what it answered."""
+    return request.param
+
+
+@pytest.fixture
+def old(kept, tmp_path) -> Path:
+    """The same, unpacked."""
+    with tarfile.open(kept / "data.tar.xz") as archive:
+        archive.extractall(tmp_path / "old", filter="data")
+    return tmp_path / "old"
+
+
+def test_there_is_a_lake_of_every_format_that_ever_was():
+    assert [folder.name for folder in KEPT] == [f"old_lake_v{number}" for number in range(1, int(FORMAT) + 1)]
+
+
+def test_an_old_lake_answers_as_it_did(kept, old):
+    assert answers(old) == json.loads((kept / "answers.json").read_text("utf-8"))
+
+
+def test_a_lake_built_again_from_old_pages_answers_as_it_did(kept, old, tmp_path):
+    rebuild(old, into=tmp_path / "new")
+
+    before = json.loads((kept / "answers.json").read_text("utf-8"))
+    after = answers(tmp_path / "new")
+    for name in ("images", "extras", "disks", "rejects", "capacity", "latest"):
+        assert after[name] == before[name]
+
+
+def test_an_old_lake_is_whole(old):
+    assert check(old, deep=True).findings == []
+
+
+def test_an_old_lake_is_written_to(kept, old):
+    before = json.loads((kept / "answers.json").read_text("utf-8"))
+    with Endpoint({"a": Key("emulator", Stock())}, day=4) as endpoint:
+        run(old, accounts=[key_account("prod", "a", "emulator")], endpoint=endpoint.url)
+
+    after = answers(old)
+    assert [row for row in after["images"] if row[1] < "2026-01-05"] == before["images"]
+    assert len(after["images"]) == len(before["images"]) + 9
+    assert (old / "lake" / "format").read_text() == f"{FORMAT}\n"
+
+
+# ── newer ones ───────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def newer(old) -> Path:
+    """A lake to which a later version has written."""
+    (old / "lake" / "format").write_text(f"{int(FORMAT) + 1}\n")
+    return old
+
+
+def test_a_newer_lake_is_refused_with_what_to_do_by_whatever_reads_or_writes(newer, serve):
+    before = {path: path.read_bytes() for path in newer.rglob("*") if path.is_file()}
+    accounts, url = [key_account("a", "emulator", "emulator")], serve(images=3).url
+    for act in (
+        lambda: connect(newer),
+        lambda: run(newer, accounts=accounts, endpoint=url),
+        lambda: rebuild(newer),
+        lambda: prune(newer),
+        lambda: check(newer),
+    ):
+        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 2, .* reads 1 at most: pip install --upgrade"):
+            act()
+
+    assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file() and path.name != ".lock"} == before
+
+
+def test_newer_pages_are_refused_with_what_to_do(old, tmp_path):
+    path = max((old / "raw").rglob("*.parquet"))
+    pages = pq.read_table(path)
+    pq.write_table(pages.replace_schema_metadata({**pages.schema.metadata, b"format": b"99"}), path)
+
+    with pytest.raises(LakeTooNew, match=rf"{re.escape(path.name)}.*format 99.*pip install --upgrade"):
+        rebuild(old, into=tmp_path / "new")
+
+
+@pytest.mark.parametrize("said", ["", "one", "-1", "1.0", "²"])
+def test_a_format_that_is_none_is_named(old, said):
+    (old / "lake" / "format").write_text(said)
+
+    with pytest.raises(LakeDamaged, match="lake/format"):
+        connect(old)
+
+
+def test_a_newer_lake_ends_a_command_with_6(newer):
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "report", "--data", str(newer)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (6, 1)
+
+
+# ── columns that were added later ────────────────────────────────────────────
+
+LATER = """
+import dataclasses, json, sys
+from pipeline import schema, tables
+
+def more(table, *columns):
+    at = [column.name for column in table.columns].index("extra")
+    return dataclasses.replace(table, columns=(*table.columns[:at], *columns, *table.columns[at:]))
+
+tables.IMAGES = more(
+    tables.IMAGES,
+    schema.instant_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
+    schema.gib("boot_gib", "BootGib", "Size of its boot disk.", since="0.2"),
+    schema.text("tags", "Tags", "A list, and so no text.", since="0.2"),
+    schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
+)
+tables.IMAGE_DISKS = more(tables.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
+tables.LAKE_TABLES = (tables.IMAGES, tables.IMAGE_DISKS, tables.REJECTS, tables.OBSERVATIONS)
+tables.TABLES = (*tables.LAKE_TABLES, tables.PAGES)
+
+from pipeline import connect, rebuild
+from pipeline.check import check
+
+old, new = sys.argv[1:]
+said = []
+rebuild(old, into=new)
+for data in (old, new):
+    assert not check(data).findings
+    with connect(data) as lake:
+        for view in ("images", "images_latest"):
+            said.append(lake.execute(
+                "select image_id, last_used_at_utc::varchar, boot_gib, tags, kernel, image_name "
+                f"from {view} where account = 'test' and (boot_gib is not null or image_id = 'm-4') order by all"
+            ).fetchall())
+        said.append(lake.execute(
+            "select image_id, disk_number, serial from image_disks "
+            "where account = 'test' and serial is not null order by all"
+        ).fetchall())
+        said.append(lake.execute("select distinct extra from images order by all").fetchall())
+print(json.dumps(said))
+"""
+
+
+def test_a_column_that_was_added_later_reads_from_extra_until_a_rebuild_fills_it(tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path / "old", filter="data")
+    done = subprocess.run(
+        [sys.executable, "-c", LATER, str(tmp_path / "old"), str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    images, latest, disks, extra, *again, extra_again = json.loads(done.stdout)
+    assert latest == [
+        ["m-4", None, None, None, None, "名 4"],
+        ["m-5", "2026-01-01 00:00:00", 7, None, None, "名 5"],
+    ]
+    assert sorted(map(str, images)) == sorted(map(str, latest * 2))
+    assert disks == [["m-6", 1, "s"]] * 2
+    assert again == [images, latest, disks]
+    assert any("BootGib" in (one or "") for (one,) in extra)
+    assert extra_again == [[None]]
+
+
+def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path / "old", filter="data")
+    code = (
+        "import dataclasses, sys; from pipeline import schema, tables\n"
+        "late = schema.whole('late_count', schema.ADDED, 'Counted by a later version.', since='0.2')\n"
+        "tables.OBSERVATIONS = dataclasses.replace(tables.OBSERVATIONS, columns=(*tables.OBSERVATIONS.columns, late))\n"
+        "tables.LAKE_TABLES = (*tables.LAKE_TABLES[:3], tables.OBSERVATIONS)\n"
+        "tables.TABLES = (*tables.LAKE_TABLES, tables.PAGES)\n"
+        "from pipeline import connect\n"
+        "print(connect(sys.argv[1]).execute('select distinct late_count from observations').fetchall())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "old")], capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout == "[(None,)]\n", done.stderr
+
+
+def test_every_column_that_the_first_version_lacks_says_since_when_it_is_there(tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    for table in TABLES:
+        folder = tmp_path / "raw" if table.name == "pages" else tmp_path / "lake" / table.name
+        first = pq.read_schema(next(folder.rglob("*.parquet"))).names
+
+        assert {column.name for column in table.stored if column.since is None} == set(first)
+
+
+@pytest.mark.parametrize("table", [IMAGES, IMAGE_DISKS], ids=lambda table: table.name)
+def test_a_column_keeps_its_name_and_type_for_ever(table, tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    now = {one.name: one.type for one in table.arrow()}
+    for one in pq.read_schema(next((tmp_path / "lake" / table.name).rglob("*.parquet"))):
+        assert now[one.name] == one.type
