@@ -57,6 +57,7 @@ drill: $(VENV)/installed-dev
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/crash.py
+	@$(BIN)/python -m pytest tests/test_crash.py
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python tests/soak.py
