@@ -4,6 +4,7 @@
     answers of pass 2   ids ──┴─ the same set, none twice, as many as the one TotalCount  →  verified
     one answer holds all of TotalCount                                                    →  verified
     one pass, distinct, as many as its one TotalCount                                     →  counted
+    the same with an image that has no id: it may be one that was listed with its id      →  counted
     anything less, or no TotalCount                                                       →  unproven
 
 The level is computed from the answers alone: while an account is read, after
@@ -33,6 +34,10 @@ LEVELS: Final[tuple[Level, ...]] = ("unproven", "counted", "verified")
 
 PAGE_SIZE: Final = 50
 """The page size that is asked for: the largest that the API documents. What is believed is the echoed one."""
+
+
+_NAMELESS: Final = "raw JSON: "
+"""What stands for the id of an image that has none begins so: it counts, and it proves nothing."""
 
 
 class NotAPage(ValueError):
@@ -153,13 +158,16 @@ def _read_page(body: bytes) -> Page:
 def _read_odd_page(body: bytes, aside: SetAside) -> Page:
     odd = _decode_any_body(body)
     images = odd.Images.Image if odd.Images else None
-    ids = None if images is None else [image_id(raw, aside) or f"raw JSON: {aside.as_sent(raw)}" for raw in images]
+    ids = None if images is None else [image_id(raw, aside) or f"{_NAMELESS}{aside.as_sent(raw)}" for raw in images]
 
     def scalar(raw: msgspec.Raw) -> str | None:
         return scalar_text(raw, aside)
 
+    code = scalar(odd.Code)
+    if code is None and bytes(odd.Code).strip() != b"null":
+        raise NotAPage(f"a status of 200 over Code {aside.as_sent(odd.Code)[:40]}, which is no success")
     return _page(
-        scalar(odd.Code),
+        code,
         scalar(odd.PageNumber),
         scalar(odd.PageSize),
         scalar(odd.TotalCount),
@@ -272,14 +280,17 @@ def certify(passes: Sequence[Sequence[Page]]) -> Level:
     """The level that passes prove, one read after the other: the believed pages of each from page 1 on, the last last.
 
     Which of the earlier ones holds the same ids is all one: what was alive in any of them and again when
-    the last began was alive in between.
+    the last began was alive in between. An image without an id may be one that was listed with its id as
+    well, so a listing that holds one is no more than counted.
     """
     if not passes or not _adds_up(passes[-1]):
         return "unproven"
     *earlier, last = passes
+    ids = _ids(last)
+    if any(one.startswith(_NAMELESS) for one in ids):
+        return "counted"
     if len(last[0].ids) == last[0].total:
         return "verified"
-    ids = _ids(last)
     if any(_adds_up(before) and before[0].total == last[0].total and _ids(before) == ids for before in earlier):
         return "verified"
     return "counted"

@@ -37,7 +37,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from pipeline.certificate import LEVELS, PAGE_SIZE, Answer, Level, NotAPage, Page, certify, flaw, read_page
+from pipeline.certificate import LEVELS, PAGE_SIZE, Answer, Level, NotAPage, Page, believed, certify, flaw, read_page
 from pipeline.ens_api import DEFAULT_ENDPOINT, DEFAULT_RATE, DEFAULT_WORKERS, Account, EnsApi, blocking
 from pipeline.errors import EnsImagesError, IncompleteListing, OutOfTime
 
@@ -253,7 +253,6 @@ class _Reader:
         return self.result
 
     async def _read(self) -> None:
-        passes: list[list[Page]] = []
         second_ended_at = float("inf")
         broken: _PassBroken | None = None
         for number in range(1, self.bounds.passes + 1):
@@ -261,13 +260,14 @@ class _Reader:
                 break
             self.result.begun_passes = number
             try:
-                passes.append(await self._read_pass(number))
+                self.result.last_pass = await self._read_pass(number)
             except _PassBroken as reason:
                 broken = reason
             else:
                 broken = None
-                self.result.ended_passes, self.result.last_pass = number, passes[-1]
-                self.result.level = certify(passes)
+                self.result.ended_passes = number
+                # from the answers, as anyone can do again later: a broken pass has told of its pages too
+                self.result.level = certify(believed(self.result.answers))
                 if _reaches(self.result.level, self.level):
                     return
             if number == 2:

@@ -106,7 +106,8 @@ def live(data: Path) -> None:
     for day in range(4):
         with Endpoint(keys, day=day) as endpoint, contextlib.suppress(EnsImagesError):
             at = begin + dt.timedelta(days=day)
-            run(data, accounts=accounts if day < 3 else accounts[:1], endpoint=endpoint.url, observed_at=at)
+            listed = accounts if day < 3 else accounts[:1]
+            run(data, accounts=listed, endpoint=endpoint.url, observed_at=at, certificate="counted")
     prune(data, observation="20260103T020000.000000Z/test", grace="36500d", at=begin + dt.timedelta(days=4))
 
 

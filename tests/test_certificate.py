@@ -163,3 +163,15 @@ def test_equal_sets_have_equal_digests_whatever_their_order():
     turned = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in whole(123)]
 
     assert digest(turned) == digest(whole(123)) != digest(whole(124))
+
+
+def test_an_image_without_an_id_may_be_one_that_was_listed_with_it_and_verifies_nothing():
+    one = read_page(page([image("a"), {"ImageName": "A"}]))
+
+    assert certify([[one]]) == certify([[one], [one]]) == "counted"
+
+
+@pytest.mark.parametrize("code", [b"true", b"[]", b"{}", b"1.5", b'"Forbidden"'])
+def test_a_code_of_any_other_kind_is_no_success(code):
+    with pytest.raises(NotAPage, match="which is no success"):
+        read_page(b'{"Code":' + code + b',"TotalCount":0}')

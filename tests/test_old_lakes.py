@@ -63,7 +63,7 @@ def test_an_old_lake_is_whole(old):
 def test_an_old_lake_is_written_to(kept, old):
     before = json.loads((kept / "answers.json").read_text("utf-8"))
     with Endpoint({"a": Key("emulator", Stock())}, day=4) as endpoint:
-        run(old, accounts=[key_account("prod", "a", "emulator")], endpoint=endpoint.url)
+        run(old, accounts=[key_account("prod", "a", "emulator")], endpoint=endpoint.url, certificate="counted")
 
     after = answers(old)
     assert [row for row in after["images"] if row[1] < "2026-01-05"] == before["images"]
