@@ -337,7 +337,8 @@ def _disk_entries(
         return []
     listed = around.pop(_DISK, msgspec.Raw(b"null"))
     if around:
-        unknown[_DISKS] = msgspec.Raw((_as_json(around) or "").encode())
+        rest = {aside.shown(name): raw for name, raw in around.items()}
+        unknown[_DISKS] = msgspec.Raw((_as_json(rest) or "").encode())
     if bytes(listed) == b"null":
         return []
     try:

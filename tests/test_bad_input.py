@@ -441,6 +441,7 @@ def sent(images: list[str]) -> bytes:
 
 @given(PAGES)
 @example([['{"ImageId":"a","ImageName":"\\ud83d"}', '{"ImageId":"b"}']])
+@example([['{"ImageId":"a","DiskDeviceMappings":{"\\ud800":1}}']])
 def test_every_value_of_any_page_is_typed_right_or_null_with_a_line_in_rejects(pages):
     said = flat(*map(sent, pages))
 
