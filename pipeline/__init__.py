@@ -3,6 +3,7 @@
     errors.py             everything raised, sorted by what to do next; what a service's code asks for
     schema.py             how a table is declared, and what follows from it
     tables.py             every column: API field, type, unit, meaning: the only place
+    spelling.py           a value as text: in a terminal, in JSON, in SQL, in a sentence
     mending.py            JSON that is not quite readable, mended: only what cannot be read is set aside
     certificate.py        what answers say, and how far they prove that nothing is missing (pure)
     ens_api.py            one signed call: bytes out; errors classified; retried when that can help
@@ -15,7 +16,13 @@
     views/                connect(): the lake as a DuckDB database, every table, view and column described
     check.py              whether the lake is whole: every file, key, count and certificate
     prune.py              taking out: raw pages by age, an observation known to be wrong, leftovers of crashes
-    report.py             what people look at: reports, query results, the trust line
+    rows.py               what the lake answers to SQL, or to the name of a table or view
+    terminal.py           what a terminal shows: tables, bars, sparklines, how a run gets on
+    formats.py            any result as a table, CSV, JSON or Markdown
+    trust.py              how far it can all be trusted, in one line
+    dictionary.py         every table, view and column: type, unit, meaning
+    exports.py            a table or view in a file
+    report.py             the standing reports, each with its finding
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order

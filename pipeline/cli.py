@@ -125,9 +125,10 @@ def commands() -> None:
 @option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
 def run(data: Path, rate: float, **options: Any) -> None:
     """List every account, keep the pages, publish what is proven."""
-    from pipeline import flow, report
+    from pipeline import flow
+    from pipeline.terminal import progress as shown
 
-    with report.progress() as progress:
+    with shown() as progress:
         done = flow.run(data, rate=rate or None, progress=progress, **options)
     click.echo(str(done), err=True)
 
@@ -179,13 +180,15 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
 
     It can read the lake, and nothing else.
     """
-    from pipeline import report
+    from pipeline.formats import write_rows
+    from pipeline.rows import query as ask
+    from pipeline.trust import trust_line
     from pipeline.views import connect
 
     text = query if query is not None else sys.stdin.read()
     with contextlib.closing(connect(data, only_lake=not allow_files)) as lake:
-        report.write_rows(report.query(lake, text, only_reads=not allow_files), output_format, sys.stdout)
-        click.echo(report.trust_line(lake), err=True)
+        write_rows(ask(lake, text, only_reads=not allow_files), output_format, sys.stdout)
+        click.echo(trust_line(lake), err=True)
 
 
 @commands.command("report")
@@ -194,11 +197,11 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
 @click.argument("views", nargs=-1)
 def report_command(data: Path, output_format: Any, views: Sequence[str]) -> None:
     """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
-    from pipeline import report
+    from pipeline.report import report
     from pipeline.views import connect
 
     with contextlib.closing(connect(data)) as lake:
-        report.report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
+        report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
 
 
 @commands.command()
@@ -222,10 +225,11 @@ def export(data: Path, view: str, file: Path) -> None:
 @option("--exact", is_flag=True, help="The filters mean the whole value, letter by letter.")
 def list_command(output_format: Any, rate: float, **options: Any) -> None:
     """List images live, by the API's own filters; nothing is stored."""
-    from pipeline import flow, report
+    from pipeline import flow
+    from pipeline.formats import write_rows
 
     rows, trust = flow.list_images(rate=rate or None, **options)
-    report.write_rows(rows, output_format, sys.stdout)
+    write_rows(rows, output_format, sys.stdout)
     click.echo(trust, err=True)
 
 
@@ -234,12 +238,13 @@ def list_command(output_format: Any, rate: float, **options: Any) -> None:
 @click.argument("name", required=False, metavar="[TABLE_OR_VIEW]")
 def describe(output_format: Any, name: str | None) -> None:
     """Tell what the columns mean: type, unit, API field. Markdown without a name is the data dictionary."""
-    from pipeline import report
+    from pipeline import dictionary
+    from pipeline.formats import write_rows
 
     if name is None and output_format == "markdown":
-        click.echo(report.dictionary(), nl=False)
+        click.echo(dictionary.dictionary(), nl=False)
     else:
-        report.write_rows(report.describe(name), output_format, sys.stdout)
+        write_rows(dictionary.describe(name), output_format, sys.stdout)
 
 
 @commands.command("views")
@@ -329,12 +334,13 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
 )
 def demo(data: Path, days: int, images: int) -> None:
     """Live through a month of a made account on a local endpoint, a real run a day, and print the reports."""
-    from pipeline import flow, report
+    from pipeline import flow
+    from pipeline.report import report
     from pipeline.views import connect
 
     flow.demo(data, days=days, images=images, told=lambda line: click.echo(line, err=True))
     with contextlib.closing(connect(data)) as lake:
-        report.report(lake, out=sys.stdout, err=sys.stderr)
+        report(lake, out=sys.stdout, err=sys.stderr)
     click.echo(flow.what_next(data, _program()))
 
 
@@ -391,7 +397,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
 
 def _tell_of(trouble: str) -> None:
     """Say it on stderr: it repeats what the service said, or what a file holds, so nothing in it is obeyed."""
-    from pipeline.report import harmless
+    from pipeline.spelling import harmless
 
     for line in trouble.split("\n"):
         click.echo(harmless(line), err=True)

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline import report
+from pipeline import exports
 from pipeline.certificate import LEVELS, Answer, Level, evidence
 from pipeline.ens_api import (
     DEFAULT_ENDPOINT,
@@ -39,8 +39,11 @@ from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
 from pipeline.lake import LOCK, held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
 from pipeline.publish import publish, read_answers, whole_runs
+from pipeline.rows import Rows
+from pipeline.spelling import harmless, how_many
 from pipeline.tables import IMAGES
 from pipeline.taken_out import taken_out
+from pipeline.trust import trust_line
 from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
@@ -69,15 +72,15 @@ class Run:
 
     def __str__(self) -> str:
         """A line an account: what was published, or why nothing was."""
-        return "\n".join(report.harmless(_told(row)) for row in self.observations)
+        return "\n".join(harmless(_told(row)) for row in self.observations)
 
 
 def _told(row: dict[str, Any]) -> str:
     if not row["is_published"]:
         return f"{row['account']}: not published: {row['error']}"
     words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
-    counts = ", ".join(report.how_many(row[f"{word}_count"], word.replace("_", " ")) for word in words)
-    calls = report.how_many(row["call_count"], "call")
+    counts = ", ".join(how_many(row[f"{word}_count"], word.replace("_", " ")) for word in words)
+    calls = how_many(row["call_count"], "call")
     return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
 
 
@@ -303,7 +306,7 @@ def list_images(
     exact: bool = False,
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
-) -> tuple[report.Rows, str]:
+) -> tuple[Rows, str]:
     """List images live by the API's own filters, one pass, nothing stored: the rows, and the trust line.
 
     The API's filters are fuzzy; `exact` compares here, letter by letter.
@@ -342,7 +345,7 @@ def list_images(
         unknown = f"{len(flat.rejects)} rejects · {len(flat.unknown_fields)} unknown fields"
         trust.append(f"{listing.account} · as of {at:%F %R} UTC · {listing.level} · {len(found)} images · {unknown}")
     types = tuple(column.duckdb_type for column in IMAGES.stored)
-    return report.Rows(tuple(names), types, rows), "\n".join(trust)
+    return Rows(tuple(names), types, rows), "\n".join(trust)
 
 
 _COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
@@ -363,7 +366,7 @@ def export(view: str, file: str | Path, data: str | Path = "data") -> tuple[int,
         LakeMissing: there is no lake in `data`.
     """
     with contextlib.closing(connect(data)) as lake:
-        return report.export(lake, view, Path(file)), report.trust_line(lake)
+        return exports.export(lake, view, Path(file)), trust_line(lake)
 
 
 # ── demo ─────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import AccountShrank, LakeMissing
-from pipeline.report import told_by_duckdb
+from pipeline.rows import told_by_duckdb
 from pipeline.views import connect
 
 if TYPE_CHECKING:

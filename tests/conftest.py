@@ -1,4 +1,4 @@
-"""What the tests share: a local endpoint, an account on it, and Hypothesis's profile."""
+"""What the tests share: a local endpoint, an account on it, a small lake, and Hypothesis's profile."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from lake_builder import Seen, image, utc, write_run
 
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import Account, key_account
@@ -45,6 +46,33 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
             return stack.enter_context(Endpoint({"emulator": Key("emulator", stock)}, **options))
 
         yield start
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Five days of two accounts: growth, a failed try, a listing without proof, and a name in Chinese."""
+    first = [
+        image("m-5qm2r6a", 20, 100, image_name="web", image_size_gib=120),
+        image("m-5qm2r6b", 40, image_name="数据库", region_id="cn-beijing", created_at_utc=utc("2024-05-01 10:00")),
+        image("m-5qm2r6c", image_name="legacy", image_size_gib=None, region_id=None, created_at_utc=None),
+        image("m-5qm2r6d", 8, image_name="theirs", image_owner="others", platform="ubuntu", image_size_gib=8),
+    ]
+    grown = image("m-5qm2r6a", 20, 300, image_name="web", image_size_gib=1320, status="Unavailable")
+    new = image("m-5qm2r6e", 60, image_name="edge", platform="windows", image_size_gib=60, status="Pack_failed")
+    write_run(tmp_path, Seen("prod", "2026-10-26 02:00", first))
+    write_run(tmp_path, Seen("prod", "2026-10-28 02:00", [*first, new]), Seen("test", "2026-10-28 02:01", [first[0]]))
+    write_run(
+        tmp_path,
+        Seen(
+            "prod",
+            "2026-10-30 02:00",
+            [grown, *first[1:3], new],
+            rejects=[{"field": "ImageSize"}],
+            unknown_field_count=2,
+        ),
+        Seen("test", "2026-10-30 02:00", error="StillThrottled: account 'test' was throttled"),
+    )
+    return tmp_path
 
 
 def page(images: list[dict[str, Any]], number: int = 1, total: int | None = None, size: int = 50) -> bytes:

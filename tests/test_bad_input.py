@@ -17,13 +17,16 @@ from conftest import page
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline import connect, report
+from pipeline import connect
 from pipeline.certificate import Answer, NotAPage, read_page
 from pipeline.flatten import Flat, flatten
 from pipeline.flow import rebuild
+from pipeline.formats import write_rows
 from pipeline.landing import Landing, RawRun
 from pipeline.publish import publish, read_answers
+from pipeline.rows import query
 from pipeline.tables import IMAGE_DISKS, IMAGES, LAKE_TABLES
+from pipeline.trust import trust_line
 from pipeline.views import write_catalogue
 
 if TYPE_CHECKING:
@@ -538,8 +541,8 @@ def test_any_pages_are_landed_published_read_reported_and_built_again(tmp_path_f
             assert stored.to_arrow_table().to_pylist() == getattr(said, name).to_pylist()
         lake.execute("select json(extra) from images where extra is not null").fetchall()
         for output_format in ("table", "csv", "json", "markdown"):
-            report.write_rows(report.query(lake, "from images"), output_format, io.StringIO())
-        assert report.trust_line(lake)
+            write_rows(query(lake, "from images"), output_format, io.StringIO())
+        assert trust_line(lake)
     rebuild(data, into=data / "again")
     for table in LAKE_TABLES:
         before, after = (next((root / "lake" / table.name).rglob("*.parquet")) for root in (data, data / "again"))

@@ -29,10 +29,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pipeline import cli, connect, export, rebuild, report, run
+from pipeline import cli, connect, export, rebuild, run
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import endpoint_url, key_account
 from pipeline.errors import BadQuery, BadSetting, EnsImagesError, LakeDamaged, Refused, Unreachable
+from pipeline.formats import write_rows
+from pipeline.rows import query as ask
+from pipeline.rows import read
 from pipeline.views import views_sql
 
 if TYPE_CHECKING:
@@ -214,7 +217,7 @@ def test_what_the_service_says_in_an_error_gives_no_orders_to_the_terminal(tmp_p
 def test_no_cell_of_a_csv_is_a_formula(hostile, tmp_path, view):
     printed = io.StringIO(newline="")
     with connect(hostile / "data") as lake:
-        report.write_rows(report.read(lake, view), "csv", printed)
+        write_rows(read(lake, view), "csv", printed)
     export(view, tmp_path / "exported.csv", hostile / "data")
     for text in (printed.getvalue(), (tmp_path / "exported.csv").read_bytes().decode()):
         rows = list(csv.reader(io.StringIO(text, newline="")))
@@ -472,7 +475,7 @@ def test_a_query_reads_the_lake_and_nothing_else_and_writes_nothing(hostile, que
     before = sorted(hostile.rglob("*"))
     with contextlib.closing(connect(hostile / "data", only_lake=True)) as lake:
         with pytest.raises((BadQuery, LakeDamaged)):
-            report.write_rows(report.query(lake, query.format(outside=outside, home=hostile)), "csv", io.StringIO())
+            write_rows(ask(lake, query.format(outside=outside, home=hostile)), "csv", io.StringIO())
         assert lake.execute("select count(*) > 0 from images").fetchall() == [(True,)]
     assert sorted(hostile.rglob("*")) == before
 

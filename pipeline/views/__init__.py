@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import BadQuery, LakeDamaged
 from pipeline.lake import committed_files
 from pipeline.landing import landed, put_in_place
+from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
 from pipeline.taken_out import TakenOut, taken_out
 
@@ -260,7 +261,7 @@ def write_catalogue(data: str | Path = "data", without: TakenOut | None = None) 
         path = Path(aside) / final.name
         with duckdb.connect() as con:
             script = _script(files, _latest_observations(con, files))
-            con.execute(f"attach {_quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
+            con.execute(f"attach {quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
             con.execute(f"begin; {script} create macro {_STAMP}() as '{files.fingerprint()}'; commit").fetchall()
             con.execute("use memory; detach lake").fetchall()
         put_in_place(path, final)
@@ -278,7 +279,7 @@ def _copy_catalogue(con: duckdb.DuckDBPyConnection, path: Path, fingerprint: str
     if not path.is_file():
         return False
     try:
-        con.execute(f"attach {_quoted(path)} as catalogue (read_only)").fetchall()
+        con.execute(f"attach {quoted(path)} as catalogue (read_only)").fetchall()
     except duckdb.Error:
         return False  # no database, one of a newer DuckDB, or one that somebody holds open for writing
     try:
@@ -335,9 +336,9 @@ def _script(files: Files, latest: Sequence[_Latest]) -> str:
     parts += [_view(name, _latest(table, files, latest)) for name, table in _LATEST.items() if latest]
     parts.append("-- What everything means.\n")
     for relation in known.values():
-        parts.append(f"comment on view {relation.name} is {_quoted(relation.grain)};\n")
+        parts.append(f"comment on view {relation.name} is {quoted(relation.grain)};\n")
         parts += [
-            f"comment on column {relation.name}.{column.name} is {_quoted(column.comment)};\n"
+            f"comment on column {relation.name}.{column.name} is {quoted(column.comment)};\n"
             for column in relation.columns
         ]
     return "".join(parts)
@@ -367,8 +368,8 @@ def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[s
         return _empty(table)
     wanted = [column for column in table.columns if not names or column.name in names]
     declared = ",\n".join(
-        f"        {_quoted(column.name)}: "
-        f"{{'name': {_quoted(column.name)}, 'type': {_quoted(column.duckdb_type)}, 'default_value': null}}"
+        f"        {quoted(column.name)}: "
+        f"{{'name': {quoted(column.name)}, 'type': {quoted(column.duckdb_type)}, 'default_value': null}}"
         for column in wanted
         if not column.in_folder
     )
@@ -379,7 +380,7 @@ def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[s
         else f"    {said.get(column.name, column.name)}"
         for column in wanted
     )
-    listed = ",\n".join(f"        {_quoted(path)}" for path in paths)
+    listed = ",\n".join(f"        {quoted(path)}" for path in paths)
     return (
         f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)"
@@ -392,10 +393,10 @@ def _said_of_withdrawals(gone: TakenOut) -> dict[str, str]:
     if not gone.active:
         return {}
     cases = "".join(
-        f" when run_id = {_quoted(one.run_id)} and account = {_quoted(one.account)} then {_quoted(one.error)}"
+        f" when run_id = {quoted(one.run_id)} and account = {quoted(one.account)} then {quoted(one.error)}"
         for one in gone.active
     )
-    withdrawn = ", ".join(f"({_quoted(one.run_id)}, {_quoted(one.account)})" for one in gone.active)
+    withdrawn = ", ".join(f"({quoted(one.run_id)}, {quoted(one.account)})" for one in gone.active)
     return {
         "is_published": f"is_published and (run_id, account) not in ({withdrawn}) as is_published",
         "error": f"case{cases} else error end as error",
@@ -436,7 +437,7 @@ def _without_withdrawn(gone: TakenOut, paths: Sequence[Path]) -> str:
     rows = [(path, account) for path in paths for account in gone.withdrawn_from(path.stem)] if gone.active else []
     if not rows:
         return ""
-    listed = ",\n".join(f"    ({_quoted(path)}, {_quoted(account)})" for path, account in rows)
+    listed = ",\n".join(f"    ({quoted(path)}, {quoted(account)})" for path, account in rows)
     return f"\nwhere (filename, account) not in (\n{listed}\n)"
 
 
@@ -446,13 +447,9 @@ def _latest(table: Table, files: Files, latest: Sequence[_Latest]) -> str:
     paths = [path for path in files.of[table.name] if path.stem in runs]
     if not paths:
         return _empty(table)
-    kept = ",\n".join(f"    ({_quoted(one.account)}, timestamp {_quoted(one.observed_at_utc)})" for one in latest)
+    kept = ",\n".join(f"    ({quoted(one.account)}, timestamp {quoted(one.observed_at_utc)})" for one in latest)
     rows = _over(table, files, paths)
     return f"select * from (\n{rows}\n) as published\nwhere (account, observed_at_utc) in (\n{kept}\n)"  # noqa: S608  (of our own making)
-
-
-def _quoted(text: str | Path) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
 
 
 # ── SQL that somebody typed ──────────────────────────────────────────────────

@@ -1,0 +1,74 @@
+"""The dictionary: every table, view and column, with its type, unit and meaning."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pipeline.rows import Rows, relation
+from pipeline.views import connect_empty, relations
+
+if TYPE_CHECKING:
+    from pipeline.views import Relation
+
+
+def describe(name: str | None = None) -> Rows:
+    """Tell every column of a table or view: its type, unit, API field and meaning; without a name, of all of them.
+
+    Raises:
+        UnknownName: there is no such table or view.
+    """
+    chosen = list(relations().values()) if name is None else [relation(name)]
+    types = _types()
+    rows = [
+        (one.name, column.name, types[one.name, column.name], column.unit, column.api, column.doc)
+        for one in chosen
+        for column in one.columns
+    ]
+    columns = ("relation", "column", "type", "unit", "api", "meaning")
+    if name is None:
+        return Rows(columns, ("VARCHAR",) * 6, rows)
+    return Rows(columns[1:], ("VARCHAR",) * 5, [row[1:] for row in rows])
+
+
+def dictionary() -> str:
+    """Write the data dictionary, as Markdown: the tables, then the views, each with its grain and its columns."""
+    parts = [
+        "# Data dictionary\n\n",
+        "Every table and view of the lake, made by `make docs` from `pipeline/tables.py` and `pipeline/views/*.sql`: ",
+        "change it there.\nInstants are UTC, without a zone.\n",
+    ]
+    known = list(relations().values())
+    for heading, chosen in (
+        ("Tables", [one for one in known if not one.is_view]),
+        ("Views", [one for one in known if one.is_view]),
+    ):
+        parts.append(f"\n## {heading}\n")
+        parts += [_entry(one) for one in chosen]
+    return "".join(parts)
+
+
+def _entry(one: Relation) -> str:
+    types = _types()
+    lines = [f"\n### {one.name}\n", f"\n{one.grain}\n\n"]
+    if one.key:
+        lines.append(f"Key: {', '.join(one.key)}.\n\n")
+    if one.reads:
+        lines.append(f"Reads: {', '.join(one.reads)}.\n\n")
+    lines.append("| column | type | unit | API field | meaning |\n|---|---|---|---|---|\n")
+    lines += [
+        f"| {column.name} | {types[one.name, column.name]} | {column.unit or ''} | {column.api or ''} | "
+        + column.doc.replace("|", "\\|")
+        + " |\n"
+        for column in one.columns
+    ]
+    return "".join(lines)
+
+
+def _types() -> dict[tuple[str, str], str]:
+    """The type of every column, as DuckDB binds it on a lake without a row."""
+    with contextlib.closing(connect_empty()) as con:
+        rows = con.execute(
+            "select table_name, column_name, data_type from duckdb_columns() where not internal"
+        ).fetchall()
+    return {(table, column): kind for table, column, kind in rows}

@@ -1,0 +1,59 @@
+"""How far it can all be trusted, in one line, the same under every answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pipeline.rows import as_dicts, read
+from pipeline.spelling import harmless, how_many
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+
+def trust_line(con: duckdb.DuckDBPyConnection) -> str:
+    """Say in one line whose images these are, as of when, how far proven, how many, and what did not fit.
+
+    1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields
+    """
+    accounts = as_dicts(read(con, "accounts"))
+    published = [row for row in accounts if row["observed_at_utc"] is not None]
+    stale = [row["account"] for row in published if row["is_stale"]]
+    never = [row["account"] for row in accounts if row["observed_at_utc"] is None]
+    asides = [
+        f"{len(names)} {word}: {_some(names)}"
+        for word, names in (("stale", stale), ("never published", never))
+        if names
+    ]
+    whose = how_many(len(accounts), "account") + (f" ({'; '.join(asides)})" if asides else "")
+    if not published:
+        return f"{whose} · nothing is published"
+    times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
+    as_of = f"as of {times[0]} UTC" if times[0] == times[-1] else f"as of {times[0]} to {times[-1]} UTC"
+    levels = Counter(row["certificate"] or "no certificate" for row in published)
+    proven = (
+        next(iter(levels)) if len(levels) == 1 else ", ".join(f"{levels[level]} {level}" for level in sorted(levels))
+    )
+    total = {
+        column: sum(row[column] or 0 for row in published)
+        for column in ("image_count", "reject_count", "unknown_field_count")
+    }
+    return " · ".join(
+        (
+            whose,
+            as_of,
+            proven,
+            how_many(total["image_count"], "image"),
+            how_many(total["reject_count"], "reject"),
+            how_many(total["unknown_field_count"], "unknown field"),
+        )
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name three at most."""
+    told = ", ".join(map(harmless, names[:3]))
+    return told if len(names) <= 3 else f"{told} and {len(names) - 3:,} more"

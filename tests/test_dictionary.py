@@ -1,0 +1,38 @@
+"""The dictionary tells every column."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.dictionary import describe, dictionary
+from pipeline.errors import UnknownName
+from pipeline.views import relations
+
+
+def test_describe_tells_type_unit_api_field_and_meaning():
+    rows = {row[0]: row[1:] for row in describe("images").rows}
+    assert rows["image_size_gib"] == ("BIGINT", "GiB", "ImageSize", "Size of the image.")
+    assert rows["account"][:3] == ("VARCHAR", None, None)
+    assert [row[0] for row in describe("image_age").rows][-1] == "age_days"
+
+
+def test_describe_without_a_name_tells_every_column():
+    rows = list(describe().rows)
+    assert len(rows) == sum(len(one.columns) for one in relations().values())
+    assert all(kind and meaning for _, _, kind, _, _, meaning in rows)
+
+
+def test_describe_refuses_a_name_that_is_none():
+    with pytest.raises(UnknownName, match="did you mean image_age"):
+        describe("image_agee")
+
+
+def test_the_dictionary_has_the_tables_first_then_the_views_each_with_its_grain_and_every_column():
+    text = dictionary()
+    sections = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("### ")]
+    assert sections == list(relations())
+    for one in relations().values():
+        assert one.grain in text
+        for column in one.columns:
+            assert f"| {column.name} | " in text
+    assert text.index("## Tables") < text.index("### images") < text.index("## Views") < text.index("### images_latest")
