@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import shutil
 import signal
@@ -38,6 +39,17 @@ def option(*names: str, of: str = "", **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
+class Number(click.FloatRange):
+    """A number that one can count with: `nan` and `inf` are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number to count with", param, ctx)
+        return number
+
+
 data_option = option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -58,7 +70,7 @@ format_option = option(
 def service_options(command: Any) -> Any:
     """The options of every command that calls the service."""
     for add in (
-        option("--rate", type=click.FloatRange(min=0), default=20, show_default=True, help="Calls a second; 0: any."),
+        option("--rate", type=Number(min=0), default=20, show_default=True, help="Calls a second; 0: any."),
         option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
         option(
             "--profile",
@@ -106,11 +118,13 @@ def commands() -> None:
 @option(
     "--certificate", type=click.Choice(LEVELS), default="verified", show_default=True, help="What a listing must prove."
 )
-@option("--timeout", "timeout_seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Time for the whole run.")
+@option(
+    "--timeout", "timeout_seconds", type=Number(min=0, min_open=True), metavar="SECONDS", help="Time for the whole run."
+)
 @option(
     "--max-shrink",
     "max_shrink_percent",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=50,
     show_default=True,
     metavar="PERCENT",
@@ -124,7 +138,12 @@ def commands() -> None:
 )
 @option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
 def run(data: Path, rate: float, **options: Any) -> None:
-    """List every account, keep the pages, publish what is proven."""
+    """List every account, keep the pages, publish what is proven.
+
+    It ends by itself: an account is read at most 5 times over, no more is begun 60 s after the second, and it
+    is given up when it is throttled for 60 s without one answer. A service that keeps answering, slowly or in
+    small pages, is read to the end: --timeout ends that too.
+    """
     from pipeline import flow
     from pipeline.terminal import progress as shown
 
@@ -277,7 +296,7 @@ def views_command(data: Path) -> None:
 @option(
     "--latency-ms",
     of="emulate",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0,
     show_default=True,
     help="Each answer is so late.",
@@ -285,7 +304,7 @@ def views_command(data: Path) -> None:
 @option(
     "--qps",
     of="emulate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="More calls a second than this are throttled.",
 )
 @option(

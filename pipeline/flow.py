@@ -122,6 +122,8 @@ def run(
         raise BadSetting(f"profiles is a list of names, not one: profiles=[{profiles!r}]")
     if observed_at is not None and not isinstance(observed_at, dt.datetime):
         raise BadSetting(f"observed_at is a datetime in UTC, not {observed_at!r}")
+    if not 0 <= max_shrink_percent <= 100:  # `nan` is neither
+        raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {max_shrink_percent}")
     if certificate not in LEVELS:
         raise BadSetting(f"certificate {certificate!r} is no level: choose from {', '.join(LEVELS)}")
     asked = {

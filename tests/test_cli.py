@@ -1,6 +1,7 @@
 """The command line as its users meet it: what it prints where, and how it ends."""
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 from conftest import EXAMPLE
 
-from pipeline import cli
+from pipeline import cli, flow
 from pipeline.certificate import LEVELS
 from pipeline.emulator import Endpoint, Key, living_account, read_account
+from pipeline.extract import Bounds
 
 KEYS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "emulator", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "emulator"}
 
@@ -53,6 +55,59 @@ def lake(tmp_path_factory) -> Path:
 
 def test_the_levels_are_those_of_the_certificate():
     assert cli.LEVELS == LEVELS
+
+
+def plainly(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+@pytest.mark.parametrize(("command", "step"), [("run", flow.run), ("list", flow.list_images), ("demo", flow.demo)])
+def test_an_option_means_without_a_word_what_the_step_means(command, step):
+    theirs = {name: parameter.default for name, parameter in inspect.signature(step).parameters.items()}
+    context = cli.commands.commands[command].make_context(command, [])
+    ours = {name: value for name, value in context.params.items() if name in theirs and name != "profiles"}
+
+    assert {name: plainly(value) for name, value in ours.items()} == {name: plainly(theirs[name]) for name in ours}
+    assert len(ours) > 2
+
+
+def test_the_help_tells_when_a_run_ends_by_itself():
+    bounds, told = Bounds(), " ".join((cli.run.help or "").split())
+
+    assert f"at most {bounds.passes} times over" in told
+    assert f"begun {bounds.seconds_after_two:g} s after the second" in told
+    assert f"throttled for {bounds.throttled_seconds:g} s" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            ["run", f"{option}={value}"]
+            for option in ("--rate", "--timeout", "--max-shrink")
+            for value in ("nan", "inf")
+        ),
+        ["run", "--rate=-1"],
+        ["run", "--rate=fast"],
+        ["run", "--timeout=0"],
+        ["run", "--workers=0"],
+        ["run", "--max-shrink=101"],
+        ["list", "--rate=-inf"],
+        ["emulate", "--latency-ms=nan"],
+        ["emulate", "--qps=inf"],
+        ["emulate", "--qps=0"],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_its_name(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(arguments)
+    option, _, value = arguments[1].partition("=")
+    said = capsys.readouterr().err
+
+    assert option in said
+    assert value in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_tells_what_it_did_on_stderr_and_leaves_a_lake(serve, tmp_path):
@@ -190,7 +245,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, says: str) -> Non
         (["describe", "imagse"], 2, "did you mean images"),
         (["emulate", "--key", "nocolon"], 2, "ID:SECRET"),
         (["emulate", "--fault", "nonsense"], 2, "nonsense"),
-        (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "not read to its end in the time given"),
+        (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "no usable answer came from"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_to_do(tmp_path, arguments, code, says):
