@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -354,3 +355,54 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         "started_at_utc": min((a.sent_at_utc for a in answers), default=None),
         "ended_at_utc": max((a.received_at_utc for a in answers), default=None),
     }
+
+
+def why_not_more(answers: Sequence[Answer], ended_passes: int) -> str:
+    """Why answers prove no more than they do, with the numbers, and what to do.
+
+    An honest service never contradicts itself within one answer, however much its account changes. So an
+    answer that does, or passes that are alike and still do not add up, are its own doing, and no rest mends them.
+    """
+    final = list({(a.pass_number, a.page_number): a for a in answers if a.status == 200}.values())
+    of = f"of {len(final):,} pages"
+    flawed = [a for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)]
+    said = evidence(answers, ended_passes)
+    passes = believed(answer for answer in answers if answer.pass_number <= ended_passes)
+    ids = [_ids(one) for one in passes]
+    totals = [{page.total for page in one} for one in passes]
+
+    publishes = f"--certificate {said['certificate']} publishes what such a listing holds"
+    example = next((a for a in reversed(flawed) if a.pass_number == final[-1].pass_number), None)
+    if example is not None:
+        is_unreadable = example.page is None
+        count = sum((a.page is None) == is_unreadable for a in flawed)
+        what = "pages stayed unreadable" if is_unreadable else "pages contradict themselves"
+        wrong = example.error if example.page is None else flaw(example.page, example.page_number, PAGE_SIZE)
+        return (
+            f"{count:,} {of.replace(' pages', '')} {what} (page {example.page_number} of pass {example.pass_number}: "
+            f"{wrong}); {_tell_the_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publishes}")
+        )
+    if passes and totals[-1] == {None}:
+        return f"the service sends no TotalCount; {_tell_the_vendor(final[-1].request_id)}; {publishes}"
+    if passes and (nameless := sum(one.startswith(_NAMELESS) for one in ids[-1])):
+        return (
+            f"{nameless:,} without an id, and each may be listed with its id as well; "
+            f"{_tell_the_vendor(final[-1].request_id)}; {publishes}"
+        )
+    if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2]:
+        spelled = " and ".join(sorted("none" if one is None else f"{one:,}" for one in totals[-1]))
+        return (
+            f"the account is at rest, and the service contradicts itself: the same {len(ids[-1]):,} ids again, "
+            f"TotalCount {spelled}; {_tell_the_vendor(final[-1].request_id)}; {publishes}"
+        )
+    differ = sum(one != before for before, one in pairwise(ids))
+    return (
+        f"the account changed meanwhile (other images than the pass before: {differ} times; "
+        f"TotalCount unlike page 1's: {said['drift_count']:,} {of}): try again when it is at rest"
+    )
+
+
+def _tell_the_vendor(request_id: str | None) -> str:
+    return (
+        f"waiting mends nothing: report request id {request_id or '(none was sent)'} to the vendor, the pages are kept"
+    )

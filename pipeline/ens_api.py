@@ -9,6 +9,9 @@
        │                                                  └─ stop: Refused, ClockIsWrong, Unreachable, StillThrottled
        └─ on_try(Try): every try, as it went, whatever became of it
 
+Every call has an end: six tries without an answer; twelve that are throttled; and an account that is told
+nothing but to slow down for a minute is given up (a quota by the minute is outlived).
+
 The only module that knows HTTP. The signature and the credentials are the
 vendor's; the transport is one aiohttp session, twice as fast as the vendor's
 own calls. A nonce may be used once, so signing is part of what is retried and
@@ -24,6 +27,7 @@ import datetime as dt
 import hashlib
 import ipaddress
 import logging
+import math
 import re
 import secrets
 import time
@@ -56,12 +60,13 @@ VERSION: Final = "2017-11-10"
 DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
 DEFAULT_RATE: Final = 20.0
 DEFAULT_WORKERS: Final = 8
+THROTTLED_SECONDS: Final = 60.0
+"""So long may an account be throttled without one answer: a quota by the minute is outlived."""
 
 _SIGN_TYPE: Final = "ACS3-HMAC-SHA256"
 _EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 _TRIES_WITHOUT_AN_ANSWER: Final = 6
 _TRIES_THROTTLED: Final = 12
-_LONGEST_WAIT_SECONDS: Final = 120.0
 _NO_TRUST: Final = aiohttp.ClientConnectorCertificateError.__name__
 _SHORTEST_SECRET: Final = 16
 """The vendor's have thirty characters. What is shorter (the local endpoint's) may be a word of some image's name."""
@@ -299,7 +304,7 @@ class Pace:
             return
         now = time.monotonic()
         rate = self.rate or max(DEFAULT_RATE, sum(1 for at in self._recent if at > now - 1))
-        self.rate = max(rate / 2, self._SLOWEST)
+        self.rate = max(rate / 2, min(rate, self._SLOWEST))
         self._halved_at = self._changed_at = now
         self._free_at = max(self._free_at, now + 1 / self.rate)
 
@@ -326,21 +331,26 @@ class EnsApi:
         rate: float | None = DEFAULT_RATE,
         try_seconds: float = 60.0,
         back_off_seconds: float = 0.25,
+        throttled_seconds: float = THROTTLED_SECONDS,
     ) -> None:
         """At most `workers` calls at once and `rate` a second over all accounts.
 
         A try may take `try_seconds`. The first wait before the next is about `back_off_seconds`; each is
-        twice as long as the one before, up to sixty times the first.
+        twice as long as the one before, up to sixty times the first. An account that is throttled for
+        `throttled_seconds` without a usable answer to any of its calls is given up.
         """
         if workers < 1:
             raise BadSetting(f"workers must be 1 or more, not {workers}")
-        if rate is not None and rate < 0:
+        if rate is not None and not (math.isfinite(rate) and rate >= 0):
             raise BadSetting(f"rate must be a number of calls a second, or 0 for no limit, not {rate}")
         self.url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
         self.pace = Pace(rate)
         self._workers = asyncio.Semaphore(workers)
         self._try_seconds = try_seconds
         self._back_off_seconds = back_off_seconds
+        self._throttled_seconds = throttled_seconds
+        self._throttled_since: dict[str, float] = {}
+        """Account → when it was throttled first after its last usable answer."""
         self._refreshing = asyncio.Lock()
         self._host = urlsplit(self.url).netloc
         self._session: aiohttp.ClientSession | None = None
@@ -380,7 +390,8 @@ class EnsApi:
             count[error.what] += 1
             allowed = {"throttled": _TRIES_THROTTLED, "transient": _TRIES_WITHOUT_AN_ANSWER, "nonce": 2, "expired": 2}
             told_to_wait = error.seen.retry_after_seconds or 0.0
-            if count[error.what] >= allowed[error.what] or told_to_wait > _LONGEST_WAIT_SECONDS:
+            waited = time.monotonic() - self._throttled_since.get(account.label, float("inf"))
+            if count[error.what] >= allowed[error.what] or max(0.0, waited) + told_to_wait > self._throttled_seconds:
                 return False
             if error.what in {"nonce", "expired"}:
                 return 0.0
@@ -400,7 +411,7 @@ class EnsApi:
                     finally:
                         gave_up_at = time.monotonic()
         except _TryAgain as signal:
-            raise _final(signal.what, account, signal.seen, self.url) from None
+            raise self._final(signal.what, account, signal.seen) from None
         raise AssertionError  # the loop above returns or raises
 
     async def _usable_try(
@@ -414,11 +425,13 @@ class EnsApi:
         on_try(seen)
         what = verdict(seen.status, seen.error_code)
         if what == "usable":
+            self._throttled_since.pop(account.label, None)
             return seen
         if what in {"refused", "clock"}:
-            raise _final(what, account, seen, self.url)
+            raise self._final(what, account, seen)
         if what == "throttled":
             self.pace.throttled(sent)
+            self._throttled_since.setdefault(account.label, time.monotonic())
         if what == "expired":
             async with self._refreshing:
                 if account.key is key:  # else another call has fetched the new one meanwhile
@@ -479,6 +492,35 @@ class EnsApi:
         headers["Authorization"] = Utils.get_authorization(request, _SIGN_TYPE, _EMPTY_SHA256, key.id, key.secret)
         return headers
 
+    def _final(self, what: Verdict, account: Account, seen: Try) -> EnsImagesError:
+        """The error that ends a call, with what to do."""
+        lines = (seen.error or "").strip().splitlines()
+        said = f"{seen.error_code}: {lines[0][:300] if lines else 'no message'}"
+        if what == "throttled":
+            lasted = time.monotonic() - self._throttled_since.get(account.label, time.monotonic())
+            wish = seen.retry_after_seconds or 0.0
+            how_long = f"for {lasted:,.0f} s without one answer"
+            if lasted < self._throttled_seconds:
+                asks_for_more = lasted + wish > self._throttled_seconds
+                how_long = f"and asks for {wish:,.0f} s of quiet" if asks_for_more else f"{_TRIES_THROTTLED} times over"
+            return StillThrottled(
+                f"{said} — {self.url} kept throttling account {account.label!r} {how_long}: lower --rate, or try later"
+            )
+        if seen.error_code == _NO_TRUST:
+            return Unreachable(
+                f"{said} — {self.url} did not prove who it is, and account {account.label!r} sent it nothing: "
+                "a wrong endpoint, or a certificate authority that is not in SSL_CERT_FILE"
+            )
+        if what == "transient":
+            return Unreachable(f"{said} — no usable answer from {self.url} for account {account.label!r}: try later")
+        if what == "clock":
+            return ClockIsWrong(
+                f"{said} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock"
+            )
+        return Refused(
+            f"{said} — the service refused ens:{ACTION} for account {account.label!r}: {_advice(seen.error_code)}"
+        )
+
 
 def _without(key: _Key, said: bytes) -> bytes:
     """What was said with what is secret taken out: a refusal quotes the headers that it was sent."""
@@ -487,30 +529,6 @@ def _without(key: _Key, said: bytes) -> bytes:
             for spelled in (secret, secret.replace("/", "\\/")):  # as JSON may spell it
                 said = said.replace(spelled.encode(), b"***")
     return said
-
-
-def _final(what: Verdict, account: Account, seen: Try, url: str) -> EnsImagesError:
-    """The error that ends a call, with what to do."""
-    lines = (seen.error or "").strip().splitlines()
-    said = f"{seen.error_code}: {lines[0][:300] if lines else 'no message'}"
-    if what == "throttled":
-        after = seen.retry_after_seconds
-        wish = f" and asks for {after:,.0f} s of quiet" if after and after > _LONGEST_WAIT_SECONDS else ""
-        return StillThrottled(
-            f"{said} — {url} kept throttling account {account.label!r}{wish}: lower --rate, or try later"
-        )
-    if seen.error_code == _NO_TRUST:
-        return Unreachable(
-            f"{said} — {url} did not prove who it is, and account {account.label!r} sent it nothing: "
-            "a wrong endpoint, or a certificate authority that is not in SSL_CERT_FILE"
-        )
-    if what == "transient":
-        return Unreachable(f"{said} — no usable answer from {url} for account {account.label!r}: try later")
-    if what == "clock":
-        return ClockIsWrong(f"{said} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock")
-    return Refused(
-        f"{said} — the service refused ens:{ACTION} for account {account.label!r}: {_advice(seen.error_code)}"
-    )
 
 
 def _advice(code: str | None) -> str:

@@ -27,19 +27,44 @@ second pass.
 
 A page that does not hold together (null, short, a wrong PageNumber, an id
 twice, a TotalCount unlike the others') is asked again before it is believed.
-Nothing is asked for ever: pages, asks and passes all have an end.
+Nothing is asked for ever: pages, asks, passes and throttling all have an end
+(`Bounds`). Over 1,037 images every lie ends within 90 s at 20 calls a second.
+What makes honest progress is read to its end, however long that takes: a
+service that cuts its pages to one image costs as many calls as images. Who
+cannot wait gives a `--timeout`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from pipeline.certificate import LEVELS, PAGE_SIZE, Answer, Level, NotAPage, Page, believed, certify, flaw, read_page
-from pipeline.ens_api import DEFAULT_ENDPOINT, DEFAULT_RATE, DEFAULT_WORKERS, Account, EnsApi, blocking
-from pipeline.errors import EnsImagesError, IncompleteListing, OutOfTime
+from pipeline.certificate import (
+    LEVELS,
+    PAGE_SIZE,
+    Answer,
+    Level,
+    NotAPage,
+    Page,
+    believed,
+    certify,
+    flaw,
+    read_page,
+    why_not_more,
+)
+from pipeline.ens_api import (
+    DEFAULT_ENDPOINT,
+    DEFAULT_RATE,
+    DEFAULT_WORKERS,
+    THROTTLED_SECONDS,
+    Account,
+    EnsApi,
+    blocking,
+)
+from pipeline.errors import BadSetting, EnsImagesError, IncompleteListing, OutOfTime, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -65,6 +90,10 @@ class Bounds:
     """How often a page that contradicts itself is asked in all."""
     patience_seconds: float = 5.0
     """How long one pass asks contradictory pages again in vain."""
+    hopeless_seconds: float = 8.0
+    """How long a pass goes on that proves nothing any more: an account that grows faster than it is read has no end."""
+    throttled_seconds: float = THROTTLED_SECONDS
+    """An account that is throttled so long without one answer is given up."""
     pause_seconds: float = 0.1
     """Before a page is asked again; ten times as long before it is asked once more."""
     back_off_seconds: float = 0.25
@@ -117,7 +146,7 @@ def extract(
     Every answer goes to `land` as it comes. An account that fails costs no other: its error is in its listing.
 
     Raises:
-        BadSetting: the endpoint, the workers or the rate make no sense.
+        BadSetting: the endpoint, the workers, the rate or the timeout make no sense.
     """
 
     async def read_all() -> list[Listing]:
@@ -127,6 +156,7 @@ def extract(
             workers=workers,
             rate=rate,
             back_off_seconds=limits.back_off_seconds,
+            throttled_seconds=limits.throttled_seconds,
         )
         readers = [
             _Reader(api, account, level, filters or {}, land, limits, workers, progress)
@@ -135,8 +165,10 @@ def extract(
         ]
         until = None if timeout_seconds is None else asyncio.get_running_loop().time() + timeout_seconds
         async with api:
-            return await _together(reader.listing(until) for reader in readers)
+            return await _together(reader.listing(until, timeout_seconds) for reader in readers)
 
+    if timeout_seconds is not None and not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
+        raise BadSetting(f"timeout must be a number of seconds above 0, not {timeout_seconds}")
     limits = bounds or Bounds()
     failed: dict[str, Listing] = {}
     for account in accounts:  # before fanning out: the vendor's providers are not made for many coroutines
@@ -169,6 +201,7 @@ class _Pass:
     def __init__(self, number: int, size: int, bounds: Bounds, total_before: int | None = None) -> None:
         self.number = number
         self.size = size
+        self.began = time.monotonic()
         self.total_before = total_before
         self.pages: dict[int, Page] = {}
         self.totals: set[int | None] = set()
@@ -207,6 +240,10 @@ class _Pass:
         number = max(self.pages)
         return len(self.pages[number].ids) >= self.size and self._brought_new[number] and number < self.end()
 
+    def is_hopeless(self) -> bool:
+        """Whether it can prove nothing any more: its answers disagree about TotalCount, or have none."""
+        return len(self.totals) > 1 or None in self.totals
+
     def smallest_full_size(self) -> int:
         """The page size that this pass showed: that of page 1, or less where the service has cut a page since."""
         *before_last, _ = self.in_order
@@ -237,16 +274,18 @@ class _Reader:
         self.progress = progress
         self.size = PAGE_SIZE
         self.result = Listing(account.label)
+        self._reading: _Pass | None = None
         self._attempts: dict[tuple[int, int], int] = {}
 
-    async def listing(self, until: float | None) -> Listing:
-        """Read until the level is proven; errors end up in the listing."""
+    async def listing(self, until: float | None, seconds: float | None) -> Listing:
+        """Read until the level is proven, `until` then at most; errors end up in the listing."""
         try:
             async with asyncio.timeout_at(until):
                 await self._read()
         except TimeoutError:
             self.result.error = OutOfTime(
-                f"account {self.account.label!r} was not read to its end in the time given: raise --timeout"
+                f"account {self.account.label!r} was not read to its end in the {seconds:g} s of --timeout: "
+                f"{self._how_far()}"
             )
         except EnsImagesError as error:
             self.result.error = error
@@ -276,24 +315,43 @@ class _Reader:
 
     def _why(self, broken: _PassBroken | None) -> str:
         start = f"account {self.account.label!r} was read {self.result.begun_passes} times over and not proven"
+        why = why_not_more(self.result.answers, self.result.ended_passes)
         if broken is not None:
-            return f"{start} {self.level!r}: {broken}; nothing was published"
+            return f"{start} {self.level!r}: {broken}; nothing was published: {why}"
         ids = {image_id for page in self.result.last_pass for image_id in page.ids}
         total = self.result.last_pass[0].total
         counted = f"{len(ids):,} ids of {total:,}" if total is not None else f"{len(ids):,} ids and no TotalCount"
         return (
             f"{start} {self.level!r}: {counted} in the last pass, which proves {self.result.level!r}; "
-            "nothing was published: try again when the account is at rest"
+            f"nothing was published: {why}"
         )
+
+    def _how_far(self) -> str:
+        """What was read when the time was up, what went wrong last, and what to do."""
+        answers, reading = self.result.answers, self._reading
+        failed = next((answer for answer in reversed(answers) if answer.page is None), None)
+        failure = "" if failed is None else f"; the last failure was {failed.error_code or 'no page'}: {failed.error}"
+        if reading is None or (reading.number == 1 and not reading.pages):
+            if failed is not None and verdict(failed.status, failed.error_code) == "throttled":
+                return f"nothing was read{failure}: lower --rate, or try later"
+            return (
+                f"no usable answer came from {self.api.url}{failure}: see that it is the right endpoint, and reachable"
+            )
+        count = reading.page_count()
+        pages = f"{len(reading.pages):,} of {'?' if count is None else f'{count:,}'} pages of pass {reading.number}"
+        return f"{pages} were read{failure}: raise --timeout"
 
     async def _read_pass(self, number: int) -> list[Page]:
         before = self.result.last_pass
         reading = _Pass(number, self.size, self.bounds, before[0].total if before else None)
+        self._reading = reading
         first = await self._believe(reading, 1)
         reading.size = _rows_a_page(first, reading.size)
         asked = 1
         while True:
             count = reading.page_count() or 0
+            if self._gives_up(reading):
+                return reading.in_order
             if count > asked and reading.empty_count < _PAGES_IN_VAIN:
                 await self._side_by_side(reading, range(asked + 1, count + 1))
                 asked = max(reading.pages)
@@ -304,12 +362,17 @@ class _Reader:
                 self.size = reading.smallest_full_size()
                 return reading.in_order
 
+    def _gives_up(self, reading: _Pass) -> bool:
+        """Whether a pass is at its end because nothing can be proven by it; not where nothing needs to be."""
+        lasted = time.monotonic() - reading.began
+        return self.level != "unproven" and reading.is_hopeless() and lasted > self.bounds.hopeless_seconds
+
     async def _side_by_side(self, reading: _Pass, numbers: range) -> None:
         todo = iter(numbers)
 
         async def work() -> None:
             for number in todo:
-                if reading.empty_count >= _PAGES_IN_VAIN:
+                if reading.empty_count >= _PAGES_IN_VAIN or self._gives_up(reading):
                     return
                 await self._believe(reading, number)
 

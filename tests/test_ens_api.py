@@ -8,13 +8,24 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 import pytest
 
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, EnsApi, Pace, Try, blocking, endpoint_url, key_account, profile_account
+from pipeline.ens_api import (
+    THROTTLED_SECONDS,
+    Account,
+    EnsApi,
+    Pace,
+    Try,
+    blocking,
+    endpoint_url,
+    key_account,
+    profile_account,
+)
 from pipeline.errors import (
     BadSetting,
     ClockIsWrong,
@@ -172,6 +183,38 @@ def test_throttling_without_end_says_to_wait(account, monkeypatch):
     assert len(server.nonces) == 3
 
 
+def test_an_account_that_is_only_throttled_is_given_up_in_time(account):
+    answer = (400, {"x-acs-retry-after": "50"}, refusal("Throttling.User"))
+    began = time.monotonic()
+    with Answers(answer) as server, pytest.raises(StillThrottled, match=r"asks for 0 s of quiet|without one answer"):
+        call(server.url, account, throttled_seconds=0.2)
+
+    assert 0.1 < time.monotonic() - began < 2
+    assert 2 <= len(server.nonces) < 12
+
+
+def test_a_quota_by_the_minute_is_outlived():
+    assert THROTTLED_SECONDS >= 60
+
+
+def test_an_answer_in_between_begins_the_time_of_throttling_anew(account):
+    busy = (400, {"x-acs-retry-after": "60"}, refusal("Throttling.User"))
+
+    async def work(url: str) -> list[int | None]:
+        async with EnsApi(url, rate=None, throttled_seconds=0.15) as api:
+            return [(await api.call(account, {}, lambda _: None)).status for _ in range(4)]
+
+    with Answers(*[busy, (200, {}, b"{}")] * 4) as server:
+        assert blocking(lambda: work(server.url)) == [200] * 4
+    assert len(server.nonces) == 8
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
+def test_a_rate_that_is_no_number_of_calls_is_refused_by_its_name(rate):
+    with pytest.raises(BadSetting, match=f"rate must be .* not {rate}"):
+        EnsApi(rate=rate)
+
+
 def test_a_wrong_clock_is_named(account):
     with (
         Answers((400, {}, refusal("InvalidTimeStamp.Expired"))) as server,
@@ -312,6 +355,13 @@ def test_without_a_limit_the_first_throttling_starts_from_what_was_sent_in_the_l
         pace.throttled(1000.0)
 
     assert (busy.rate, idle.rate) == (50, 10)  # one call that is throttled does not bring all to a halt
+
+
+def test_a_pace_below_the_slowest_is_not_raised_by_throttling():
+    pace = Pace(0.1)
+    pace.throttled(1000.0)
+
+    assert pace.rate == 0.1
 
 
 def test_the_pace_never_comes_to_a_halt(clock):

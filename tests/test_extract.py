@@ -1,9 +1,11 @@
 """A whole account, page by page, with the proof that nothing is missing."""
 
+import re
 import subprocess
 import sys
 import textwrap
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,15 @@ import pytest
 from pipeline.certificate import Answer, believed, certify, evidence
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import Account, key_account
-from pipeline.errors import BadSetting, IncompleteListing, NoCredentials, OutOfTime, Refused, Unreachable
+from pipeline.errors import (
+    BadSetting,
+    IncompleteListing,
+    NoCredentials,
+    OutOfTime,
+    Refused,
+    StillThrottled,
+    Unreachable,
+)
 from pipeline.extract import _PAGES_WITHOUT_TOTAL, Bounds, Listing, _Pass, extract
 
 
@@ -100,6 +110,39 @@ def test_a_budget_of_time_ends_what_is_not_read_by_then(serve, account):
 
     assert isinstance(one.error, OutOfTime)
     assert one.ended_passes == 0
+    assert re.search(
+        r"in the 0.5 s of --timeout: [12] of 10 pages of pass 1 were read: raise --timeout$", str(one.error)
+    )
+
+
+@pytest.mark.parametrize(
+    ("faults", "says"),
+    [
+        (["503"], r"no usable answer came from http://.*; the last failure was ServiceUnavailable: .*: see that it is"),
+        (["html"], r"no usable answer came from http://.*; the last failure was no page: a page of HTML"),
+        (["throttling:ms=100"], r"nothing was read; the last failure was Throttling.User: .*: lower --rate"),
+        (["503:page=2"], r"pages of pass 1 were read; the last failure was ServiceUnavailable: .*: raise --timeout"),
+    ],
+)
+def test_out_of_time_says_how_far_it_came_and_what_went_wrong_last(serve, account, faults, says):
+    one = listing(serve(images=123, faults=faults), account, timeout_seconds=0.4)
+
+    assert isinstance(one.error, OutOfTime)
+    assert re.search(says, str(one.error))
+
+
+def test_out_of_time_where_nobody_listens_does_not_ask_for_more_time(account):
+    (one,) = extract([account], lambda *_: None, endpoint="http://127.0.0.1:9", timeout_seconds=0.3)
+
+    assert isinstance(one.error, OutOfTime)
+    assert "no usable answer came from http://127.0.0.1:9; the last failure was ClientConnectorError" in str(one.error)
+    assert "raise" not in str(one.error)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_is_no_time_is_refused(account, seconds):
+    with pytest.raises(BadSetting, match=f"timeout must be .* not {seconds}"):
+        extract([account], lambda *_: None, timeout_seconds=seconds)
 
 
 def test_progress_is_told_page_by_page(serve, account):
@@ -142,6 +185,57 @@ def test_a_listing_that_is_never_proven_is_read_five_times(serve, account):
     assert isinstance(one.error, IncompleteListing)
     assert (one.begun_passes, one.ended_passes, one.level) == (5, 5, "unproven")
     assert "was read 5 times over and not proven 'verified': 60 ids of 61 in the last pass" in str(one.error)
+
+
+@pytest.mark.parametrize(
+    ("images", "faults", "says"),
+    [
+        (
+            60,
+            ["wrong-total"],
+            r"5 of 10 pages contradict .*2 of pass 5: .* for 11\); waiting .* request id [0-9A-F-]{36} .* unproven",
+        ),
+        (123, ["empty:page=2"], r"5 of 15 pages contradict themselves \(page 2 of pass 5: it holds 0 images"),
+        (123, ["no-total"], r"the service sends no TotalCount; waiting mends nothing: report .*--certificate unproven"),
+        (123, ["wrong-total:page=1"], r"is at rest, and .*the same 123 ids again, TotalCount 123 and 124; waiting"),
+        (123, ["missing-id:page=3"], r"1 without an id, .*; --certificate counted publishes"),
+        (123, ["object:page=2"], r"5 of 10 pages stayed unreadable \(page 2 of pass 5: not a listing.* are kept$"),
+        (123, ["churn:page=2"], r"changed meanwhile \(other images than the pass before: 4 times; .*: try again when"),
+        (123, ["insertions:page=2"], r"TotalCount unlike page 1's: 10 of 15 pages\): try again when it is at rest$"),
+    ],
+)
+def test_a_refusal_tells_an_account_in_motion_from_a_service_that_contradicts_itself(
+    serve, account, images, faults, says
+):
+    one = listing(serve(images=images, faults=faults), account, workers=1, bounds=QUICK)
+
+    assert isinstance(one.error, IncompleteListing)
+    assert re.search(says, str(one.error)), one.error
+
+
+def test_a_pass_that_can_prove_nothing_any_more_is_not_read_for_ever(serve, account):
+    endpoint = serve(images=123, latency_ms=5, faults=["insertions:count=60"])
+    one = listing(endpoint, account, bounds=replace(QUICK, hopeless_seconds=0.05))
+
+    assert isinstance(one.error, IncompleteListing)
+    assert one.begun_passes == 5
+    assert max(Counter(number for number, _ in asks(one)).values()) < 40  # sixty-four more than were called for
+    assert Bounds().passes * (Bounds().hopeless_seconds + 2) <= 75
+
+
+def test_an_account_that_grows_is_read_to_the_end_where_nothing_is_to_be_proven(serve, account):
+    endpoint = serve(images=123, faults=["insertions:times=3"])
+    one = listing(endpoint, account, level="unproven", workers=1, bounds=replace(QUICK, hopeless_seconds=-1))
+
+    assert (one.level, one.error, len(ids(one))) == ("unproven", None, 126)
+
+
+def test_an_account_that_is_throttled_without_end_is_given_up_in_time(serve, account):
+    endpoint = serve(images=123, faults=["throttling:page=2,ms=20"])
+    one = listing(endpoint, account, bounds=replace(QUICK, throttled_seconds=0.3))
+
+    assert isinstance(one.error, StillThrottled)
+    assert endpoint.calls < 30
 
 
 def test_no_pass_begins_too_long_after_the_second_one_ended(serve, account):
