@@ -403,6 +403,5 @@ def why_not_more(answers: Sequence[Answer], ended_passes: int) -> str:
 
 
 def _tell_the_vendor(request_id: str | None) -> str:
-    return (
-        f"waiting mends nothing: report request id {request_id or '(none was sent)'} to the vendor, the pages are kept"
-    )
+    what = f"request id {request_id}" if request_id else "it"
+    return f"waiting mends nothing: report {what} to the vendor, the pages are kept"

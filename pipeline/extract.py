@@ -293,17 +293,17 @@ class _Reader:
 
     async def _read(self) -> None:
         second_ended_at = float("inf")
-        broken: _PassBroken | None = None
+        is_broken = False
         for number in range(1, self.bounds.passes + 1):
             if time.monotonic() - second_ended_at > self.bounds.seconds_after_two:
                 break
             self.result.begun_passes = number
             try:
                 self.result.last_pass = await self._read_pass(number)
-            except _PassBroken as reason:
-                broken = reason
+            except _PassBroken:
+                is_broken = True
             else:
-                broken = None
+                is_broken = False
                 self.result.ended_passes = number
                 # from the answers, as anyone can do again later: a broken pass has told of its pages too
                 self.result.level = certify(believed(self.result.answers))
@@ -311,20 +311,17 @@ class _Reader:
                     return
             if number == 2:
                 second_ended_at = time.monotonic()
-        raise IncompleteListing(self._why(broken))
+        raise IncompleteListing(self._why(is_broken=is_broken))
 
-    def _why(self, broken: _PassBroken | None) -> str:
+    def _why(self, *, is_broken: bool) -> str:
         start = f"account {self.account.label!r} was read {self.result.begun_passes} times over and not proven"
-        why = why_not_more(self.result.answers, self.result.ended_passes)
-        if broken is not None:
-            return f"{start} {self.level!r}: {broken}; nothing was published: {why}"
+        why = f"nothing was published: {why_not_more(self.result.answers, self.result.ended_passes)}"
+        if is_broken:
+            return f"{start} {self.level!r}; {why}"
         ids = {image_id for page in self.result.last_pass for image_id in page.ids}
         total = self.result.last_pass[0].total
         counted = f"{len(ids):,} ids of {total:,}" if total is not None else f"{len(ids):,} ids and no TotalCount"
-        return (
-            f"{start} {self.level!r}: {counted} in the last pass, which proves {self.result.level!r}; "
-            f"nothing was published: {why}"
-        )
+        return f"{start} {self.level!r}: {counted} in the last pass, which proves {self.result.level!r}; {why}"
 
     def _how_far(self) -> str:
         """What was read when the time was up, what went wrong last, and what to do."""
@@ -393,7 +390,7 @@ class _Reader:
                 break
             await asyncio.sleep(self.bounds.pause_seconds * (1 if asks == 1 else 10))
         if page is None:
-            raise _PassBroken(f"page {number} stayed unreadable: {wrong}")
+            raise _PassBroken
         reading.take(number, page)
         if self.progress:
             self.progress(self.account.label, reading.number, len(reading.pages), reading.page_count())

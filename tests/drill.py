@@ -21,6 +21,7 @@ import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ from pipeline.extract import Bounds, extract
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pipeline.emulator.accounts import Account as Served
+
 HASTE = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
 """The bounds as they are, the pauses in between a hundred times shorter."""
 
@@ -42,6 +45,8 @@ SLOW = {"throttling": "ms=5", "drip": "ms=50"}
 """Options that spare the drill's time, not the reader's work."""
 RARE = ("throttling", "drip")
 SIZES = (1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 199, 200, 201, 249, 250, 251)
+NAMELESS = "raw JSON: "
+"""What an image without an id is listed by begins so."""
 READER = key_account("default", "emulator", "emulator")
 
 
@@ -117,7 +122,7 @@ def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
             error=type(listing.error).__name__ if listing.error else None,
             said=said,
             calls=endpoint.calls,
-            **_compared(endpoint, said["first_request_id"], rows),
+            **compared(endpoint, said["first_request_id"], rows),
             needless=isinstance(listing.error, IncompleteListing)
             and not any(struck.get(answer.request_id or "") for answer in last_two),
             one_pass=tuple(_one_pass(endpoint, ended, number) for number in range(1, listing.ended_passes + 1)),
@@ -138,31 +143,55 @@ def drill_run(schedule: Schedule) -> Outcome:
         (said,) = done.observations
         with connect(folder) as lake:
             rows = [row[0] for row in lake.execute("select image_id from images_latest").fetchall()]
-            rejected = lake.execute("select count(*) from rejects where field = 'ImageId'").fetchall()[0][0]
+            rejected = lake.execute("select raw_json from rejects where field = 'ImageId'").fetchall()
         return Outcome(
             schedule=schedule,
             level=said["certificate"] if said["is_published"] else None,
             error=error,
             said=dict(said),
             calls=endpoint.calls,
-            **_compared(endpoint, said["first_request_id"], [*rows, *[f"raw JSON: {n}" for n in range(rejected)]]),
+            **compared(endpoint, said["first_request_id"], [*rows, *(f"{NAMELESS}{raw}" for (raw,) in rejected)]),
             needless=False,
             one_pass=(),
         )
 
 
-def _compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) -> dict[str, Any]:
+def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) -> dict[str, Any]:
+    """What of these rows was not the truth when this request was answered."""
     if request_id is None:
         return {"lost": 0, "invented": 0, "twice": 0, "lied": False}
     truth = endpoint.truth_of(request_id)
-    without_id = [row for row in rows if row.startswith("raw JSON")]  # left out of `images`, and told in `rejects`
-    ids = set(rows) - set(without_id)
+    known = _known(endpoint, rows)
+    ids = {one for one in known if one is not None}
+    nobody = known.count(None)  # an image of the account, and nobody can tell which
     return {
-        "lost": max(0, len(truth.ids() - ids) - len(without_id)),
+        "lost": max(0, len(truth.ids() - ids) - nobody),
         "invented": len(ids - truth.ids()),
-        "twice": len(rows) - len(set(rows)),
+        "twice": len(rows) - len(ids) - nobody,
         "lied": "wrong-total" in truth.faults,
     }
+
+
+def _known(endpoint: Endpoint, rows: Sequence[str]) -> list[str | None]:
+    """Whose rows these are: an image without an id is known by all else that it says; None where nobody is."""
+    if not any(row.startswith(NAMELESS) for row in rows):
+        return list(rows)
+    everyone = _everyone(endpoint.keys["emulator"].account)
+
+    def who(row: str) -> str | None:
+        if not row.startswith(NAMELESS):
+            return row
+        told = json.loads(row.removeprefix(NAMELESS)).items()
+        same = [image["ImageId"] for image in everyone if all(image.get(field) == value for field, value in told)]
+        return same[0] if len(same) == 1 else None
+
+    return [who(row) for row in rows]
+
+
+@lru_cache(maxsize=2)
+def _everyone(account: Served) -> list[dict[str, Any]]:
+    """Every image that this account has, and every one that may be born in a drill."""
+    return [*account.images_on(0), *(account.newborn(serial, 0) for serial in range(1, 500))]
 
 
 def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> OnePass:
@@ -175,7 +204,7 @@ def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> One
 
 def _was_ever_true(endpoint: Endpoint, request_ids: Iterable[str | None], rows: Sequence[str]) -> bool:
     """Whether these were the account's images at any instant at which one of these requests was answered."""
-    ids = frozenset(rows)
+    ids = frozenset(_known(endpoint, rows))
     truths = (endpoint.truth_of(request_id).ids() for request_id in request_ids if request_id)
     return len(ids) == len(rows) and any(ids == truth for truth in truths)
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drill import BEYOND, HASTE, Schedule, drill, drill_run, plain, random_schedules, spec
+from drill import BEYOND, HASTE, Schedule, compared, drill, drill_run, plain, random_schedules, spec
 
 from pipeline.certificate import PAGE_SIZE
 from pipeline.emulator import FAULTS
 from pipeline.ens_api import DEFAULT_RATE
-from pipeline.extract import Bounds
+from pipeline.extract import Bounds, extract
 
 REPORT = Path(__file__).parent.parent / "docs" / "reliability.md"
 
@@ -53,6 +53,25 @@ def test_three_deletions_deceive_a_plain_reader_and_not_this_one():
     assert plain(THREE_DELETIONS) is True
     assert drill(THREE_DELETIONS).level == "verified"
     assert drill(THREE_DELETIONS).is_wrong is False
+
+
+@pytest.mark.parametrize("images", [2, 50, 123])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_image_that_is_listed_with_its_id_and_without_is_never_verified_twice(images, seed):
+    """With it in one pass and without it in another, on one page or on two, in the place of another or not."""
+    for faults in ((f"twin:p=0.7,seed={seed}", f"missing-id:p=0.5,seed={seed}"), (f"twin:p=0.4,seed={seed}",)):
+        outcome = drill(Schedule(images, faults, seed=seed))
+
+        assert not outcome.is_undetected
+        assert outcome.level == "verified" or outcome.error == "IncompleteListing"
+
+
+def test_the_drill_sees_that_a_twin_is_an_image_twice_and_another_lost(serve, account):
+    endpoint = serve(images=40, faults=["twin:count=3"])
+    (one,) = extract([account], lambda *_: None, endpoint=endpoint.url, level="counted")
+    said = compared(endpoint, one.answers[-1].request_id, [image_id for page in one.last_pass for image_id in page.ids])
+
+    assert (one.level, said["lost"], said["twice"], said["invented"]) == ("counted", 3, 3, 0)
 
 
 def test_the_drill_sees_a_loss_where_there_is_one():

@@ -208,6 +208,15 @@ def test_a_double_image_stands_in_the_place_of_another(faulty, honest):
     assert set(ids_of(got)) < set(ids_of(honest[0]))
 
 
+def test_a_twin_stands_without_its_id_in_the_place_of_another(faulty, honest):
+    images = images_of(page(faulty("twin")))
+    (twin,) = [image for image in images if "ImageId" not in image]
+
+    assert len(images) == 50
+    assert sum(all(image[field] == value for field, value in twin.items()) for image in images) == 2
+    assert len(set(ids_of(honest[0])) - {image.get("ImageId") for image in images}) == 1
+
+
 def test_another_page_comes_whole_under_its_own_number(faulty, honest):
     got = page(faulty("other-page:page=1"))
 

@@ -279,7 +279,7 @@ def test_a_page_that_is_never_readable_is_named_in_the_error(serve, account):
     one = listing(serve(images=123, faults=["object:page=2"]), account, bounds=QUICK)
 
     assert "read 5 times over" in str(one.error)
-    assert "page 2 stayed unreadable: not a listing in JSON" in str(one.error)
+    assert "pages stayed unreadable (page 2 of pass 5: not a listing in JSON" in str(one.error)
     assert (one.level, evidence(one.answers, one.ended_passes)["certificate"]) == (None, None)
 
 

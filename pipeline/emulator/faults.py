@@ -277,6 +277,12 @@ def _double(draft: Draft, stroke: Stroke) -> None:
         draft.rows[lost] = draft.rows[twice]
 
 
+def _twin(draft: Draft, stroke: Stroke) -> None:
+    for _ in range(min(stroke.count, len(draft.rows) - 1)):
+        twice, lost = stroke.rng.sample(range(len(draft.rows)), 2)
+        draft.rows[lost] = {field: value for field, value in draft.rows[twice].items() if field != "ImageId"}
+
+
 def _other_page(draft: Draft, stroke: Stroke) -> None:
     draft.number = max(1, draft.number + stroke.count)
     draft.rows = draft.page(draft.number)
@@ -394,6 +400,7 @@ KINDS = {
     "short": Kind("count of the page's rows are missing", "rows", _shorten),
     "repeated": Kind("the rows are those of the page count before (at page 1: after) it", "rows", _repeat),
     "double": Kind("count ids stand twice on the page, each in another's place", "rows", _double),
+    "twin": Kind("count images stand twice on the page, once without ImageId, each in another's place", "rows", _twin),
     "other-page": Kind("rows and PageNumber are those of the page count after it", "rows", _other_page),
     "null": Kind("Images is null", "body", _put(lambda body, _: body.update(Images=None))),
     "null-list": Kind("Images.Image is null", "body", _put(_null_list)),
