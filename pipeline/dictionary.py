@@ -5,26 +5,30 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from pipeline.rows import Rows, relation
+from pipeline.rows import Row, Rows, relation
 from pipeline.views import connect_empty, relations
 
 if TYPE_CHECKING:
-    from pipeline.views import Relation
+    from pipeline.views import Relation, Setting
 
 
 def describe(name: str | None = None) -> Rows:
     """Tell every column of a table or view: its type, unit, API field and meaning; without a name, of all of them.
+
+    The settings of a view that takes some come after its columns.
 
     Raises:
         UnknownName: there is no such table or view.
     """
     chosen = list(relations().values()) if name is None else [relation(name)]
     types = _types()
-    rows = [
+    rows: list[Row] = [
         (one.name, column.name, types[one.name, column.name], column.unit, column.api, column.doc)
         for one in chosen
         for column in one.columns
     ]
+    if name is not None:
+        rows += [(name, _call(one), one.kind, None, None, f"Setting: {one.doc}") for one in chosen[0].settings]
     columns = ("relation", "column", "type", "unit", "api", "meaning")
     if name is None:
         return Rows(columns, ("VARCHAR",) * 6, rows)
@@ -62,7 +66,16 @@ def _entry(one: Relation) -> str:
         + " |\n"
         for column in one.columns
     ]
+    if one.settings:
+        lines.append(
+            f"\nSettings, as in `from {one.name}({_call(one.settings[0])})`:\n\n| setting | meaning |\n|---|---|\n"
+        )
+        lines += [f"| {_call(setting)} | {setting.doc} |\n" for setting in one.settings]
     return "".join(lines)
+
+
+def _call(setting: Setting) -> str:
+    return f"{setting.name} := {setting.default}"
 
 
 def _types() -> dict[tuple[str, str], str]:

@@ -8,7 +8,11 @@
 `lake.duckdb` was made by that script from the same files, it copies the views
 from there, which is the same and takes a tenth of the time. A view's file says
 what one row is, what it reads (`-- Reads: …`), and after each column what it
-means; a column that says nothing means what it means where it was read.
+means; a column that says nothing means what it means where it was read. Where
+a view begins with `settings`, it is a table macro as well, which takes them:
+
+    from stale_images                                 with the settings of its file
+    from stale_images(older_than_days := 90)          with one's own
 """
 
 from __future__ import annotations
@@ -68,6 +72,20 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A threshold of a view that is a table macro as well: its default as SQL, and what it means."""
+
+    name: str
+    default: str
+    doc: str
+
+    @property
+    def kind(self) -> str:
+        """Its type as DuckDB spells it."""
+        return "VARCHAR" if self.default.startswith("'") else "INTEGER"
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A table or view: what one row is, what it reads, its columns in order, and for a view its query."""
 
@@ -79,6 +97,8 @@ class Relation:
     key: tuple[str, ...] = ()
     query: str | None = None
     """The text of the `.sql` file; None where the query depends on the lake's files."""
+    settings: tuple[Setting, ...] = ()
+    """What `name(setting := value, …)` takes; empty where there is no such macro."""
 
 
 @functools.cache
@@ -123,7 +143,9 @@ def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
         else:
             columns.append(Described(column, doc, _UNITS.get(column.rpartition("_")[2])))
     grain = " ".join(line for line in _header(text) if line and not line.startswith("Reads: "))
-    return Relation(name, is_view=True, grain=grain, reads=reads, columns=tuple(columns), query=text)
+    return Relation(
+        name, is_view=True, grain=grain, reads=reads, columns=tuple(columns), query=text, settings=_settings(text)
+    )
 
 
 def _said_columns(text: str) -> list[tuple[str, str | None]]:
@@ -140,6 +162,16 @@ def _said_columns(text: str) -> list[tuple[str, str | None]]:
             name = re.split(r"[\s.]", code.rstrip(","))[-1]
             found.append((name, doc or None))
     return found
+
+
+_SETTINGS: Final = re.compile(r"^with settings as \(\n    select\n(.*?)^\)", re.MULTILINE | re.DOTALL)
+_SETTING: Final = re.compile(r"^( +)(.+) as (\w+)(,?) +-- (.*)$", re.MULTILINE)
+
+
+def _settings(text: str) -> tuple[Setting, ...]:
+    """Read the settings with which a view's file may begin: each a value, a name, and a comment."""
+    found = _SETTINGS.search(text)
+    return tuple(Setting(one[3], one[2], one[5]) for one in _SETTING.finditer(found[1])) if found else ()
 
 
 # ── the script ───────────────────────────────────────────────────────────────
@@ -331,6 +363,7 @@ def _script(files: Files, latest: Sequence[_Latest]) -> str:
     parts = ["-- The tables, typed and still empty, and the views over them.\n"]
     parts += [_view(name, _empty(table)) for name, table in _tables().items()]
     parts += [_view(name, relation.query) for name, relation in known.items() if relation.query]
+    parts += [_macro(relation) for relation in known.values() if relation.settings]
     parts.append("-- The tables, over the files of committed runs.\n")
     parts += [_view(table.name, _over(table, files, files.of[table.name])) for table in TABLES if files.of[table.name]]
     parts += [_view(name, _latest(table, files, latest)) for name, table in _LATEST.items() if latest]
@@ -350,6 +383,19 @@ def _tables() -> dict[str, Table]:
 
 def _view(name: str, query: str) -> str:
     return f"create or replace view {name} as\n{query.rstrip()};\n\n"
+
+
+def _macro(relation: Relation) -> str:
+    """Make a view's query a table macro, its settings the parameters."""
+    query = _SETTINGS.sub(lambda found: _SETTING.sub(r"\1\3 as \3\4", found[0]), relation.query or "")
+    parameters = ", ".join(f"{one.name} := {one.default}" for one in relation.settings)
+    said = " ".join(
+        (relation.grain, "Settings:", *(f"{one.name} := {one.default}: {one.doc}" for one in relation.settings))
+    )
+    return (
+        f"create or replace macro {relation.name}({parameters}) as table\n{query.rstrip()};\n\n"
+        f"comment on macro table {relation.name} is {quoted(said)};\n\n"
+    )
 
 
 def _empty(table: Table) -> str:

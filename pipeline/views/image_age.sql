@@ -9,6 +9,9 @@ select
     ownership,
     region_id,
     platform,
+    architecture,
+    compute_type,
+    status,
     image_size_gib,
     created_at_utc,
     cast(extract(day from (observed_at_utc - created_at_utc)) as bigint) as age_days  -- Whole days (24 hours each) from creation to the observation; null where the creation is not known.

@@ -21,6 +21,8 @@ select
     image.image_name,
     image.status,
     image.platform,
+    image.architecture,
+    image.compute_type,
     image.region_id,
     image.created_at_utc,
     case lower(image.image_owner)
