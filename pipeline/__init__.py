@@ -1,6 +1,9 @@
 """Every image, every day, in SQL.
 
     errors.py             everything raised, sorted by what to do next; what a service's code asks for
+    settings.py           ens-images.toml: what may stand there, and what does
+    logs.py               what happens, while it happens: the run, account, page and call before every message
+    versions.py           what is installed, and whether it is new enough
     schema.py             how a table is declared, and what follows from it
     tables.py             every column: API field, type, unit, meaning: the only place
     spelling.py           a value as text: in a terminal, in JSON, in SQL, in a sentence
@@ -26,6 +29,10 @@
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order
+    nightly.py            a run and what follows it: a line and a code a step, a summary for a machine
+    status.py             how fresh each account is: the one thing that looks at the clock
+    doctor.py             what must be right before a run can be, checked in order
+    shell.py              what every command has: variables, the settings file, --verbose, completion
     cli.py                the same steps from a shell: one call a command, and no logic
 
 A module imports only from the lines above it; a test holds the code to this

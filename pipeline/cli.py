@@ -1,10 +1,12 @@
 """The same steps from a shell: one call a command, and no logic.
 
-    ens-images run | rebuild | check | prune | sql | report | export | list | describe | views | emulate | demo
+    ens-images run | rebuild | check | prune | sql | report | export | list | describe | views
+               status | doctor | emulate | demo
 
 Exit codes: 0 done · 1 our bug · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
 published for that account · 4 refused by the service · 5 not reachable, throttled, or the lake is held ·
-6 the lake is missing or damaged. Of several, the largest. Data goes to stdout, everything else to stderr.
+6 the lake is missing or damaged · 8 not as fresh as was asked. Of several, the largest. Data goes to stdout,
+everything else to stderr.
 """
 
 from __future__ import annotations
@@ -22,21 +24,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.shell import (
+    Commands,
+    complete_view,
+    completes,
+    found_settings,
+    of_command,
+    option,
+    origins,
+    say_versions,
+    unknown_variables,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
 FORMATS = ("table", "csv", "json", "markdown")
 LEVELS = ("unproven", "counted", "verified")  # certificate.LEVELS, without what it imports: a test compares
-
-
-def option(*names: str, of: str = "", **settings: Any) -> Callable[[Any], Any]:
-    """An option that can be set by a variable of the environment too: `--data` by ENS_IMAGES_DATA.
-
-    `of` names the command of an option that must not share the variable of its namesakes: the demo clears its folder.
-    """
-    variable = "_".join(("ENS_IMAGES", *filter(None, (of,)), names[0].removeprefix("--"))).replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
 class Number(click.FloatRange):
@@ -67,18 +71,33 @@ format_option = option(
 )
 
 
-def service_options(command: Any) -> Any:
-    """The options of every command that calls the service."""
+def profile_options(command: Any) -> Any:
+    """The options of every command that is about accounts."""
     for add in (
-        option("--rate", type=Number(min=0), default=20, show_default=True, help="Calls a second; 0: any."),
-        option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
+        option(
+            "--profiles-from",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="More profiles, a name a line; # begins a comment.",
+        ),
         option(
             "--profile",
             "profiles",
             multiple=True,
             metavar="NAME",
-            help="A profile of the vendor's file; again for more.",
+            help="A profile of the vendor's file, or an account of the settings; again for more.",
         ),
+    ):
+        command = add(command)
+    return command
+
+
+def service_options(command: Any) -> Any:
+    """The options of every command that calls the service."""
+    for add in (
+        option("--rate", type=Number(min=0), default=20, show_default=True, help="Calls a second; 0: any."),
+        option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Calls at once."),
+        profile_options,
         option("--allow-plain-http", is_flag=True, help="Call an http:// endpoint that is not on this machine too."),
         option("--endpoint", default="ens.aliyuncs.com", show_default=True, metavar="HOST|URL", help="Of ENS."),
     ):
@@ -86,16 +105,20 @@ def service_options(command: Any) -> Any:
     return command
 
 
-class Commands(click.Group):
-    """The commands in the order in which one meets them."""
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """How a run gets on; nothing where each call is told anyway."""
+    from pipeline.terminal import progress
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's own signature)
-        """In the order in which they were added."""
-        return list(self.commands)
+    if click.get_current_context().meta.get("verbosity"):
+        yield None
+        return
+    with progress() as shown:
+        yield shown
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="ens-images", prog_name="ens-images")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=say_versions, help="And exit.")
 def commands() -> None:
     """Every image of every Alibaba Cloud ENS account, every day, in SQL.
 
@@ -108,7 +131,7 @@ def commands() -> None:
     \b
     Exit codes: 0 done · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
     published · 4 refused by the service · 5 not reachable, throttled, or the lake is held · 6 the
-    lake is missing or damaged. Of several, the largest.
+    lake is missing or damaged · 8 not as fresh as was asked. Of several, the largest.
     """  # noqa: D301  (click takes the backspaces for "leave these lines alone")
 
 
@@ -130,26 +153,36 @@ def commands() -> None:
     metavar="PERCENT",
     help="An account of which a larger share is gone is not published.",
 )
-@option(
-    "--profiles-from",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="More profiles, a name a line; # begins a comment.",
-)
 @option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
-def run(data: Path, rate: float, **options: Any) -> None:
-    """List every account, keep the pages, publish what is proven.
+@option(
+    "--summary",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what was done, as JSON: the accounts, each step, the exit code.",
+)
+@click.pass_context
+def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
+    """List every account, keep the pages, publish what is proven; then what the settings say (after_run).
 
     It ends by itself: an account is read at most 5 times over, no more is begun 60 s after the second, and it
     is given up when it is throttled for 60 s without one answer. A service that keeps answering, slowly or in
     small pages, is read to the end: --timeout ends that too.
     """
-    from pipeline import flow
-    from pipeline.terminal import progress as shown
+    from pipeline.nightly import nightly
 
-    with shown() as progress:
-        done = flow.run(data, rate=rate or None, progress=progress, **options)
-    click.echo(str(done), err=True)
+    said, _ = found_settings()
+    with _progress() as progress:
+        night = nightly(
+            data,
+            after=said.after_run,
+            retention=of_command(prune_command),
+            rate=rate or None,
+            entries=said.accounts,
+            progress=progress,
+            **options,
+        )
+    click.echo(str(night), err=True)
+    ctx.exit(night.exit_code)
 
 
 @commands.command()
@@ -213,7 +246,7 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
 @commands.command("report")
 @data_option
 @format_option
-@click.argument("views", nargs=-1)
+@click.argument("views", nargs=-1, shell_complete=complete_view)
 def report_command(data: Path, output_format: Any, views: Sequence[str]) -> None:
     """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
     from pipeline.report import report
@@ -225,7 +258,7 @@ def report_command(data: Path, output_format: Any, views: Sequence[str]) -> None
 
 @commands.command()
 @data_option
-@click.argument("view")
+@click.argument("view", shell_complete=complete_view)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(data: Path, view: str, file: Path) -> None:
     """Write a table or VIEW to FILE: .csv, .json or .parquet, by its suffix."""
@@ -242,19 +275,20 @@ def export(data: Path, view: str, file: Path) -> None:
 @option("--image-name", metavar="TEXT", help="Images whose name contains this.")
 @option("--snapshot-id", metavar="TEXT", help="Images made from this disk snapshot.")
 @option("--exact", is_flag=True, help="The filters mean the whole value, letter by letter.")
-def list_command(output_format: Any, rate: float, **options: Any) -> None:
+def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: Any, **options: Any) -> None:
     """List images live, by the API's own filters; nothing is stored."""
     from pipeline import flow
     from pipeline.formats import write_rows
 
-    rows, trust = flow.list_images(rate=rate or None, **options)
+    accounts = flow.chosen(profiles, profiles_from, found_settings()[0].accounts)
+    rows, trust = flow.list_images(rate=rate or None, accounts=accounts, **options)
     write_rows(rows, output_format, sys.stdout)
     click.echo(trust, err=True)
 
 
 @commands.command()
 @format_option
-@click.argument("name", required=False, metavar="[TABLE_OR_VIEW]")
+@click.argument("name", required=False, metavar="[TABLE_OR_VIEW]", shell_complete=complete_view)
 def describe(output_format: Any, name: str | None) -> None:
     """Tell what the columns mean: type, unit, API field. Markdown without a name is the data dictionary."""
     from pipeline import dictionary
@@ -273,6 +307,58 @@ def views_command(data: Path) -> None:
     from pipeline.views import views_sql
 
     click.echo(views_sql(data), nl=False)
+
+
+@commands.command("status")
+@data_option
+@format_option
+@profile_options
+@option("--max-age", metavar="SPAN", help="End with 8 where an account is older, such as 26h, or has failed since.")
+def status_command(data: Path, output_format: Any, max_age: str | None, **chosen: Any) -> None:
+    """Tell how fresh each account is: its last observation, the certificate, and the failures since."""
+    from pipeline import flow
+    from pipeline.formats import write_rows
+    from pipeline.status import status
+
+    entries = found_settings()[0].accounts
+    is_chosen = bool(entries or any(chosen.values()))
+    labels = [account.label for account in flow.chosen(**chosen, entries=entries)] if is_chosen else None
+    rows, late = status(data, max_age=max_age, labels=labels)
+    write_rows(rows, output_format, sys.stdout)
+    if late:
+        raise late
+
+
+@commands.command("doctor")
+@data_option
+@service_options
+@format_option
+def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain_http: bool, **options: Any) -> None:
+    """Check what must be right before a run can be, in order, and name the first thing to mend.
+
+    It needs no credentials as far as it can go, shows none, and changes nothing.
+    """
+    from pipeline import doctor, flow
+    from pipeline.formats import write_rows
+
+    said, _ = found_settings()
+    chosen = {name: options[name] for name in ("profiles", "profiles_from")}
+    findings = doctor.examine(
+        data,
+        accounts=lambda: flow.chosen(**chosen, entries=said.accounts),
+        endpoint=endpoint,
+        allow_plain_http=allow_plain_http,
+        settings=origins(),
+        unknown=unknown_variables(),
+        folders=said.folders(),
+    )
+    if output_format == "table":
+        click.echo(doctor.as_lines(findings))
+    else:
+        write_rows(doctor.as_rows(findings), output_format, sys.stdout)
+    wrong = doctor.first_to_mend(findings)
+    if wrong:
+        raise wrong
 
 
 @commands.command()
@@ -391,6 +477,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name can show its code
     try:
+        if (answered := completes(commands)) is not None:
+            return answered
         with commands.make_context("ens-images", list(sys.argv[1:] if arguments is None else arguments)) as context:
             commands.invoke(context)
         sys.stdout.flush()

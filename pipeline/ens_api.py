@@ -32,6 +32,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -51,6 +52,7 @@ from pipeline.errors import (
     Verdict,
     verdict,
 )
+from pipeline.logs import about, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -73,6 +75,8 @@ _SHORTEST_SECRET: Final = 16
 
 logging.getLogger("stamina").addHandler(logging.NullHandler())  # else each retry is a line on stderr
 
+_log = logger(__name__)
+
 
 def utc_now() -> dt.datetime:
     """This instant in UTC, without a zone."""
@@ -89,6 +93,7 @@ class _Credentials(Protocol):
     def get_access_key_id(self) -> str: ...
     def get_access_key_secret(self) -> str: ...
     def get_security_token(self) -> str | None: ...
+    def get_provider_name(self) -> str | None: ...
 
 
 class _Provider(Protocol):
@@ -105,12 +110,20 @@ class _Key:
 class Account:
     """One set of credentials under a label. Made by the functions below; nothing secret is ever shown."""
 
-    def __init__(self, label: str, provider: Callable[[], _Provider], where: str) -> None:
-        """`provider` makes the vendor's provider anew; `where` says what to do if it finds nothing."""
+    def __init__(
+        self, label: str, provider: Callable[[], _Provider], where: str, *, endpoint: str | None = None
+    ) -> None:
+        """`provider` makes the vendor's provider anew; `where` says what to do if it finds nothing.
+
+        `endpoint` is the account's own; None: that of the run.
+        """
         self.label = label
+        self.endpoint = endpoint
         self._make_provider = provider
         self._where = where
         self.key: _Key | None = None
+        self.found_by: str | None = None
+        """The vendor's provider that found the credentials, once one did."""
 
     def __repr__(self) -> str:
         return f"Account({self.label!r})"
@@ -133,10 +146,13 @@ class Account:
         if not key.id or not key.secret:
             raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
         self.key = key
+        self.found_by = found.get_provider_name()
+        with about(account=self.label):
+            _log.debug("credentials found by %s", self.found_by)
         return key
 
 
-def environment_account() -> Account:
+def environment_account(label: str = "default", endpoint: str | None = None) -> Account:
     """The account of the vendor's default chain: environment, profile files, instance role."""
 
     def provider() -> _Provider:
@@ -146,11 +162,11 @@ def environment_account() -> Account:
         return chain
 
     where = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or add a profile to "
-    return Account("default", provider, f"{where}{_PROFILES}")
+    return Account(label, provider, f"{where}{_PROFILES}", endpoint=endpoint)
 
 
-def profile_account(name: str) -> Account:
-    """The account of one profile of the vendor's file, whatever the environment holds.
+def profile_account(name: str, label: str | None = None, endpoint: str | None = None) -> Account:
+    """The account of one profile of the vendor's file, whatever the environment holds; its label is that name too.
 
     Raises:
         BadSetting: the name is empty, which would mean some other profile.
@@ -164,7 +180,8 @@ def profile_account(name: str) -> Account:
         profile: _Provider = CLIProfileCredentialsProvider(profile_name=name)
         return profile
 
-    return Account(name, provider, f"`aliyun configure --profile {name}` adds it to {_PROFILES}")
+    where = f"`aliyun configure --profile {name}` adds it to {_PROFILES}"
+    return Account(label or name, provider, where, endpoint=endpoint)
 
 
 def key_account(label: str, key_id: str, secret: str, token: str | None = None) -> Account:
@@ -406,6 +423,8 @@ class EnsApi:
             async for attempt in retries:
                 with attempt:
                     waited = 0.0 if gave_up_at is None else time.monotonic() - gave_up_at
+                    if gave_up_at is not None:
+                        _log.debug("try %d, after %.3f s: %s", attempt.num, waited, dict(count))
                     try:
                         return await self._usable_try(account, parameters, waited, on_try)
                     finally:
@@ -424,6 +443,7 @@ class EnsApi:
             seen = await self._try(key, parameters, waited)
         on_try(seen)
         what = verdict(seen.status, seen.error_code)
+        _tell(seen, what)
         if what == "usable":
             self._throttled_since.pop(account.label, None)
             return seen
@@ -432,6 +452,7 @@ class EnsApi:
         if what == "throttled":
             self.pace.throttled(sent)
             self._throttled_since.setdefault(account.label, time.monotonic())
+            _log.debug("throttled: at most %.2f calls a second from here on", self.pace.rate or 0)
         if what == "expired":
             async with self._refreshing:
                 if account.key is key:  # else another call has fetched the new one meanwhile
@@ -522,6 +543,15 @@ class EnsApi:
         )
 
 
+def _tell(seen: Try, what: Verdict) -> None:
+    seconds = (seen.received_at_utc - seen.sent_at_utc).total_seconds()
+    with about(call=seen.request_id) if seen.request_id else contextlib.nullcontext():
+        if seen.body is not None and seen.status == 200:
+            _log.info("200, %d bytes, in %.3f s", len(seen.body), seconds)
+        else:
+            _log.info("%s, %s: %r, in %.3f s", what, seen.error_code, (seen.error or "")[:300], seconds)
+
+
 def _without(key: _Key, said: bytes) -> bytes:
     """What was said with what is secret taken out: a refusal quotes the headers that it was sent."""
     for secret in (key.secret, key.token):
@@ -544,6 +574,58 @@ def _advice(code: str | None) -> str:
     return "see its message"
 
 
+# ── without a signature ──────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What became of one unsigned request: how long it took, how far this clock is ahead; or what stood in its way."""
+
+    url: str
+    seconds: float = 0.0
+    ahead_seconds: float | None = None
+    error: Unreachable | None = None
+    is_tls: bool = False
+    """Whether the endpoint was there, and only its TLS could not be trusted."""
+
+
+def reach(endpoint: str, *, allow_plain_http: bool = False, try_seconds: float = 15.0) -> Reached:
+    """Ask an endpoint for nothing, without a signature: any answer will do, and its Date tells the service's time.
+
+    Raises:
+        BadSetting: `endpoint` makes no sense.
+    """
+    url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
+
+    async def ask() -> Reached:
+        local = is_loopback(urlsplit(url).hostname or "")
+        wait = aiohttp.ClientTimeout(total=try_seconds)
+        began = time.monotonic()
+        async with (
+            aiohttp.ClientSession(timeout=wait, trust_env=not local) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
+            seconds = time.monotonic() - began
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                told = parsedate_to_datetime(answer.headers["Date"])
+                return Reached(url, seconds, (dt.datetime.now(dt.UTC) - told).total_seconds() - seconds / 2)
+            return Reached(url, seconds)
+
+    try:
+        return blocking(ask)
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+        why = Unreachable(
+            f"{type(error).__name__}: {error} — {url} did not prove who it is, and was sent nothing: "
+            "a wrong endpoint, a wrong clock, or a certificate authority that is not in SSL_CERT_FILE"
+        )
+        return Reached(url, error=why, is_tls=True)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        said = f"{type(error).__name__}: {str(error) or 'no answer'}"
+        return Reached(
+            url, error=Unreachable(f"{said} — no answer from {url}: a wrong name, no network, or a proxy in between")
+        )
+
+
 # ── from synchronous code ────────────────────────────────────────────────────
 
 _T = TypeVar("_T")
@@ -555,6 +637,7 @@ def blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work())
+    import contextvars
     from concurrent.futures import ThreadPoolExecutor
 
     under_way: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
@@ -566,7 +649,8 @@ def blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         return await work()
 
     with ThreadPoolExecutor(1, thread_name_prefix="ens-images") as aside:
-        done = aside.submit(lambda: asyncio.run(stoppable()))
+        here = contextvars.copy_context()  # the logs go on saying whose run it is
+        done = aside.submit(lambda: here.run(asyncio.run, stoppable()))
         try:
             return done.result()
         except KeyboardInterrupt:  # the notebook's stop button reaches this thread only

@@ -19,11 +19,12 @@
     │   ├── OutOfTime
     │   ├── LakeIsHeld
     │   └── DiskFull
-    └── LakeUnusable       exit 6   the data folder is not a whole lake
-        ├── LakeMissing
-        ├── LakeDamaged
-        ├── LakeTooNew
-        └── NoAccess
+    ├── LakeUnusable       exit 6   the data folder is not a whole lake
+    │   ├── LakeMissing
+    │   ├── LakeDamaged
+    │   ├── LakeTooNew
+    │   └── NoAccess
+    └── NotFresh           exit 8   the lake is whole, and older than was asked
 
 A message names the thing, what was found, and what to do. Anything else that
 is raised is a mistake of ours: it ends with a traceback and exit code 1.
@@ -161,3 +162,9 @@ class LakeTooNew(LakeUnusable):
 
 class NoAccess(LakeUnusable):
     """A file or folder of the lake may not be read or written by this user."""
+
+
+class NotFresh(EnsImagesError):
+    """An account's last observation is older than was asked, or runs have failed since."""
+
+    exit_code = 8

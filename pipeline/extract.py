@@ -37,6 +37,7 @@ cannot wait gives a `--timeout`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ from pipeline.ens_api import (
     blocking,
 )
 from pipeline.errors import BadSetting, EnsImagesError, IncompleteListing, OutOfTime, verdict
+from pipeline.logs import about, logger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from pipeline.ens_api import Try
 
 _T = TypeVar("_T")
+_log = logger(__name__)
 
 _PAGES_IN_VAIN: Final = 64
 """So many pages that are empty, or more than the first TotalCount called for, and a pass is at its end."""
@@ -143,6 +146,7 @@ def extract(
 ) -> list[Listing]:
     """Read every account, side by side, until its listing proves `level` or the bounds are reached.
 
+    An account that has an endpoint of its own is read there. Each endpoint has its own workers and pace.
     Every answer goes to `land` as it comes. An account that fails costs no other: its error is in its listing.
 
     Raises:
@@ -150,21 +154,26 @@ def extract(
     """
 
     async def read_all() -> list[Listing]:
-        api = EnsApi(
-            endpoint,
-            allow_plain_http=allow_plain_http,
-            workers=workers,
-            rate=rate,
-            back_off_seconds=limits.back_off_seconds,
-            throttled_seconds=limits.throttled_seconds,
-        )
+        apis = {
+            place: EnsApi(
+                place,
+                allow_plain_http=allow_plain_http,
+                workers=workers,
+                rate=rate,
+                back_off_seconds=limits.back_off_seconds,
+                throttled_seconds=limits.throttled_seconds,
+            )
+            for place in dict.fromkeys(account.endpoint or endpoint for account in accounts)
+        }
         readers = [
-            _Reader(api, account, level, filters or {}, land, limits, workers, progress)
+            _Reader(apis[account.endpoint or endpoint], account, level, filters or {}, land, limits, workers, progress)
             for account in accounts
             if account.label not in failed
         ]
         until = None if timeout_seconds is None else asyncio.get_running_loop().time() + timeout_seconds
-        async with api:
+        async with contextlib.AsyncExitStack() as stack:
+            for api in apis.values():
+                await stack.enter_async_context(api)
             return await _together(reader.listing(until, timeout_seconds) for reader in readers)
 
     if timeout_seconds is not None and not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
@@ -279,6 +288,11 @@ class _Reader:
 
     async def listing(self, until: float | None, seconds: float | None) -> Listing:
         """Read until the level is proven, `until` then at most; errors end up in the listing."""
+        with about(account=self.account.label):
+            return await self._listing(until, seconds)
+
+    async def _listing(self, until: float | None, seconds: float | None) -> Listing:
+        began = time.monotonic()
         try:
             async with asyncio.timeout_at(until):
                 await self._read()
@@ -289,6 +303,8 @@ class _Reader:
             )
         except EnsImagesError as error:
             self.result.error = error
+        became = self.result.level if self.result.error is None else type(self.result.error).__name__
+        _log.info("%s, in %.3f s", became, time.monotonic() - began)
         return self.result
 
     async def _read(self) -> None:
@@ -381,7 +397,10 @@ class _Reader:
         asks = 0
         while True:
             asks += 1
-            page, wrong, is_mild = await self._ask(reading, number)
+            with about(**{"pass": reading.number, "page": number}):
+                page, wrong, is_mild = await self._ask(reading, number)
+                if wrong is not None:
+                    _log.debug("not believed yet: %s", wrong)
             if wrong is None:
                 break
             in_vain = time.monotonic() - began

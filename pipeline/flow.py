@@ -38,8 +38,10 @@ from pipeline.flatten import flatten
 from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
 from pipeline.lake import LOCK, held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
+from pipeline.logs import about, logger, timed
 from pipeline.publish import publish, read_answers, whole_runs
 from pipeline.rows import Rows
+from pipeline.settings import AccountEntry
 from pipeline.spelling import harmless, how_many
 from pipeline.tables import IMAGES
 from pipeline.taken_out import taken_out
@@ -54,6 +56,7 @@ MAX_SHRINK_PERCENT: Final = 50.0
 """An account of which a larger share is gone is not published without the user's word."""
 
 _PAGES_AT_ONCE: Final = 64
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,9 @@ def run(
     """List every account, keep the pages, publish what is proven.
 
     `profiles` and the lines of `profiles_from` name profiles of the vendor's file; `accounts` are ready-made
-    ones; none of them: the vendor's default chain. `rate` is calls a second over the whole run (None: no
-    limit). `observed_at` (UTC) stands for the observation's instant and the run's day, for those who live
-    through days that are not today.
+    ones; none of them: the vendor's default chain. `rate` is calls a second to each endpoint (None: no limit).
+    `observed_at` (UTC) stands for the observation's instant and the run's day, for those who live through days
+    that are not today.
 
     Raises:
         BadSetting, AlreadyObserved: what was asked makes no sense.
@@ -126,6 +129,8 @@ def run(
         raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {max_shrink_percent}")
     if certificate not in LEVELS:
         raise BadSetting(f"certificate {certificate!r} is no level: choose from {', '.join(LEVELS)}")
+    listed = chosen(profiles, profiles_from, accounts=accounts)
+    own = {x.label: endpoint_url(x.endpoint, allow_plain_http=allow_plain_http) for x in listed if x.endpoint}
     asked = {
         "asked_certificate": certificate,
         "endpoint": endpoint_url(endpoint, allow_plain_http=allow_plain_http),
@@ -133,14 +138,12 @@ def run(
         "accept_shrink": accept_shrink,
     }
     given = _naive_utc(observed_at)
-    named = [*profiles, *_lines(profiles_from)]
-    listed = _distinct([*accounts, *map(profile_account, named)] or [environment_account()])
     with held(data):
         if given is not None:
             _refuse_second_observation(data, listed, given)
         began_at = given or utc_now()
         run_id = _free_run_id(data, began_at)
-        with Landing(data, run_id, began_at.date()) as landing:
+        with about(run=run_id), Landing(data, run_id, began_at.date()) as landing:
             rows: dict[str, list[int]] = {account.label: [] for account in listed}
 
             def land(answer: Answer, body: bytes | None) -> None:
@@ -168,6 +171,7 @@ def run(
                 "accounts": [
                     {
                         "account": listing.account,
+                        **({"endpoint": own[listing.account]} if listing.account in own else {}),
                         "is_published": None if listing.account in unjudged else listing.error is None,
                         "error": None if listing.error is None else _named(listing.error),
                         "ended_passes": listing.ended_passes,
@@ -179,8 +183,10 @@ def run(
         for damage in unjudged.values():
             raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
         answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-        observations = publish(data, raw, answers)
-        write_catalogue(data)
+        with about(run=run_id), timed(_log, "publishing"):
+            observations = publish(data, raw, answers)
+        with about(run=run_id), timed(_log, "the catalogue"):
+            write_catalogue(data)
     result = Run(run_id, data, tuple(observations), {x.account: x.error for x in listings if x.error is not None})
     if result.errors:
         worst = max(result.errors.values(), key=lambda error: error.exit_code)
@@ -191,6 +197,33 @@ def run(
 
 def _named(error: EnsImagesError) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def chosen(
+    profiles: Sequence[str] = (),
+    profiles_from: str | Path | None = None,
+    entries: Sequence[AccountEntry] = (),
+    accounts: Sequence[Account] = (),
+) -> list[Account]:
+    """The accounts that a run lists: those named; else the `entries` of a settings file; else the default chain's.
+
+    A profile that an entry names, or labels, takes label and endpoint from there; `accounts` are ready-made ones.
+
+    Raises:
+        BadSetting: one is named twice, or has no name.
+    """
+    named: list[AccountEntry] = []
+    for name in (*profiles, *_lines(profiles_from)):
+        known = [entry for entry in entries if name in {entry.label, entry.profile}]
+        named += known or [AccountEntry(profile=name)]
+    ready = [*accounts, *map(_account, named or (() if accounts else entries))]
+    return _distinct(ready or [environment_account()])
+
+
+def _account(entry: AccountEntry) -> Account:
+    if entry.profile is None:
+        return environment_account(entry.name, entry.endpoint)
+    return profile_account(entry.profile, entry.label, entry.endpoint)
 
 
 def _lines(file: str | Path | None) -> list[str]:
@@ -320,7 +353,7 @@ def list_images(
     filters = {name: value for name, value in asked.items() if value is not None}
     bodies: dict[tuple[str, int, int], bytes | None] = {}
     listings = extract(
-        _distinct([*accounts, *map(profile_account, profiles)] or [environment_account()]),
+        chosen(profiles, accounts=accounts),
         lambda answer, body: bodies.update({(answer.account, answer.pass_number, answer.page_number): body}),
         endpoint=endpoint,
         allow_plain_http=allow_plain_http,

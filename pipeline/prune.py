@@ -104,8 +104,8 @@ def prune(
     """
     data = Path(data)
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
-    age = None if raw_older_than is None else _span(raw_older_than)
-    until = now + _span(grace)
+    age = None if raw_older_than is None else span(raw_older_than)
+    until = now + span(grace)
     lines: list[str] = []
     with contextlib.ExitStack() as stack:
         published = _published(data)  # before anything is made: where there is no lake, there is none to hold
@@ -131,7 +131,12 @@ def prune(
     return Pruned(dry_run, tuple(lines), tuple(old), tuple(doomed), tuple(cleared), size)
 
 
-def _span(said: str | dt.timedelta) -> dt.timedelta:
+def span(said: str | dt.timedelta) -> dt.timedelta:
+    """A span of time: a number and a letter, such as `90d`, `12h`.
+
+    Raises:
+        BadSetting: it is none.
+    """
     if isinstance(said, dt.timedelta):
         return said
     found = re.fullmatch(r"([0-9]{1,6})([dhms])", said.strip())

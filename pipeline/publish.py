@@ -57,7 +57,8 @@ def publish(
             "run_id": header["run_id"],
             "is_published": is_published,
             "error": decision["error"] if withdrawn is None else withdrawn.error,
-            **{name: header[name] for name in ("asked_certificate", "code_version", "endpoint")},
+            **{name: header[name] for name in ("asked_certificate", "code_version")},
+            "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
             **evidence([answer for _, answer in mine], decision["ended_passes"]),
         }
         if given is not None and row["observed_at_utc"] is not None:

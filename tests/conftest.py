@@ -1,16 +1,23 @@
-"""What the tests share: a local endpoint, an account on it, a small lake, and Hypothesis's profile."""
+"""What the tests share: a local endpoint, a typed command, an account on it, a small lake, and Hypothesis's profile."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import ipaddress
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, settings
 from lake_builder import Seen, image, utc, write_run
 
+from pipeline import cli
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import Account, key_account
 
@@ -28,6 +35,24 @@ EXAMPLE = Path(__file__).parent / "data" / "describe_self_images.json"
 def example() -> bytes:
     """The published example response, byte for byte."""
     return EXAMPLE.read_bytes()
+
+
+@pytest.fixture
+def typed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Type a command in `tmp_path`, in this process: its exit code, what it printed, what it told."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("ENS_IMAGES_"):
+            monkeypatch.delenv(name)
+
+    def type_it(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return type_it
 
 
 @pytest.fixture
@@ -86,3 +111,28 @@ def page(images: list[dict[str, Any]], number: int = 1, total: int | None = None
         "TotalCount": str(len(images) if total is None else total),
     }
     return json.dumps(body, ensure_ascii=False).encode()
+
+
+@pytest.fixture(scope="session")
+def self_signed(tmp_path_factory) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    unlocked = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unlocked)
+    path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    return path

@@ -10,7 +10,6 @@ import csv
 import datetime as dt
 import http.server
 import io
-import ipaddress
 import json
 import logging
 import os
@@ -25,9 +24,6 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline import cli, connect, export, rebuild, run
 from pipeline.emulator import Endpoint, Key, living_account
@@ -348,31 +344,6 @@ def answering(status: int, body: bytes, certificate: Path | None = None) -> Iter
         thread.start()
         yield server
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def self_signed(tmp_path_factory) -> Path:
-    """A certificate for 127.0.0.1 that nobody vouches for, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    unlocked = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unlocked)
-    path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 def test_a_certificate_that_nobody_vouches_for_ends_the_run_before_anything_is_sent(self_signed, tmp_path):

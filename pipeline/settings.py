@@ -1,0 +1,161 @@
+"""Settings: one optional `ens-images.toml`, in the working folder or where `--config` says.
+
+    data = "lake"                       a key is the long name of an option: --max-shrink is max_shrink
+    rate = 10                           a flag goes before a variable, that before this file, that before the default
+    max_age = "26h"
+
+    [[accounts]]                        who is listed, unless --profile or --profiles-from says otherwise
+    profile = "prod"                    a profile of the vendor's file; without one, the vendor's default chain
+    label = "production"                what it is called in the lake; else the profile's name
+    endpoint = "ens.ap-southeast-1.aliyuncs.com"
+
+    [after_run]                         what follows a run
+    prune = true                        by raw_older_than and grace
+    export = "exports"                  every view, a file each, into this folder
+    page = "report.html"
+
+A path is relative to the file. A key that is not known is an error that names the nearest one. No secret is
+accepted: a profile, or a variable of the environment, is where one belongs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.errors import BadSetting
+
+FILE: Final = "ens-images.toml"
+_SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
+_PATHS: Final = ("data", "profiles_from", "summary")
+
+
+class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One account: which credentials, under which label, at which endpoint."""
+
+    profile: str | None = None
+    label: str | None = None
+    endpoint: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called in the lake."""
+        return self.label or self.profile or ""
+
+
+class AfterRun(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows a run; nothing, unless told."""
+
+    prune: bool = False
+    export: str | None = None
+    page: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file says; None: nothing. Each key but the last two is an option, which has the default."""
+
+    data: str | None = None
+    endpoint: str | None = None
+    allow_plain_http: bool | None = None
+    rate: float | None = None
+    workers: int | None = None
+    profiles_from: str | None = None
+    certificate: str | None = None
+    timeout: float | None = None
+    max_shrink: float | None = None
+    raw_older_than: str | None = None
+    grace: str | None = None
+    max_age: str | None = None
+    summary: str | None = None
+    accounts: tuple[AccountEntry, ...] = ()
+    after_run: AfterRun = AfterRun()
+
+    def options(self) -> dict[str, Any]:
+        """The options that the file sets, by key."""
+        names = [name for name in self.__struct_fields__ if name not in {"accounts", "after_run"}]
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def folders(self) -> list[Path]:
+        """The folders, beside that of the lake, that a run and what follows it write to."""
+        files = (self.summary, self.after_run.page)
+        named = [Path(file).parent for file in files if file] + [Path(self.after_run.export or "")]
+        return list(dict.fromkeys(folder for folder in named if folder != Path()))
+
+
+def load(path: Path | None = None) -> tuple[Settings, Path | None]:
+    """Read the settings: those in `path`, else in `ens-images.toml` of the working folder, if there is one.
+
+    Returns:
+        The settings with absolute paths, and the file; where there is none, nothing is set.
+
+    Raises:
+        BadSetting: the file cannot be read, or says something that is not known, or that is a secret.
+    """
+    file = Path(FILE) if path is None else path
+    try:
+        said = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        if path is None:
+            return Settings(), None
+        raise BadSetting(f"there is no settings file {str(file)!r}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{str(file)!r} is no TOML: {error}") from error
+    except OSError as error:
+        raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
+    _refuse_unknown(said, Settings, file, "")
+    for number, entry in enumerate(_tables(said.get("accounts")), start=1):
+        _refuse_unknown(entry, AccountEntry, file, f"accounts[{number}].")
+    for table in _tables([said.get("after_run")]):
+        _refuse_unknown(table, AfterRun, file, "after_run.")
+    try:
+        settings = msgspec.convert(said, Settings)
+    except msgspec.ValidationError as error:
+        wrong, _, place = str(error).replace(" | null", "").partition(" - at `$.")
+        place = re.sub(r"\[(\d+)\]", lambda found: f"[{int(found[1]) + 1}]", place.rstrip("`"))  # from 1
+        raise BadSetting(f"{str(file)!r}: {place}: {wrong.replace('`', '')}") from error
+    _check_accounts(settings.accounts, file)
+    return _absolute(settings, file.resolve().parent), file
+
+
+def _tables(said: object) -> list[dict[str, Any]]:
+    return [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
+
+
+def _refuse_unknown(said: dict[str, Any], kind: type[msgspec.Struct], file: Path, place: str) -> None:
+    known = kind.__struct_fields__
+    for key in said:
+        if key in known:
+            continue
+        if _SECRETIVE.search(key):
+            raise BadSetting(
+                f"{str(file)!r}: {place}{key} looks like a secret, and none belongs here: put it into a profile "
+                "(`aliyun configure --profile NAME`) and name that, or into ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+            )
+        nearest = difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.5)
+        meant = f"did you mean {place}{nearest[0]}? " if nearest else ""
+        raise BadSetting(f"{str(file)!r}: {place}{key} is no setting: {meant}there are {', '.join(known)}")
+
+
+def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
+    names = [entry.name for entry in entries]
+    for number, name in enumerate(names, start=1):
+        if not name.strip():
+            raise BadSetting(f"{str(file)!r}: accounts[{number}] has neither a profile nor a label: give it one")
+        if names.index(name) + 1 != number:
+            first = names.index(name) + 1
+            raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
+
+
+def _absolute(settings: Settings, folder: Path) -> Settings:
+    def absolute(value: str | None) -> str | None:
+        return None if value is None else str(folder / Path(value).expanduser())
+
+    after = settings.after_run
+    paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
+    followed = msgspec.structs.replace(after, export=absolute(after.export), page=absolute(after.page))
+    return msgspec.structs.replace(settings, **paths, after_run=followed)

@@ -1,0 +1,214 @@
+"""What every command has in common: variables, the settings file, --verbose, versions, completion, the nearest name.
+
+    a flag, else a variable (--data: ENS_IMAGES_DATA), else ens-images.toml (data = …), else the default
+
+click looks for a value in that order by itself, and remembers where it found one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pipeline import logs, settings, versions
+from pipeline.errors import BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_VARIABLE: Final = "ENS_IMAGES_"
+_COMPLETE: Final = "_ENS_IMAGES_COMPLETE"
+_KEYS: Final = frozenset(settings.Settings.__struct_fields__)
+
+
+def option(*names: str, of: str = "", **options: Any) -> Callable[[Any], Any]:
+    """An option that can be set by a variable of the environment too: `--data` by ENS_IMAGES_DATA.
+
+    `of` names the command of an option that must not share the variable of its namesakes: the demo clears its folder.
+    """
+    variable = "_".join((*filter(None, (of,)), names[0].removeprefix("--"))).replace("-", "_").upper()
+    return click.option(*names, envvar=f"{_VARIABLE}{variable}", show_envvar=True, **options)
+
+
+def key_of(parameter: click.Parameter) -> str | None:
+    """The key by which the settings file knows an option; None where it does not."""
+    variable = parameter.envvar if isinstance(parameter.envvar, str) else ""
+    key = variable.removeprefix(_VARIABLE).lower()
+    return key if key in _KEYS else None
+
+
+class Command(click.Command):
+    """A command; with --verbose, and with --config where a settings file can say something to it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if any(key_of(parameter) for parameter in self.params):
+            self.params.append(
+                click.Option(
+                    ["--config"],
+                    envvar=f"{_VARIABLE}CONFIG",
+                    show_envvar=True,
+                    type=click.Path(dir_okay=False, path_type=Path),
+                    is_eager=True,  # what it says is a default of the others
+                    expose_value=False,
+                    callback=_read_settings,
+                    help=f"Settings.  [default: {settings.FILE} here, if there is one]",
+                )
+            )
+        self.params.append(
+            click.Option(
+                ["--verbose", "-v"],
+                envvar=f"{_VARIABLE}VERBOSE",
+                show_envvar=True,
+                count=True,
+                help="Tell each call; -vv: retries and timings too.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and tell on stderr what happens as far as that was asked for."""
+        verbosity = ctx.params.pop("verbose", 0)
+        ctx.meta["verbosity"] = verbosity
+        with logs.shown(verbosity, sys.stderr):
+            return super().invoke(ctx)
+
+
+class Commands(click.Group):
+    """The commands in the order in which one meets them."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's own signature)
+        """In the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; one that is not there is named with the nearest."""
+        if args and args[0] not in self.commands and not ctx.resilient_parsing:
+            nearest = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.5)
+            meant = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+# ── the settings file ────────────────────────────────────────────────────────
+
+
+def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Make what the file says the defaults of this command, as far as it has such options."""
+    if ctx.resilient_parsing:
+        return
+    said, file = settings.load(path)
+    values = said.options()
+    for parameter in _options(ctx):
+        key = key_of(parameter)
+        if key in values:
+            try:
+                parameter.type.convert(values[key], parameter, ctx)
+            except click.BadParameter as error:
+                raise BadSetting(f"{str(file)!r}: {key}: {error.message}") from error
+    ctx.default_map = {
+        str(parameter.name): values[key]
+        for parameter in ctx.command.params
+        if (key := key_of(parameter)) and key in values
+    }
+    ctx.obj = said
+    ctx.meta["settings_file"] = file
+
+
+def _options(ctx: click.Context) -> Iterator[click.Parameter]:
+    """The options of every command."""
+    root = ctx.find_root().command
+    for command in root.commands.values() if isinstance(root, click.Group) else ():
+        yield from command.params
+
+
+def found_settings() -> tuple[settings.Settings, Path | None]:
+    """What the settings file of the running command says, and where it lies."""
+    ctx = click.get_current_context()
+    return ctx.obj or settings.Settings(), ctx.meta.get("settings_file")
+
+
+def of_command(command: click.Command) -> dict[str, Any]:
+    """What `command` would be asked for without a flag: by the variables, this settings file and its defaults."""
+    _, file = found_settings()
+    with command.make_context(str(command.name), [] if file is None else ["--config", str(file)]) as ctx:
+        return {name: value for name, value in ctx.params.items() if name not in {"data", "verbose"}}
+
+
+def origins() -> list[tuple[str, Any, str]]:
+    """Each setting: its key, its value, and where that came from."""
+    ctx = click.get_current_context()
+    said, file = found_settings()
+    values = said.options()
+    name = "" if file is None else str(file)
+    of_key = {key: parameter for parameter in _options(ctx) if (key := key_of(parameter))}
+    of_key |= {key: parameter for parameter in ctx.command.params if (key := key_of(parameter))}
+    rows: list[tuple[str, Any, str]] = []
+    for key, parameter in of_key.items():
+        variable = str(parameter.envvar)
+        if ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
+            rows.append((key, ctx.params[str(parameter.name)], f"flag {parameter.opts[0]}"))
+        elif os.environ.get(variable):
+            rows.append((key, os.environ[variable], f"environment {variable}"))
+        elif key in values:
+            rows.append((key, values[key], name))
+        else:
+            rows.append((key, parameter.to_info_dict()["default"], "default"))
+    rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
+    rows += [(f"after_run.{key}", value, name) for key, value in _said(said.after_run) if value]
+    return rows
+
+
+def _said(struct: Any) -> list[tuple[str, Any]]:
+    return [(key, value) for key in struct.__struct_fields__ if (value := getattr(struct, key)) is not None]
+
+
+def unknown_variables() -> list[str]:
+    """Variables that are named like settings and are none, each with the nearest that is."""
+    ctx = click.get_current_context()
+    known = {str(parameter.envvar) for parameter in _options(ctx) if parameter.envvar}
+    found = []
+    for name in sorted(os.environ):
+        if name.startswith(_VARIABLE) and name not in known:
+            nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+            found.append(f"{name} is no setting" + (f": did you mean {nearest[0]}?" if nearest else ""))
+    return found
+
+
+# ── versions, completion ─────────────────────────────────────────────────────
+
+
+def say_versions(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # noqa: FBT001  (click calls it)
+    """Print the versions of what matters, and exit: what a report of a problem should begin with."""
+    if asked and not ctx.resilient_parsing:
+        found = versions.installed()
+        ours, python = found.pop("ens-images"), found.pop("Python")
+        click.echo(f"ens-images {ours}\nPython {python}, {platform.platform(terse=True)}")
+        click.echo(", ".join(f"{name} {version}" for name, version in found.items()))
+        ctx.exit()
+
+
+def completes(commands: click.Group) -> int | None:
+    """Answer a shell that asks how a line goes on, or for the script that makes it ask; None where none does."""
+    asked = os.environ.get(_COMPLETE)
+    if not asked:
+        return None
+    from click.shell_completion import shell_complete
+
+    return shell_complete(commands, {}, "ens-images", _COMPLETE, asked)
+
+
+def complete_view(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """The tables and views whose names begin so."""
+    from pipeline.views import relations
+
+    return [name for name in relations() if name.startswith(begun)]

@@ -1,0 +1,127 @@
+"""What is told while it happens: who, where, which call; nothing unless asked; never a secret."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import stamina
+
+from pipeline import logs, run
+from pipeline.emulator import FAULTS, Endpoint, Key, living_account
+from pipeline.ens_api import key_account
+from pipeline.errors import EnsImagesError
+from pipeline.extract import Bounds, extract
+
+SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|DEBUG) pipeline\.\w+ .+")
+
+
+def told(verbosity: int, work) -> list[str]:
+    err = io.StringIO()
+    with logs.shown(verbosity, err):
+        work()
+    return err.getvalue().splitlines()
+
+
+def test_a_call_is_told_with_its_run_account_page_and_number(serve, account, tmp_path):
+    endpoint = serve(images=60)
+    lines = told(1, lambda: run(tmp_path, accounts=[account], endpoint=endpoint.url))
+    calls = [line for line in lines if " 200, " in line]
+
+    assert len(calls) == endpoint.calls == 4
+    assert all(LINE.fullmatch(line) and " INFO " in line for line in lines)
+    run_id = next(tmp_path.rglob("raw/*/*.parquet")).stem
+    what = rf"run='{run_id}' account='default' pass=2 page=1 call='[0-9A-F-]{{36}}': 200, \d+ bytes, in \d\.\d{{3}} s"
+    assert len([line for line in calls if re.search(what, line)]) == 1
+    assert lines[-1].endswith(f"run='{run_id}' account='default': verified, in {lines[-1].split()[-2]} s")
+
+
+def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, account, tmp_path):
+    endpoint = serve(
+        images=3, faults=["503:times=1", "throttling:after=1,count=1,ms=20,times=1", "null:after=2,times=1"]
+    )
+    lines = told(2, lambda: run(tmp_path, accounts=[account], endpoint=endpoint.url))
+
+    for said in (
+        r"page=1 call='\S+': throttled, Throttling\.User: .*, in",
+        r"DEBUG .* page=1: throttled: at most \d+\.\d\d calls a second from here on",
+        r"page=1: try 3, after \d\.\d{3} s: {'transient': 1, 'throttled': 1}",
+        r"transient, ServiceUnavailable: ",
+        r"not believed yet: ",
+        r"credentials found by static_ak",
+        r"publishing took 0\.\d{3} s",
+        r"the catalogue took 0\.\d{3} s",
+    ):
+        assert any(re.search(said, line) for line in lines), (said, lines)
+
+
+def test_nothing_is_told_unless_it_is_asked_for(serve, account, tmp_path, capfd):
+    endpoint = serve(images=3, faults=["503:times=1"])
+    assert told(0, lambda: run(tmp_path, accounts=[account], endpoint=endpoint.url)) == []
+    assert capfd.readouterr() == ("", "")
+    assert not logging.getLogger("pipeline").isEnabledFor(logging.INFO)
+
+
+def test_a_label_and_an_answer_give_no_orders_to_a_terminal(serve, tmp_path):
+    evil = key_account("\x1b[31mred\n2026-01-01T00:00:00.000Z INFO pipeline forged %s", "nobody", "emulator")
+
+    def refused() -> None:
+        with pytest.raises(EnsImagesError):
+            run(tmp_path, accounts=[evil], endpoint=serve(images=3).url)
+
+    lines = told(2, refused)
+    assert all(LINE.fullmatch(line) and line.isprintable() for line in lines)
+    assert any(r"account='\x1b[31mred\n2026" in line for line in lines)
+
+
+def test_a_program_that_listens_by_itself_is_told_the_same(serve, account, tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "pipeline")
+    run(tmp_path, accounts=[account], endpoint=serve(images=3).url)
+
+    record = next(record for record in caplog.records if " bytes, in " in record.getMessage())
+    assert record.about["account"] == "default"
+    assert "account='default' pass=1 page=1" in record.getMessage()
+
+
+@pytest.mark.parametrize("secret", [SECRET, "another secret of thirty chars"])
+def test_no_secret_is_told_whatever_goes_wrong(secret, caplog):
+    """A canary, over every fault of the local endpoint, with all that can be told by anyone."""
+    caplog.set_level(logging.DEBUG)
+    quick = Bounds(passes=2, asks=2, patience_seconds=0.1, pause_seconds=0.001, back_off_seconds=0.001)
+    account = key_account("a", "emulator", secret, TOKEN)
+    err = io.StringIO()
+    with logs.shown(2, err), Endpoint({"emulator": Key(SECRET, living_account(images=60), security_token=TOKEN)}) as at:
+        for fault in FAULTS:
+            at.faults = [f"{fault}:ms=1,times=3" if fault in {"drip", "throttling"} else f"{fault}:times=3"]
+            extract([account], lambda *_: None, endpoint=at.url, bounds=quick, rate=None)
+
+    said = err.getvalue() + caplog.text + "".join(str(record.__dict__) for record in caplog.records)
+    assert said.count("DEBUG pipeline.") >= len(FAULTS)
+    for canary in (SECRET, TOKEN, secret, "Authorization", "Signature="):
+        assert canary not in said
+
+
+def test_the_command_tells_as_much_as_it_is_asked(typed, monkeypatch, account, serve):
+    monkeypatch.setattr("pipeline.nightly.chosen", lambda *_: [account])
+    asked = ("run", "--endpoint", serve(images=3).url)
+
+    assert " pipeline." not in typed(*asked)[2]
+    assert "INFO pipeline.ens_api" in (calls := typed(*asked, "-v")[2])
+    assert "DEBUG" not in calls
+    assert " pages\n" not in calls  # the calls tell it
+    assert "DEBUG pipeline.flow" in typed(*asked, "-vv")[2]
+    monkeypatch.setenv("ENS_IMAGES_VERBOSE", "1")
+    assert "INFO pipeline.ens_api" in typed(*asked)[2]
+
+
+def test_the_library_that_retries_says_nothing_by_itself(capfd):
+    for attempt in stamina.retry_context(on=ValueError, attempts=2, wait_initial=0, wait_max=0, wait_jitter=0):
+        with attempt:
+            if attempt.num == 1:
+                raise ValueError(SECRET)
+    assert capfd.readouterr().err == ""
+    assert Path(logs.__file__).exists()

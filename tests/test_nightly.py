@@ -1,0 +1,152 @@
+"""A run and what follows it: each step tried and told, the largest code, a summary that is old or new."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import nightly as module
+from pipeline.ens_api import key_account
+from pipeline.errors import BadSetting, LakeDamaged
+from pipeline.lake import held
+from pipeline.nightly import nightly
+from pipeline.settings import AfterRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FINE = key_account("fine", "emulator", "emulator")
+REFUSED = key_account("refused", "emulator", "wrong")
+
+
+@pytest.fixture(autouse=True)
+def accounts(monkeypatch):
+    """The accounts that are listed: the one that is fine, unless a test says otherwise."""
+    listed = [FINE]
+    monkeypatch.setattr(module, "chosen", lambda *_: listed)
+    return listed
+
+
+def night(data: Path, url: str, *, raw_older_than: str | None = "0d", **after: Any):
+    retention = {"raw_older_than": raw_older_than, "grace": "0s"}
+    file = data / "out" / "night.json"
+    return nightly(data, after=AfterRun(**after), retention=retention, endpoint=url, summary=file)
+
+
+def summary(data: Path) -> dict[str, Any]:
+    return json.loads((data / "out" / "night.json").read_text("utf-8"))
+
+
+def test_a_run_alone_is_a_run_and_a_summary(serve, tmp_path):
+    done = night(tmp_path, serve(images=3).url)
+
+    assert (done.exit_code, [step.name for step in done.steps]) == (0, ["run"])
+    assert str(done).startswith("fine: verified, 3 images")
+    told = summary(tmp_path)
+    assert (told["exit_code"], told["run_id"]) == (0, done.run.run_id)
+    (account,) = told["accounts"]
+    expected = {"account": "fine", "is_published": True, "certificate": "verified", "image_count": 3, "exit_code": 0}
+    assert expected.items() <= account.items()
+    assert told["ended_at_utc"] >= told["began_at_utc"]
+
+
+def test_each_step_has_its_line_and_its_result(serve, tmp_path):
+    url = serve(images=3).url
+    night(tmp_path, url)
+    done = night(tmp_path, url, prune=True)
+
+    assert [(step.name, step.exit_code) for step in done.steps] == [("run", 0), ("prune", 0)]
+    assert str(done).splitlines()[-1].startswith("prune: ")
+    assert [step["step"] for step in summary(tmp_path)["steps"]] == ["run", "prune"]
+
+
+def test_the_largest_code_is_the_nights_and_no_step_costs_another(serve, tmp_path, accounts, monkeypatch):
+    accounts.append(REFUSED)
+
+    def damaged(*_: object, **__: object) -> str:
+        raise LakeDamaged("a file is missing")
+
+    monkeypatch.setattr(module, "prune", damaged)
+    done = night(tmp_path, serve(images=3).url, prune=True)
+
+    assert (done.exit_code, [step.exit_code for step in done.steps]) == (6, [4, 6])
+    assert str(done).splitlines()[-1] == "prune: error: LakeDamaged: a file is missing"
+    assert {row["account"]: row["exit_code"] for row in summary(tmp_path)["accounts"]} == {"fine": 0, "refused": 4}
+
+
+def test_nothing_follows_a_run_that_did_not_come_to_its_end(serve, tmp_path):
+    with held(tmp_path):
+        done = night(tmp_path, serve(images=3).url, prune=True)
+
+    assert (done.exit_code, [step.name for step in done.steps]) == (5, ["run"])
+    assert str(done).startswith("error: LakeIsHeld: ")
+    assert (summary(tmp_path)["exit_code"], summary(tmp_path)["accounts"]) == (5, [])
+
+
+def test_what_was_asked_in_vain_is_a_result_too(tmp_path, monkeypatch):
+    def twice(*_: object) -> None:
+        raise BadSetting("account 'a' is named twice")
+
+    monkeypatch.setattr(module, "chosen", twice)
+    assert night(tmp_path, "http://127.0.0.1:9").exit_code == summary(tmp_path)["exit_code"] == 2
+
+
+def test_a_mistake_of_ours_is_no_silent_success(tmp_path, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        night(tmp_path, "http://127.0.0.1:9")
+    assert summary(tmp_path)["exit_code"] == 1
+    assert summary(tmp_path)["steps"][-1]["said"] == "ended by ZeroDivisionError"
+
+
+def test_the_summary_is_the_old_one_until_it_is_the_new_one(serve, tmp_path, monkeypatch):
+    url = serve(images=3).url
+    night(tmp_path, url)
+    before = summary(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device", "x")))
+        broken.setattr(module, "run", lambda *_, **__: (_ for _ in ()).throw(BadSetting("x")))
+        done = night(tmp_path, url)
+
+    assert summary(tmp_path) == before
+    assert (done.exit_code, done.steps[-1].name) == (2, "summary")
+    assert "No space left" in str(done)
+
+
+def test_accounts_at_endpoints_of_their_own_are_one_run(serve, tmp_path, accounts):
+    first, second = serve(images=3), serve(images=5)
+    other = key_account("other", "emulator", "emulator")
+    other.endpoint = second.url
+    accounts.append(other)
+    done = night(tmp_path, first.url)
+
+    assert {row["account"]: (row["image_count"], row["endpoint"]) for row in done.run.observations} == {
+        "fine": (3, first.url),
+        "other": (5, second.url),
+    }
+    (record,) = (tmp_path / "lake" / "observations").rglob("*.parquet")
+    assert pq.read_table(record).column("endpoint").to_pylist() == [first.url, second.url]
+
+
+def test_the_settings_say_what_follows(serve, typed, tmp_path):
+    url = serve(images=3).url
+    (tmp_path / "ens-images.toml").write_text(
+        f"endpoint = '{url}'\ndata = 'lake'\nraw_older_than = '0d'\nsummary = 'night.json'\n[after_run]\nprune = true\n"
+    )
+    assert typed("run")[0] == 0
+    code, out, err = typed("run")
+
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1].startswith("prune: ")
+    told = json.loads((tmp_path / "night.json").read_text())
+    assert (told["data"], [step["step"] for step in told["steps"]]) == (str(tmp_path / "lake"), ["run", "prune"])
+    (tmp_path / "ens-images.toml").write_text("raw_older_than = 'soon'\n[after_run]\nprune = true\n")
+    code, _, err = typed("run", "--endpoint", url)
+    assert (code, err.splitlines()[-1][:40]) == (2, "prune: error: BadSetting: 'soon' is no s")

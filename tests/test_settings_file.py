@@ -1,0 +1,177 @@
+"""Settings: one file, each key typed and known, no secret in it; a flag before a variable before the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli, settings
+from pipeline.ens_api import profile_account
+from pipeline.errors import BadSetting
+from pipeline.flow import chosen
+from pipeline.settings import AccountEntry
+from pipeline.shell import key_of
+
+WHOLE = """
+data = "lake"
+endpoint = "ens.example.com"
+allow_plain_http = false
+rate = 5
+workers = 2
+profiles_from = "names.txt"
+certificate = "counted"
+timeout = 600
+max_shrink = 10
+raw_older_than = "90d"
+grace = "1d"
+max_age = "26h"
+summary = "out/summary.json"
+
+[[accounts]]
+profile = "prod"
+label = "production"
+endpoint = "ens.ap-southeast-1.aliyuncs.com"
+
+[[accounts]]
+profile = "test"
+
+[after_run]
+prune = true
+export = "out/views"
+page = "out/report.html"
+"""
+
+
+def load(folder: Path, text: str) -> settings.Settings:
+    file = folder / settings.FILE
+    file.write_text(text, "utf-8")
+    return settings.load(file)[0]
+
+
+def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
+    said = load(tmp_path, WHOLE)
+
+    unset = [name for name in said.__struct_fields__ if getattr(said, name) is None]
+    assert unset == []
+    assert (said.data, said.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
+    assert said.after_run.page == str(tmp_path / "out" / "report.html")
+    assert [entry.name for entry in said.accounts] == ["production", "test"]
+    assert said.folders() == [tmp_path / "out", tmp_path / "out" / "views"]
+
+
+def test_every_key_but_the_tables_is_an_option_of_some_command():
+    options = {key_of(option) for command in cli.commands.commands.values() for option in command.params}
+
+    assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run"} == options - {None}
+
+
+def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert settings.load() == (settings.Settings(), None)
+    with pytest.raises(BadSetting, match=r"there is no settings file 'elsewhere\.toml'"):
+        settings.load(Path("elsewhere.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dta = 'x'", r"dta is no setting: did you mean data\? there are data, endpoint"),
+        ("max-shrink = 3", r"max-shrink is no setting: did you mean max_shrink\?"),
+        ("accept_shrink = true", "accept_shrink is no setting"),
+        ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nlable = 'b'", r"accounts\[2\]\.lable is no setting.*\.label\?"),
+        ("[after_run]\nprnue = true", r"after_run\.prnue is no setting: did you mean after_run\.prune\?"),
+        ("rate = 'fast'", "rate: Expected float, got str"),
+        ("[[accounts]]\nprofile = 7", r"accounts\[1\]\.profile: Expected str"),
+        ("accounts = 7", "accounts: Expected array"),
+        ("rate = 1\ndata = ?", "is no TOML: .*line 2"),
+        ("[[accounts]]\nendpoint = 'x'", r"accounts\[1\] has neither a profile nor a label"),
+        ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nprofile = 'b'\nlabel = 'a'", r"accounts\[2\] is called 'a', and"),
+    ],
+)
+def test_what_is_not_known_is_an_error_that_names_the_place_and_the_nearest(tmp_path, text, says):
+    with pytest.raises(BadSetting, match=says):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "key", ["access_key_secret", "security_token", "password", "accounts.secret", "AccessKeyId", "credentials"]
+)
+def test_a_secret_is_refused_with_where_it_belongs_and_never_repeated(tmp_path, key):
+    table, _, name = key.rpartition(".")
+    text = f"[[{table}]]\n{name} = 'hunter2'" if table else f"{key} = 'hunter2'"
+
+    with pytest.raises(BadSetting, match=r"looks like a secret.*aliyun configure") as error:
+        load(tmp_path, text)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_flag_goes_before_a_variable_before_the_file_before_the_default(tmp_path, typed, monkeypatch):
+    monkeypatch.setenv("ENS_IMAGES_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("ENS_IMAGES_RATE", "3")
+    monkeypatch.setenv("ENS_IMAGES_RAET", "4")
+    (tmp_path / settings.FILE).write_text("rate = 5\nworkers = 2\nmax_age = '26h'\n[after_run]\nprune = true\n")
+    code, out, err = typed("doctor", "--data", "elsewhere", "--format", "json")
+    told = {row["check"]: row["found"] for row in json.loads(out)}
+
+    assert told["setting data"] == "elsewhere  (flag --data)"
+    assert told["setting rate"] == "3  (environment ENS_IMAGES_RATE)"
+    assert told["setting workers"] == f"2  ({settings.FILE})"
+    assert told["setting max_age"] == f"26h  ({settings.FILE})"
+    assert told["setting after_run.prune"] == f"True  ({settings.FILE})"
+    assert told["setting certificate"] == "verified  (default)"
+    assert told["setting timeout"].endswith("(default)")
+    assert (code, "did you mean ENS_IMAGES_RATE?" in err) == (2, True)
+
+
+def test_a_value_of_the_file_is_as_free_as_that_of_the_option(tmp_path, typed):
+    (tmp_path / settings.FILE).write_text("rate = -1")
+    for command in ("status", "doctor"):  # of which the one has no such option
+        code, _, err = typed(command)
+        assert (code, err) == (2, "error: BadSetting: 'ens-images.toml': rate: -1.0 is not in the range x>=0.\n")
+    (tmp_path / settings.FILE).write_text("certificate = 'sure'")
+    assert typed("run")[2].startswith("error: BadSetting: 'ens-images.toml': certificate: 'sure' is not one of")
+
+
+def test_the_file_can_lie_elsewhere(tmp_path, typed):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "mine.toml").write_text("data = 'lake'")
+
+    _, out, _ = typed("doctor", "--config", "etc/mine.toml", "--format", "json", "--endpoint", "http://127.0.0.1:9")
+    assert f"{tmp_path / 'etc' / 'lake'}  (etc/mine.toml)" in out
+
+
+def test_a_demo_and_a_local_endpoint_heed_no_settings(tmp_path, typed):
+    (tmp_path / settings.FILE).write_text("nonsense")
+
+    assert typed("emulate", "--list-faults")[0] == 0
+    assert typed("describe", "accounts")[0] == 0
+
+
+# ── who is listed ────────────────────────────────────────────────────────────
+
+ENTRIES = (
+    AccountEntry(profile="prod", label="production", endpoint="ens.example.com"),
+    AccountEntry(profile="prod", label="singapore", endpoint="ens.ap-southeast-1.aliyuncs.com"),
+    AccountEntry(label="role"),
+)
+
+
+def named(*profiles: str) -> list[tuple[str, str | None]]:
+    return [(account.label, account.endpoint) for account in chosen(profiles, entries=ENTRIES)]
+
+
+def test_the_accounts_of_the_file_are_listed_unless_others_are_named():
+    assert named() == [(entry.name, entry.endpoint) for entry in ENTRIES]
+    assert named("other") == [("other", None)]
+    assert [account.label for account in chosen(accounts=[profile_account("x")], entries=ENTRIES)] == ["x"]
+    assert [account.label for account in chosen()] == ["default"]
+
+
+def test_a_profile_that_the_file_knows_keeps_its_label_and_endpoint():
+    assert named("singapore") == [("singapore", "ens.ap-southeast-1.aliyuncs.com")]
+    assert [label for label, _ in named("prod")] == ["production", "singapore"]
+    with pytest.raises(BadSetting, match="'production' is named twice"):
+        named("prod", "production")
