@@ -16,7 +16,7 @@ help:
 	@echo "make drill   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
 	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
 	@echo "make soak    readers without a pause beside writers, for minutes"
-	@echo "make bench   how long a pass takes beside the latency of its calls"
+	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
 	@echo "make clean   remove what make made"
 
 $(BIN)/python:
@@ -62,8 +62,15 @@ crash: $(VENV)/installed-dev
 soak: $(VENV)/installed-dev
 	@$(BIN)/python tests/soak.py
 
-bench: $(VENV)/installed-dev
-	@$(BIN)/python tests/bench_latency.py
+$(VENV)-bench/installed: pyproject.toml tests/bench/requirements.txt $(BIN)/python
+	@echo "Installing what it is measured beside into $(VENV)-bench (once; about a minute) …"
+	@$(BIN)/python -m venv $(VENV)-bench
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-bench/bin/python -m pip install --quiet -e . -r tests/bench/requirements.txt
+	@touch $@
+
+bench: $(VENV)-bench/installed
+	@$(VENV)-bench/bin/python tests/bench/latency.py
+	@$(VENV)-bench/bin/python tests/bench/bench.py --out docs/benchmark.md
 
 clean:
-	@rm -rf $(VENV) data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) $(VENV)-bench data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

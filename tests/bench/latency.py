@@ -1,6 +1,6 @@
 """How long one pass over an account takes when each answer is late: a measurement, not a test.
 
-    python tests/bench_latency.py [--images 1037] [--latency-ms 30] [--workers 8] [--rounds 9]
+    python tests/bench/latency.py [--images 1037] [--latency-ms 30] [--workers 8] [--rounds 9]
 
 A pass is page 1, then the others side by side: at best the latency times 1 + ⌈(pages - 1) ÷ workers⌉. We want it
 within one and a half times that. The endpoint runs beside the reader in the same process.
