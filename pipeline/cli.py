@@ -459,7 +459,30 @@ def _program() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command, and end the process with its exit code: no traceback but for our own mistakes."""
-    sys.exit(_exit_code(arguments))
+    with _without_pandas():
+        code = _exit_code(arguments)
+    sys.exit(code)
+
+
+class _NoPandas:
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("a command of ens-images leaves pandas out", name=name)
+
+
+@contextlib.contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Tell every import that there is no pandas: no command needs it.
+
+    pyarrow imports it otherwise as soon as it meets a Python value, and is content without: 0.3 s, a third of what
+    listing a small account takes.
+    """
+    finder: Any = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _exit_code(arguments: Sequence[str] | None) -> int:

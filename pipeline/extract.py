@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import time
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ from pipeline.errors import BadSetting, EnsImagesError, IncompleteListing, OutOf
 from pipeline.logs import about, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.ens_api import Try
 
@@ -185,8 +186,23 @@ def extract(
             account.resolve()
         except EnsImagesError as error:
             failed[account.label] = Listing(account.label, error=error)
-    read = {listing.account: listing for listing in blocking(read_all)}
+    with _seldom_collected():
+        read = {listing.account: listing for listing in blocking(read_all)}
     return [(read | failed)[account.label] for account in accounts]
+
+
+@contextlib.contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """Let the garbage collector come seldom: what is read is kept, and looking through it again finds nothing.
+
+    It takes a quarter of the reading's processor time otherwise, at 100,000 images.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:

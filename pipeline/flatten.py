@@ -112,6 +112,12 @@ def flatten_all(
         seen: set[str] = set()
         yield from (flatten(batch, account, observed_at_utc, seen=seen) for batch in batches)
         return
+    first = next(batches, [])
+    second = next(batches, None)
+    if second is None:  # a small account is done sooner than a thread is made
+        yield flatten(first, account, observed_at_utc)
+        return
+    batches = itertools.chain([first, second], batches)
     workers = os.cpu_count() or 1
     under_way: deque[Future[Flat]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="flatten") as pool:

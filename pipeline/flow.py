@@ -278,14 +278,18 @@ def _judge(
     data: Path, listings: Iterable[Listing], max_percent: float, *, accept_shrink: bool
 ) -> dict[str, LakeUnusable]:
     """Let no account be published that has lost too much; tell those that a damaged lake does not let judge."""
+    to_judge = [listing for listing in listings if listing.error is None and not accept_shrink]
     unjudged: dict[str, LakeUnusable] = {}
-    for listing in listings:
-        if listing.error is None and not accept_shrink:
-            ids = {image_id for page in listing.last_pass for image_id in page.ids}
-            try:
-                listing.error = shrunk(data, listing.account, ids, max_percent)
-            except LakeUnusable as damage:
-                unjudged[listing.account] = damage
+    try:
+        with lake_or_nothing(data) as lake:  # once for all accounts: opening it is what takes time
+            for listing in to_judge:
+                ids = {image_id for page in listing.last_pass for image_id in page.ids}
+                try:
+                    listing.error = shrunk(lake, listing.account, ids, max_percent)
+                except LakeUnusable as damage:
+                    unjudged[listing.account] = damage
+    except LakeUnusable as damage:
+        unjudged = {listing.account: damage for listing in to_judge}
     return unjudged
 
 

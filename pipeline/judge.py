@@ -38,15 +38,15 @@ def lake_or_nothing(data: Path) -> Iterator[Any]:
         yield lake
 
 
-def shrunk(data: Path, account: str, now: set[str], max_percent: float) -> AccountShrank | None:
-    """The error that keeps an account with the images `now` from being published, or None.
+def shrunk(lake: Any, account: str, now: set[str], max_percent: float) -> AccountShrank | None:
+    """The error that keeps an account with the images `now` from being published into `lake`, or None.
 
     Raises:
         LakeUnusable: what it was before cannot be read.
     """
-    with lake_or_nothing(data) as lake, told_by_duckdb():
-        if not lake:
-            return None
+    if not lake:
+        return None
+    with told_by_duckdb():
         rows = lake.execute("select image_id from images_latest where account = ?", [account]).fetchall()
     before = {row[0] for row in rows}
     gone = len(before - now)
@@ -66,7 +66,8 @@ def judge_what_was_not(data: Path, raw: RawRun, answers: dict[str, list[tuple[in
     for decision in raw.header["accounts"]:
         if decision["is_published"] is None:
             ids = set(_last_ids(decision["ended_passes"], answers.get(decision["account"], [])))
-            error = shrunk(data, decision["account"], ids, raw.header["max_shrink_percent"])
+            with lake_or_nothing(data) as lake:
+                error = shrunk(lake, decision["account"], ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None
             decision["error"] = error and f"{type(error).__name__}: {error}"
 

@@ -15,6 +15,7 @@ import bisect
 import json
 import os
 import stat
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged, LakeTooNew, NoAccess
@@ -114,6 +115,8 @@ class Landing:
         self._bytes = 0
         self.row_count = 0
         self._writer: Any = None
+        self._aside_thread = ThreadPoolExecutor(1, thread_name_prefix="landing")
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         import pyarrow.parquet as pq
@@ -126,6 +129,7 @@ class Landing:
 
     def __exit__(self, *_: object) -> None:
         try:
+            self._aside_thread.shutdown()
             if self._writer is not None:
                 self._writer.close()
         finally:
@@ -141,17 +145,26 @@ class Landing:
             self._flush()
 
     def _flush(self) -> None:
+        """Let what is there be packed and written while the next answers come: one group at a time."""
+        self._wait()
         if self._rows:
-            import pyarrow as pa
-
-            self._writer.write_table(
-                pa.Table.from_pylist(self._rows, schema=self._schema), row_group_size=len(self._rows)
-            )
+            self._writing = self._aside_thread.submit(self._write, self._rows)
         self._rows, self._bytes = [], 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, rows: list[dict[str, object]]) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema), row_group_size=len(rows))
 
     def finish(self, header: Mapping[str, object]) -> Path:
         """Write the header and put the file in its place: from here on the pages are safe."""
         self._flush()
+        self._wait()
         self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
         self._writer.close()
         self._writer = None

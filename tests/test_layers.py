@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pipeline
+from pipeline.emulator import Endpoint, Key, living_account
 
 ROOT = Path(pipeline.__file__).parent
 
@@ -64,3 +65,14 @@ def loaded(*arguments: str) -> set[str]:
 def test_help_loads_neither_the_sdk_nor_pandas_nor_a_database():
     heavy = {"pandas", "pyarrow", "duckdb", "aiohttp", "rich", "alibabacloud_tea_openapi", "alibabacloud_credentials"}
     assert not loaded("--help") & heavy
+
+
+def test_a_run_of_a_small_account_loads_no_pandas(tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "emulator")
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "emulator")
+    with Endpoint({"emulator": Key("emulator", living_account(images=3))}) as endpoint:
+        modules = loaded("run", "--data", str(tmp_path), "--endpoint", endpoint.url)
+
+    assert (tmp_path / "lake.duckdb").exists()
+    assert "pyarrow.parquet" in modules
+    assert "pandas" not in modules
