@@ -117,7 +117,39 @@ def _progress() -> Iterator[Any]:
         yield shown
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EXAMPLES = {
+    "run": (
+        "ens-images run --profile prod --profile test",
+        "ens-images run --config nightly.toml --summary out/summary.json",
+    ),
+    "rebuild": ("ens-images rebuild", "ens-images rebuild --into data-new"),
+    "check": ("ens-images check --deep",),
+    "prune": (
+        "ens-images prune --raw-older-than 90d --dry-run",
+        "ens-images prune --observation 20261123T020000.000000Z/prod",
+    ),
+    "sql": (
+        'ens-images sql "from capacity_by_region"',
+        'ens-images sql --format csv "select image_id, age_days from image_age where age_days > 365" > old.csv',
+    ),
+    "report": ("ens-images report", "ens-images report --format markdown age_bands accounts"),
+    "export": ("ens-images export capacity_by_day trend.csv", "ens-images export images_latest images.parquet"),
+    "list": ("ens-images list --image-name web --format json", "ens-images list --profile prod --image-id m-5 --exact"),
+    "describe": ("ens-images describe images", "ens-images describe --format markdown"),
+    "views": ("ens-images views > views.sql",),
+    "status": ("ens-images status", "ens-images status --max-age 26h --format json"),
+    "doctor": ("ens-images doctor", "ens-images doctor --profile prod --format json"),
+    "emulate": (
+        "ens-images emulate --images 1037 --latency-ms 100",
+        "ens-images emulate --fault deletions:p=0.2 --fault 503:times=3",
+    ),
+    "demo": ("ens-images demo", "ens-images demo --days 90 --data /tmp/demo"),
+}
+
+
+@click.group(
+    cls=Commands, examples=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=say_versions, help="And exit.")
 def commands() -> None:
     """Every image of every Alibaba Cloud ENS account, every day, in SQL.

@@ -20,7 +20,7 @@ from pipeline import logs, settings, versions
 from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _VARIABLE: Final = "ENS_IMAGES_"
 _COMPLETE: Final = "_ENS_IMAGES_COMPLETE"
@@ -71,6 +71,14 @@ class Command(click.Command):
             )
         )
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show how it is called."""
+        group = ctx.parent.command if ctx.parent else None
+        if isinstance(group, Commands):
+            with formatter.section("Examples"):
+                for example in group.examples[str(self.name)]:
+                    formatter.write(f"  {example}\n")
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and tell on stderr what happens as far as that was asked for."""
         verbosity = ctx.params.pop("verbose", 0)
@@ -83,6 +91,11 @@ class Commands(click.Group):
     """The commands in the order in which one meets them."""
 
     command_class = Command
+
+    def __init__(self, *arguments: Any, examples: Mapping[str, Sequence[str]], **options: Any) -> None:
+        """`examples` are shown with the help of each command, by its name."""
+        super().__init__(*arguments, **options)
+        self.examples = examples
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's own signature)
         """In the order in which they were added."""

@@ -62,6 +62,10 @@ def loaded(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
+def test_versions_are_told_without_loading_what_they_are_of():
+    assert not loaded("--version") & {"pandas", "pyarrow", "duckdb", "aiohttp", "rich", "alibabacloud_tea_openapi"}
+
+
 def test_help_loads_neither_the_sdk_nor_pandas_nor_a_database():
     heavy = {"pandas", "pyarrow", "duckdb", "aiohttp", "rich", "alibabacloud_tea_openapi", "alibabacloud_credentials"}
     assert not loaded("--help") & heavy
