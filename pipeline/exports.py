@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
         if suffix == "parquet":
             count = _export_parquet(con, one, aside)
         else:
@@ -47,6 +49,24 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
     return count
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Clear away what exports of this file have left that were killed: those of processes that are no more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = left.name.rpartition(".")[2]
+        if pid.isascii() and pid.isdigit() and not _is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _export_parquet(con: duckdb.DuckDBPyConnection, one: Relation, path: Path) -> int:

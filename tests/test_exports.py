@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import duckdb
 import pyarrow.parquet as pq
@@ -62,3 +65,17 @@ def test_an_export_that_fails_leaves_the_old_file(lake, tmp_path):
         export(con, "images", path)
     assert path.read_text() == "old"
     assert not list(tmp_path.glob(".images.csv*"))
+
+
+def test_an_export_clears_away_what_a_killed_one_of_the_same_file_has_left(lake, tmp_path):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    out = tmp_path / "out"
+    out.mkdir()
+    left = out / f".[a]ge.csv.{killed.pid}"
+    kept = [out / f".[a]ge.csv.{os.getppid()}", out / f".age.csv.{killed.pid}", out / ".[a]ge.csv.mine"]
+    for path in (left, *kept):
+        path.write_text("half a row")
+    export(connect(lake), "image_age", out / "[a]ge.csv")
+
+    assert sorted(out.iterdir()) == sorted([out / "[a]ge.csv", *kept])
