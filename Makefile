@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test check lint types docs drill crash soak bench recipes test-oldest test-newest clean
+.PHONY: help demo test check lint types docs drill crash soak fuzz bench recipes test-oldest test-newest clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
@@ -16,6 +16,7 @@ help:
 	@echo "make drill   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
 	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
 	@echo "make soak    readers without a pause beside writers, for minutes"
+	@echo "make fuzz    bad input without a pause, for minutes"
 	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
 	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
@@ -64,6 +65,9 @@ crash: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	@$(BIN)/python tests/soak.py
+
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python tests/fuzz.py
 
 $(VENV)-bench/installed: pyproject.toml tests/bench/requirements.txt $(BIN)/python
 	@echo "Installing what it is measured beside into $(VENV)-bench (once; about a minute) …"

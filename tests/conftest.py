@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline import cli
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fuzz", settings.get_profile("here"), max_examples=20_000)  # --hypothesis-profile=fuzz
+settings.register_profile(  # a round of `make fuzz`: new inputs only
+    "fuzz",
+    settings.get_profile("here"),
+    max_examples=200,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)
 settings.load_profile("here")
 
 EXAMPLE = Path(__file__).parent / "data" / "describe_self_images.json"

@@ -530,7 +530,8 @@ def refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
         if kind == "EXPLAIN" and inner:
             refuse_writes(con, inner[1])
         elif kind not in {"SELECT", "MULTI", "CREATE"} or _copies(con, text):
-            raise BadQuery(f"only queries are run here, and this is none: {text.splitlines()[0][:80]}")
+            line = text.splitlines()[0][:80]
+            raise BadQuery(f"only queries are run here, and this is none (--allow-files allows it): {line}")
 
 
 def _copies(con: duckdb.DuckDBPyConnection, statement: str) -> bool:

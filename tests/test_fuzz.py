@@ -1,0 +1,28 @@
+"""The fuzzing does what it says: every property is tried, and a wrong one is found."""
+
+from pathlib import Path
+
+import fuzz
+import pytest
+import test_bad_input
+
+
+def test_every_property_is_fuzzed():
+    assert len(fuzz.properties()) == Path(test_bad_input.__file__).read_text("utf-8").count("\n@given(")
+
+
+@pytest.mark.parametrize("name", ["test_bytes_of_any_kind_are_a_page_or_are_said_to_be_none"])
+def test_a_round_tells_how_many_inputs_it_has_tried(name):
+    said, tried, trouble = fuzz.a_round(name, 1)
+
+    assert (said, trouble) == (name, None)
+    assert tried >= 50
+
+
+def test_a_round_finds_what_is_wrong(monkeypatch):
+    monkeypatch.setattr(test_bad_input, "expected", lambda *_: (None, False))
+    _, tried, trouble = fuzz.a_round("test_every_value_of_any_page_is_typed_right_or_null_with_a_line_in_rejects", 1)
+
+    assert tried >= 1
+    assert "AssertionError" in (trouble or "")
+    assert "pages=" in (trouble or "")
