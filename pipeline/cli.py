@@ -207,7 +207,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
         night = nightly(
             data,
             after=said.after_run,
-            retention=of_command(prune_command),
+            retention=of_command(prune_command, "raw_older_than", "grace"),
             rate=rate or None,
             entries=said.accounts,
             progress=progress,

@@ -43,6 +43,8 @@ _NETWORK: Final = frozenset(
     | {f"fuse.{name}" for name in ("davfs2", "gcsfuse", "goofys", "ossfs", "rclone", "s3fs", "sshfs")}
 )
 """File systems on which a rename or a lock is not what it is on a disk of this machine."""
+_QUICK: Final[dict[str, Any]] = {"back_off_seconds": 0.05, "throttled_seconds": 10.0}
+"""Somebody waits: a call that keeps being refused ends sooner than in a run."""
 _PROVIDERS: Final = {
     "env": "variables of the environment",
     "oidc_role_arn": "an OIDC role",
@@ -211,7 +213,7 @@ def _signed_call(account: Account, place: str, seen: Reached | None, *, allow_pl
         raise _NotKnown("the endpoint cannot be called")
 
     async def call() -> Try:
-        async with EnsApi(place, allow_plain_http=allow_plain_http, back_off_seconds=0.05) as api:
+        async with EnsApi(place, allow_plain_http=allow_plain_http, **_QUICK) as api:
             return await api.call(account, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
 
     answer = blocking(call)

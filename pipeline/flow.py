@@ -180,6 +180,7 @@ def run(
                 ],
             }
             raw = RawRun(landing.finish(header))
+            _log.info("landed %d answers in %r", landing.row_count, str(raw.path))
         for damage in unjudged.values():
             raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
         answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
@@ -325,7 +326,8 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
                 judge_what_was_not(written, raw, answers)
                 # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
                 withdrawn = None if into is None else gone.withdrawn_from(path.stem)
-                publish(written, raw, answers, without=withdrawn)
+                with about(run=path.stem), timed(_log, "publishing"):
+                    publish(written, raw, answers, without=withdrawn)
         write_catalogue(target)
     return [path.stem for path in missing]
 

@@ -150,11 +150,11 @@ def found_settings() -> tuple[settings.Settings, Path | None]:
     return ctx.obj or settings.Settings(), ctx.meta.get("settings_file")
 
 
-def of_command(command: click.Command) -> dict[str, Any]:
+def of_command(command: click.Command, *names: str) -> dict[str, Any]:
     """What `command` would be asked for without a flag: by the variables, this settings file and its defaults."""
     _, file = found_settings()
     with command.make_context(str(command.name), [] if file is None else ["--config", str(file)]) as ctx:
-        return {name: value for name, value in ctx.params.items() if name not in {"data", "verbose"}}
+        return {name: ctx.params[name] for name in names}
 
 
 def origins() -> list[tuple[str, Any, str]]:
@@ -165,11 +165,14 @@ def origins() -> list[tuple[str, Any, str]]:
     name = "" if file is None else str(file)
     of_key = {key: parameter for parameter in _options(ctx) if (key := key_of(parameter))}
     of_key |= {key: parameter for parameter in ctx.command.params if (key := key_of(parameter))}
+    of_key |= dict.fromkeys(["profile"], next(x for x in ctx.command.params if x.name == "profiles"))
     rows: list[tuple[str, Any, str]] = []
     for key, parameter in of_key.items():
         variable = str(parameter.envvar)
         if ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
-            rows.append((key, ctx.params[str(parameter.name)], f"flag {parameter.opts[0]}"))
+            value = ctx.params[str(parameter.name)]
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            rows.append((key, shown, f"flag {parameter.opts[0]}"))
         elif os.environ.get(variable):
             rows.append((key, os.environ[variable], f"environment {variable}"))
         elif key in values:

@@ -35,9 +35,10 @@ def test_a_call_is_told_with_its_run_account_page_and_number(serve, account, tmp
     assert len(calls) == endpoint.calls == 4
     assert all(LINE.fullmatch(line) and " INFO " in line for line in lines)
     run_id = next(tmp_path.rglob("raw/*/*.parquet")).stem
-    what = rf"run='{run_id}' account='default' pass=2 page=1 call='[0-9A-F-]{{36}}': 200, \d+ bytes, in \d\.\d{{3}} s"
+    what = rf"run='{run_id}' account='default' pass=2 page=1 call='[0-9A-F-]{{36}}': 200, \d+ bytes, in \d+\.\d{{3}} s"
     assert len([line for line in calls if re.search(what, line)]) == 1
-    assert lines[-1].endswith(f"run='{run_id}' account='default': verified, in {lines[-1].split()[-2]} s")
+    assert re.search(rf"run='{run_id}' account='default': verified, in \d+\.\d{{3}} s$", lines[-2])
+    assert re.search(rf"run='{run_id}': landed 4 answers in '.*{run_id}\.parquet'$", lines[-1])
 
 
 def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, account, tmp_path):
@@ -49,12 +50,12 @@ def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, accoun
     for said in (
         r"page=1 call='\S+': throttled, Throttling\.User: .*, in",
         r"DEBUG .* page=1: throttled: at most \d+\.\d\d calls a second from here on",
-        r"page=1: try 3, after \d\.\d{3} s: {'transient': 1, 'throttled': 1}",
+        r"page=1: try 3, after \d+\.\d{3} s: {'transient': 1, 'throttled': 1}",
         r"transient, ServiceUnavailable: ",
         r"not believed yet: ",
         r"credentials found by static_ak",
-        r"publishing took 0\.\d{3} s",
-        r"the catalogue took 0\.\d{3} s",
+        r"publishing took \d+\.\d{3} s",
+        r"the catalogue took \d+\.\d{3} s",
     ):
         assert any(re.search(said, line) for line in lines), (said, lines)
 

@@ -113,10 +113,11 @@ def test_a_flag_goes_before_a_variable_before_the_file_before_the_default(tmp_pa
     monkeypatch.setenv("ENS_IMAGES_RATE", "3")
     monkeypatch.setenv("ENS_IMAGES_RAET", "4")
     (tmp_path / settings.FILE).write_text("rate = 5\nworkers = 2\nmax_age = '26h'\n[after_run]\nprune = true\n")
-    code, out, err = typed("doctor", "--data", "elsewhere", "--format", "json")
+    code, out, err = typed("doctor", "--data", "elsewhere", "--profile", "a", "--profile", "b", "--format", "json")
     told = {row["check"]: row["found"] for row in json.loads(out)}
 
     assert told["setting data"] == "elsewhere  (flag --data)"
+    assert told["setting profile"] == "a, b  (flag --profile)"
     assert told["setting rate"] == "3  (environment ENS_IMAGES_RATE)"
     assert told["setting workers"] == f"2  ({settings.FILE})"
     assert told["setting max_age"] == f"26h  ({settings.FILE})"
