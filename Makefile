@@ -29,7 +29,7 @@ $(BIN)/python:
 
 $(VENV)/installed: $(BIN)/python pyproject.toml
 	@echo "Installing ens-images into $(VENV) (once; about a minute) …"
-	@$(PIP) -e .
+	@$(PIP) -e '.[report]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

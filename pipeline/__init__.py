@@ -26,6 +26,7 @@
     dictionary.py         every table, view and column: type, unit, meaning
     exports.py            a table or view in a file
     report.py             the standing reports, each with its finding
+    page/                 the same as one HTML file with charts, and the SQL that made them
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order

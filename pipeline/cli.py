@@ -278,12 +278,24 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
 @commands.command("report")
 @data_option
 @format_option
+@option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write them as a page instead: one file with charts, to mail or print.",
+)
 @click.argument("views", nargs=-1, shell_complete=complete_view)
-def report_command(data: Path, output_format: Any, views: Sequence[str]) -> None:
+def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str]) -> None:
     """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
     from pipeline.report import report
     from pipeline.views import connect
 
+    if html is not None:
+        said = click.get_current_context().get_parameter_source("output_format")
+        if views or said is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--html writes every standing report as a page: it takes no view and no --format")
+        _write_page(data, html)
+        return
     with contextlib.closing(connect(data)) as lake:
         report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
 
@@ -472,13 +484,29 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
 def demo(data: Path, days: int, images: int) -> None:
     """Live through a month of a made account on a local endpoint, a real run a day, and print the reports."""
     from pipeline import flow
+    from pipeline.page import missing_packages, write_page
     from pipeline.report import report
     from pipeline.views import connect
 
     flow.demo(data, days=days, images=images, told=lambda line: click.echo(line, err=True))
     with contextlib.closing(connect(data)) as lake:
         report(lake, out=sys.stdout, err=sys.stderr)
+        is_drawn = not missing_packages()
+        if is_drawn:
+            write_page(lake, data / "report.html")
     click.echo(flow.what_next(data, _program()))
+    if is_drawn:
+        click.echo(f"The same as a page, with charts: {data}/report.html")
+
+
+def _write_page(data: Path, file: Path) -> None:
+    from pipeline.page import write_page
+    from pipeline.trust import trust_line
+    from pipeline.views import connect
+
+    with contextlib.closing(connect(data)) as lake:
+        write_page(lake, file)
+        click.echo(f"a page in {str(file)!r}: open it in any browser\n{trust_line(lake)}", err=True)
 
 
 def _program() -> str:

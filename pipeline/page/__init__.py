@@ -1,0 +1,113 @@
+"""The page: one HTML file to mail, to print or to keep, with what an owner of images asks and the SQL that answers it.
+
+    connect() ──► sections.py          asks the lake: findings, figures, tables, the SQL that made them
+                      │
+                  charts.py            figures as Vega-Lite, colours by name
+                      │
+    page.html.j2 + page.css + page.js + the Vega library ──► one file
+
+It asks for nothing from outside, and its own policy would not let it: scripts
+and styles run by their digest, expressions of charts are interpreted, not
+evaluated. Text of the service stays text: escaped by Jinja, control characters
+shown as in a terminal. The same lake gives the same bytes: nothing here looks
+at the clock. Without scripts it is still whole: the charts are missing, and
+each has its table.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.errors import BadSetting
+from pipeline.landing import put_in_place
+from pipeline.trust import trust_line
+
+if TYPE_CHECKING:
+    import duckdb
+
+_HERE: Final = Path(__file__).parent
+_NEEDED: Final = {"altair": "altair", "jinja2": "jinja2", "vl_convert": "vl-convert-python"}
+
+
+def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write the page of a lake to `path`: the old file or the new one is there, never half of one.
+
+    Raises:
+        BadSetting: what draws pages is not installed, or the file cannot be written.
+        LakeDamaged: a committed file is missing or unreadable.
+    """
+    if missing := missing_packages():
+        raise BadSetting(f"a page needs {', '.join(missing)}, not installed here: pip install 'ens-images[report]'")
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
+        raise BadSetting(f"{str(path)!r} {what}: give a file in a folder that is there")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(page(con), encoding="utf-8")
+        put_in_place(aside, path)
+    except OSError as error:
+        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def missing_packages() -> list[str]:
+    """Name what draws pages and is not installed."""
+    return [package for module, package in _NEEDED.items() if find_spec(module) is None]
+
+
+def page(con: duckdb.DuckDBPyConnection) -> str:
+    """Make the page of a lake: a whole HTML document."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from pipeline.page import charts, sections
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True
+    )
+    told = sections.story(con)
+    return environment.get_template("page.html.j2").render(
+        story=told,
+        trust=trust_line(con),
+        charts={section.name: _json(charts.drawn(section.chart)) for section in told.sections if section.chart},
+        css=(style := _text("page.css")),
+        css_digest=_digest(style),
+        library=_library(),
+        library_digest=_digest(_library()),
+        script=(script := _text("page.js")),
+        script_digest=_digest(script),
+    )
+
+
+@functools.cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script that needs nothing else."""
+    import vl_convert
+
+    return f"\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n".replace("</script", "<\\/script")
+
+
+def _text(name: str) -> str:
+    return f"\n{(_HERE / name).read_text('utf-8')}"
+
+
+def _digest(text: str) -> str:
+    """Name an inline script or style as a Content-Security-Policy does."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _json(value: Any) -> str:
+    """Spell JSON so that no text in it can end the script element that holds it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
