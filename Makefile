@@ -7,7 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test check lint types docs drill crash soak fuzz bench recipes test-oldest test-newest clean
+.PHONY: help demo test browser check lint types docs drill crash soak fuzz bench bench-page picture recipes \
+	test-oldest test-newest clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
@@ -21,6 +22,8 @@ help:
 	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
+	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
+	@echo "make picture      the README's picture of the demo's page"
 	@echo "make clean   remove what make made"
 
 $(BIN)/python:
@@ -40,8 +43,16 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed
 	@$(BIN)/ens-images demo
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev browser
 	@$(BIN)/python -m pytest -n auto
+
+# The tests of the page want a Chromium. Where apt cannot bring one they are skipped, and say so.
+browser:
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { \
+		command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && echo "Installing Chromium (once) …" && \
+		{ apt-get install -y -qq --no-install-recommends chromium || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1; } || \
+		echo "No Chromium here, and apt cannot bring one: the page's tests in a browser are skipped"
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -99,6 +110,12 @@ NEWEST ?= $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -
 test-newest:
 	@$(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
 	@$(VENV)-newest/bin/python -m pytest -n auto
+
+bench-page: $(VENV)/installed-dev
+	@$(BIN)/python tests/bench_page.py
+
+picture: $(VENV)/installed-dev browser
+	@$(BIN)/python tests/picture.py data/demo/report.html docs/report.png
 
 clean:
 	@rm -rf $(VENV) $(VENV)-* data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,7 +1,7 @@
 """The page: one HTML file to mail, to print or to keep, with what an owner of images asks and the SQL that answers it.
 
-    connect() ──► sections.py          asks the lake: findings, figures, tables, the SQL that made them
-                      │
+    connect() ──► story.py             asks the lake: findings, figures, tables, the SQL that made them
+                      │                  held.py: how much, where, how old; happened.py: changed, failed, could go
                   charts.py            figures as Vega-Lite, colours by name
                       │
     page.html.j2 + page.css + page.js + the Vega library ──► one file
@@ -69,16 +69,17 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     """Make the page of a lake: a whole HTML document."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from pipeline.page import charts, sections
+    from pipeline.page.charts import drawn
+    from pipeline.page.story import story
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True
     )
-    told = sections.story(con)
+    told = story(con)
     return environment.get_template("page.html.j2").render(
         story=told,
         trust=trust_line(con),
-        charts={section.name: _json(charts.drawn(section.chart)) for section in told.sections if section.chart},
+        charts={section.name: _json(drawn(section.chart)) for section in told.sections if section.chart},
         css=(style := _text("page.css")),
         css_digest=_digest(style),
         library=_library(),

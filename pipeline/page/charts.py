@@ -74,7 +74,6 @@ _FIT: Final[dict[str, Any]] = {"type": "fit-x", "contains": "padding"}
 _CONFIG: Final[dict[str, Any]] = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
-    "aria": False,  # the figure around the chart says what it shows, and the table beside it every number
     "view": {"stroke": None},
     "padding": 2,
     "axis": {
@@ -118,7 +117,7 @@ def _long(chart: Chart) -> alt.InlineData:
             {"at": at, "series": series.name, "value": value, "told": words, "place": place}
             for at, values, said in zip(chart.at, chart.values, told, strict=True)
             for place, (series, value, words) in enumerate(zip(chart.series, values, said, strict=True))
-            if value is not None
+            if value is not None and (value or chart.kind == "lines")
         ]
     )
 
@@ -190,7 +189,8 @@ def _pyramid(chart: Chart) -> Any:
         )
         .encode(
             y=_entries(chart),
-            x=alt.X("side:Q").title(chart.axis).scale(domainMin=alt.ExprRef(f"-{room}"), domainMax=alt.ExprRef(room), nice=False)
+            x=alt.X("side:Q").title(chart.axis)
+            .scale(domainMin=alt.ExprRef(f"-{room}"), domainMax=alt.ExprRef(room), nice=False)
             .axis(labelExpr="format(abs(datum.value), '.0%')", tickCount=6, domain=False, ticks=False),
         )
     )  # fmt: skip

@@ -17,7 +17,8 @@ const options = {
 
 each("script[data-chart]", async (script) => {
   const place = document.getElementById(script.dataset.chart);
-  const { view } = await vegaEmbed(place, JSON.parse(script.textContent), options);
+  // Its label says what it shows, and the table beside it every number: the marks themselves would only be noise.
+  const { view } = await vegaEmbed(place.firstElementChild, JSON.parse(script.textContent), options);
   const buttons = place.closest("figure").querySelectorAll(".legend button");
   buttons.forEach((button) =>
     button.addEventListener("click", () => {

@@ -1,0 +1,336 @@
+"""What happened, and what to do about it: changes, failures, what could go."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from pipeline.page.asking import CHART_DAYS, added_up, ask, bar_chart, without_one_account
+from pipeline.page.charts import Chart, Series
+from pipeline.page.parts import Asked, Column, Section, table
+from pipeline.spelling import how_many
+from pipeline.views import relations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from pipeline.page.parts import Row
+
+DAYS_ONE_BY_ONE: Final = 92
+"""Days whose changes are drawn day by day; more of them week by week."""
+
+
+# ── what changed ─────────────────────────────────────────────────────────────
+
+
+def changes(lake: duckdb.DuckDBPyConnection, days: Sequence[Row]) -> Section:
+    """Tell what appeared, went and changed over `days`, which are newest first."""
+    by = "day" if len(days) <= DAYS_ONE_BY_ONE else "week"
+    counted = Asked(
+        "the chart",
+        f"""\
+select
+    cast(date_trunc('{by}', observed_at_utc) as date) as first_day,
+    change,
+    count(distinct (account, image_id, observed_at_utc)) as image_count,
+    count(*) as row_count
+from image_changes
+group by
+    first_day,
+    change
+order by
+    first_day,
+    change""",  # noqa: S608  (day or week)
+    )
+    listed = Asked(
+        "the table",
+        """\
+select
+    observed_at_utc,
+    account,
+    change,
+    image_id,
+    image_name,
+    field,
+    old_value,
+    new_value
+from image_changes
+order by
+    observed_at_utc desc,
+    account,
+    image_id,
+    change,
+    field
+limit 50""",
+    )
+    counts, newest = ask(lake, counted.sql), ask(lake, listed.sql)
+    told = Counter[str]()
+    for row in counts:
+        told[row["change"]] += row["image_count"]
+    words = ("appeared", "gone", "changed", "seen", "unseen")
+    finding = ", ".join(f"{told[word]:,} {word}" for word in words if told[word])
+    finding = f"{finding} in {how_many(len(days), 'day')}" if finding else "Nothing changed"
+    if len(days) < 2:
+        finding = "Nothing to compare yet: changes show from the second observation on"
+    for row in newest:
+        row["what"] = row["image_name"]
+        if row["change"] == "changed":
+            row["what"] = f"{row['field']}: {_told(row['old_value'])} → {_told(row['new_value'])}"
+    columns = [
+        Column("observed_at_utc", "day, UTC", "day"),
+        Column("account", "account"),
+        Column("change", "change"),
+        Column("image_id", "image"),
+        Column("what", "what", "words"),
+    ]
+    shown = table(
+        "Changes, newest first",
+        "image_changes",
+        without_one_account(columns, newest),
+        newest,
+        count=sum(row["row_count"] for row in counts),
+    )
+    chart = _changes_chart(counts, days, by, f"Columns of images by {by}: {finding}.") if counts else None
+    notes = ("`unseen` is not gone: what did not list it proves nothing.",) if told["unseen"] else ()
+    return Section("changes", "What changed", finding, shown, (counted, listed), chart, notes, is_wide=True)
+
+
+def _told(value: str | None) -> str:
+    return "none" if value is None else value
+
+
+def _changes_chart(counts: Sequence[Row], days: Sequence[Row], by: str, alt: str) -> Chart:
+    drawn = days[:CHART_DAYS]
+    last, first = drawn[0]["day_utc"], drawn[-1]["day_utc"]
+    step = 1
+    if by == "week":
+        first, step = first - dt.timedelta(days=first.weekday()), 7
+    at = [first + dt.timedelta(days=number) for number in range(0, (last - first).days + 1, step)]
+    found = {(row["first_day"], row["change"]): row["image_count"] for row in counts}
+    series = {
+        "gone": Series("gone", "orange"),
+        "unseen": Series("unseen", "yellow"),
+        "appeared": Series("appeared", "blue"),
+        "seen": Series("seen again", "sky"),
+        "changed": Series("changed", "grey"),
+    }
+    used = [word for word in series if any(row["change"] == word for row in counts)]
+    down = {"gone", "unseen"}
+    values = [[found.get((day, word), 0) for word in used] for day in at]
+    return Chart(
+        kind="columns",
+        unit="images",
+        axis=f"images a {by}, gone below",
+        entry="day, UTC" if by == "day" else "week from, UTC",
+        series=tuple(series[word] for word in used),
+        at=tuple(f"{day:%Y-%m-%d}" for day in at),
+        values=tuple(
+            tuple(-value if word in down else value for word, value in zip(used, row, strict=True)) for row in values
+        ),
+        alt=alt,
+        told=tuple(tuple(how_many(value, "image") for value in row) for row in values),
+    )
+
+
+# ── what failed ──────────────────────────────────────────────────────────────
+
+FAILURES_BY_REGION: Final = Asked(
+    "the chart",
+    """\
+select
+    region_id,
+    count(case when reason = 'failed' then 1 end) as failed_count,
+    count(case when reason = 'hanging' then 1 end) as hanging_count,
+    count(case when reason = 'unavailable' then 1 end) as unavailable_count
+from failed_images
+group by region_id
+order by region_id nulls last""",
+)
+_FAILURES: Final = Asked(
+    "the table",
+    """\
+select
+    reason,
+    status,
+    created_at_utc,
+    account,
+    image_id,
+    image_name,
+    region_id,
+    image_size_gib
+from failed_images
+order by
+    created_at_utc nulls last,
+    account,
+    image_id
+limit 50""",
+)
+
+
+def failures(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Section:
+    """Tell which images cannot be used."""
+    rows = ask(lake, _FAILURES.sql)
+    finding = failure_finding(by_region)
+    columns = [
+        Column("status", "status"),
+        Column("reason", "reason"),
+        Column("created_at_utc", "created, UTC", "day"),
+        Column("account", "account"),
+        Column("image_id", "image"),
+        Column("image_name", "name", "words"),
+        Column("region_id", "region"),
+        Column("image_size_gib", "GiB", "number"),
+    ]
+    chart = bar_chart(
+        by_region,
+        "region_id",
+        ("failed_count", "hanging_count", "unavailable_count"),
+        "region",
+        unit="images",
+        series=(Series("failed", "orange"), Series("hanging", "purple"), Series("unavailable", "grey")),
+        finding=finding,
+    )
+    shown = table(
+        "Images that cannot be used, oldest first",
+        "failed_images",
+        without_one_account(columns, rows),
+        rows,
+        count=sum(added_up(by_region).values()),
+    )
+    notes = ("hanging: Creating, Packing or Uploading for over two hours, as of the observation.",)
+    return Section(
+        "failures",
+        "What failed",
+        finding,
+        shown,
+        (FAILURES_BY_REGION, _FAILURES),
+        chart,
+        notes if added_up(by_region)["hanging_count"] else (),
+        is_wide=True,
+    )
+
+
+def failure_finding(by_region: Sequence[Row]) -> str:
+    """Say how many images failed, hang, or are unavailable."""
+    total = added_up(by_region)
+    words = {"failed_count": "failed", "hanging_count": "hanging", "unavailable_count": "unavailable"}
+    told = ", ".join(f"{total[name]:,} {word}" for name, word in words.items() if total[name])
+    return told or "No image failed"
+
+
+# ── what could go ────────────────────────────────────────────────────────────
+
+CLEANUP_BY_REGION: Final = Asked(
+    "the chart",
+    """\
+select
+    region_id,
+    count(*) as image_count,
+    count(*) - count(freed_gib) as unsized_image_count,
+    cast(coalesce(sum(case when age_days >= 730 then freed_gib end), 0) as bigint) as oldest_gib,
+    cast(coalesce(sum(case when age_days >= 365 and age_days < 730 then freed_gib end), 0) as bigint) as older_gib,
+    cast(coalesce(sum(case when age_days < 365 then freed_gib end), 0) as bigint) as old_gib
+from cleanup_candidates
+group by region_id
+order by region_id nulls last""",
+)
+_CLEANUP: Final = Asked(
+    "the table",
+    """\
+select
+    freed_gib,
+    account,
+    image_id,
+    image_name,
+    region_id,
+    age_days,
+    newer_image_count,
+    why
+from cleanup_candidates
+order by
+    freed_gib desc nulls last,
+    account,
+    image_id
+limit 50""",
+)
+_CLEANUP_DATED: Final = Asked(
+    "names without their dates",
+    """\
+select
+    count(*) as image_count,
+    cast(coalesce(sum(freed_gib), 0) as bigint) as freed_gib
+from cleanup_candidates(ignored_in_name := '-[0-9]{8}$')""",
+)
+
+
+def cleanup(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Section:
+    """Tell which images could go by the rule of `cleanup_candidates`, and what that would free."""
+    rows = ask(lake, _CLEANUP.sql)
+    finding = cleanup_finding(by_region)
+    columns = [
+        Column("freed_gib", "frees GiB", "number"),
+        Column("account", "account"),
+        Column("image_id", "image"),
+        Column("image_name", "name", "words"),
+        Column("region_id", "region"),
+        Column("age_days", "age, days", "number"),
+        Column("newer_image_count", "newer of its name", "number"),
+    ]
+    chart = bar_chart(
+        by_region,
+        "region_id",
+        ("oldest_gib", "older_gib", "old_gib"),
+        "region",
+        unit="GiB",
+        series=(Series("2 years old", "blue"), Series("1 year", "sky"), Series("180 days", "grey")),
+        finding=finding,
+    )
+    total = added_up(by_region)
+    dated = ask(lake, _CLEANUP_DATED.sql)[0]
+    notes = [
+        (
+            f"The rule: our own, {_older_than_days()} days old or more, and a newer one of its name and architecture "
+            "is Available. No listing tells whether an instance still runs from an image: look before deleting."
+        )
+    ]
+    if dated["image_count"] > total["image_count"]:
+        notes.append(
+            f"With names told apart without a date at their end: {_frees(dated['image_count'], dated['freed_gib'])}."
+        )
+    if total["unsized_image_count"]:
+        notes.append(f"{how_many(total['unsized_image_count'], 'image')} without a size: not in the GiB.")
+    shown = table(
+        "Images that could go, the largest first",
+        "cleanup_candidates",
+        without_one_account(columns, rows),
+        rows,
+        count=total["image_count"],
+    )
+    asked = (CLEANUP_BY_REGION, _CLEANUP, _CLEANUP_DATED)
+    return Section("cleanup", "What could go", finding, shown, asked, chart, tuple(notes), is_wide=True)
+
+
+def _older_than_days() -> str:
+    settings = relations()["cleanup_candidates"].settings
+    return next(one.default for one in settings if one.name == "older_than_days")
+
+
+def cleanup_finding(by_region: Sequence[Row]) -> str:
+    """Say how many images could go, and what that would free."""
+    total = added_up(by_region)
+    if not total["image_count"]:
+        return "Nothing could go by the standing rule"
+    return _frees(total["image_count"], freed_gib(by_region))
+
+
+def freed_gib(by_region: Sequence[Row]) -> int:
+    """Add up what all of it would free."""
+    total = added_up(by_region)
+    return total["oldest_gib"] + total["older_gib"] + total["old_gib"]
+
+
+def _frees(images: int, gib: int) -> str:
+    return f"{how_many(images, 'image')} could go, and free {gib:,} GiB"

@@ -1,0 +1,287 @@
+"""What is held: over time, by region, platform and disk format, and how old it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.page.asking import CHART_DAYS, added_up, ask, bar_chart, measure
+from pipeline.page.charts import Chart, Series
+from pipeline.page.parts import Asked, Column, Section, label, table
+from pipeline.spelling import how_many
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from pipeline.page.parts import Row
+
+_OWNED: Final = Series("own images", "blue")
+_SHARED: Final = Series("shared with us", "orange")
+
+
+# ── capacity by day ──────────────────────────────────────────────────────────
+
+TREND: Final = Asked(
+    "the chart and the table",
+    """\
+select
+    day_utc,
+    image_count,
+    image_size_gib,
+    disk_size_gib,
+    shared_image_size_gib,
+    unsized_image_count,
+    carried_account_count,
+    image_size_gib - lag(image_size_gib) over (order by day_utc) as gained_gib
+from capacity_by_day
+order by day_utc desc""",
+)
+
+
+def trend(days: Sequence[Row]) -> Section:
+    """Tell how much was held from day to day; `days` are newest first."""
+    columns = (
+        Column("day_utc", "day, UTC", "day"),
+        Column("image_count", "images", "number"),
+        Column("image_size_gib", "GiB", "number"),
+        Column("gained_gib", "± GiB", "gain"),
+        Column("disk_size_gib", "disks GiB", "number"),
+        Column("shared_image_size_gib", "shared GiB", "number"),
+    )
+    finding = _trend_finding(days)
+    notes = []
+    carried = sum(1 for row in days if row["carried_account_count"])
+    if carried:
+        notes.append(f"On {how_many(carried, 'day')} an account was not observed, and carries its last value.")
+    if len(days) > CHART_DAYS:
+        notes.append(f"The chart draws the last {CHART_DAYS:,} of {len(days):,} days.")
+    drawn = list(days[:CHART_DAYS])[::-1]
+    is_sized = any(row["image_size_gib"] or row["disk_size_gib"] for row in days)
+    series: tuple[Series, ...] = (
+        Series("own images", "blue"),
+        Series("their disks", "orange"),
+        Series("shared with us", "green", is_shown=False),
+    )
+    fields: tuple[str, ...] = ("image_size_gib", "disk_size_gib", "shared_image_size_gib")
+    if not is_sized:
+        series, fields = (Series("own images", "blue"),), ("image_count",)
+    unit = "GiB" if is_sized else "images"
+    chart = Chart(
+        kind="lines",
+        unit=unit,
+        axis=f"{unit} (not from 0)",
+        entry="day, UTC",
+        series=series,
+        at=tuple(f"{row['day_utc']:%Y-%m-%d}" for row in drawn),
+        values=tuple(tuple(row[name] for name in fields) for row in drawn),
+        alt=f"Lines of {unit} by day: {finding}.",
+    )
+    shown = table("Capacity by day, newest first", "capacity_by_day", columns, days)
+    return Section("trend", "Capacity over time", finding, shown, (TREND,), chart if drawn else None, tuple(notes))
+
+
+def _trend_finding(days: Sequence[Row]) -> str:
+    if not days:
+        return "No day yet"
+    last, first = days[0], days[-1]
+    unit, name = measure(first) if first["image_size_gib"] else measure(last)
+    held, before = last[name], first[name]
+    told = f"{held:,} GiB" if unit == "GiB" else how_many(held, "image")
+    if len(days) == 1:
+        return f"{told} on {last['day_utc']}, the first day"
+    if held == before:
+        return f"{told}, as much as {len(days):,} days ago"
+    by = f"{abs(held - before):,}"
+    if before:
+        by += f" ({abs(held - before) / before:.1%})" if held < 2 * before else f" ({held / before:.1f} times)"
+    return f"{'Grew' if held > before else 'Shrank'} by {by} in {len(days):,} days, to {told}"
+
+
+# ── capacity by what ─────────────────────────────────────────────────────────
+
+
+def capacity(lake: duckdb.DuckDBPyConnection, word: str, key: str) -> Section:
+    """Tell how much is held now by region or platform, `word`, whose column is `key`."""
+    view = f"capacity_by_{word}"
+    asked = Asked(
+        "the chart and the table",
+        f"""\
+select
+    {key},
+    image_count,
+    image_size_gib,
+    disk_size_gib,
+    unsized_image_count,
+    shared_image_count,
+    shared_image_size_gib,
+    other_image_count
+from {view}""",  # noqa: S608  (known names)
+    )
+    rows = ask(lake, asked.sql)
+    total = added_up(rows)
+    for row in rows:
+        row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
+    columns = [
+        Column(key, word),
+        Column("image_count", "images", "number"),
+        Column("image_size_gib", "GiB", "number"),
+        Column("share", "share", "share"),
+        Column("disk_size_gib", "disks GiB", "number"),
+        Column("shared_image_size_gib", "shared GiB", "number"),
+    ]
+    finding = _capacity_finding(rows, total, word, key)
+    is_sized = bool(total["image_size_gib"] or total["shared_image_size_gib"])
+    fields = ("image_size_gib", "shared_image_size_gib") if is_sized else ("image_count", "shared_image_count")
+    notes = []
+    if total["unsized_image_count"]:
+        notes.append(f"{how_many(total['unsized_image_count'], 'image')} without a size: not in the GiB.")
+    if total["other_image_count"]:
+        notes.append(f"{how_many(total['other_image_count'], 'image')} of another owner, or none told: not drawn.")
+    chart = bar_chart(
+        rows, key, fields, word, unit="GiB" if is_sized else "images", series=(_OWNED, _SHARED), finding=finding
+    )
+    shown = table(f"Capacity by {word}", view, columns, rows, sums={**total, key: "all"})
+    return Section(f"{word}s", f"By {word}", finding, shown, (asked,), chart, tuple(notes))
+
+
+def _capacity_finding(rows: Sequence[Row], total: Counter[str], word: str, key: str) -> str:
+    unit, name = measure(total)
+    held = [row for row in rows if row[name]]
+    if not held:
+        return "No image of our own"
+    first = max(held, key=lambda row: row[name])
+    if len(held) == 1:
+        return f"All {total[name]:,} {unit} in {label(first[key])}"
+    return (
+        f"{first[name] / total[name]:.0%} of the {unit} {'runs' if word == 'platform' else 'is in'} {label(first[key])}"
+    )
+
+
+_FORMATS: Final = Asked(
+    "the chart and the table",
+    """\
+select
+    lower(disk.disk_format) as disk_format,
+    count(distinct (disk.account, disk.image_id)) as image_count,
+    count(*) as disk_count,
+    cast(coalesce(sum(disk.disk_size_gib), 0) as bigint) as disk_size_gib,
+    cast(coalesce(sum(case when lower(disk.disk_type) = 'system' then disk.disk_size_gib end), 0) as bigint)
+        as system_disk_size_gib,
+    count(*) - count(disk.disk_size_gib) as unsized_disk_count
+from image_disks_latest as disk
+inner join image_capacity as image
+    on disk.account = image.account
+    and disk.image_id = image.image_id
+where image.ownership = 'owned'
+group by lower(disk.disk_format)
+order by
+    disk_size_gib desc,
+    disk_format nulls last""",
+)
+
+
+def formats(lake: duckdb.DuckDBPyConnection) -> Section:
+    """Tell how much the disks hold in which format."""
+    rows = ask(lake, _FORMATS.sql)
+    total = added_up(rows)
+    for row in rows:
+        row["share"] = row["disk_size_gib"] / total["disk_size_gib"] if total["disk_size_gib"] else None
+        row["data_disk_size_gib"] = row["disk_size_gib"] - row["system_disk_size_gib"]
+    columns = [
+        Column("disk_format", "format"),
+        Column("image_count", "images", "number"),
+        Column("disk_count", "disks", "number"),
+        Column("disk_size_gib", "disks GiB", "number"),
+        Column("share", "share", "share"),
+    ]
+    if total["unsized_disk_count"]:
+        columns.append(Column("unsized_disk_count", "no size", "number"))
+    unit, name = ("GiB", "disk_size_gib") if total["disk_size_gib"] else ("disks", "disk_count")
+    if not rows:
+        finding = "No disk of our own images"
+    elif len(rows) == 1:
+        finding = f"All {total[name]:,} {unit} on disk are {label(rows[0]['disk_format'])}"
+    else:
+        first, second = rows[:2]
+        finding = (
+            f"{first[name] / total[name]:.0%} of the disks’ {unit} is {label(first['disk_format'])}, "  # noqa: RUF001
+            f"{second[name] / total[name]:.0%} {label(second['disk_format'])}"
+        )
+    is_sized = unit == "GiB"
+    chart = bar_chart(
+        rows,
+        "disk_format",
+        ("system_disk_size_gib", "data_disk_size_gib") if is_sized else ("disk_count",),
+        "format",
+        unit=unit,
+        series=(Series("system disks", "blue"), Series("data disks", "orange"))
+        if is_sized
+        else (Series("disks", "blue"),),
+        finding=finding,
+    )
+    # An image may have disks of two formats, so the images do not add up.
+    sums = {name: value for name, value in total.items() if name != "image_count"}
+    shown = table("Disks by format", "image_disks_latest", columns, rows, sums={**sums, "disk_format": "all"})
+    return Section("formats", "By disk format", finding, shown, (_FORMATS,), chart)
+
+
+# ── age ──────────────────────────────────────────────────────────────────────
+
+AGES: Final = Asked(
+    "the chart and the table",
+    """\
+select
+    band_number,
+    age_band,
+    image_count,
+    image_size_gib,
+    unsized_image_count,
+    shared_image_count
+from age_bands
+order by band_number""",
+)
+OLD: Final = (5, 6)
+"""The bands of a year and more."""
+
+
+def ages(bands: Sequence[Row]) -> Section:
+    """Tell how much is how old."""
+    rows = [row for row in bands if row["age_band"] != "unknown" or row["image_count"]]
+    total = added_up(rows)
+    for row in rows:
+        row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
+        row["image_share"] = row["image_count"] / total["image_count"] if total["image_count"] else None
+    columns = [
+        Column("age_band", "age", sort_by="band_number"),
+        Column("image_count", "images", "number"),
+        Column("image_share", "share", "percent"),
+        Column("image_size_gib", "GiB", "number"),
+        Column("share", "share", "share"),
+    ]
+    if total["unsized_image_count"]:
+        columns.append(Column("unsized_image_count", "no size", "number"))
+    finding = _age_finding(rows, total)
+    chart = Chart(
+        kind="pyramid",
+        unit="share",
+        axis="← share of images · share of GiB →" if total["image_size_gib"] else "← share of images",
+        entry="age",
+        series=(Series("images", "blue"), Series("GiB", "orange")),
+        at=tuple(row["age_band"] for row in rows[::-1]),
+        values=tuple((row["image_share"], row["share"]) for row in rows[::-1]),
+        alt=f"Two bars for each band of age, its share of the images and of the GiB: {finding}.",
+        told=tuple((how_many(row["image_count"], "image"), f"{row['image_size_gib']:,} GiB") for row in rows[::-1]),
+    )
+    shown = table("Own images by age", "age_bands", columns, rows, sums={**total, "age_band": "all"})
+    notes = ("Age is counted from creation to the observation; a year is 365 days.",)
+    return Section("ages", "Age", finding, shown, (AGES,), chart if total["image_count"] else None, notes)
+
+
+def _age_finding(rows: Sequence[Row], total: Counter[str]) -> str:
+    unit, name = measure(total)
+    if not total[name]:
+        return "No image of our own"
+    old = sum(row[name] for row in rows if row["band_number"] in OLD)
+    return f"{old / total[name]:.0%} of the {unit} {'is' if unit == 'GiB' else 'are'} a year old or more"
