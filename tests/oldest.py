@@ -15,7 +15,8 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 def lower_bounds() -> list[str]:
     """`name==version` for every `name>=version`, of the core and of what the tests need."""
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["report"], *extras["dev"]]
     bounds = [re.fullmatch(r"([\w.-]+(?:\[[\w,-]+\])?)>=([\w.]+)", line.partition(";")[0].strip()) for line in wanted]
     return [f"{found[1]}=={found[2]}" for found in bounds if found]
 

@@ -163,22 +163,13 @@ _FORMATS: Final = Asked(
     "the chart and the table",
     """\
 select
-    lower(disk.disk_format) as disk_format,
-    count(distinct (disk.account, disk.image_id)) as image_count,
-    count(*) as disk_count,
-    cast(coalesce(sum(disk.disk_size_gib), 0) as bigint) as disk_size_gib,
-    cast(coalesce(sum(case when lower(disk.disk_type) = 'system' then disk.disk_size_gib end), 0) as bigint)
-        as system_disk_size_gib,
-    count(*) - count(disk.disk_size_gib) as unsized_disk_count
-from image_disks_latest as disk
-inner join image_capacity as image
-    on disk.account = image.account
-    and disk.image_id = image.image_id
-where image.ownership = 'owned'
-group by lower(disk.disk_format)
-order by
-    disk_size_gib desc,
-    disk_format nulls last""",
+    disk_format,
+    image_count,
+    disk_count,
+    disk_size_gib,
+    unsized_disk_count,
+    shared_disk_count
+from capacity_by_disk_format""",
 )
 
 
@@ -188,7 +179,6 @@ def formats(lake: duckdb.DuckDBPyConnection) -> Section:
     total = added_up(rows)
     for row in rows:
         row["share"] = row["disk_size_gib"] / total["disk_size_gib"] if total["disk_size_gib"] else None
-        row["data_disk_size_gib"] = row["disk_size_gib"] - row["system_disk_size_gib"]
     columns = [
         Column("disk_format", "format"),
         Column("image_count", "images", "number"),
@@ -199,31 +189,29 @@ def formats(lake: duckdb.DuckDBPyConnection) -> Section:
     if total["unsized_disk_count"]:
         columns.append(Column("unsized_disk_count", "no size", "number"))
     unit, name = ("GiB", "disk_size_gib") if total["disk_size_gib"] else ("disks", "disk_count")
-    if not rows:
+    held = [row for row in rows if row[name]]
+    if not held:
         finding = "No disk of our own images"
-    elif len(rows) == 1:
-        finding = f"All {total[name]:,} {unit} on disk are {label(rows[0]['disk_format'])}"
+    elif len(held) == 1:
+        finding = f"All {total[name]:,} {unit} on disk are {label(held[0]['disk_format'])}"
     else:
-        first, second = rows[:2]
+        first, second = held[:2]
         finding = (
             f"{first[name] / total[name]:.0%} of the disks’ {unit} is {label(first['disk_format'])}, "  # noqa: RUF001
             f"{second[name] / total[name]:.0%} {label(second['disk_format'])}"
         )
-    is_sized = unit == "GiB"
     chart = bar_chart(
         rows,
         "disk_format",
-        ("system_disk_size_gib", "data_disk_size_gib") if is_sized else ("disk_count",),
+        ("disk_size_gib",) if unit == "GiB" else ("disk_count",),
         "format",
         unit=unit,
-        series=(Series("system disks", "blue"), Series("data disks", "orange"))
-        if is_sized
-        else (Series("disks", "blue"),),
+        series=(Series("disks of own images", "blue"),),
         finding=finding,
     )
     # An image may have disks of two formats, so the images do not add up.
     sums = {name: value for name, value in total.items() if name != "image_count"}
-    shown = table("Disks by format", "image_disks_latest", columns, rows, sums={**sums, "disk_format": "all"})
+    shown = table("Disks by format", "capacity_by_disk_format", columns, rows, sums={**sums, "disk_format": "all"})
     return Section("formats", "By disk format", finding, shown, (_FORMATS,), chart)
 
 
