@@ -14,9 +14,11 @@
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
     taken_out.py          what was taken out of the lake, and until when it can come back
+    folded.py             what is folded: one record, which names every file that stands for it
     lake.py               immutable Parquet files, published together; reading, keeping, clearing away
     publish.py            from a landed run to the lake: the same for a run and for a rebuild
     views/                connect(): the lake as a DuckDB database, every table, view and column described
+    fold.py               folding: days of copies become stretches, so that a lake grows with change
     check.py              whether the lake is whole: every file, key, count and certificate
     prune.py              taking out: raw pages by age, an observation known to be wrong, leftovers of crashes
     rows.py               what the lake answers to SQL, or to the name of a table or view

@@ -20,15 +20,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.certificate import evidence
 from pipeline.errors import LakeDamaged
+from pipeline.folded import ENDED, PLACES, REJECTED, Fold
 from pipeline.lake import committed_files, leftovers, table_path
 from pipeline.landing import RawRun, landed
 from pipeline.publish import publish, read_answers
 from pipeline.schema import FORMAT
+from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGES, LAKE_TABLES, OBSERVATIONS, PAGES, REJECTS
 from pipeline.taken_out import TakenOut, taken_out
+from pipeline.views.reading import Files, empty, instant, observations, over, stretches, unfolded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import duckdb
     import pyarrow as pa
@@ -118,6 +121,8 @@ class _Check:
         self._data = data
         self._result = Checked(data, is_deep)
         self._gone = TakenOut()
+        self._fold: Fold | None = None
+        self._last_count = 0
         self._record_of: dict[str, Path] = {}
         """Commit record by run."""
         self._seen: dict[tuple[Any, Any], str] = {}
@@ -134,26 +139,99 @@ class _Check:
             self._gone = taken_out(self._data)
         except LakeDamaged as error:
             self.found("raw/_taken_out.json", str(error))
-        records = committed_files(self._data, TakenOut()).of[OBSERVATIONS.name]
-        self._record_of = {path.stem: path for path in records}
+        committed = committed_files(self._data, TakenOut())
+        records = committed.of[OBSERVATIONS.name]
+        self._record_of = {path.stem: path for path in (*records, *committed.standing[OBSERVATIONS.name])}
+        self._fold = committed.fold
+        self._files = Files.under(self._data, TakenOut())
         self._result.withdrawn_count = len(self._gone.active)
         raw = {path.stem: path for path in landed(self._data) if path.stem not in self._gone.raw_runs}
         with duckdb.connect() as con:
             for path in records:
                 self._run(con, path, raw.get(path.stem))
+            if self._fold is not None:
+                self._folded(con, self._fold, raw)
         self._strangers(raw)
         self._catalogue()
         return self._result
+
+    # ── what is folded ───────────────────────────────────────────────────────
+
+    def _folded(self, con: duckdb.DuckDBPyConnection, fold: Fold, raw: dict[str, Path]) -> None:
+        """Look at every file of the fold; then give each folded run back, and look at it as at any other."""
+        wrong = len(self._result.findings)
+        for place, paths in fold.files(self._data).items():
+            for path in paths:
+                self._read(path, PLACES[place])
+        if len(self._result.findings) > wrong:
+            return
+        self._lives(con)
+        for run_id, day in fold.runs.items():
+            record = table_path(self._data, OBSERVATIONS, run_id, day)
+            standing = record if record.exists() else None
+            if standing is not None:  # the newest of an account: what other engines read as "now"
+                self._run(con, standing, None)
+                self._result.run_count -= 1
+                self._result.without_pages_count = max(0, self._result.without_pages_count - self._last_count)
+                self._result.observation_count -= self._last_count
+                self._seen = {key: run for key, run in self._seen.items() if run != run_id}
+            self._given_back(con, record, day, raw.get(run_id))
+
+    def _lives(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Look at the stretches by themselves."""
+        con.execute(f"create or replace temp view stretch as {stretches(self._files, ended=True)}").fetchall()
+        for what, query in _OF_STRETCHES:
+            for (count,) in con.execute(query).fetchall():
+                self.found(f"lake/{ENDED}", what.format(count))
+
+    def _given_back(self, con: duckdb.DuckDBPyConnection, record: Path, day: dt.date, raw_file: Path | None) -> None:
+        """A run out of the fold, as its plain files had it; where those are gone, withdrawn ones are gone as well."""
+        self._result.run_count += 1
+        names = ", ".join(OBSERVATIONS.arrow().names)
+        asked = f"select {names} from ({observations(self._files)}) as told where run_id = '{record.stem}'"  # noqa: S608
+        rows = con.sql(f"{asked} order by account").to_arrow_table()
+        told = rows.cast(OBSERVATIONS.arrow()).to_pylist()
+        self._result.observation_count += len(told)
+        self._records(record, told)
+        assert self._fold is not None  # noqa: S101  (who calls has looked)
+        covered = self._fold.covered.get(record.stem, ())
+        standing = [row for row in told if row["is_published"] and row["account"] in covered]
+        tables: dict[str, pa.Table] = {}
+        for table in (IMAGES, IMAGE_DISKS, REJECTS):
+            columns = ", ".join(column.name for column in table.stored)
+            if table is REJECTS:
+                query = (
+                    f"select {columns} from ({over(PLACES[REJECTED], self._files.folded[REJECTED])}) as one "  # noqa: S608
+                    f"where run_id = '{record.stem}'"
+                )
+            else:
+                spanned = " union all ".join(
+                    f"select {quoted(row['account'])} as account, "
+                    f"{instant(row['observed_at_utc'])} as observed_at_utc, date '{day}' as observed_on"
+                    for row in standing
+                )
+                given = unfolded(table, "from stretch", spanned) if standing else empty(table)
+                query = f"select {columns} from ({given}) as one"  # noqa: S608
+            tables[table.name] = con.sql(query).to_arrow_table().cast(table.arrow())
+            self._result.row_count += len(tables[table.name])
+        if standing:
+            self._rows(con, record, standing, tables)
+        raw = None if raw_file is None else self._raw(raw_file)
+        if raw is None or raw_file is None:
+            self._result.without_pages_count += len(told)
+        else:
+            self._pages(record, raw_file, raw, told, tables, in_order=False)
 
     # ── a run ────────────────────────────────────────────────────────────────
 
     def _run(self, con: duckdb.DuckDBPyConnection, record: Path, raw_file: Path | None) -> None:
         self._result.run_count += 1
-        observations = self._read(record, OBSERVATIONS)
+        told = self._read(record, OBSERVATIONS)
         raw = None if raw_file is None else self._raw(raw_file)
-        if observations is None:
+        if told is None:
             return
-        rows = observations.to_pylist()
+        rows = told.to_pylist()
+        self._last_count = len(rows)
         self._result.observation_count += len(rows)
         self._records(record, rows)
         tables = self._tables(record, rows)
@@ -257,6 +335,8 @@ class _Check:
         raw: RawRun,
         rows: list[dict[str, Any]],
         tables: dict[str, pa.Table] | None,
+        *,
+        in_order: bool = True,
     ) -> None:
         import pyarrow as pa
 
@@ -265,7 +345,7 @@ class _Check:
             self._result.row_count += sum(map(len, answers.values()))
             self._evidence(record, raw.header, answers, rows)
             if self._result.is_deep:
-                self._rebuilt(record, raw, answers, rows, tables)
+                self._rebuilt(record, raw, answers, rows, tables, in_order=in_order)
         except LakeDamaged as error:
             self.found(raw_file, str(error).removeprefix(f"{raw_file} "))
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
@@ -301,6 +381,8 @@ class _Check:
         answers: dict[str, Any],
         rows: list[dict[str, Any]],
         tables: dict[str, pa.Table] | None,
+        *,
+        in_order: bool,
     ) -> None:
         import pyarrow.parquet as pq
 
@@ -316,9 +398,18 @@ class _Check:
                 path = table_path(Path(aside), table, record.stem, dt.date.fromisoformat(raw.header["observed_on"]))
                 if there is None or not path.exists():
                     continue
-                wrong = _difference(there, pq.ParquetFile(path).read())
+                again = pq.ParquetFile(path).read()
+                if (
+                    not in_order
+                ):  # what is folded comes back row for row, in no order; what was withdrawn since does not
+                    gone = self._gone.withdrawn_from(record.stem).keys() - set(self._covered(record))
+                    there, again = (_in_order(_without(one, gone), table) for one in (there, again))
+                wrong = _difference(there, again)
                 if wrong is not None:
                     self.found(_beside(record, table), f"not what the raw pages give: {wrong}")
+
+    def _covered(self, record: Path) -> tuple[str, ...]:
+        return self._fold.covered.get(record.stem, ()) if self._fold else ()
 
     # ── what is there besides ────────────────────────────────────────────────
 
@@ -326,6 +417,7 @@ class _Check:
         """Look for files that belong to nothing, and for landed runs that were never published."""
         left = leftovers(self._data)
         self._result.leftover_count = len(left)
+        known = self._record_of.keys() | (self._fold.runs.keys() if self._fold else set())
         being_written = {path.name for path in left} | {path.stem for path in left}
         for table in LAKE_TABLES:
             for path in sorted((self._data / "lake" / table.name).rglob("*")):
@@ -334,12 +426,12 @@ class _Check:
                     continue
                 if not named:
                     self.found(path, "no file of the lake: move it away")
-                elif path.stem not in self._record_of and not _beside(path, OBSERVATIONS).exists():
+                elif path.stem not in known and not _beside(path, OBSERVATIONS).exists():
                     self.found(path, "no commit record, so no reader takes it: move it away, or `ens-images rebuild`")
                 elif path.stem in self._record_of and path.parent.name != self._record_of[path.stem].parent.name:
                     self.found(path, "it lies under another day than its commit record")
         for run_id, path in raw.items():
-            if run_id not in self._record_of and run_id not in being_written and not _committed(self._data, path):
+            if run_id not in known and run_id not in being_written and not _committed(self._data, path):
                 self.found(path, "landed, and not published: `ens-images rebuild` publishes it")
 
     def _catalogue(self) -> None:
@@ -399,6 +491,27 @@ _WITHOUT_IMAGE: Final = """
     select count(*) from image_disks_of_run anti join images_of_run using (account, observed_at_utc, image_id)
     having count(*) > 0"""
 
+_OF_STRETCHES: Final = (
+    (
+        "{0:,} stretches overlap another of their image",
+        """
+        select count(*) from (
+            select
+                first_seen_utc,
+                lag(last_seen_utc) over (partition by account, image_id order by first_seen_utc) as last
+            from stretch
+        ) as one where first_seen_utc <= last having count(*) > 0""",
+    ),
+    (
+        "{0:,} stretches end before they begin, or lack a part of their key",
+        """
+        select count(*) from stretch
+        where coalesce(last_seen_utc < first_seen_utc or account is null or image_id is null, true)
+        having count(*) > 0""",
+    ),
+)
+"""What is asked of the stretches: no row, nothing wrong."""
+
 _QUESTIONS: Final = (
     _nulls(IMAGES),
     _keys(IMAGES),
@@ -417,6 +530,19 @@ _QUESTIONS: Final = (
 def _beside(record: Path, table: Table) -> Path:
     """The file of another table of the same run and day."""
     return record.parents[2] / table.name / record.parent.name / record.name
+
+
+def _without(rows: pa.Table, accounts: Collection[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.invert(pc.is_in(rows.column("account"), value_set=pa.array(sorted(accounts), pa.string()))))
+
+
+def _in_order(rows: pa.Table, table: Table) -> pa.Table:
+    """By key; where one is shared, by every column."""
+    names = dict.fromkeys((*(name for name in table.key if name in rows.column_names), *rows.column_names))
+    return rows.sort_by([(name, "ascending") for name in names])
 
 
 def _as_arrow(rows: list[dict[str, Any]]) -> pa.Table:

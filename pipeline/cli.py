@@ -245,10 +245,11 @@ def check_command(data: Path, deep: bool) -> None:  # noqa: FBT001  (click calls
 @option("--raw-older-than", metavar="SPAN", help="Raw pages of days longer ago than this, such as 90d.")
 @option("--observation", metavar="RUN/ACCOUNT", help="Withdraw an observation that is known to be wrong.")
 @option("--restore", metavar="RUN/ACCOUNT", help="Take a withdrawal back.")
+@option("--fold", is_flag=True, help="Fold every run that is not yet: days of copies become stretches.")
 @option("--grace", default="7d", show_default=True, metavar="SPAN", help="The bytes stay so long after that.")
 @option("--dry-run", is_flag=True, help="Only tell what would go.")
 def prune_command(data: Path, **options: Any) -> None:
-    """Take out old raw pages, a wrong observation, leftovers of crashes; unlink what has had its grace."""
+    """Take out old raw pages, a wrong observation, leftovers of crashes; fold; unlink what has had its grace."""
     from pipeline.prune import prune
 
     click.echo(str(prune(data, **options)), err=True)

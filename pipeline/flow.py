@@ -1,6 +1,6 @@
 """The steps in order: run, rebuild, export, demo.
 
-    run      hold the lake → extract → land the pages → publish them → make the catalogue anew
+    run      hold the lake → extract → land the pages → publish them → make the catalogue anew → fold what is due
     rebuild  hold the lake → for each landed run that the lake lacks: publish it
     export   connect → one view → one file
 
@@ -35,6 +35,7 @@ from pipeline.ens_api import (
 from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing, LakeUnusable
 from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
+from pipeline.fold import fold_what_is_due
 from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
 from pipeline.lake import LOCK, held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
@@ -67,6 +68,8 @@ class Run:
     data: Path
     observations: tuple[dict[str, Any], ...]
     errors: dict[str, EnsImagesError] = field(default_factory=dict)
+    not_folded: str | None = None
+    """Why a fold that was due failed: the run is published all the same, and the next one tries again."""
 
     @property
     def exit_code(self) -> int:
@@ -74,8 +77,9 @@ class Run:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
     def __str__(self) -> str:
-        """A line an account: what was published, or why nothing was."""
-        return "\n".join(harmless(_told(row)) for row in self.observations)
+        """A line an account: what was published, or why nothing was; and what is left to do."""
+        lines = [_told(row) for row in self.observations]
+        return "\n".join(harmless(line) for line in (*lines, *filter(None, (self.not_folded,))))
 
 
 def _told(row: dict[str, Any]) -> str:
@@ -188,7 +192,10 @@ def run(
             observations = publish(data, raw, answers)
         with about(run=run_id), timed(_log, "the catalogue"):
             write_catalogue(data)
-    result = Run(run_id, data, tuple(observations), {x.account: x.error for x in listings if x.error is not None})
+        with about(run=run_id), timed(_log, "folding"):
+            not_folded = fold_what_is_due(data)
+    errors = {x.account: x.error for x in listings if x.error is not None}
+    result = Run(run_id, data, tuple(observations), errors, not_folded)
     if result.errors:
         worst = max(result.errors.values(), key=lambda error: error.exit_code)
         worst.run = result

@@ -6,6 +6,8 @@
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
     data/lake/rejects/observed_on=2026-11-23/<run>.parquet
     data/lake/observations/observed_on=2026-11-23/<run>.parquet   renamed in last: now the run is there
+    data/lake/image_versions/<fold>.parquet, …                    runs folded together: stretches instead of days
+    data/lake/folds/<fold>.json                                   renamed in last: now they are folded
     data/lake.duckdb                                              made anew beside the old one, renamed in
 
 The order, and why a kill or a power cut between any two steps is harmless:
@@ -26,9 +28,18 @@ Who comes after a killed writer clears away what step 1 marks and has no commit
 record, then the mark. Without the mark nothing is cleared: a commit record that
 was lost otherwise costs no images; `check` names them.
 
+A fold is published by the same steps, its record last. That record says which
+runs nothing is read of any more but what is folded: so one rename takes a reader
+from the plain files to the folded ones, and both are there while it does. The
+plain files, and the files of the fold before, go after a grace that counts from it.
+
 Readers take no lock, and read in the opposite order: what was taken out, then
-the commit records, then the files of those runs. Writers take one lock,
-`data/.lock`, which the system frees when its holder dies.
+the commit records, then the newest fold, then the files of those runs. A run that
+is folded after its commit record was met is read from the fold; one that is
+committed after the records were listed is in neither. Were the fold read before
+the records, a run could be folded and its plain files gone in between: it would be
+in neither, though it had been there. Writers take one lock, `data/.lock`, which
+the system frees when its holder dies.
 """
 
 from __future__ import annotations
@@ -44,9 +55,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import BadSetting, DiskFull, LakeIsHeld, LakeMissing, NoAccess
+import msgspec
+
+from pipeline.errors import BadSetting, DiskFull, LakeDamaged, LakeIsHeld, LakeMissing, NoAccess
+from pipeline.folded import PLACES, Fold, fold_path, fold_records, missing, newest_fold, record_path
 from pipeline.landing import files_by_day, landed, make_folder, put_in_place, refuse_newer, sync_folder
-from pipeline.schema import FORMAT
+from pipeline.schema import FORMAT, PLAIN_FORMAT
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 from pipeline.taken_out import taken_out
 
@@ -71,13 +85,13 @@ ROW_GROUP_ROWS: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class CommittedFiles:
-    """What a reader may see: for each table, the files of committed runs, oldest run first."""
+    """What a reader may see: the plain files of the runs that are not folded, and the fold."""
 
     of: dict[str, tuple[Path, ...]]
-
-    def of_runs(self, table: Table, runs: frozenset[str]) -> tuple[Path, ...]:
-        """The files of `table` that belong to `runs`."""
-        return tuple(path for path in self.of[table.name] if path.stem in runs)
+    """For each table, the files of committed runs that are not folded, oldest run first."""
+    fold: Fold | None
+    standing: dict[str, tuple[Path, ...]]
+    """For each table, the plain files of folded runs that still lie there: the newest of each account do."""
 
 
 def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFiles:
@@ -89,23 +103,34 @@ def committed_files(data: Path, without: TakenOut | None = None) -> CommittedFil
     Raises:
         LakeMissing: no run was ever committed there.
         LakeTooNew: a newer version has written there.
-        LakeDamaged: the record of what was taken out cannot be read.
+        LakeDamaged: the record of what was taken out cannot be read, or a fold, or a file that a fold stands on.
     """
     format_of(data)
     gone = (taken_out(data) if without is None else without).whole_runs
     # Read against the order of writing: a run that is committed from here on is not among the records, and left out.
     records = _files(data, OBSERVATIONS)
-    if not records:
+    fold = newest_fold(data)
+    if not records and fold is None:
         typed = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
         makes = "rebuild" if landed(data) else "run"
         raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images {makes} --data {typed}` makes one")
-    places = {(path.parent.name, path.name) for path in records if path.stem not in gone}
-    found = {
-        table.name: tuple(path for path in _files(data, table) if (path.parent.name, path.name) in places)
-        for table in LAKE_TABLES
-        if table is not OBSERVATIONS
-    }
-    return CommittedFiles({**found, OBSERVATIONS.name: tuple(records)})
+    lost = missing(path for paths in fold.files(data).values() for path in paths) if fold else None
+    if lost is not None:
+        raise LakeDamaged(
+            f"the file {lost.relative_to(data)} of a fold is missing: `ens-images check` lists all that is not whole, "
+            "`ens-images rebuild` makes it anew from the raw pages"
+        )
+    folded = fold.runs if fold else {}
+    places = {(path.parent.name, path.name) for path in records if path.stem not in gone and path.stem not in folded}
+    found, standing = {}, {}
+    for table in LAKE_TABLES:
+        paths = tuple(records) if table is OBSERVATIONS else tuple(_files(data, table))
+        standing[table.name] = tuple(path for path in paths if path.stem in folded)
+        if table is OBSERVATIONS:
+            found[table.name] = tuple(path for path in paths if path.stem not in folded)
+        else:
+            found[table.name] = tuple(path for path in paths if (path.parent.name, path.name) in places)
+    return CommittedFiles(found, fold, standing)
 
 
 def format_of(data: Path) -> str | None:
@@ -139,7 +164,8 @@ def published_accounts(record: Path) -> set[str]:
 def taken_run_ids(data: Path) -> set[str]:
     """The ids that name files already, landed or published: no other run may be called so."""
     tables = {path.stem for table in LAKE_TABLES for path in _files(data, table)}
-    return tables | {path.stem for path in landed(data)}
+    fold = newest_fold(data)
+    return tables | {path.stem for path in landed(data)} | set(fold.runs if fold else ())
 
 
 def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> Path:
@@ -239,13 +265,21 @@ def _explained(data: Path) -> Iterator[None]:
         raise
 
 
+def unfinished(data: Path) -> list[Path]:
+    """What a fold left that failed: its files, and what marks them."""
+    marks = [path for path in (data / "lake" / ".aside").glob("*") if path.name.isdigit()]
+    names = [path.name for path in marks if not record_path(data, path.name).exists()]
+    return [*(path for name in names for place in PLACES if (path := fold_path(data, place, name)).exists()), *marks]
+
+
 def leftovers(data: Path) -> list[Path]:
     """What a killed writer left: files of runs without a commit record first, then what marks them."""
     marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
     records = _files(data, OBSERVATIONS)
     begun = {path.name for path in marks} - {path.stem for path in records}
     halves = [path for table in LAKE_TABLES for path in _files(data, table) if path.stem in begun]
-    of_nothing = [] if records else (data / "lake").glob(FORMAT_FILE)
+    halves += [path for path in unfinished(data) if path not in marks]
+    of_nothing = [] if records or fold_records(data) else (data / "lake").glob(FORMAT_FILE)
     aside = [*(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*"), *data.glob(".new")]
     return [*halves, *marks, *of_nothing, *aside]
 
@@ -311,16 +345,51 @@ class Publication:
         """Put the files in their places, `observations` last."""
         for writer in self._writers.values():
             writer.close()
-        if format_of(self._data) != FORMAT:  # of what comes next, so that no older version takes it for its own
-            aside = self._aside / FORMAT_FILE
-            aside.write_text(f"{FORMAT}\n", "ascii")
-            put_in_place(aside, self._data / "lake" / FORMAT_FILE)
+        if format_of(self._data) is None:
+            _say_format(self._data, PLAIN_FORMAT, self._aside)
         for table in LAKE_TABLES:
             if table.name in self._writers:
                 path = table_path(self._data, table, self._run_id, self._observed_on)
                 put_in_place(self._aside / f"{table.name}.parquet", path)
         self._aside.rmdir()
         sync_folder(self._aside.parent)
+
+
+def _say_format(data: Path, said: str, aside: Path) -> None:
+    """Say what comes next, so that no older version takes it for its own."""
+    (aside / FORMAT_FILE).write_text(f"{said}\n", "ascii")
+    put_in_place(aside / FORMAT_FILE, data / "lake" / FORMAT_FILE)
+
+
+class FoldPublication:
+    """The files of one fold, being written: invisible until `commit`."""
+
+    def __init__(self, data: Path, name: str) -> None:
+        self._data = data
+        self._name = name
+        self.aside = data / "lake" / ".aside" / name
+        """A folder for this fold alone: it is cleared away with it."""
+        make_folder(self.aside)
+        self._writers: dict[str, _TableWriter] = {}
+
+    def add(self, place: str, rows: pa.Table) -> None:
+        """Add rows to the fold's file in one of its folders."""
+        if place not in self._writers:
+            self._writers[place] = _TableWriter(PLACES[place], self.aside / f"{place}.parquet")
+        self._writers[place].add(rows)
+
+    def commit(self, record: Fold) -> None:
+        """Put the files in their places, the record last."""
+        for place, writer in self._writers.items():
+            writer.close()
+            put_in_place(self.aside / f"{place}.parquet", fold_path(self._data, place, self._name))
+        if format_of(self._data) != FORMAT:
+            _say_format(self._data, FORMAT, self.aside)
+        aside = self.aside / "record.json"
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        put_in_place(aside, record_path(self._data, self._name))
+        shutil.rmtree(self.aside)
+        sync_folder(self.aside.parent)
 
 
 class _TableWriter:

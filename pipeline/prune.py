@@ -3,6 +3,7 @@
     hold the lake (leftovers of crashes go)
       → the catalogue without what is taken out
       → the record that says so, beside the raw pages          from here on it is gone, for every reader
+      → a fold, where one is asked for, or one holds what was withdrawn and has had its grace
       → the files of which the grace is over                   a grace counts from the record
 
 No reader meets a file that is gone, unless it kept a lake open for longer than
@@ -23,7 +24,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pipeline import fold as folding
 from pipeline.errors import AlreadyObserved, BadSetting, UnknownName
+from pipeline.fold import let_go
+from pipeline.folded import newest_fold
 from pipeline.lake import held, leftovers, remove, table_path
 from pipeline.landing import landed, raw_path
 from pipeline.publish import whole_runs
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GRACE: Final = "7d"
-"""How long the bytes stay of what was taken out."""
+"""How long the bytes stay of what was taken out, or folded."""
 
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
@@ -47,6 +51,8 @@ class Pruned:
     is_dry: bool
     lines: tuple[str, ...]
     """What was withdrawn or restored, and which observation is the latest instead."""
+    folds: tuple[str, ...]
+    """The names of the folds that were made."""
     raw_taken_out: tuple[Path, ...]
     unlinked: tuple[Path, ...]
     leftovers: tuple[Path, ...]
@@ -57,6 +63,8 @@ class Pruned:
         """A line for each kind of thing that went, or would go."""
         would = "would be " if self.is_dry else ""
         lines = list(self.lines)
+        if self.folds:
+            lines.append(f"{len(self.folds):,} folds {would}made")
         for paths, what in (
             (self.raw_taken_out, "raw files {}taken out of the catalogue"),
             (self.unlinked, f"files {{}}unlinked, {self.byte_count:,} bytes"),
@@ -86,6 +94,7 @@ def prune(
     raw_older_than: str | dt.timedelta | None = None,
     observation: str | None = None,
     restore: str | None = None,
+    fold: bool = False,
     grace: str | dt.timedelta = GRACE,
     dry_run: bool = False,
     at: dt.datetime | None = None,
@@ -93,7 +102,8 @@ def prune(
     """Take out what is asked for, and unlink what was taken out before and has had its grace.
 
     An observation is called `<run>/<account>`, or by its run where that published one account. A span is a number and
-    a letter: `90d`, `12h`. `at` (UTC) stands for now, for those who live through days that are not today.
+    a letter: `90d`, `12h`. With `fold`, every run is folded that is not yet. `at` (UTC) stands for now, for those who
+    live through days that are not today.
 
     Raises:
         UnknownName: there is no such published observation, or it is not withdrawn.
@@ -120,15 +130,28 @@ def prune(
         still = tuple(one for one in record.raw_pages if raw_path(data, one.run_id, one.observed_on).exists())
         new = tuple(RawPages(path.stem, _day(path), now, until) for path in old)
         record = msgspec.structs.replace(record, raw_pages=still + new)
-        doomed = _doomed(data, record, now)
-        size = sum(path.stat().st_size for path in doomed)
+        folds: list[str] = []
         if not dry_run:
             write_catalogue(data, record)
             if record != before:
                 write_record(data, record)
-            for path in doomed:
-                remove(path)
-    return Pruned(dry_run, tuple(lines), tuple(old), tuple(doomed), tuple(cleared), size)
+            if fold or _holds_what_must_go(data, record, now):
+                folds = folding.fold(data, grace=span(grace), now=now)
+                write_catalogue(data)
+        elif fold and not folding.is_settled(data, now):
+            folds = [""]
+        doomed = _doomed(data, record, now)
+        size = sum(path.stat().st_size for path in doomed)
+        for path in doomed if not dry_run else ():
+            remove(path)
+    return Pruned(dry_run, tuple(lines), tuple(folds), tuple(old), tuple(doomed), tuple(cleared), size)
+
+
+def _holds_what_must_go(data: Path, record: TakenOut, now: dt.datetime) -> bool:
+    """Whether the fold holds an observation that was withdrawn and has had its grace."""
+    there = newest_fold(data)
+    lasting = [one for one in record.active if one.until_utc <= now]
+    return there is not None and any(one.account in there.covered.get(one.run_id, ()) for one in lasting)
 
 
 def span(said: str | dt.timedelta) -> dt.timedelta:
@@ -223,7 +246,9 @@ def _restored(
     lines: list[str],
 ) -> TakenOut:
     one = _named(said, record.active, "withdrawn observation")
-    if not all(path.exists() for path in _files_of(data, one)):
+    there = newest_fold(data)
+    is_folded = there is not None and one.account in there.covered.get(one.run_id, ())
+    if not is_folded and not all(path.exists() for path in _files_of(data, one)):
         raise BadSetting(
             f"{said!r} cannot be restored: its grace was over at {one.until_utc:%F %T} UTC, its files gone"
         )
@@ -238,7 +263,10 @@ def _restored(
 
 
 def _observed_on(data: Path, one: Withdrawal) -> dt.date:
-    """The day of a run's folder, from its commit record, which stays."""
+    """The day of a run's folder: its commit record stays, or is folded."""
+    there = newest_fold(data)
+    if there is not None and one.run_id in there.runs:
+        return there.runs[one.run_id]
     return _day(next((data / "lake" / "observations").glob(f"observed_on=*/{one.run_id}.parquet")))
 
 
@@ -264,4 +292,5 @@ def _doomed(data: Path, record: TakenOut, now: dt.datetime) -> list[Path]:
         withdrawn = list(record.withdrawn_from(run_id).values())
         if all(one.until_utc <= now for one in withdrawn):
             paths += _files_of(data, withdrawn[0])
-    return [path for path in paths if path.exists()]
+    paths += let_go(data, now)
+    return [path for path in dict.fromkeys(paths) if path.exists()]

@@ -16,7 +16,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
-from pipeline.errors import LakeMissing
+from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.flatten import flatten_all
 from pipeline.lake import Publication, committed_files, published_accounts
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
@@ -99,18 +99,36 @@ def _publish_account(
 
 
 def whole_runs(data: Path) -> set[str]:
-    """The runs that the lake has whole: their commit record, and the tables' files if anything published is left."""
+    """The runs that the lake has whole: their commit record, and the tables' files if anything published is left.
+
+    Those that are folded are as whole as the fold is.
+
+    Raises:
+        LakeDamaged: a file of the fold cannot be read.
+    """
     gone = taken_out(data)
     try:
-        files = committed_files(data, gone).of
+        committed = committed_files(data, gone)
     except LakeMissing:
         return set()
+    files = committed.of
+    folded = set(committed.fold.runs) if committed.fold else set()
+    for paths in committed.fold.files(data).values() if committed.fold else ():
+        for path in paths:
+            if not _is_readable(path):
+                raise LakeDamaged(
+                    f"{str(path)!r} cannot be read, and folded runs stand on it: put it back from a copy, "
+                    "or `ens-images rebuild --into` a new folder"
+                )
     readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in files.items()}
     with_tables = readable[OBSERVATIONS.name].intersection(*(readable[t.name] for t in (IMAGES, IMAGE_DISKS, REJECTS)))
     records = (path for path in files[OBSERVATIONS.name] if path.stem in readable[OBSERVATIONS.name])
+    half = {run: set(accounts) for run, accounts in committed.fold.covered.items()} if committed.fold else {}
     rest = [path for path in records if path.stem not in with_tables]
-    without_rows = {p.stem for p in rest if published_accounts(p) <= gone.withdrawn_from(p.stem).keys()}
-    return with_tables | without_rows
+    without_rows = {
+        p.stem for p in rest if published_accounts(p) <= gone.withdrawn_from(p.stem).keys() | half.get(p.stem, set())
+    }
+    return with_tables | without_rows | folded
 
 
 def _is_readable(path: Path) -> bool:

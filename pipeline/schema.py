@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day"]
+Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day", "list"]
 
 ADDED = None
 """Stands where the API has no field: the pipeline adds the column."""
 
-FORMAT = "1"
-"""Version of the lake's layout, in the header of every file."""
+FORMAT = "2"
+"""The newest layout of a lake that this version reads and writes: 1 are runs as plain files, 2 folded ones beside them.
 
-_DUCKDB: dict[Kind, str] = {
+A lake is of format 1 until its first fold, and a file's header names the format that it came with.
+"""
+PLAIN_FORMAT = "1"
+
+_DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
     "whole": "BIGINT",
     "gib": "BIGINT",
@@ -47,6 +51,7 @@ _UNIT: dict[Kind, str | None] = {
     "text": None,
     "flag": None,
     "bytes": None,
+    "list": None,
 }
 
 
@@ -62,6 +67,8 @@ class Column:
     """True where the folder's name holds the value and the file does not."""
     since: str | None = None
     """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
+    of: tuple[Column, ...] = ()
+    """The columns of each row in a list."""
 
     @property
     def unit(self) -> str | None:
@@ -71,6 +78,8 @@ class Column:
     @property
     def duckdb_type(self) -> str:
         """The type as DuckDB spells it."""
+        if self.kind == "list":
+            return f"STRUCT({', '.join(f'{column.name} {column.duckdb_type}' for column in self.of)})[]"
         return _DUCKDB[self.kind]
 
     @property
@@ -97,6 +106,8 @@ class Column:
             "bytes": pa.large_binary(),
             "day": pa.date32(),
         }
+        if self.kind == "list":
+            types["list"] = pa.list_(pa.struct([column.arrow() for column in self.of]))
         meaning = {"doc": self.doc, "unit": self.unit or "", "api": self.api or ""}
         return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
 
@@ -141,6 +152,11 @@ def day(name: str, api: str | None, doc: str) -> Column:
     return Column(name, "day", api, doc, in_folder=True)
 
 
+def rows(name: str, api: str | None, doc: str, of: tuple[Column, ...]) -> Column:
+    """A list of rows of another table, in their order."""
+    return Column(name, "list", api, doc, of=of)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table: what one row is, its key, and its columns in order."""
@@ -149,6 +165,8 @@ class Table:
     grain: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    format: str = PLAIN_FORMAT
+    """The format of the lake that its files came with."""
 
     def column(self, name: str) -> Column:
         """The column called `name`."""
@@ -163,7 +181,7 @@ class Table:
         """The Arrow schema of a file of this table; `header` is added to its metadata."""
         import pyarrow as pa
 
-        about = {"table": self.name, "grain": self.grain, "key": ", ".join(self.key), "format": FORMAT}
+        about = {"table": self.name, "grain": self.grain, "key": ", ".join(self.key), "format": self.format}
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:

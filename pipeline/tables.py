@@ -1,6 +1,8 @@
 """Every column of every table: its API field, type, unit and meaning. The only place.
 
     images ─┬─< image_disks        (account, observed_at_utc, image_id)
+       │    │
+    image_versions                 the same, folded: a row per image and stretch of equal sightings
             │
     observations                   (account, run_id): the commit record of each account and run
             │
@@ -10,7 +12,9 @@
 Keys are natural. Instants are UTC without a zone. Text is stored as sent.
 """
 
-from pipeline.schema import ADDED, Table, day, flag, gib, instant_utc, raw_bytes, seconds, text, whole
+import dataclasses
+
+from pipeline.schema import ADDED, FORMAT, Table, day, flag, gib, instant_utc, raw_bytes, rows, seconds, text, whole
 
 _ACCOUNT = text("account", ADDED, "Label of the credentials that were used: the profile's name, else `default`.")
 _OBSERVED_AT = instant_utc(
@@ -119,6 +123,38 @@ OBSERVATIONS = Table(
     ),
 )
 
+IMAGE_FIELDS = tuple(column for column in IMAGES.stored if column.name not in IMAGES.key)
+"""What an image is like: its columns without the key."""
+DISK_FIELDS = tuple(column for column in IMAGE_DISKS.stored if column.name not in IMAGES.key)
+"""A disk of an image: its place, and what it is like."""
+
+IMAGE_VERSIONS = Table(
+    name="image_versions",
+    grain=(
+        "One image in one stretch: a longest run of consecutive published observations of its account in which it "
+        "was there with equal values. Any absence ends a stretch. A life is a chain of stretches without proof of "
+        "absence between them."
+    ),
+    key=("account", "image_id", "first_seen_utc"),
+    columns=(
+        _ACCOUNT,
+        _IMAGE_ID,
+        instant_utc("first_seen_utc", ADDED, "The first observation of the stretch."),
+        instant_utc("last_seen_utc", ADDED, "The last observation of the stretch."),
+        instant_utc("gone_at_utc", ADDED, "The first verified observation without it; null while its life goes on."),
+        instant_utc("life_began_utc", ADDED, "The first observation of its life: the same in every stretch of a life."),
+        instant_utc(
+            "previous_seen_utc", ADDED, "The last observation of the stretch before; null on the first of a life."
+        ),
+        instant_utc("next_seen_utc", ADDED, "The first observation of the stretch after; null on the last of a life."),
+        *IMAGE_FIELDS,
+        whole("disk_count", ADDED, "Disks of the image."),
+        gib("disk_size_gib", ADDED, "Sizes of its disks, added up; null where none is known."),
+        rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),
+    ),
+    format=FORMAT,
+)
+
 PAGES = Table(
     name="pages",
     grain="One try of one call, with the answer's bytes as they came.",
@@ -143,5 +179,17 @@ PAGES = Table(
 LAKE_TABLES = (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""
 
-TABLES = (*LAKE_TABLES, PAGES)
+TABLES = (*LAKE_TABLES, IMAGE_VERSIONS, PAGES)
 """Every declared table."""
+
+
+def _folded(table: Table) -> Table:
+    """The table as a fold keeps it: many runs in one file, so that each row says its run and its day."""
+    names = {column.name for column in table.columns}
+    run = () if "run_id" in names else (text("run_id", ADDED, "The run."),)
+    columns = tuple(dataclasses.replace(column, in_folder=False) for column in (*run, *table.columns))
+    return dataclasses.replace(table, name=f"folded_{table.name}", columns=columns, format=FORMAT)
+
+
+FOLDED_OBSERVATIONS = _folded(OBSERVATIONS)
+FOLDED_REJECTS = _folded(REJECTS)

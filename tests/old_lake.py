@@ -2,8 +2,9 @@
 
     python tests/old_lake.py tests/data/old_lake_v1
 
-It holds what a lake can hold: accounts side by side, one refused, images that come, change and go, disks, values that
-could not be typed, unknown fields, an image without an id, an observation withdrawn. `answers.json` is what it answers
+It holds what a lake can hold: days that are folded and plain files, accounts side by side, one refused, images that
+come, change and go, disks, values that could not be typed, unknown fields, an image without an id, an observation
+withdrawn. `answers.json` is what it answers
 to the questions below: every later version must give the same, in `test_old_lakes.py`. The lake itself lies in an
 archive: its twenty headers are most of it, and all alike.
 """
@@ -37,6 +38,7 @@ QUESTIONS = {
         from observations order by all""",
     "pages": "select account, page_number, status, error_code, octet_length(body) as bytes from pages order by all",
     "capacity": "select region_id, image_count, image_size_gib, disk_size_gib from capacity_by_region order by all",
+    "versions": "select * exclude (extra) from image_versions order by all",
     "latest": "select account, image_id, image_size_gib from images_latest order by all",
 }
 
@@ -109,6 +111,8 @@ def live(data: Path) -> None:
             listed = accounts if day < 3 else accounts[:1]
             run(data, accounts=listed, endpoint=endpoint.url, observed_at=at, certificate="counted")
     prune(data, observation="20260103T020000.000000Z/test", grace="36500d", at=begin + dt.timedelta(days=4))
+    prune(data, fold=True, grace="1d", at=begin + dt.timedelta(days=4))
+    prune(data, at=begin + dt.timedelta(days=6))
 
 
 def answers(data: Path) -> dict[str, list[list[Any]]]:

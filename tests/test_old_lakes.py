@@ -19,7 +19,7 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.ens_api import key_account
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.prune import prune
-from pipeline.schema import FORMAT
+from pipeline.schema import FORMAT, PLAIN_FORMAT
 from pipeline.tables import IMAGE_DISKS, IMAGES, TABLES
 
 KEPT = sorted((Path(__file__).parent / "data").glob("old_lake_v*"))
@@ -44,7 +44,10 @@ def test_there_is_a_lake_of_every_format_that_ever_was():
 
 
 def test_an_old_lake_answers_as_it_did(kept, old):
-    assert answers(old) == json.loads((kept / "answers.json").read_text("utf-8"))
+    before = json.loads((kept / "answers.json").read_text("utf-8"))
+    after = answers(old)
+
+    assert {name: after[name] for name in before} == before
 
 
 def test_a_lake_built_again_from_old_pages_answers_as_it_did(kept, old, tmp_path):
@@ -68,7 +71,7 @@ def test_an_old_lake_is_written_to(kept, old):
     after = answers(old)
     assert [row for row in after["images"] if row[1] < "2026-01-05"] == before["images"]
     assert len(after["images"]) == len(before["images"]) + 9
-    assert (old / "lake" / "format").read_text() == f"{FORMAT}\n"
+    assert (old / "lake" / "format").read_text() == f"{kept.name[-1]}\n"
 
 
 # ── newer ones ───────────────────────────────────────────────────────────────
@@ -91,7 +94,7 @@ def test_a_newer_lake_is_refused_with_what_to_do_by_whatever_reads_or_writes(new
         lambda: prune(newer),
         lambda: check(newer),
     ):
-        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 2, .* reads 1 at most: pip install --upgrade"):
+        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 3, .* reads 2 at most: pip install --upgrade"):
             act()
 
     assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file() and path.name != ".lock"} == before
@@ -211,7 +214,7 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
 def test_every_column_that_the_first_version_lacks_says_since_when_it_is_there(tmp_path):
     with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for table in TABLES:
+    for table in (table for table in TABLES if table.format == PLAIN_FORMAT):
         folder = tmp_path / "raw" if table.name == "pages" else tmp_path / "lake" / table.name
         first = pq.read_schema(next(folder.rglob("*.parquet"))).names
 

@@ -17,33 +17,51 @@ a view begins with `settings`, it is a table macro as well, which takes them:
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import functools
-import hashlib
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import BadQuery, LakeDamaged
-from pipeline.lake import committed_files
-from pipeline.landing import landed, put_in_place
+from pipeline.errors import BadQuery, BadSetting, LakeDamaged
+from pipeline.folded import RECORDS
+from pipeline.landing import put_in_place
 from pipeline.spelling import quoted
-from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
-from pipeline.taken_out import TakenOut, taken_out
+from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
+from pipeline.views.lives import clipped, merged, numbered
+from pipeline.views.reading import (
+    Files,
+    Latest,
+    covered,
+    empty,
+    instant,
+    latest_rows,
+    observations,
+    pages,
+    rejects,
+    rows,
+    sightings,
+    stretches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     import duckdb
 
-    from pipeline.schema import Column, Table
+    from pipeline.schema import Table
+    from pipeline.taken_out import TakenOut
 
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
 _LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
 _HERE: Final = Path(__file__).parent
-_NOTHING: Final = TakenOut()
+AS_OF: Final = "asked_as_of"
+"""The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
 _STAMP: Final = "made_from"
 """The macro in `lake.duckdb` that answers with the fingerprint of what it was made from."""
 
@@ -177,55 +195,6 @@ def _settings(text: str) -> tuple[Setting, ...]:
 # ── the script ───────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files behind a lake's tables, the raw ones too, and what was taken out of them."""
-
-    of: dict[str, tuple[Path, ...]]
-    without: TakenOut = _NOTHING
-
-    @classmethod
-    def under(cls, data: str | Path, without: TakenOut | None = None) -> Files:
-        """List the files of committed runs under `data`, their raw files too; no table is opened.
-
-        `without` stands for the record of what was taken out, for who is about to write it.
-
-        Raises:
-            LakeMissing: no run was ever committed there.
-            LakeDamaged: the record of what was taken out cannot be read.
-        """
-        folder = Path(data).resolve()
-        gone = taken_out(folder) if without is None else without  # read first: what is listed later stays for a grace
-        committed = committed_files(folder, gone).of
-        shown = {path.stem for path in committed[OBSERVATIONS.name]} - gone.raw_runs
-        raw = tuple(path for path in landed(folder) if path.stem in shown)
-        return cls({**committed, PAGES.name: raw}, gone)
-
-    def everything(self) -> list[str]:
-        """Every path, in order."""
-        return sorted(str(path) for paths in self.of.values() for path in paths)
-
-    def fingerprint(self) -> str:
-        """Digest what the script follows from: these paths, and the code and SQL that make it."""
-        code = [path for path in sorted(_HERE.iterdir()) if path.suffix in {".py", ".sql"}]
-        code += [_HERE.parent / "schema.py", _HERE.parent / "tables.py"]
-        digest = hashlib.sha256()
-        for path in code:
-            digest.update(path.read_bytes())
-        digest.update("\0".join(self.everything()).encode("utf-8", "surrogateescape"))
-        digest.update(repr(self.without.active).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Latest:
-    """An account's last published observation: when, and by which run."""
-
-    account: str
-    observed_at_utc: str
-    run_id: str
-
-
 def views_sql(data: str | Path = "data") -> str:
     """Write the script that gives any DuckDB the tables and views of this lake, described: paths are absolute.
 
@@ -237,16 +206,21 @@ def views_sql(data: str | Path = "data") -> str:
 
     files = Files.under(data)
     with duckdb.connect() as con:
-        return _script(files, _latest_observations(con, files))
+        return _script(files, Known.of(con, files))
 
 
-def connect(data: str | Path = "data", *, only_lake: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    data: str | Path = "data", *, as_of: str | dt.date | None = None, only_lake: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
 
-    The connection sees the lake as it is now, and goes on seeing that. With `only_lake` it reaches no other
-    file, loads no extension and cannot be set otherwise: for SQL that somebody typed (see `refuse_writes`).
+    The connection sees the lake as it is now, and goes on seeing that; with `as_of`, as it was then: a day means
+    its end in UTC, an instant itself, the id of a run (or `<run>/<account>`) that of its observation. With
+    `only_lake` it reaches no other file, loads no extension and cannot be set otherwise: for SQL that somebody
+    typed (see `refuse_writes`).
 
     Raises:
+        BadSetting: `as_of` is none of those, or there was no observation by then; the message names the first.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
@@ -255,8 +229,9 @@ def connect(data: str | Path = "data", *, only_lake: bool = False) -> duckdb.Duc
     files = Files.under(data)
     con = duckdb.connect()
     try:
-        if not _copy_catalogue(con, _catalogue(data), files.fingerprint()):
-            con.execute(_script(files, _latest_observations(con, files))).fetchall()
+        cut = None if as_of is None else _cut(con, files, as_of)
+        if cut is not None or not _copy_catalogue(con, _catalogue(data), files.fingerprint()):
+            con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
         if only_lake:
             _close_every_door_but(con, files.everything())
     except BaseException:
@@ -265,12 +240,45 @@ def connect(data: str | Path = "data", *, only_lake: bool = False) -> duckdb.Duc
     return con
 
 
+_A_DAY: Final = dt.timedelta(days=1)
+_TICK: Final = dt.timedelta(microseconds=1)
+
+
+def _cut(con: duckdb.DuckDBPyConnection, files: Files, said: str | dt.date) -> dt.datetime:
+    """The instant that is meant: nothing later is shown."""
+    published = _published(con, files)
+    at = _instant(said, published)
+    if not any(one.observed_at_utc <= at for one in published):
+        first = min((f"{one.observed_at_utc:%F %T} UTC" for one in published), default=None)
+        there = f"the first is of {first}" if first else "there is none yet"
+        raise BadSetting(f"as of {said} there was no published observation: {there}")
+    return at
+
+
+def _instant(said: str | dt.date, published: Sequence[Latest]) -> dt.datetime:
+    if isinstance(said, dt.datetime):
+        return said.astimezone(dt.UTC).replace(tzinfo=None) if said.tzinfo else said
+    if isinstance(said, dt.date):
+        return dt.datetime.combine(said, dt.time()) + _A_DAY - _TICK
+    text = said.strip()
+    named = [one for one in published if text in (one.run_id, f"{one.run_id}/{one.account}")]
+    if named:
+        return max(one.observed_at_utc for one in named)
+    for kind in (dt.date, dt.datetime):
+        with contextlib.suppress(ValueError):
+            return _instant(kind.fromisoformat(text), published)
+    raise BadSetting(
+        f"as of {text!r} means nothing here: a day such as 2026-10-01, an instant such as 2026-10-01T12:00Z, "
+        "or the run_id of an observation is expected"
+    )
+
+
 def connect_empty() -> duckdb.DuckDBPyConnection:
     """Open a lake without a row: every table and view, typed and described. It needs no data folder."""
     import duckdb
 
     con = duckdb.connect()
-    con.execute(_script(Files({table.name: () for table in TABLES}), [])).fetchall()
+    con.execute(_script(Files({table.name: () for table in TABLES}), Known((), frozenset(), frozenset()))).fetchall()
     return con
 
 
@@ -292,7 +300,7 @@ def write_catalogue(data: str | Path = "data", without: TakenOut | None = None) 
     with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=final.parent) as aside:
         path = Path(aside) / final.name
         with duckdb.connect() as con:
-            script = _script(files, _latest_observations(con, files))
+            script = _script(files, Known.of(con, files))
             con.execute(f"attach {quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
             con.execute(f"begin; {script} create macro {_STAMP}() as '{files.fingerprint()}'; commit").fetchall()
             con.execute("use memory; detach lake").fetchall()
@@ -324,57 +332,148 @@ def _copy_catalogue(con: duckdb.DuckDBPyConnection, path: Path, fingerprint: str
     return bool(made_from == fingerprint)
 
 
-def _latest_observations(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Latest]:
-    """Find each account's last published observation, and make sure that what was published is there.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the commit records say of the observations that stand: how much of each account is folded, and how well."""
 
-    Raises:
-        LakeDamaged: a commit record cannot be read, or a file that it stands for is missing.
-    """
+    latest: tuple[Latest, ...]
+    """Each account's last published observation."""
+    new: frozenset[str]
+    """Accounts that were observed since they were folded, or were never folded."""
+    disordered: frozenset[str]
+    """Accounts of which a folded observation was withdrawn, or an earlier one came after the fold."""
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, files: Files, as_of: dt.datetime | None = None) -> Known:
+        """Read the commit records, and make sure that what was published is there.
+
+        Raises:
+            LakeDamaged: a commit record cannot be read, or a file that it stands for is missing.
+        """
+        rows = _published(con, files)
+        unfolded = {path.stem for path in files.of[OBSERVATIONS.name]}
+        _refuse_missing(files, {row.run_id for row in rows if row.run_id in unfolded})
+        half = set(files.half_folded)
+        folded_runs = files.fold.covered if files.fold else {}
+        held = Counter(account for accounts in folded_runs.values() for account in accounts)
+        mine: dict[str, tuple[list[Latest], list[Latest]]] = {account: ([], []) for account in held}
+        for row in rows:
+            is_folded = row.run_id not in unfolded or (row.run_id, row.account) in half
+            mine.setdefault(row.account, ([], []))[0 if is_folded else 1].append(row)
+        new, disordered = set(), set()
+        for account, (folded, others) in mine.items():
+            seen = [row.observed_at_utc for row in others if as_of is None or row.observed_at_utc <= as_of]
+            if len(folded) != held.get(account, 0) or (seen and folded and seen[0] < folded[-1].observed_at_utc):
+                disordered.add(account)
+            elif seen:
+                new.add(account)
+        last = {row.account: row for row in rows if as_of is None or row.observed_at_utc <= as_of}
+        return cls(tuple(last.values()), frozenset(new), frozenset(disordered))
+
+
+def _published(con: duckdb.DuckDBPyConnection, files: Files) -> list[Latest]:
+    """Every published observation that stands, in order."""
     import duckdb
 
-    paths = files.of[OBSERVATIONS.name]
-    records = _over(OBSERVATIONS, files, paths, ("account", "observed_at_utc", "run_id", "is_published"))
+    names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
     try:
         rows = con.execute(
-            "select account, cast(observed_at_utc as varchar), run_id "  # noqa: S608  (of our own making)
-            f"from ({records}) as record where is_published order by account, observed_at_utc, run_id"
+            "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (of our own making)
+            f"from ({observations(files, None, names)}) as record where is_published order by 1, 2, 4"
         ).fetchall()
     except duckdb.Error as error:
+        first = next(iter(files.of[OBSERVATIONS.name] or files.folded.get(RECORDS, ())))
         raise LakeDamaged(
-            f"a commit record in {str(paths[0].parents[1])!r} cannot be read: {first_lines(error)}"
+            f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
-    published = {run_id for _, _, run_id in rows}
+    return [Latest(*row) for row in rows]
+
+
+def _refuse_missing(files: Files, runs: set[str]) -> None:
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
-        for run_id in sorted(published - {path.stem for path in files.of[table.name]}):
+        for run_id in sorted(runs - {path.stem for path in files.of[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all that is not whole, "
                 "`ens-images rebuild` makes it anew from the raw pages"
             )
-    return list({account: _Latest(account, at, run_id) for account, at, run_id in rows}.values())
 
 
-def _script(files: Files, latest: Sequence[_Latest]) -> str:
+def _script(files: Files, known: Known, as_of: dt.datetime | None = None) -> str:
     """Write the whole script.
 
     A view is bound when it is made, and binding looks at every file that it reads. So the tables come first as empty
     ones, the views over them, and then the tables in their place: a thousand files are looked at once, not once a view.
     """
-    known = relations()
+    every = relations()
     parts = ["-- The tables, typed and still empty, and the views over them.\n"]
-    parts += [_view(name, _empty(table)) for name, table in _tables().items()]
-    parts += [_view(name, relation.query) for name, relation in known.items() if relation.query]
-    parts += [_macro(relation) for relation in known.values() if relation.settings]
+    parts += [_view(name, empty(table)) for name, table in _tables().items()]
+    parts += [_view(name, relation.query) for name, relation in every.items() if relation.query]
+    parts += [_macro(relation) for relation in every.values() if relation.settings]
     parts.append("-- The tables, over the files of committed runs.\n")
-    parts += [_view(table.name, _over(table, files, files.of[table.name])) for table in TABLES if files.of[table.name]]
-    parts += [_view(name, _latest(table, files, latest)) for name, table in _LATEST.items() if latest]
+    if any(files.of.values()) or files.fold:
+        parts += [
+            _view(IMAGES.name, rows(IMAGES, files, as_of)),
+            _view(IMAGE_DISKS.name, rows(IMAGE_DISKS, files, as_of)),
+            _view(REJECTS.name, rejects(files, as_of)),
+            _view(OBSERVATIONS.name, observations(files, as_of)),
+            _view(PAGES.name, pages(files, as_of)),
+            _view(IMAGE_VERSIONS.name, _versions(files, known, as_of)),
+        ]
+    parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in _LATEST.items() if known.latest]
     parts.append("-- What everything means.\n")
-    for relation in known.values():
+    for relation in every.values():
         parts.append(f"comment on view {relation.name} is {quoted(relation.grain)};\n")
         parts += [
             f"comment on column {relation.name}.{column.name} is {quoted(column.comment)};\n"
             for column in relation.columns
         ]
+    said = "null" if as_of is None else instant(as_of)
+    parts.append(f"create or replace macro {AS_OF}() as cast({said} as timestamp);\n")
     return "".join(parts)
+
+
+def _versions(files: Files, known: Known, as_of: dt.datetime | None) -> str:
+    """Write `image_versions`: the fold's stretches as they are; of what is not folded, or not so any more, anew."""
+    parts = []
+    anew, out_of_order = known.new | known.disordered, _listed(known.disordered)
+    if files.fold is not None:
+        kept = [stretches(files, ended=True, still_open=False, accounts=f"account not in ({out_of_order})")]
+        kept.append(stretches(files, ended=False, accounts=f"account not in ({_listed(anew)})"))
+        parts.append("\nunion all\n".join(kept))
+        if as_of is not None:
+            cuts = " union all ".join(
+                f"select {quoted(one.account)} as account, {instant(one.observed_at_utc)} as cut_utc"
+                for one in known.latest
+            )
+            parts = [clipped(parts[0], cuts or "select null as account, null::timestamp as cut_utc where false")]
+    if anew:
+        parts.append(f"select * from ({merged(*_material(files, known, as_of))}) as anew")  # noqa: S608
+    return "\nunion all\n".join(parts) or empty(IMAGE_VERSIONS)
+
+
+def _material(files: Files, known: Known, as_of: dt.datetime | None) -> tuple[str, str, str]:
+    """What the stretches of accounts are made of that are not folded to the end, or not in order."""
+    names = ("account", "observed_at_utc", "run_id", "is_published", "certificate")
+    anew, new, disordered = (_listed(one) for one in (known.new | known.disordered, known.new, known.disordered))
+    observation = numbered(f"""
+        select
+            told.account,
+            told.observed_at_utc,
+            coalesce(told.certificate = 'verified', false) as is_verified,
+            folded.account is not null as is_covered
+        from ({observations(files, as_of, names)}) as told
+        left join ({covered(files, as_of)}) as folded using (account, observed_at_utc)
+        where told.is_published and told.account in ({anew})""")  # noqa: S608
+    stretch = f"select * from ({stretches(files, ended=False, accounts=f'account in ({new})')}) as one"  # noqa: S608
+    if known.disordered:
+        forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+        every = stretches(files, ended=True, accounts=f"account in ({disordered})")
+        stretch += f"\nunion all by name\nselect * replace ({forgotten}) from ({every}) as one"
+    return observation, stretch, sightings(files)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(quoted, sorted(names))) or "''"
 
 
 def _tables() -> dict[str, Table]:
@@ -396,106 +495,6 @@ def _macro(relation: Relation) -> str:
         f"create or replace macro {relation.name}({parameters}) as table\n{query.rstrip()};\n\n"
         f"comment on macro table {relation.name} is {quoted(said)};\n\n"
     )
-
-
-def _empty(table: Table) -> str:
-    columns = ",\n".join(f"    cast(null as {column.duckdb_type}) as {column.name}" for column in table.columns)
-    return f"select\n{columns}\nwhere false"
-
-
-def _over(table: Table, files: Files, paths: Sequence[Path], names: Collection[str] = ()) -> str:
-    """Read exactly these files, with the declared types; a column that an old file lacks is what `extra` holds of it.
-
-    The day comes from the folder's name here and not through `hive_partitioning`, which `schema` excludes, and which
-    would take a `name=value` anywhere above the lake for a column too. With `names`, only those columns.
-    What was withdrawn is left out; its row in `observations` says so.
-    """
-    if not paths:
-        return _empty(table)
-    wanted = [column for column in table.columns if not names or column.name in names]
-    declared = ",\n".join(
-        f"        {quoted(column.name)}: "
-        f"{{'name': {quoted(column.name)}, 'type': {quoted(column.duckdb_type)}, 'default_value': null}}"
-        for column in wanted
-        if not column.in_folder
-    )
-    said = _said_of_withdrawals(files.without) if table is OBSERVATIONS else _said_in_extra(wanted)
-    columns = ",\n".join(
-        f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
-        if column.in_folder
-        else f"    {said.get(column.name, column.name)}"
-        for column in wanted
-    )
-    listed = ",\n".join(f"        {quoted(path)}" for path in paths)
-    return (
-        f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
-        f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)"
-        + ("" if table in {OBSERVATIONS, PAGES} else _without_withdrawn(files.without, paths))
-    )
-
-
-def _said_of_withdrawals(gone: TakenOut) -> dict[str, str]:
-    """What the columns of `observations` say that a withdrawal changes, as expressions."""
-    if not gone.active:
-        return {}
-    cases = "".join(
-        f" when run_id = {quoted(one.run_id)} and account = {quoted(one.account)} then {quoted(one.error)}"
-        for one in gone.active
-    )
-    withdrawn = ", ".join(f"({quoted(one.run_id)}, {quoted(one.account)})" for one in gone.active)
-    return {
-        "is_published": f"is_published and (run_id, account) not in ({withdrawn}) as is_published",
-        "error": f"case{cases} else error end as error",
-    }
-
-
-def _said_in_extra(columns: Sequence[Column]) -> dict[str, str]:
-    """The columns that were added later, as expressions: where a file lacks one, its field lies in `extra` as JSON.
-
-    It is typed as `flatten` would have typed it; a field that is a column of its file is never in `extra` as well.
-    """
-    if "extra" not in {column.name for column in columns}:
-        return {}
-    return {
-        column.name: f"coalesce({column.name}, {_from_json(column)}) as {column.name}"
-        for column in columns
-        if column.since and column.api
-    }
-
-
-def _from_json(column: Column) -> str:
-    field = f"""'$."{column.api}"'"""
-    said = (
-        f"case when json_type(extra, {field}) in ('VARCHAR', 'UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT', 'UHUGEINT') "
-        f"then extra ->> {field} end"
-    )
-    if column.kind == "text":
-        return said
-    if column.kind == "instant":
-        fits = "'[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2})?Z'"
-        instant = f"try_cast(rtrim({said}, 'Z') as timestamp)"
-        return f"case when regexp_full_match({said}, {fits}) and year({instant}) > 0 then {instant} end"
-    return f"case when regexp_full_match({said}, '[0-9]{{1,18}}') then cast({said} as bigint) end"
-
-
-def _without_withdrawn(gone: TakenOut, paths: Sequence[Path]) -> str:
-    """Leave out the rows of withdrawn accounts whose file stays, for others are in it."""
-    rows = [(path, account) for path in paths for account in gone.withdrawn_from(path.stem)] if gone.active else []
-    if not rows:
-        return ""
-    listed = ",\n".join(f"    ({quoted(path)}, {quoted(account)})" for path, account in rows)
-    return f"\nwhere (filename, account) not in (\n{listed}\n)"
-
-
-def _latest(table: Table, files: Files, latest: Sequence[_Latest]) -> str:
-    """Read the latest files alone, and of them the rows of each account's latest observation."""
-    runs = {one.run_id for one in latest}
-    paths = [path for path in files.of[table.name] if path.stem in runs]
-    if not paths:
-        return _empty(table)
-    kept = ",\n".join(f"    ({quoted(one.account)}, timestamp {quoted(one.observed_at_utc)})" for one in latest)
-    rows = _over(table, files, paths)
-    return f"select * from (\n{rows}\n) as published\nwhere (account, observed_at_utc) in (\n{kept}\n)"  # noqa: S608  (of our own making)
 
 
 # ── SQL that somebody typed ──────────────────────────────────────────────────

@@ -1,0 +1,432 @@
+"""Folding: days of copies become stretches, so that a lake grows with change and not with time.
+
+    the stretches that may go on  ──┐
+                                    ├──► stretches that ended ──► a file of their own, never written again
+    the runs that are not folded  ──┘    those that may go on ──► a file that the next fold replaces
+
+One step takes some runs, publishes what came of them by the protocol of
+`lake.py`, and is a whole fold; many days are many steps, so memory stays bounded
+and what a kill costs is one step. Of each account the newest observation stays a
+plain file as well: whatever reads Parquet has "now" at hand. The other plain
+files go after a grace.
+
+An observation that came late, or was withdrawn for good, has its account made
+anew from all of its stretches; the rows that they had in older files are void.
+A withdrawal of which the grace goes on is kept folded, and hidden by the views:
+it can be taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pipeline.errors import LakeDamaged, LakeMissing
+from pipeline.folded import (
+    ENDED,
+    OPEN,
+    PLACES,
+    RECORDS,
+    REJECTED,
+    Ended,
+    Fold,
+    Superseded,
+    fold_path,
+    newest_fold,
+    next_name,
+)
+from pipeline.folded import record_path as fold_record_path
+from pipeline.lake import FoldPublication, remove, unfinished
+from pipeline.tables import LAKE_TABLES, OBSERVATIONS, REJECTS
+from pipeline.views import write_catalogue
+from pipeline.views.lives import merged, numbered
+from pipeline.views.reading import Files, over, pairs, sightings, stretches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+GRACE: Final = dt.timedelta(days=7)
+"""How long the plain files of folded runs stay, and what a fold has replaced."""
+DUE_RUNS: Final = 7
+MANY_RUNS: Final = 50
+"""When a run folds: from 7 unfolded runs on if they hold as many images as may go on, and from 50 on in any case.
+
+A fold writes all that may go on again, and each unfolded day costs every reader of the versions as much: at 100,000
+images a fold of one day takes about as long as one of seven (docs/history.md), so a week shares it. Accounts that run
+by themselves, many a day, would otherwise have all the others written again with each seventh run.
+"""
+STEP_ROWS: Final = 700_000
+"""Images that a step takes, at least one run."""
+SLICE_ROWS: Final = 120_000
+"""Images of which stretches are made at a time: what bounds the memory, for what belongs together is sorted in it."""
+MEMORY: Final = "250MB"
+"""What DuckDB may take for a step; more than that goes to the disk, beside the fold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a commit record says of one account."""
+
+    account: str
+    run_id: str
+    observed_on: dt.date
+    observed_at_utc: Any
+    """The instant; None where no listing came to an end."""
+    is_published: bool
+    image_count: int = 0
+
+
+def is_due(data: Path) -> bool:
+    """Whether a run should fold now."""
+    files = Files.under(data)
+    count = len(files.of[OBSERVATIONS.name])
+    if count < DUE_RUNS:
+        return False
+    if count >= MANY_RUNS or files.fold is None:
+        return True
+    unfolded = {path.stem for path in files.of[OBSERVATIONS.name]}
+    with _opened() as con:
+        told = _read(con, files)
+    return sum(one.image_count for one in told if one.run_id in unfolded) >= files.fold.open_count
+
+
+def fold_what_is_due(data: Path) -> str | None:
+    """Fold if that is due, and unlink what folding left and has had its grace; what went wrong, in words.
+
+    Nothing that was published before depends on it: whatever it is, the next writer tries again.
+    """
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    try:
+        if is_due(data):
+            fold(data, now=now)
+            write_catalogue(data)
+        for path in let_go(data, now):
+            remove(path)
+    except Exception as error:  # noqa: BLE001  (a fold that fails costs nothing but room)
+        for path in unfinished(data):
+            remove(path)
+        return f"not folded: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; the next run tries again"
+    return None
+
+
+def fold(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None = None) -> list[str]:
+    """Fold all that can be, step by step; the names of the folds. The caller holds the lake, and writes the catalogue.
+
+    Raises:
+        LakeMissing: there is no lake in `data`.
+        LakeDamaged: a file of the lake cannot be read.
+    """
+    now = now or dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    names = []
+    while (step := _Step.next(data, now)) is not None:
+        names.append(step.name)
+        step.publish(now + grace)
+    return names
+
+
+def is_settled(data: Path, now: dt.datetime) -> bool:
+    """Whether a fold would change nothing."""
+    try:
+        return _Step.next(data, now) is None
+    except LakeMissing:
+        return True
+
+
+def let_go(data: Path, now: dt.datetime) -> list[Path]:
+    """The files that nothing reads any more since they were folded, and of which the grace is over."""
+    there = newest_fold(data)
+    past = [data / "lake" / one.path for one in (there.superseded if there else ()) if one.until_utc <= now]
+    return [path for path in past if path.exists()]
+
+
+@contextlib.contextmanager
+def _opened(aside: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    import duckdb
+
+    with duckdb.connect() as con:
+        if aside is not None:
+            con.execute(f"set memory_limit = '{MEMORY}'; set preserve_insertion_order = false").fetchall()
+            con.execute("set temp_directory = $1", [str(aside / "spilled")]).fetchall()
+        yield con
+
+
+def _read(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Told]:
+    """Every row of every commit record as it was written, whatever was withdrawn since."""
+    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count")
+    parts = [over(OBSERVATIONS, files.of[OBSERVATIONS.name], names=names)]
+    if files.fold is not None:
+        parts.append(over(PLACES[RECORDS], files.folded[RECORDS], names=names))
+    rows = con.execute(
+        f"select {', '.join(names)} from ({' union all by name '.join(parts)}) as record "  # noqa: S608  (of our own making, as everywhere here)
+        "order by observed_at_utc, run_id"
+    ).fetchall()
+    return [_Told(account, run, day, at, said, count or 0) for account, run, day, at, said, count in rows]
+
+
+class _Step:
+    """One fold: what it takes, and what comes of it."""
+
+    def __init__(self, data: Path, files: Files, told: list[_Told], lasting: set[tuple[str, str]]) -> None:
+        self._data = data
+        self._files = files
+        self._before = files.fold
+        self.name = next_name(files.fold)
+        self._told = told
+        self._lasting = lasting
+        """Run and account of the withdrawals that cannot be taken back any more."""
+        held = files.fold.covered if files.fold else {}
+        every = {(run, account) for run, accounts in held.items() for account in accounts}
+        self._standing = every - lasting
+        published = {(one.run_id, one.account): one for one in told if one.is_published}
+        kept = {(one.account, one.observed_at_utc) for key, one in published.items() if key in self._standing}
+        hidden = {(one.run_id, one.account) for one in files.without.active}
+        new = [
+            one
+            for key, one in published.items()
+            if key not in every | hidden and (one.account, one.observed_at_utc) not in kept
+        ]
+        self._taken = _first(new)
+        newest: dict[str, dt.datetime] = {}
+        for key in self._standing:
+            one = published[key]
+            newest[one.account] = max(newest.get(one.account, one.observed_at_utc), one.observed_at_utc)
+        late = {
+            one.account for one in self._taken if one.account in newest and one.observed_at_utc < newest[one.account]
+        }
+        self._anew = late | {account for _, account in every & lasting}
+        """Accounts that are made anew from all of their stretches."""
+        self._onward = {one.account for one in self._taken} - self._anew
+        self._covered = self._standing | {(one.run_id, one.account) for one in self._taken}
+        self._whole = self._whole_runs()
+
+    @classmethod
+    def next(cls, data: Path, now: dt.datetime) -> _Step | None:
+        """The step that is to be done, if any."""
+        files = Files.under(data.resolve())
+        with _opened() as con:
+            told = _read(con, files)
+        lasting = {(one.run_id, one.account) for one in files.without.active if one.until_utc <= now}
+        step = cls(data.resolve(), files, told, lasting)
+        before = set(files.fold.runs) if files.fold else set()
+        return step if step._taken or step._anew or step._whole.keys() - before else None
+
+    def _whole_runs(self) -> dict[str, dt.date]:
+        """The runs of which nothing is left to fold, and their days."""
+        found: dict[str, dt.date] = dict(self._before.runs) if self._before else {}
+        left = {
+            one.run_id
+            for one in self._told
+            if one.is_published and (one.run_id, one.account) not in self._covered | self._lasting
+        }
+        found.update({one.run_id: one.observed_on for one in self._told if one.run_id not in left})
+        return found
+
+    def publish(self, until: dt.datetime) -> None:
+        """Write the fold, and put it in its place."""
+        publication = FoldPublication(self._data, self.name)
+        with _opened(publication.aside) as con:
+            ended = self._stretches(con, publication)
+            added = [one for one in self._whole if not self._before or one not in self._before.runs]
+            rejected = self._records(con, publication, added)
+            open_count = con.execute("select count(*) from merged where next_seen_utc is null and gone_at_utc is null")
+            count = open_count.fetchall()[0][0] + self._copied(con, publication)
+        publication.commit(self._record(ended, until, open_count=count, rejected=rejected))
+
+    def _stretches(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> tuple[str, ...]:
+        """Make the stretches of the accounts that have news; the accounts of those that have ended."""
+        known = self._standing | {(one.run_id, one.account) for one in self._taken}
+        con.execute("create table told (account varchar, observed_at_utc timestamp, run_id varchar)").fetchall()
+        concerned = self._anew | self._onward
+        rows = [one for one in self._told if (one.run_id, one.account) in known and one.account in concerned]
+        for start in range(0, len(rows), 1000):
+            values = ", ".join(_literal(one) for one in rows[start : start + 1000])
+            con.execute(f"insert into told values {values}").fetchall()  # noqa: S608
+        files = self._only_taken()
+        both = self._certificates()
+        observation = numbered(f"""
+            select
+                told.account, told.observed_at_utc, coalesce(said.certificate = 'verified', false) as is_verified,
+                (told.run_id, told.account) not in ({pairs((one.run_id, one.account) for one in self._taken)})
+                as is_covered
+            from told inner join ({both}) as said using (account, run_id)""")  # noqa: S608
+        stretch = f"select * from ({stretches(self._files, ended=False, accounts=_among(self._onward))}) as one"  # noqa: S608
+        if self._anew:
+            every = stretches(self._files, ended=True, accounts=_among(self._anew))
+            forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+            stretch += f" union all by name select * replace ({forgotten}) from ({every}) as one"  # noqa: S608
+        images = sum(one.image_count for one in self._taken) + (self._before.open_count if self._before else 0)
+        slices = images // SLICE_ROWS + 1
+        for number in range(slices):
+            mine = f"hash(image_id) % {slices} = {number}"
+            makes = "insert into merged" if number else "create table merged as"
+            part = f"select * from ({stretch}) as every where {mine}"  # noqa: S608
+            con.execute(f"{makes} {merged(observation, part, sightings(files, mine))}").fetchall()
+        self._refuse_other_counts(con)
+        has_ended = "next_seen_utc is not null or gone_at_utc is not null"
+        accounts = con.execute(f"select distinct account from merged where {has_ended} order by 1").fetchall()  # noqa: S608
+        if accounts:
+            _write(
+                con,
+                publication,
+                ENDED,
+                f"select * from merged where {has_ended} order by account, image_id, first_seen_utc",  # noqa: S608
+            )
+        return tuple(account for (account,) in accounts)
+
+    def _refuse_other_counts(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let nothing be folded that would not come back: as many images and disks as the observation counted."""
+        wrong = con.execute(f"""
+            select said.run_id, said.account, said.image_count, count(merged.image_id), said.disk_count
+            from ({self._certificates()}) as said
+            inner join told using (account, run_id)
+            left join merged
+                on told.account = merged.account
+                and told.observed_at_utc between merged.first_seen_utc and merged.last_seen_utc
+            where (said.run_id, said.account) in ({pairs((one.run_id, one.account) for one in self._taken)})
+            group by all
+            having said.image_count <> count(merged.image_id)
+            or said.disk_count <> coalesce(sum(merged.disk_count), 0)
+            limit 1""").fetchall()  # noqa: S608
+        for run_id, account, said, found, disks in wrong:
+            raise LakeDamaged(
+                f"account {account!r} of run {run_id} cannot be folded: {found:,} images would come back of {said:,}, "
+                f"or other than {disks:,} disks: `ens-images check` tells what is wrong"
+            )
+
+    def _copied(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> int:
+        """Write the stretches that may go on, those of the other accounts as they were; how many those are."""
+        others = f"not {_among(self._anew | self._onward)}"
+        rest = stretches(self._files, ended=False, accounts=others)
+        _write(
+            con,
+            publication,
+            OPEN,
+            f"select * from merged where next_seen_utc is null and gone_at_utc is null union all {rest} "  # noqa: S608
+            "order by account, image_id",
+        )
+        count: int = con.execute(f"select count(*) from ({rest}) as one").fetchall()[0][0]  # noqa: S608
+        return count
+
+    def _only_taken(self) -> Files:
+        """The plain files of the runs that this step takes; what is not taken of them is passed over by the merge."""
+        runs = {one.run_id for one in self._taken}
+        of = {name: tuple(path for path in paths if path.stem in runs) for name, paths in self._files.of.items()}
+        return replace(self._files, of=of)
+
+    def _certificates(self) -> str:
+        names = ("account", "run_id", "certificate", "image_count", "disk_count")
+        parts = [over(OBSERVATIONS, self._files.of[OBSERVATIONS.name], names=names)]
+        if self._before is not None:
+            parts.append(over(PLACES[RECORDS], self._files.folded[RECORDS], names=names))
+        return " union all by name ".join(parts)
+
+    def _records(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication, added: list[str]) -> bool:
+        """Write the commit records of all folded runs, and the rejects of those that were added; whether any are."""
+        paths = [path for path in self._files.of[OBSERVATIONS.name] if path.stem in added]
+        parts = [over(OBSERVATIONS, paths)]
+        if self._before is not None:
+            parts.append(over(PLACES[RECORDS], self._files.folded[RECORDS]))
+        _write(con, publication, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
+        paths = [path for path in self._files.of[REJECTS.name] if path.stem in added]
+        if not paths:
+            return False
+        declared = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
+        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        days = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
+        rows = (
+            f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {declared}, {days} "  # noqa: S608
+            f"from read_parquet([{listed}], filename = true, hive_partitioning = false)"
+        )
+        kept = f"select * from ({rows}) as one where (run_id, account) not in ({pairs(self._lasting)})"  # noqa: S608
+        if not con.execute(f"select exists(from ({kept}))").fetchall()[0][0]:
+            return False
+        _write(con, publication, REJECTED, f"{kept} order by run_id, account")
+        return True
+
+    def _record(self, ended: tuple[str, ...], until: dt.datetime, *, open_count: int, rejected: bool) -> Fold:
+        before = self._before
+        covered: dict[str, list[str]] = {}
+        for run_id, account in sorted(self._covered):
+            covered.setdefault(run_id, []).append(account)
+        files = [msgspec.structs.replace(one, void=tuple(sorted({*one.void, *self._anew} & set(one.accounts))))
+                 for one in (before.ended if before else ())]  # fmt: skip
+        standing = [one for one in files if set(one.accounts) - set(one.void)]
+        gone = [fold_path(self._data, ENDED, one.fold) for one in files if one not in standing]
+        if ended:
+            standing.append(Ended(self.name, ended))
+        if before is not None:
+            gone += [fold_path(self._data, place, before.name) for place in (OPEN, RECORDS)]
+            gone.append(fold_record_path(self._data, before.name))
+        gone += self._plain()
+        return Fold(
+            name=self.name,
+            covered={run_id: tuple(accounts) for run_id, accounts in covered.items()},
+            runs=dict(sorted(self._whole.items())),
+            ended=tuple(standing),
+            rejects=(*(before.rejects if before else ()), *((self.name,) if rejected else ())),
+            superseded=self._superseded(gone, until),
+            open_count=open_count,
+        )
+
+    def _plain(self) -> Iterable[Path]:
+        """The plain files of folded runs; those of each account's newest observation stay."""
+        newest: dict[str, tuple[Any, str]] = {}
+        hidden = {(one.run_id, one.account) for one in self._files.without.active}
+        for one in self._told:
+            if one.is_published and (one.run_id, one.account) not in hidden:
+                newest[one.account] = max(
+                    newest.get(one.account, (one.observed_at_utc, "")), (one.observed_at_utc, one.run_id)
+                )
+        stay = {run_id for _, run_id in newest.values()}
+        for table in LAKE_TABLES:
+            for path in (*self._files.of[table.name], *self._files.standing.get(table.name, ())):
+                if path.stem in self._whole and path.stem not in stay:
+                    yield path
+
+    def _superseded(self, gone: Iterable[Path], until: dt.datetime) -> tuple[Superseded, ...]:
+        lake = self._data / "lake"
+        now = {str(path.relative_to(lake)) for path in gone}
+        stays = {str(p.relative_to(lake)) for paths in self._files.standing.values() for p in paths} - now
+        older = {one.path: one for one in (self._before.superseded if self._before else ())}
+        kept = [one for path, one in older.items() if path not in stays and (lake / path).exists()]
+        return (*kept, *(Superseded(path, until) for path in sorted(now - older.keys())))
+
+
+def _first(new: list[_Told]) -> list[_Told]:
+    """The earliest of them that a step can take: whole runs, so that a file is read once."""
+    count, runs = 0, list[str]()
+    for one in new:
+        if one.run_id not in runs:
+            if runs and count + one.image_count > STEP_ROWS:
+                break
+            runs.append(one.run_id)
+        count += one.image_count
+    return [one for one in new if one.run_id in runs]
+
+
+def _literal(one: _Told) -> str:
+    account, run_id = (text.replace("'", "''") for text in (one.account, one.run_id))
+    return f"('{account}', timestamp '{one.observed_at_utc}', '{run_id}')"
+
+
+def _among(accounts: Iterable[str]) -> str:
+    listed = ", ".join("'" + account.replace("'", "''") + "'" for account in sorted(accounts))
+    return f"account in ({listed})" if listed else "false"
+
+
+def _write(con: duckdb.DuckDBPyConnection, publication: FoldPublication, place: str, query: str) -> None:
+    """Stream a query's rows into one of the fold's files, typed as declared."""
+    import pyarrow as pa
+
+    schema = PLACES[place].arrow()
+    publication.add(place, schema.empty_table())
+    reader = con.sql(f"select {', '.join(schema.names)} from ({query}) as one").to_arrow_reader(65_536)  # noqa: S608
+    for batch in reader:
+        publication.add(place, pa.Table.from_batches([batch]).cast(schema))

@@ -1,0 +1,191 @@
+"""Stretches of sightings: what `image_versions` is, as SQL.
+
+    stretches of the fold, clipped to the observations that stand ──┐
+                                                                    ├──► segments ──► stretches and lives
+    sightings in plain files, each a segment of its own ────────────┘
+
+Segments of one image that follow each other without an observation in between,
+with equal values, are one stretch. That holds whatever the segments are: days
+that follow the last fold, a day that comes late and cuts a stretch in two, or
+one that was withdrawn and no longer parts two of them. So the same query folds
+a new day, and shows the lake rightly until it is folded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.tables import IMAGE_VERSIONS
+
+if TYPE_CHECKING:
+    from pipeline.schema import Column
+
+_OWN: Final = tuple(column.name for column in IMAGE_VERSIONS.columns[2:8])
+"""The instants of a stretch."""
+_VALUES: Final = tuple(
+    column.name for column in IMAGE_VERSIONS.columns if column.name not in {"account", "image_id", *_OWN}
+)
+_PACKED: Final = ", ".join(f"{name} := {name}" for name in _VALUES)
+
+
+def numbered(observations: str) -> str:
+    """Number each account's published observations: account, observed_at_utc, is_verified, is_covered are given."""
+    return f"""
+        select
+            *,
+            row_number() over (partition by account order by observed_at_utc) as number,
+            sum(case when is_verified then 1 else 0 end) over (
+                partition by account order by observed_at_utc
+            ) as verified_count
+        from ({observations}) as published"""  # noqa: S608  (of our own making, as everywhere here)
+
+
+def merged(observation: str, stretch: str, sighting: str) -> str:
+    """Write the query that makes stretches of stretches and sightings.
+
+    observation   as `numbered` gives it: every published observation of the accounts in question
+    stretch       rows of `image_versions`; what they say of their life is believed for the first of an image, so who
+                  gives all stretches of an account leaves `life_began_utc` and `previous_seen_utc` null
+    sighting      rows as `sightings` gives them; those of covered observations, and of others, are passed over
+    """
+    columns = ",\n        ".join(_output(column) for column in IMAGE_VERSIONS.columns)
+    return f"""
+    with observation as materialized ({observation}),
+    stretch as ({stretch}),
+    blocks as (
+        select account, min(number) as from_number, max(number) as to_number
+        from (
+            select account, number, number - row_number() over (partition by account order by number) as block
+            from observation
+            where is_covered
+        ) as standing
+        group by account, block
+    ),
+    bounds as (
+        select account, first_seen_utc as at_utc from stretch
+        union
+        select account, last_seen_utc as at_utc from stretch
+    ),
+    numbers as (
+        select bounds.account, bounds.at_utc, upper.number as from_number, under.number as to_number
+        from bounds
+        asof left join (select * from observation where is_covered) as upper
+            on bounds.account = upper.account and bounds.at_utc <= upper.observed_at_utc
+        asof left join (select * from observation where is_covered) as under
+            on bounds.account = under.account and bounds.at_utc >= under.observed_at_utc
+    ),
+    segments as (
+        select
+            stretch.account,
+            stretch.image_id,
+            greatest(since.from_number, blocks.from_number) as first_number,
+            least(till.to_number, blocks.to_number) as last_number,
+            stretch.life_began_utc as carried_began,
+            stretch.previous_seen_utc as carried_previous,
+            struct_pack({_PACKED}) as v
+        from stretch
+        inner join numbers as since on stretch.account = since.account and stretch.first_seen_utc = since.at_utc
+        inner join numbers as till on stretch.account = till.account and stretch.last_seen_utc = till.at_utc
+        inner join blocks
+            on stretch.account = blocks.account
+            and since.from_number <= blocks.to_number
+            and till.to_number >= blocks.from_number
+        where since.from_number <= till.to_number
+        union all
+        select
+            sighting.account,
+            sighting.image_id,
+            observation.number as first_number,
+            observation.number as last_number,
+            null as carried_began,
+            null as carried_previous,
+            struct_pack({_PACKED}) as v
+        from ({sighting}) as sighting
+        inner join observation
+            on sighting.account = observation.account and sighting.observed_at_utc = observation.observed_at_utc
+        where not observation.is_covered
+    ),
+    flagged as (
+        select
+            *,
+            lag(last_number) over image as number_before,
+            max(last_number) over (partition by account, image_id) as final_number,
+            coalesce(lag(last_number) over image + 1 <> first_number, true)
+            or lag(v) over image is distinct from v as begins
+        from segments
+        window image as (partition by account, image_id order by first_number)
+    ),
+    kept as (
+        select
+            *,
+            coalesce(lead(number_before) over image, final_number) as end_number,
+            lead(first_number) over image as number_after
+        from flagged
+        where begins
+        window image as (partition by account, image_id order by first_number)
+    ),
+    timed as (
+        select
+            kept.account,
+            kept.image_id,
+            kept.v,
+            kept.carried_began,
+            kept.carried_previous,
+            kept.number_before,
+            beginning.observed_at_utc as first_seen_utc,
+            ending.observed_at_utc as last_seen_utc,
+            before.number is null
+            or beginning.verified_count - beginning.is_verified::int > before.verified_count as is_life_start,
+            before.observed_at_utc as before_utc,
+            case
+                when after.verified_count - after.is_verified::int = ending.verified_count then after.observed_at_utc
+            end as next_seen_utc,
+            proof.observed_at_utc as proof_utc
+        from kept
+        inner join observation as beginning
+            on kept.account = beginning.account and kept.first_number = beginning.number
+        inner join observation as ending on kept.account = ending.account and kept.end_number = ending.number
+        left join observation as before on kept.account = before.account and kept.number_before = before.number
+        left join observation as after on kept.account = after.account and kept.number_after = after.number
+        left join (select * from observation where is_verified) as proof
+            on kept.account = proof.account and ending.verified_count + 1 = proof.verified_count
+    ),
+    living as (
+        select
+            *,
+            case when next_seen_utc is null then proof_utc end as gone_at_utc,
+            case
+                when number_before is null then carried_previous
+                when not is_life_start then before_utc
+            end as previous_seen_utc,
+            max(
+                case
+                    when number_before is null then coalesce(carried_began, first_seen_utc)
+                    when is_life_start then first_seen_utc
+                end
+            ) over (partition by account, image_id order by first_seen_utc) as life_began_utc
+        from timed
+    )
+    select
+        {columns}
+    from living"""  # noqa: S608
+
+
+def _output(column: Column) -> str:
+    return f"v.{column.name} as {column.name}" if column.name in _VALUES else column.name
+
+
+def clipped(stretches: str, cuts: str) -> str:
+    """Show stretches as they were at each account's cut (account, cut_utc); an account without one is left out."""
+    changed = {
+        "last_seen_utc": "least(stretch.last_seen_utc, cut.cut_utc) as last_seen_utc",
+        "gone_at_utc": "case when stretch.gone_at_utc <= cut.cut_utc then stretch.gone_at_utc end as gone_at_utc",
+        "next_seen_utc": (
+            "case when stretch.next_seen_utc <= cut.cut_utc then stretch.next_seen_utc end as next_seen_utc"
+        ),
+    }
+    columns = ", ".join(changed.get(one.name, f"stretch.{one.name}") for one in IMAGE_VERSIONS.columns)
+    return (
+        f"select {columns}\nfrom (\n{stretches}\n) as stretch\ninner join ({cuts}) as cut\n"
+        "    on stretch.account = cut.account and stretch.first_seen_utc <= cut.cut_utc"
+    )

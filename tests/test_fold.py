@@ -1,0 +1,256 @@
+"""What is folded comes back exactly, whatever came late, was withdrawn or given back; and it costs what changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lake_builder import Seen, image, utc, write_run
+
+from pipeline import connect, rebuild, run
+from pipeline.check import check
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.ens_api import key_account
+from pipeline.errors import BadSetting, LakeDamaged
+from pipeline.folded import newest_fold
+from pipeline.lake import leftovers
+from pipeline.prune import prune
+from pipeline.taken_out import taken_out
+from pipeline.views import write_catalogue
+
+NOW = utc("2027-01-01 00:00")
+HOUR = dt.timedelta(hours=1)
+SHOWN = ("images", "image_disks", "rejects", "observations", "images_latest", "image_disks_latest", "image_versions")
+
+
+def shown(data: Path, *views: str, as_of: Any = None) -> dict[str, list[tuple[Any, ...]]]:
+    with connect(data, as_of=as_of) as con:
+        return {view: con.execute(f"from {view} order by all").fetchall() for view in views or SHOWN}
+
+
+# ── any history ──────────────────────────────────────────────────────────────
+
+some_images = st.dictionaries(
+    st.sampled_from(["m-1", "m-2", "m-3"]),
+    st.tuples(st.sampled_from(["Available", "Creating", None]), st.sampled_from([(), (1,), (1, None)])),
+)
+observed = st.one_of(st.none(), st.tuples(st.sampled_from(["verified", "verified", "counted"]), some_images))
+days = st.fixed_dictionaries({"a": observed, "b": observed})
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("day"), st.integers(1, 28), days),
+        st.tuples(st.just("fold"), st.sampled_from([0, 9]), st.just(0)),
+        st.tuples(st.just("withdraw"), st.integers(0, 99), st.sampled_from([0, 9])),
+        st.tuples(st.just("restore"), st.integers(0, 99), st.just(0)),
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+def seen(day: int, accounts: dict[str, Any]) -> list[Seen]:
+    """Each account of a run on a day of October: published, or tried in vain."""
+    at, found = f"2026-10-{day:02} 02:00", []
+    for account, told in accounts.items():
+        if told is None:
+            found.append(Seen(account, at, error="Refused: no"))
+            continue
+        level, images = told
+        rows = [image(name, *disks, status=status) for name, (status, disks) in images.items()]
+        bad = [{"image_id": name, "field": "Status", "reason": "is null"} for name in images if images[name][0] is None]
+        found.append(Seen(account, at, rows, level, rejects=bad))
+    return found
+
+
+class Twins:
+    """One history in two lakes, of which one is never folded."""
+
+    def __init__(self, root: Path) -> None:
+        self.plain, self.folded = root / "plain", root / "folded"
+        self.days: set[int] = set()
+        self.now = NOW
+
+    def live(self, step: str, one: int, other: Any) -> None:
+        self.now += HOUR
+        if step == "day" and one not in self.days:
+            self.days.add(one)
+            for data in (self.plain, self.folded):
+                write_run(data, *seen(one, other), began=f"2026-10-{one:02} 02:00")
+        elif self.days and step == "fold":
+            prune(self.folded, fold=True, grace=f"{one}h", at=self.now)
+        elif self.days and step == "withdraw":
+            names = [f"{run}/{account}" for account, run in self._published()]
+            for data in (self.plain, self.folded) if names else ():
+                prune(data, observation=names[one % len(names)], grace=f"{other}h", at=self.now)
+        elif self.days and step == "restore":
+            names = [each.name for each in taken_out(self.plain).active if each.until_utc > self.now]
+            for data in (self.plain, self.folded) if names else ():
+                prune(data, restore=names[one % len(names)], at=self.now)
+
+    def _published(self) -> list[tuple[str, str]]:
+        with connect(self.plain) as con:
+            return con.execute("select account, run_id from observations where is_published order by all").fetchall()
+
+
+@settings(max_examples=8)
+@given(steps, st.integers(1, 28))
+def test_any_history_reads_the_same_whether_folded_or_not(history, as_of):
+    with TemporaryDirectory() as root:
+        twins = Twins(Path(root))
+        for step in history:
+            twins.live(*step)
+            if twins.days and step[0] != "day":  # of a day alone the next step tells as well
+                assert shown(twins.folded, "images", "image_versions") == shown(twins.plain, "images", "image_versions")
+        if twins.days:
+            twins.live("fold", 0, 0)
+            views = (*SHOWN, "image_changes", "capacity_by_day", "accounts")
+            assert shown(twins.folded, *views) == shown(twins.plain, *views)
+            then = dt.date(2026, 10, as_of)
+            try:
+                before = shown(twins.plain, *views, as_of=then)
+            except BadSetting:
+                with pytest.raises(BadSetting, match="there was no published observation"):
+                    connect(twins.folded, as_of=then)
+            else:
+                assert shown(twins.folded, *views, as_of=then) == before
+
+
+# ── a lake of real runs ──────────────────────────────────────────────────────
+
+
+DAY0 = utc("2026-10-01 02:00")
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory) -> Path:
+    """Eight days of two accounts that live, a real run a day; of the second there are only some."""
+    data = tmp_path_factory.mktemp("lived") / "data"
+    keys = {name: Key("secret", living_account(images=40, seed=seed)) for seed, name in enumerate("ab", 1)}
+    with Endpoint(keys) as endpoint:
+        for day in range(8):
+            endpoint.day = 20 * day
+            accounts = [key_account(name, name, "secret") for name in ("a" if day in {2, 7} else "ab")]
+            at = DAY0 + dt.timedelta(days=day)
+            run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+    return data
+
+
+@pytest.fixture
+def data(lived, tmp_path) -> Path:
+    """A copy of that lake."""
+    shutil.copytree(lived, tmp_path / "data")
+    write_catalogue(tmp_path / "data")  # it holds absolute paths
+    return tmp_path / "data"
+
+
+def plain(data: Path, table: str = "images") -> list[str]:
+    return sorted(path.stem for path in (data / "lake" / table).rglob("*.parquet"))
+
+
+def run_id(day: int) -> str:
+    return f"2026100{day + 1}T020000.000000Z"
+
+
+def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
+    there = newest_fold(lived)
+
+    assert there is not None
+    assert sorted(there.runs) == [run_id(day) for day in range(7)]
+    assert (lived / "lake" / "format").read_text() == "2\n"
+    assert len(plain(lived)) == 8  # the grace goes on
+
+
+def test_a_folded_lake_is_what_its_raw_pages_say_and_a_rebuild_lacks_nothing(data, tmp_path):
+    checked = check(data, deep=True)
+
+    assert (checked.findings, checked.rebuilt_count, checked.run_count) == ([], 8, 8)
+    assert rebuild(data) == []
+    rebuild(data, into=tmp_path / "other")
+    assert shown(tmp_path / "other") == shown(data)
+
+
+def test_the_daily_files_go_after_a_grace_and_the_newest_of_each_account_stay(data):
+    before = shown(data, *SHOWN, "pages", "image_changes")
+    prune(data, fold=True)
+    assert len(plain(data)) == 8
+    prune(data, at=NOW + dt.timedelta(days=8))
+
+    assert plain(data) == plain(data, "observations") == [run_id(6), run_id(7)]
+    assert shown(data, *SHOWN, "pages", "image_changes") == before
+    assert check(data, deep=True).findings == []
+    assert not list((data / "lake").rglob("000001.json"))
+
+
+def test_what_has_ended_is_never_written_again(data):
+    ended = data / "lake" / "image_versions" / "000001.parquet"
+    before = (ended.stat().st_mtime_ns, ended.stat().st_ino)
+    prune(data, fold=True, grace="0s", at=NOW)
+
+    assert newest_fold(data).name == "000002"
+    assert (ended.stat().st_mtime_ns, ended.stat().st_ino) == before
+
+
+def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_lasts(data):
+    with connect(data) as con:
+        before = con.execute("from images order by all").fetchall()
+        prune(data, fold=True)
+        prune(data, at=dt.datetime.now(dt.UTC) + dt.timedelta(days=6))
+        assert con.execute("from images order by all").fetchall() == before
+
+
+def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeypatch):
+    monkeypatch.setattr("pipeline.fold.is_due", lambda _: True)
+    monkeypatch.setattr("pipeline.fold.merged", lambda *_: "select 1 as account")
+    done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
+
+    assert "not folded: " in str(done)
+    assert newest_fold(data).name == "000001"
+    assert leftovers(data) == []
+    assert check(data).findings == []
+    monkeypatch.undo()
+    prune(data, fold=True)
+    assert shown(data, "observations")["observations"][-1][0] == "c"
+
+
+def test_what_would_not_come_back_is_not_folded(tmp_path):
+    write_run(tmp_path, Seen(images=[image("m-1", 20), image("m-1", 20)]))
+
+    with pytest.raises(LakeDamaged, match=r"cannot be folded: .*ens-images check"):
+        prune(tmp_path, fold=True)
+    assert newest_fold(tmp_path) is None
+
+
+@pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "folded_observations"])
+def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
+    path = data / "lake" / place / "000001.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert any(place in finding.where for finding in check(data).findings)
+    with pytest.raises(LakeDamaged, match=place):
+        rebuild(data)
+    path.unlink()
+    with pytest.raises(LakeDamaged, match=rf"{place}/000001.parquet of a fold is missing"):
+        connect(data)
+
+
+def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
+    name = f"{run_id(3)}/a"
+    before = shown(data, "images", "image_versions")
+    prune(data, observation=name, at=NOW)
+    hidden = shown(data, "images", "image_versions")
+    prune(data, restore=name, at=NOW)
+    assert shown(data, "images", "image_versions") == before
+    prune(data, observation=name, at=NOW)
+    prune(data, at=NOW + dt.timedelta(days=8))
+
+    assert shown(data, "images", "image_versions") == hidden
+    assert "a" not in newest_fold(data).covered[run_id(3)]
+    assert check(data, deep=True).findings == []
+    with pytest.raises(BadSetting, match="cannot be restored"):
+        prune(data, restore=name, at=NOW + dt.timedelta(days=9))
