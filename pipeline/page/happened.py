@@ -271,13 +271,13 @@ def cleanup(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Sectio
     rows = ask(lake, _CLEANUP.sql)
     finding = cleanup_finding(by_region)
     columns = [
-        Column("freed_gib", "frees GiB", "number"),
         Column("account", "account"),
         Column("image_id", "image"),
         Column("image_name", "name", "words"),
         Column("region_id", "region"),
         Column("age_days", "age, days", "number"),
         Column("newer_image_count", "newer of its name", "number"),
+        Column("freed_gib", "frees GiB", "number"),
     ]
     chart = bar_chart(
         by_region,
@@ -285,7 +285,11 @@ def cleanup(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Sectio
         ("oldest_gib", "older_gib", "old_gib"),
         "region",
         unit="GiB",
-        series=(Series("2 years old", "blue"), Series("1 year", "sky"), Series("180 days", "grey")),
+        series=(
+            Series("2 years and over", "blue"),
+            Series("1–2 years", "sky"),  # noqa: RUF001  (as the bands of age spell it)
+            Series("under a year", "grey"),
+        ),
         finding=finding,
     )
     total = added_up(by_region)
