@@ -26,6 +26,7 @@
     formats.py            any result as a table, CSV, JSON or Markdown
     trust.py              how far it can all be trusted, in one line
     dictionary.py         every table, view and column: type, unit, meaning
+    questions.py          what an owner of images asks, and the SQL that answers it
     exports.py            a table or view in a file
     report.py             the standing reports, each with its finding
     page/                 the same as one HTML file with charts, and the SQL that made them

@@ -345,6 +345,31 @@ def describe(output_format: Any, name: str | None) -> None:
         write_rows(dictionary.describe(name), output_format, sys.stdout)
 
 
+@commands.command()
+@data_option
+@format_option
+@click.argument("number", required=False, type=int)
+def questions(data: Path, output_format: Any, number: int | None) -> None:
+    """Tell what one asks of images, and what answers it; with a NUMBER, answer that question."""
+    from pipeline import questions as asked
+    from pipeline.formats import write_rows
+    from pipeline.rows import query as ask
+    from pipeline.trust import trust_line
+    from pipeline.views import connect
+
+    if number is None:
+        if output_format == "markdown":
+            click.echo(asked.document(), nl=False)
+        else:
+            write_rows(asked.listed(), output_format, sys.stdout)
+        return
+    one = asked.question(number)
+    with contextlib.closing(connect(data)) as lake:
+        click.echo(f"{one.number}. {one.words}{f' {one.note}' if one.note else ''}\n\n{one.sql}\n", err=True)
+        write_rows(ask(lake, one.sql), output_format, sys.stdout)
+        click.echo(trust_line(lake), err=True)
+
+
 @commands.command("views")
 @data_option
 def views_command(data: Path) -> None:

@@ -71,7 +71,12 @@ def _is_alive(pid: int) -> bool:
 
 def _export_parquet(con: duckdb.DuckDBPyConnection, one: Relation, path: Path) -> int:
     """Copy a view to Parquet, its grain and the meaning of its columns in the header."""
-    header = {"table": one.name, "grain": one.grain, **{f"column {c.name}": c.comment for c in one.columns}}
+    header = {
+        "table": one.name,
+        "grain": one.grain,
+        "example": one.example,
+        **{f"column {c.name}": c.comment for c in one.columns},
+    }
     pairs = ", ".join(f'"{key}": {quoted(value)}' for key, value in header.items())
     with told_by_duckdb():
         rows = con.execute(
