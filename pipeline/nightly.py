@@ -8,19 +8,22 @@ not come to its end (the lake is held, the disk full, a setting makes no sense),
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnsImagesError, FixTheInput
 from pipeline.flow import Run, chosen, run
-from pipeline.landing import put_in_place
+from pipeline.landing import make_folder, put_in_place
 from pipeline.logs import about, logger
 from pipeline.prune import prune
 from pipeline.spelling import harmless
+from pipeline.views import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -155,7 +158,18 @@ def _following(data: Path, after: AfterRun, retention: Mapping[str, Any]) -> dic
     steps: dict[str, Callable[[], str]] = {}
     if after.prune:
         steps["prune"] = lambda: str(prune(data, **retention)).replace("\n", "; ")
+    if after.page is not None:
+        steps["page"] = partial(_page, data, Path(after.page))
     return steps
+
+
+def _page(data: Path, file: Path) -> str:
+    from pipeline.page import write_page  # what draws pages is an extra
+
+    make_folder(file.parent)
+    with contextlib.closing(connect(data)) as lake:
+        write_page(lake, file)
+    return repr(str(file))
 
 
 def _write(night: Night, file: Path) -> None:

@@ -11,8 +11,7 @@
 
     [after_run]                         what follows a run
     prune = true                        by raw_older_than and grace
-    export = "exports"                  every view, a file each, into this folder
-    page = "report.html"
+    page = "report.html"                the standing reports as one page
 
 A path is relative to the file. A key that is not known is an error that names the nearest one. No secret is
 accepted: a profile, or a variable of the environment, is where one belongs.
@@ -52,7 +51,6 @@ class AfterRun(msgspec.Struct, frozen=True, kw_only=True):
     """What follows a run; nothing, unless told."""
 
     prune: bool = False
-    export: str | None = None
     page: str | None = None
 
 
@@ -83,8 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def folders(self) -> list[Path]:
         """The folders, beside that of the lake, that a run and what follows it write to."""
         files = (self.summary, self.after_run.page)
-        named = [Path(file).parent for file in files if file] + [Path(self.after_run.export or "")]
-        return list(dict.fromkeys(folder for folder in named if folder != Path()))
+        return list(dict.fromkeys(Path(file).parent for file in files if file))
 
 
 def load(path: Path | None = None) -> tuple[Settings, Path | None]:
@@ -157,5 +154,5 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
 
     after = settings.after_run
     paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
-    followed = msgspec.structs.replace(after, export=absolute(after.export), page=absolute(after.page))
+    followed = msgspec.structs.replace(after, page=absolute(after.page))
     return msgspec.structs.replace(settings, **paths, after_run=followed)

@@ -180,7 +180,8 @@ def origins() -> list[tuple[str, Any, str]]:
         else:
             rows.append((key, parameter.to_info_dict()["default"], "default"))
     rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
-    rows += [(f"after_run.{key}", value, name) for key, value in _said(said.after_run) if value]
+    after = {} if file is None else dict(_said(said.after_run))
+    rows += [(f"after_run.{key}", value, name) for key, value in after.items() if value]
     return rows
 
 

@@ -57,11 +57,19 @@ def test_a_run_alone_is_a_run_and_a_summary(serve, tmp_path):
 def test_each_step_has_its_line_and_its_result(serve, tmp_path):
     url = serve(images=3).url
     night(tmp_path, url)
-    done = night(tmp_path, url, prune=True)
+    page = tmp_path / "html" / "report.html"
+    done = night(tmp_path, url, prune=True, page=str(page))
 
-    assert [(step.name, step.exit_code) for step in done.steps] == [("run", 0), ("prune", 0)]
-    assert str(done).splitlines()[-1].startswith("prune: ")
-    assert [step["step"] for step in summary(tmp_path)["steps"]] == ["run", "prune"]
+    assert [(step.name, step.exit_code) for step in done.steps] == [
+        ("run", 0),
+        ("prune", 0),
+        ("page", 0),
+    ]
+    _, prune, paged = str(done).splitlines()
+    assert prune.startswith("prune: ")
+    assert paged == f"page: {str(page)!r}"
+    assert "<html" in page.read_text("utf-8")[:200]
+    assert [step["step"] for step in summary(tmp_path)["steps"]] == ["run", "prune", "page"]
 
 
 def test_the_largest_code_is_the_nights_and_no_step_costs_another(serve, tmp_path, accounts, monkeypatch):

@@ -39,7 +39,6 @@ profile = "test"
 
 [after_run]
 prune = true
-export = "out/views"
 page = "out/report.html"
 """
 
@@ -58,7 +57,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
     assert (said.data, said.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
     assert said.after_run.page == str(tmp_path / "out" / "report.html")
     assert [entry.name for entry in said.accounts] == ["production", "test"]
-    assert said.folders() == [tmp_path / "out", tmp_path / "out" / "views"]
+    assert said.folders() == [tmp_path / "out"]
 
 
 def test_every_key_but_the_tables_is_an_option_of_some_command():
