@@ -13,7 +13,7 @@ help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: lint, types, tests, documentation"
-	@echo "make docs    write again what is made from the code: the data dictionary"
+	@echo "make docs    write again what is made from the code: the data dictionary, the questions"
 	@echo "make drill   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
 	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
 	@echo "make soak    readers without a pause beside writers, for minutes"
@@ -66,6 +66,7 @@ check: lint types test
 
 docs: $(VENV)/installed-dev
 	@$(BIN)/python -m pipeline describe --format markdown > data/dictionary.md
+	@$(BIN)/python -m pipeline questions --format markdown > data/questions.md
 
 drill: $(VENV)/installed-dev
 	@$(BIN)/python tests/drill.py --schedules 2000 --out docs/reliability.md

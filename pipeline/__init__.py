@@ -26,9 +26,11 @@
     formats.py            any result as a table, CSV, JSON or Markdown
     trust.py              how far it can all be trusted, in one line
     dictionary.py         every table, view and column: type, unit, meaning
-    exports.py            a table or view in a file
+    questions.py          what an owner of images asks, and the SQL that answers it
+    excel.py              a result as an Excel workbook
     report.py             the standing reports, each with its finding
     page/                 the same as one HTML file with charts, and the SQL that made them
+    exports.py            a table or view in a file, or every standing report in a folder
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FORMATS = ("table", "csv", "json", "markdown")
+EXPORTS = ("csv", "json", "parquet", "xlsx")  # exports.SUFFIXES: a test compares
 LEVELS = ("unproven", "counted", "verified")  # certificate.LEVELS, without what it imports: a test compares
 
 
@@ -303,14 +304,38 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
 
 @commands.command()
 @data_option
-@click.argument("view", shell_complete=complete_view)
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(data: Path, view: str, file: Path) -> None:
-    """Write a table or VIEW to FILE: .csv, .json or .parquet, by its suffix."""
+@option(
+    "--all",
+    "folder",
+    of="export",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write every standing report into DIR, with a manifest.",
+)
+@option(
+    "--format",
+    "formats",
+    of="export",
+    multiple=True,
+    type=click.Choice(EXPORTS),
+    default=("csv",),
+    show_default=True,
+    help="With --all: the files of each report; again for more.",
+)
+@click.argument("view", required=False, shell_complete=complete_view)
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+def export(data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None) -> None:
+    """Write a table or VIEW to FILE: .csv, .json, .parquet or .xlsx, by its suffix; or all reports to a folder."""
     from pipeline import flow
 
-    rows, trust = flow.export(view, file, data)
-    click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
+    if folder is not None and view is None:
+        manifest, trust = flow.export_all(folder, data, formats=formats)
+        click.echo(f"{len(manifest['files'])} files and their manifest in {str(folder)!r}\n{trust}", err=True)
+    elif view is not None and file is not None and folder is None:
+        rows, trust = flow.export(view, file, data)
+        click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
+    else:
+        raise click.UsageError("say a VIEW and a FILE, or --all DIR")
 
 
 @commands.command("list")
@@ -343,6 +368,31 @@ def describe(output_format: Any, name: str | None) -> None:
         click.echo(dictionary.dictionary(), nl=False)
     else:
         write_rows(dictionary.describe(name), output_format, sys.stdout)
+
+
+@commands.command()
+@data_option
+@format_option
+@click.argument("number", required=False, type=int)
+def questions(data: Path, output_format: Any, number: int | None) -> None:
+    """Tell what one asks of images, and what answers it; with a NUMBER, answer that question."""
+    from pipeline import questions as asked
+    from pipeline.formats import write_rows
+    from pipeline.rows import query as ask
+    from pipeline.trust import trust_line
+    from pipeline.views import connect
+
+    if number is None:
+        if output_format == "markdown":
+            click.echo(asked.document(), nl=False)
+        else:
+            write_rows(asked.listed(), output_format, sys.stdout)
+        return
+    one = asked.question(number)
+    with contextlib.closing(connect(data)) as lake:
+        click.echo(f"{one.number}. {one.words}{f' {one.note}' if one.note else ''}\n\n{one.sql}\n", err=True)
+        write_rows(ask(lake, one.sql), output_format, sys.stdout)
+        click.echo(trust_line(lake), err=True)
 
 
 @commands.command("views")

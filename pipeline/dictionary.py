@@ -59,6 +59,7 @@ def _entry(one: Relation) -> str:
         lines.append(f"Key: {', '.join(one.key)}.\n\n")
     if one.reads:
         lines.append(f"Reads: {', '.join(one.reads)}.\n\n")
+    lines.append(f"Example: `{one.example}`\n\n")
     lines.append("| column | type | unit | API field | meaning |\n|---|---|---|---|---|\n")
     lines += [
         f"| {column.name} | {types[one.name, column.name]} | {column.unit or ''} | {column.api or ''} | "

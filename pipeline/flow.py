@@ -403,7 +403,7 @@ _COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
 
 
 def export(view: str, file: str | Path, data: str | Path = "data") -> tuple[int, str]:
-    """Write a table or view to `file`, .csv, .json or .parquet by its suffix, whole or not at all.
+    """Write a table or view to `file`, .csv, .json, .parquet or .xlsx by its suffix, whole or not at all.
 
     Returns:
         How many rows were written, and the trust line.
@@ -415,6 +415,24 @@ def export(view: str, file: str | Path, data: str | Path = "data") -> tuple[int,
     """
     with contextlib.closing(connect(data)) as lake:
         return exports.export(lake, view, Path(file)), trust_line(lake)
+
+
+def export_all(
+    folder: str | Path, data: str | Path = "data", *, formats: Sequence[str] = ("csv",)
+) -> tuple[dict[str, Any], str]:
+    """Write every standing report into `folder`, a file a format, with a manifest: replaced as a whole.
+
+    Returns:
+        The manifest, and the trust line.
+
+    Raises:
+        BadSetting: the folder holds something else than an earlier export, or a format needs an extra.
+        LakeMissing: there is no lake in `data`.
+    """
+    if unknown := set(formats) - set(exports.SUFFIXES):
+        raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(exports.SUFFIXES)}")
+    with contextlib.closing(connect(data)) as lake:
+        return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), trust_line(lake)
 
 
 # ── demo ─────────────────────────────────────────────────────────────────────

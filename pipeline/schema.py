@@ -165,6 +165,8 @@ class Table:
     grain: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    example: str
+    """A query that shows what the table is for."""
     format: str = PLAIN_FORMAT
     """The format of the lake that its files came with."""
 
@@ -181,7 +183,13 @@ class Table:
         """The Arrow schema of a file of this table; `header` is added to its metadata."""
         import pyarrow as pa
 
-        about = {"table": self.name, "grain": self.grain, "key": ", ".join(self.key), "format": self.format}
+        about = {
+            "table": self.name,
+            "grain": self.grain,
+            "key": ", ".join(self.key),
+            "format": self.format,
+            "example": self.example,
+        }
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:

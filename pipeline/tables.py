@@ -50,6 +50,7 @@ IMAGES = Table(
         text("snapshot_id", "SnapshotId", "Disk snapshot that the image was made from."),
         text("extra", ADDED, _EXTRA),
     ),
+    example="select observed_on, count(*) as image_count from images group by observed_on order by observed_on",
 )
 
 IMAGE_DISKS = Table(
@@ -68,6 +69,7 @@ IMAGE_DISKS = Table(
         text("disk_image_id", "imageId", "Image of the disk itself; what it refers to is not documented."),
         text("extra", ADDED, _EXTRA),
     ),
+    example="select observed_on, count(*) as disk_count from image_disks where disk_size_gib > 99 group by observed_on",
 )
 
 REJECTS = Table(
@@ -83,6 +85,7 @@ REJECTS = Table(
         text("reason", ADDED, "Why it could not be typed."),
         text("raw_json", ADDED, "The value as it was sent, as JSON text."),
     ),
+    example="select field, reason, count(*) as reject_count from rejects group by field, reason",
 )
 
 OBSERVATIONS = Table(
@@ -121,6 +124,7 @@ OBSERVATIONS = Table(
         text("code_version", ADDED, "Version of ens-images that read the account."),
         text("endpoint", ADDED, "Where the calls went."),
     ),
+    example="select run_id, account, error from observations where not is_published order by run_id",
 )
 
 IMAGE_FIELDS = tuple(column for column in IMAGES.stored if column.name not in IMAGES.key)
@@ -153,6 +157,7 @@ IMAGE_VERSIONS = Table(
         rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),
     ),
     format=FORMAT,
+    example="select image_id, first_seen_utc, last_seen_utc from image_versions where gone_at_utc is not null",
 )
 
 PAGES = Table(
@@ -174,6 +179,7 @@ PAGES = Table(
         text("error", ADDED, "What went wrong with this try; null where all was well."),
         raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
     ),
+    example="select account, error_code, count(*) as page_count from pages group by account, error_code",
 )
 
 LAKE_TABLES = (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS)

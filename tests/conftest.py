@@ -80,6 +80,16 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
         yield start
 
 
+@pytest.fixture(scope="session")
+def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake that `ens-images demo` makes: not to be written to."""
+    from pipeline.flow import demo
+
+    data = tmp_path_factory.mktemp("demo") / "data"
+    demo(data, told=lambda _: None)
+    return data
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
     """Five days of two accounts: growth, a failed try, a listing without proof, and a name in Chinese."""

@@ -69,6 +69,12 @@ def test_the_dictionary_is_what_the_code_says():
     assert (ROOT / "data" / "dictionary.md").read_text("utf-8") == said, "run `make docs`"
 
 
+def test_the_questions_are_what_the_code_says():
+    said = ens_images(ROOT, "questions", "--format", "markdown").stdout
+
+    assert (ROOT / "data" / "questions.md").read_text("utf-8") == said, "run `make docs`"
+
+
 def test_the_links_of_the_documentation_lead_somewhere():
     for page in [ROOT / "README.md", *ROOT.glob("data/*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("notebooks/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):

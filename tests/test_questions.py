@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import io
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from lake_builder import Seen, image, utc, write_run
+from reading import golden
 
-from pipeline.views import connect
+import pipeline.questions
+from pipeline.dictionary import dictionary
+from pipeline.errors import UnknownName
+from pipeline.formats import write_rows
+from pipeline.questions import document, question, questions
+from pipeline.rows import query
+from pipeline.views import connect, relations
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(pipeline.__file__).parent.parent
 
 
 def ask(data: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -95,3 +104,65 @@ def test_a_source_is_repeated_where_two_of_an_account_s_own_images_were_made_fro
         ("a", "snapshot", "s-1", 3, 40, 1, at, at),
         ("a", "instance", "i-2", 2, 20, 1, at, at),
     ]
+
+
+# ── the questions ────────────────────────────────────────────────────────────
+
+
+def test_there_are_twenty_numbered_in_order_each_asked_once():
+    asked = questions()
+    assert [one.number for one in asked] == list(range(1, 21))
+    assert len({one.words for one in asked}) == len({one.sql for one in asked}) == 20
+
+
+def test_every_question_is_read_from_the_file_and_nothing_of_the_file_is_lost():
+    text = (Path(pipeline.questions.__file__).with_suffix(".sql")).read_text("utf-8")
+    assert text.count("?\n") == text.count(";\n") == 20
+    assert all(one.sql in text and one.sql.count(";") == 0 for one in questions())
+
+
+@pytest.mark.parametrize("one", questions(), ids=lambda one: str(one.number))
+def test_each_question_is_answered_by_one_view_or_one_short_query(lake, one):
+    assert len(set(one.views) - {"accounts"}) == (0 if one.number == 20 else 1)
+    assert len(one.sql.splitlines()) <= 15
+    assert query(connect(lake, only_lake=True), one.sql).columns
+
+
+@pytest.mark.parametrize("one", questions(), ids=lambda one: str(one.number))
+def test_each_question_is_answered_on_the_demo_s_lake(demo_lake, one):
+    out = io.StringIO()
+    write_rows(query(connect(demo_lake), one.sql), "csv", out)
+    golden(f"question_{one.number:02}.csv", out.getvalue())
+
+
+def test_the_demo_has_an_answer_to_every_question_but_one(demo_lake):
+    con = connect(demo_lake)
+    unanswered = [one.number for one in questions() if not con.execute(one.sql).fetchall()]
+    assert unanswered in ([], [8]), "only hanging images may be missing from a demo"
+
+
+def test_the_document_leads_from_each_question_to_its_view_and_its_sql():
+    text = document()
+    headings = re.findall(r"^### (\w+)$", (ROOT / "data" / "dictionary.md").read_text("utf-8"), re.MULTILINE)
+    for one in questions():
+        assert one.sql in text
+        assert f"## {one.number}. {one.words}\n" in text
+        assert set(one.views) <= set(headings)
+    asked = [line[3:].lower() for line in text.splitlines() if line.startswith("## ")]
+    anchors = [re.sub(r"[^\w\- ]", "", words).replace(" ", "-") for words in asked]
+    assert re.findall(r"\]\(#([^)]+)\)", text) == anchors
+
+
+def test_a_number_that_is_no_question_is_told_so():
+    with pytest.raises(UnknownName, match="numbered from 1 to 20"):
+        question(21)
+
+
+# ── the examples of the dictionary ───────────────────────────────────────────
+
+
+@pytest.mark.parametrize("one", relations().values(), ids=lambda one: one.name)
+def test_the_example_of_each_table_and_view_reads_it_and_runs(demo_lake, one):
+    assert re.search(rf"\bfrom {one.name}\b", one.example)
+    assert query(connect(demo_lake, only_lake=True), one.example).columns
+    assert f"Example: `{one.example}`" in dictionary()

@@ -8,7 +8,8 @@
 `lake.duckdb` was made by that script from the same files, it copies the views
 from there, which is the same and takes a tenth of the time. A view's file says
 what one row is, what it reads (`-- Reads: …`), and after each column what it
-means; a column that says nothing means what it means where it was read. Where
+means; a column that says nothing means what it means where it was read. It may
+show a query (`-- Example: …`). Where
 a view begins with `settings`, it is a table macro as well, which takes them:
 
     from stale_images                                 with the settings of its file
@@ -23,7 +24,7 @@ import functools
 import re
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -59,6 +60,10 @@ if TYPE_CHECKING:
 
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
 _LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+_LATEST_EXAMPLES: Final = {
+    "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
+    "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
+}
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
 """The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
@@ -117,6 +122,8 @@ class Relation:
     """The text of the `.sql` file; None where the query depends on the lake's files."""
     settings: tuple[Setting, ...] = ()
     """What `name(setting := value, …)` takes; empty where there is no such macro."""
+    example: str = ""
+    """A query that shows what it is for."""
 
 
 @functools.cache
@@ -126,6 +133,7 @@ def relations() -> dict[str, Relation]:
     for name, table in _LATEST.items():
         grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
+        found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
     texts = {path.stem: path.read_text("utf-8") for path in sorted(_HERE.glob("*.sql"))}
     order = TopologicalSorter({name: _reads(text) for name, text in texts.items()})
     for name in order.static_order():
@@ -136,7 +144,9 @@ def relations() -> dict[str, Relation]:
 
 def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
     columns = tuple(Described(column.name, column.doc, column.unit, column.api) for column in table.columns)
-    return Relation(name, is_view=bool(reads), grain=grain, reads=reads, columns=columns, key=table.key)
+    return Relation(
+        name, is_view=bool(reads), grain=grain, reads=reads, columns=columns, key=table.key, example=table.example
+    )
 
 
 def _header(text: str) -> list[str]:
@@ -160,9 +170,16 @@ def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
             columns.append(inherited[column])
         else:
             columns.append(Described(column, doc, _UNITS.get(column.rpartition("_")[2])))
-    grain = " ".join(line for line in _header(text) if line and not line.startswith("Reads: "))
+    grain = " ".join(line for line in _header(text) if line and not line.startswith(("Reads: ", "Example: ")))
     return Relation(
-        name, is_view=True, grain=grain, reads=reads, columns=tuple(columns), query=text, settings=_settings(text)
+        name,
+        is_view=True,
+        grain=grain,
+        reads=reads,
+        columns=tuple(columns),
+        query=text,
+        settings=_settings(text),
+        example=_example(name, text),
     )
 
 
@@ -180,6 +197,12 @@ def _said_columns(text: str) -> list[tuple[str, str | None]]:
             name = re.split(r"[\s.]", code.rstrip(","))[-1]
             found.append((name, doc or None))
     return found
+
+
+def _example(name: str, text: str) -> str:
+    """Read the example in a view's header; where it says none, the first rows are one."""
+    said = [line.removeprefix("Example: ") for line in _header(text) if line.startswith("Example: ")]
+    return said[0] if said else f"select * from {name} limit 10"  # noqa: S608  (a known name)
 
 
 _SETTINGS: Final = re.compile(r"^with settings as \(\n    select\n(.*?)^\)", re.MULTILINE | re.DOTALL)

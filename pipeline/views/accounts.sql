@@ -1,6 +1,7 @@
 -- How far each account can be trusted: one row per account that was ever tried, with its last published observation.
 -- An account that was never published has nulls there.
 -- Reads: observations.
+-- Example: select account, observed_at_utc, last_error from accounts where is_stale or observed_at_utc is null
 
 with published as (
     select

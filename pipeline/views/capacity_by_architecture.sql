@@ -2,6 +2,7 @@
 -- Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
 -- The processor follows from the architecture; where none is told, from the compute type, which says ARM but not x86.
 -- Reads: image_capacity.
+-- Example: select processor, sum(image_size_gib) as image_size_gib from capacity_by_architecture group by processor
 
 with images as (
     select

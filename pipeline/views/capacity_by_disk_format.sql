@@ -2,6 +2,7 @@
 -- Disks of images that the account owns; those of images shared with it, and of another owner or none told, stand apart.
 -- An image whose disks are of two formats counts in both.
 -- Reads: image_disks_latest, image_capacity.
+-- Example: select disk_format, disk_count, disk_size_gib from capacity_by_disk_format
 
 with image_formats as (
     select

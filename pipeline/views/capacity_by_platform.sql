@@ -1,6 +1,7 @@
 -- What the accounts hold now, by platform: one row per platform, all accounts together, largest first.
 -- Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
 -- Reads: image_capacity.
+-- Example: select platform, image_count, image_size_gib from capacity_by_platform
 
 select
     platform,

@@ -1,6 +1,7 @@
 -- What the accounts hold now, by region: one row per region, all accounts together, largest first.
 -- Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
 -- Reads: image_capacity.
+-- Example: select region_id, image_count, image_size_gib from capacity_by_region limit 3
 
 select
     region_id,

@@ -3,6 +3,7 @@
 -- and of the same architecture, stay. Where the name or the architecture is not told, nothing shows that there are any.
 -- No listing tells whether an instance still runs from an image, or is to be made from it: look before deleting.
 -- Reads: image_age.
+-- Example: select count(*) as image_count, sum(freed_gib) as freed_gib from cleanup_candidates(older_than_days := 90)
 
 with settings as (
     select

@@ -1,6 +1,7 @@
 -- Where an image's size and its disks disagree: one row per image, the widest difference first.
 -- Only images whose size is known, and the size of every disk; an image without disks has nothing to compare.
 -- Reads: image_capacity.
+-- Example: select image_id, image_size_gib, disk_size_gib, difference_gib from disk_mismatch where difference_gib > 0
 
 select
     account,

@@ -1,6 +1,7 @@
 -- Which images cannot be used and will not mend themselves: one row per image, oldest first.
 -- Failed, unavailable, or still in the making more than two hours after creation: the service says that it takes up to two.
 -- Reads: images_latest.
+-- Example: select image_id, status, created_at_utc from failed_images where reason = 'hanging'
 
 with judged as (
     select

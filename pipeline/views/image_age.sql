@@ -1,5 +1,6 @@
 -- How old each image is: one row per image of images_latest, oldest first; never measured from the clock on the wall.
 -- Reads: image_capacity.
+-- Example: select image_id, image_name, age_days from image_age where age_days > 365 and ownership = 'owned'
 
 select
     account,

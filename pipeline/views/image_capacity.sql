@@ -1,5 +1,6 @@
 -- What each image holds: one row per image of images_latest, its disks added up.
 -- Reads: images_latest, image_disks_latest.
+-- Example: select image_id, image_name, image_size_gib from image_capacity order by image_size_gib desc nulls last limit 10
 
 with disks as (
     select

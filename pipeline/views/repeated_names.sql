@@ -1,6 +1,7 @@
 -- Which names stand for many images: one row per account and name that two or more of its own images bear, most first.
 -- Names are compared letter by letter; images without a name are not listed.
 -- Reads: image_capacity.
+-- Example: select image_name, image_count, image_size_gib from repeated_names where image_count > 2
 
 select
     account,

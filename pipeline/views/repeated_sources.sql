@@ -1,6 +1,7 @@
 -- Which images were made from one and the same: one row per account and snapshot or instance that two or more of its own
 -- images were made from, most first. An image that tells both stands in two rows.
 -- Reads: images_latest.
+-- Example: select source_id, image_count, image_size_gib from repeated_sources where source_type = 'snapshot'
 
 with sources as (
     select

@@ -2,6 +2,7 @@
 -- Created long before the observation, and not changed since, as far as the lake has watched: it says how far that is.
 -- An image whose creation is not known is not listed: nothing shows that it is old.
 -- Reads: image_age, images, image_changes.
+-- Example: select image_id, why, freed_gib from stale_images(older_than_days := 365, watched_days := 28)
 
 with settings as (
     select
