@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnsImagesError, FixTheInput
-from pipeline.flow import Run, chosen, run
+from pipeline.flow import Run, chosen, export_all, run
 from pipeline.landing import make_folder, put_in_place
 from pipeline.logs import about, logger
 from pipeline.prune import prune
-from pipeline.spelling import harmless
+from pipeline.spelling import harmless, how_many
 from pipeline.views import connect
 
 if TYPE_CHECKING:
@@ -158,9 +158,16 @@ def _following(data: Path, after: AfterRun, retention: Mapping[str, Any]) -> dic
     steps: dict[str, Callable[[], str]] = {}
     if after.prune:
         steps["prune"] = lambda: str(prune(data, **retention)).replace("\n", "; ")
+    if after.export is not None:
+        steps["export"] = partial(_export, data, after.export, after.export_formats)
     if after.page is not None:
         steps["page"] = partial(_page, data, Path(after.page))
     return steps
+
+
+def _export(data: Path, folder: str, formats: Sequence[str]) -> str:
+    manifest, _ = export_all(folder, data, formats=formats)
+    return f"{how_many(len(manifest['files']), 'file')} in {folder!r}"
 
 
 def _page(data: Path, file: Path) -> str:

@@ -11,6 +11,8 @@
 
     [after_run]                         what follows a run
     prune = true                        by raw_older_than and grace
+    export = "exports"                  every standing report, a file each, into a folder of their own
+    export_formats = ["csv", "xlsx"]    one file a format; else CSV alone
     page = "report.html"                the standing reports as one page
 
 A path is relative to the file. A key that is not known is an error that names the nearest one. No secret is
@@ -51,6 +53,8 @@ class AfterRun(msgspec.Struct, frozen=True, kw_only=True):
     """What follows a run; nothing, unless told."""
 
     prune: bool = False
+    export: str | None = None
+    export_formats: tuple[str, ...] = ("csv",)
     page: str | None = None
 
 
@@ -80,7 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def folders(self) -> list[Path]:
         """The folders, beside that of the lake, that a run and what follows it write to."""
-        files = (self.summary, self.after_run.page)
+        # an export's folder is swapped for a new one, beside it
+        files = (self.summary, self.after_run.page, self.after_run.export)
         return list(dict.fromkeys(Path(file).parent for file in files if file))
 
 
@@ -154,5 +159,5 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
 
     after = settings.after_run
     paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
-    followed = msgspec.structs.replace(after, page=absolute(after.page))
+    followed = msgspec.structs.replace(after, export=absolute(after.export), page=absolute(after.page))
     return msgspec.structs.replace(settings, **paths, after_run=followed)

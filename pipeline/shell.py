@@ -76,7 +76,7 @@ class Command(click.Command):
         group = ctx.parent.command if ctx.parent else None
         if isinstance(group, Commands):
             with formatter.section("Examples"):
-                for example in group.examples[str(self.name)]:
+                for example in group.examples.get(str(self.name), ()):
                     formatter.write(f"  {example}\n")
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -57,19 +57,33 @@ def test_a_run_alone_is_a_run_and_a_summary(serve, tmp_path):
 def test_each_step_has_its_line_and_its_result(serve, tmp_path):
     url = serve(images=3).url
     night(tmp_path, url)
-    page = tmp_path / "html" / "report.html"
-    done = night(tmp_path, url, prune=True, page=str(page))
+    views, page = tmp_path / "views", tmp_path / "html" / "report.html"
+    done = night(tmp_path, url, prune=True, export=str(views), export_formats=("csv", "parquet"), page=str(page))
 
     assert [(step.name, step.exit_code) for step in done.steps] == [
         ("run", 0),
         ("prune", 0),
+        ("export", 0),
         ("page", 0),
     ]
-    _, prune, paged = str(done).splitlines()
+    _, prune, export, paged = str(done).splitlines()
+    written = [file.name for file in views.iterdir() if file.suffix != ".json"]
     assert prune.startswith("prune: ")
+    assert export == f"export: {len(written)} files in {str(views)!r}"
+    assert {"capacity_by_region.csv", "capacity_by_region.parquet"} <= set(written)
     assert paged == f"page: {str(page)!r}"
     assert "<html" in page.read_text("utf-8")[:200]
-    assert [step["step"] for step in summary(tmp_path)["steps"]] == ["run", "prune", "page"]
+    assert [step["step"] for step in summary(tmp_path)["steps"]] == ["run", "prune", "export", "page"]
+
+
+def test_a_step_that_cannot_be_done_says_what_is_in_the_way(serve, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    done = night(tmp_path, serve(images=3).url, export=str(tmp_path / "mine"))
+
+    assert [step.exit_code for step in done.steps] == [0, 2]
+    assert "is no earlier export" in str(done)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
 
 
 def test_the_largest_code_is_the_nights_and_no_step_costs_another(serve, tmp_path, accounts, monkeypatch):

@@ -39,6 +39,7 @@ profile = "test"
 
 [after_run]
 prune = true
+export = "out/views"
 page = "out/report.html"
 """
 
