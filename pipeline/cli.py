@@ -93,6 +93,13 @@ def profile_options(command: Any) -> Any:
     return command
 
 
+as_of_option = option(
+    "--as-of",
+    metavar="WHEN",
+    help="The lake as it was: at the end of a UTC day, at an instant, or at the observation of a run.",
+)
+
+
 def service_options(command: Any) -> Any:
     """The options of every command that calls the service."""
     for add in (
@@ -264,9 +271,10 @@ def prune_command(data: Path, **options: Any) -> None:
 @commands.command()
 @data_option
 @format_option
+@as_of_option
 @option("--allow-files", is_flag=True, help="Let QUERY read and write other files too, and load extensions.")
 @click.argument("query", required=False)
-def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool) -> None:
+def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *, allow_files: bool) -> None:
     """Ask the lake QUERY, or what stands on standard input; of several statements the last one answers.
 
     It can read the lake, and nothing else.
@@ -277,7 +285,7 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
     from pipeline.views import connect
 
     text = query if query is not None else sys.stdin.read()
-    with contextlib.closing(connect(data, only_lake=not allow_files)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, only_lake=not allow_files)) as lake:
         write_rows(ask(lake, text, only_reads=not allow_files), output_format, sys.stdout)
         click.echo(trust_line(lake), err=True)
 
@@ -285,6 +293,7 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
 @commands.command("report")
 @data_option
 @format_option
+@as_of_option
 @option(
     "--html",
     type=click.Path(path_type=Path),
@@ -292,23 +301,26 @@ def sql(data: Path, output_format: Any, query: str | None, *, allow_files: bool)
     help="Write them as a page instead: one file with charts, to mail or print.",
 )
 @click.argument("views", nargs=-1, shell_complete=complete_view)
-def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str]) -> None:
+def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str], as_of: str | None) -> None:
     """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
     from pipeline.report import report
     from pipeline.views import connect
 
     if html is not None:
         said = click.get_current_context().get_parameter_source("output_format")
-        if views or said is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError("--html writes every standing report as a page: it takes no view and no --format")
+        if views or as_of or said is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                "--html writes every standing report as a page: it takes no view, no --format and no --as-of"
+            )
         _write_page(data, html)
         return
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of)) as lake:
         report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
 
 
 @commands.command()
 @data_option
+@as_of_option
 @option(
     "--all",
     "folder",
@@ -329,18 +341,20 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
 )
 @click.argument("view", required=False, shell_complete=complete_view)
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
-def export(data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None) -> None:
+def export(
+    data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
+) -> None:
     """Write a table or VIEW to FILE: .csv, .json, .parquet or .xlsx, by its suffix; or all reports to a folder."""
     from pipeline import flow
 
-    if folder is not None and view is None:
+    if folder is not None and view is None and as_of is None:
         manifest, trust = flow.export_all(folder, data, formats=formats)
         click.echo(f"{len(manifest['files'])} files and their manifest in {str(folder)!r}\n{trust}", err=True)
     elif view is not None and file is not None and folder is None:
-        rows, trust = flow.export(view, file, data)
+        rows, trust = flow.export(view, file, data, as_of=as_of)
         click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
     else:
-        raise click.UsageError("say a VIEW and a FILE, or --all DIR")
+        raise click.UsageError("say a VIEW and a FILE, or --all DIR, which takes no --as-of")
 
 
 @commands.command("list")

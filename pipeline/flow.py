@@ -402,18 +402,22 @@ _COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
 # ── export ───────────────────────────────────────────────────────────────────
 
 
-def export(view: str, file: str | Path, data: str | Path = "data") -> tuple[int, str]:
+def export(
+    view: str, file: str | Path, data: str | Path = "data", *, as_of: str | dt.date | None = None
+) -> tuple[int, str]:
     """Write a table or view to `file`, .csv, .json, .parquet or .xlsx by its suffix, whole or not at all.
+
+    With `as_of`, the lake as it was then: see `connect`.
 
     Returns:
         How many rows were written, and the trust line.
 
     Raises:
         UnknownName: there is no such view; the message names the nearest.
-        BadSetting: the suffix is none of those.
+        BadSetting: the suffix is none of those, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of)) as lake:
         return exports.export(lake, view, Path(file)), trust_line(lake)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.rows import as_dicts, read
 from pipeline.spelling import harmless, how_many
+from pipeline.views import AS_OF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,8 @@ def trust_line(con: duckdb.DuckDBPyConnection) -> str:
     """Say in one line whose images these are, as of when, how far proven, how many, and what did not fit.
 
     1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields
+
+    Of a lake that is shown as it was, it says so, and of when.
     """
     accounts = as_dicts(read(con, "accounts"))
     published = [row for row in accounts if row["observed_at_utc"] is not None]
@@ -33,6 +36,9 @@ def trust_line(con: duckdb.DuckDBPyConnection) -> str:
         return f"{whose} · nothing is published"
     times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
     as_of = f"as of {times[0]} UTC" if times[0] == times[-1] else f"as of {times[0]} to {times[-1]} UTC"
+    asked = con.execute(f"select {AS_OF}()").fetchall()[0][0]
+    if asked is not None:
+        as_of += f" (the lake as it was at {asked:%Y-%m-%d %H:%M} UTC)"
     levels = Counter(row["certificate"] or "no certificate" for row in published)
     proven = (
         next(iter(levels)) if len(levels) == 1 else ", ".join(f"{levels[level]} {level}" for level in sorted(levels))

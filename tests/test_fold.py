@@ -15,6 +15,7 @@ from lake_builder import Seen, image, utc, write_run
 
 from pipeline import connect, rebuild, run
 from pipeline.check import check
+from pipeline.cli import main
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.ens_api import key_account
 from pipeline.errors import BadSetting, LakeDamaged
@@ -254,3 +255,39 @@ def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
     assert check(data, deep=True).findings == []
     with pytest.raises(BadSetting, match="cannot be restored"):
         prune(data, restore=name, at=NOW + dt.timedelta(days=9))
+
+
+# ── as it was ────────────────────────────────────────────────────────────────
+
+
+def test_as_of_is_the_end_of_a_day_an_instant_or_an_observation(data):
+    def latest(as_of: Any) -> Any:
+        with connect(data, as_of=as_of) as con:
+            return con.execute("select observed_at_utc from accounts where account = 'a'").fetchall()[0][0]
+
+    assert latest("2026-10-02") == latest(dt.date(2026, 10, 2)) == DAY0 + dt.timedelta(days=1)
+    assert latest("2026-10-02T01:59:59Z") == DAY0
+    assert latest("2026-10-02T10:00+08:00") == latest(run_id(1)) == latest(f"{run_id(1)}/a") == latest("2026-10-02")
+
+
+def test_as_of_before_the_first_observation_names_the_first(data):
+    with pytest.raises(BadSetting, match="the first is of 2026-10-01 02:00:00 UTC"):
+        connect(data, as_of="2026-09-30")
+    with pytest.raises(BadSetting, match="a day such as 2026-10-01"):
+        connect(data, as_of="spring")
+
+
+def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys):
+    asked = ["--data", str(data), "--as-of", "2026-10-02"]
+    with pytest.raises(SystemExit) as done:
+        main(["sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images"])
+    out, err = capsys.readouterr()
+
+    assert (done.value.code, out) == (0, "at\r\n2026-10-02 02:00:00\r\n")
+    assert "(the lake as it was at 2026-10-02 23:59 UTC)" in err
+    with pytest.raises(SystemExit):
+        main(["export", *asked, "images", str(tmp_path / "images.csv")])
+    assert "2026-10-03" not in (tmp_path / "images.csv").read_text("utf-8")
+    with pytest.raises(SystemExit):
+        main(["report", *asked, "image_age"])
+    assert "(the lake as it was at 2026-10-02 23:59 UTC)" in capsys.readouterr().out
