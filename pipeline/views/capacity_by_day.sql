@@ -2,12 +2,13 @@
 -- A day's figure is the account's last published observation of that UTC day; an account without one carries its last
 -- value, and the row says how many were carried. An account counts from its first observation on.
 -- Images that the account owned; those shared with it, and those of another owner or none told, stand apart.
--- Reads: images, image_disks, observations.
+-- Reads: image_versions, observations.
 
 with published as (
     select
         account,
         observed_at_utc,
+        lead(observed_at_utc) over (partition by account order by observed_at_utc) as next_observed_at_utc,
         cast(observed_at_utc as date) as day_utc,
         row_number() over (
             partition by account, cast(observed_at_utc as date)
@@ -17,59 +18,27 @@ with published as (
     where is_published
 ),
 
-day_ends as (
-    select
-        account,
-        observed_at_utc,
-        day_utc
-    from published
-    where place_from_last = 1
-),
-
-disks as (
-    select
-        disk.account,
-        disk.observed_at_utc,
-        disk.image_id,
-        count(*) as disk_count,
-        sum(disk.disk_size_gib) as disk_size_gib
-    from image_disks as disk
-    inner join day_ends
-        on disk.account = day_ends.account
-        and disk.observed_at_utc = day_ends.observed_at_utc
-    group by
-        disk.account,
-        disk.observed_at_utc,
-        disk.image_id
-),
-
 sized as (
     select
-        day_ends.account,
-        day_ends.day_utc,
+        account,
+        first_seen_utc,
+        last_seen_utc,
         case
-            when image.image_id is null then 'none'
-            when lower(image.image_owner) = 'self' then 'owned'
-            when lower(image.image_owner) = 'others' then 'shared'
+            when lower(image_owner) = 'self' then 'owned'
+            when lower(image_owner) = 'others' then 'shared'
             else 'other'
         end as ownership,
-        image.image_size_gib,
-        disks.disk_count,
-        disks.disk_size_gib
-    from day_ends
-    left join images as image
-        on day_ends.account = image.account
-        and day_ends.observed_at_utc = image.observed_at_utc
-    left join disks
-        on image.account = disks.account
-        and image.observed_at_utc = disks.observed_at_utc
-        and image.image_id = disks.image_id
+        image_size_gib,
+        disk_count,
+        disk_size_gib
+    from image_versions
 ),
 
-figures as (
+stretches as (
     select
         account,
-        day_utc,
+        first_seen_utc,
+        last_seen_utc,
         count(case when ownership = 'owned' then 1 end) as image_count,
         coalesce(sum(case when ownership = 'owned' then image_size_gib end), 0) as image_size_gib,
         count(case when ownership = 'owned' and image_size_gib is null then 1 end) as unsized_image_count,
@@ -81,7 +50,97 @@ figures as (
     from sized
     group by
         account,
-        day_utc
+        first_seen_utc,
+        last_seen_utc
+),
+
+-- A stretch adds what it holds from its first observation on, and takes it away with the one after its last.
+moves as (
+    select
+        account,
+        first_seen_utc as observed_at_utc,
+        1 as direction,
+        image_count,
+        image_size_gib,
+        unsized_image_count,
+        disk_count,
+        disk_size_gib,
+        shared_image_count,
+        shared_image_size_gib,
+        other_image_count
+    from stretches
+    union all
+    select
+        stretches.account,
+        published.next_observed_at_utc as observed_at_utc,
+        -1 as direction,
+        stretches.image_count,
+        stretches.image_size_gib,
+        stretches.unsized_image_count,
+        stretches.disk_count,
+        stretches.disk_size_gib,
+        stretches.shared_image_count,
+        stretches.shared_image_size_gib,
+        stretches.other_image_count
+    from stretches
+    inner join published
+        on stretches.account = published.account
+        and stretches.last_seen_utc = published.observed_at_utc
+    where published.next_observed_at_utc is not null
+),
+
+moved as (
+    select
+        account,
+        observed_at_utc,
+        sum(direction * image_count) as image_count,
+        sum(direction * image_size_gib) as image_size_gib,
+        sum(direction * unsized_image_count) as unsized_image_count,
+        sum(direction * disk_count) as disk_count,
+        sum(direction * disk_size_gib) as disk_size_gib,
+        sum(direction * shared_image_count) as shared_image_count,
+        sum(direction * shared_image_size_gib) as shared_image_size_gib,
+        sum(direction * other_image_count) as other_image_count
+    from moves
+    group by
+        account,
+        observed_at_utc
+),
+
+held as (
+    select
+        published.account,
+        published.day_utc,
+        published.place_from_last,
+        coalesce(sum(moved.image_count) over until_then, 0) as image_count,
+        coalesce(sum(moved.image_size_gib) over until_then, 0) as image_size_gib,
+        coalesce(sum(moved.unsized_image_count) over until_then, 0) as unsized_image_count,
+        coalesce(sum(moved.disk_count) over until_then, 0) as disk_count,
+        coalesce(sum(moved.disk_size_gib) over until_then, 0) as disk_size_gib,
+        coalesce(sum(moved.shared_image_count) over until_then, 0) as shared_image_count,
+        coalesce(sum(moved.shared_image_size_gib) over until_then, 0) as shared_image_size_gib,
+        coalesce(sum(moved.other_image_count) over until_then, 0) as other_image_count
+    from published
+    left join moved
+        on published.account = moved.account
+        and published.observed_at_utc = moved.observed_at_utc
+    window until_then as (partition by published.account order by published.observed_at_utc)
+),
+
+figures as (
+    select
+        account,
+        day_utc,
+        image_count,
+        image_size_gib,
+        unsized_image_count,
+        disk_count,
+        disk_size_gib,
+        shared_image_count,
+        shared_image_size_gib,
+        other_image_count
+    from held
+    where place_from_last = 1
 ),
 
 -- What each account's day adds to its day before: added up over days and accounts, the carried values come of themselves.
@@ -141,7 +200,7 @@ span as (
     select
         min(day_utc) as first_day_utc,
         max(day_utc) as last_day_utc
-    from day_ends
+    from figures
 ),
 
 days as (

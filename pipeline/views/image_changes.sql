@@ -9,7 +9,7 @@
 --
 -- So `gone` is never said of an image that was merely not listed, and an image that is overlooked once and comes back
 -- unchanged is `unseen`, then `seen`, and neither gone nor new.
--- Reads: images, image_disks, observations.
+-- Reads: image_versions, observations.
 
 with published as (
     select
@@ -17,211 +17,129 @@ with published as (
         observed_at_utc,
         coalesce(certificate = 'verified', false) as is_verified,
         row_number() over (partition by account order by observed_at_utc) as observation_number,
-        sum(case when certificate = 'verified' then 1 else 0 end) over (
+        lag(observed_at_utc) over (partition by account order by observed_at_utc) as observation_before_utc,
+        lead(observed_at_utc) over (partition by account order by observed_at_utc) as observation_after_utc,
+        lead(coalesce(certificate = 'verified', false)) over (
             partition by account
             order by observed_at_utc
-        ) as verified_count
+        ) as is_verified_after,
+        max(case when certificate = 'verified' then observed_at_utc end) over (
+            partition by account
+            order by observed_at_utc
+            rows between unbounded preceding and 1 preceding
+        ) as verified_before_utc
     from observations
     where is_published
 ),
 
-verified as (
-    select
-        account,
-        observed_at_utc,
-        observation_number,
-        verified_count
-    from published
-    where is_verified
-),
-
-sightings as (
-    select
-        image.account,
-        image.image_id,
-        published.observed_at_utc,
-        published.observation_number,
-        published.verified_count,
-        published.verified_count - case when published.is_verified then 1 else 0 end as verified_count_before,
-        lag(published.observed_at_utc) over image_sightings as last_seen_utc,
-        lag(published.observation_number) over image_sightings as last_number,
-        lag(published.verified_count) over image_sightings as last_verified_count,
-        lead(published.observation_number) over image_sightings as next_number
-    from images as image
-    inner join published
-        on image.account = published.account
-        and image.observed_at_utc = published.observed_at_utc
-    window image_sightings as (
-        partition by image.account, image.image_id
-        order by published.observation_number
-    )
-),
-
--- Where a stretch of sightings begins: proven new, or seen only now.
+-- Where a stretch begins and does not go on from the observation before: proven new, or seen only now. A life begins
+-- with a proof where there is a verified observation before it; within a life nothing proves an absence.
 arrivals as (
     select
-        account,
-        image_id,
-        observed_at_utc,
-        observation_number,
-        verified_count_before,
+        version.account,
+        version.image_id,
+        version.image_name,
+        version.region_id,
+        version.image_size_gib,
         case
-            when verified_count_before > coalesce(last_verified_count, 0) then 'appeared'
+            when version.previous_seen_utc is null and published.verified_before_utc is not null then 'appeared'
             else 'seen'
-        end as change
-    from sightings
+        end as change,
+        version.first_seen_utc as observed_at_utc,
+        case
+            when version.previous_seen_utc is null and published.verified_before_utc is not null
+                then published.verified_before_utc
+            else published.observation_before_utc
+        end as previous_observed_at_utc
+    from image_versions as version
+    inner join published
+        on version.account = published.account
+        and version.first_seen_utc = published.observed_at_utc
     where
-        observation_number > 1
-        and (last_number is null or last_number < observation_number - 1)
+        published.observation_number > 1
+        and (version.previous_seen_utc is null or version.previous_seen_utc < published.observation_before_utc)
 ),
 
--- Where a stretch of sightings ends.
-departures as (
+gone as (
     select
         account,
         image_id,
-        observed_at_utc,
-        observation_number,
-        verified_count,
-        next_number
-    from sightings
-    where next_number is null or next_number > observation_number + 1
-),
-
-comings_and_goings as (
-    select
-        arrivals.account,
-        arrivals.image_id,
-        arrivals.change,
-        arrivals.observed_at_utc,
-        verified.observed_at_utc as previous_observed_at_utc,
-        arrivals.observed_at_utc as described_at_utc
-    from arrivals
-    inner join verified
-        on arrivals.account = verified.account
-        and arrivals.verified_count_before = verified.verified_count
-    where arrivals.change = 'appeared'
-    union all
-    select
-        arrivals.account,
-        arrivals.image_id,
-        arrivals.change,
-        arrivals.observed_at_utc,
-        published.observed_at_utc as previous_observed_at_utc,
-        arrivals.observed_at_utc as described_at_utc
-    from arrivals
-    inner join published
-        on arrivals.account = published.account
-        and arrivals.observation_number - 1 = published.observation_number
-    where arrivals.change = 'seen'
-    union all
-    select
-        departures.account,
-        departures.image_id,
+        image_name,
+        region_id,
+        image_size_gib,
         'gone' as change,
-        verified.observed_at_utc,
-        departures.observed_at_utc as previous_observed_at_utc,
-        departures.observed_at_utc as described_at_utc
-    from departures
-    inner join verified
-        on departures.account = verified.account
-        and departures.verified_count + 1 = verified.verified_count
-    where departures.next_number is null or verified.observation_number < departures.next_number
-    union all
+        gone_at_utc as observed_at_utc,
+        last_seen_utc as previous_observed_at_utc
+    from image_versions
+    where gone_at_utc is not null
+),
+
+-- Where a stretch ends before an observation that proves nothing.
+unseen as (
     select
-        departures.account,
-        departures.image_id,
+        version.account,
+        version.image_id,
+        version.image_name,
+        version.region_id,
+        version.image_size_gib,
         'unseen' as change,
-        published.observed_at_utc,
-        departures.observed_at_utc as previous_observed_at_utc,
-        departures.observed_at_utc as described_at_utc
-    from departures
+        published.observation_after_utc as observed_at_utc,
+        version.last_seen_utc as previous_observed_at_utc
+    from image_versions as version
     inner join published
-        on departures.account = published.account
-        and departures.observation_number + 1 = published.observation_number
-    where not published.is_verified
-),
-
--- An image's sighting and the one before it, with nothing in between that proves it gone.
-pairs as (
-    select
-        account,
-        image_id,
-        observed_at_utc,
-        last_seen_utc
-    from sightings
-    where verified_count_before = last_verified_count
-),
-
--- The fields beside what they were when the image was last seen. A window and no join: joined on the image alone, a
--- year of days would meet a year of days.
-values_in_order as (
-    select
-        image.account,
-        image.image_id,
-        published.observed_at_utc,
-        published.verified_count - case when published.is_verified then 1 else 0 end as verified_count_before,
-        lag(published.observed_at_utc) over image_sightings as last_seen_utc,
-        lag(published.verified_count) over image_sightings as last_verified_count,
-        image.image_name as new_image_name,
-        lag(image.image_name) over image_sightings as old_image_name,
-        image.image_owner as new_image_owner,
-        lag(image.image_owner) over image_sightings as old_image_owner,
-        image.status as new_status,
-        lag(image.status) over image_sightings as old_status,
-        image.platform as new_platform,
-        lag(image.platform) over image_sightings as old_platform,
-        image.os_version as new_os_version,
-        lag(image.os_version) over image_sightings as old_os_version,
-        image.architecture as new_architecture,
-        lag(image.architecture) over image_sightings as old_architecture,
-        image.compute_type as new_compute_type,
-        lag(image.compute_type) over image_sightings as old_compute_type,
-        image.region_id as new_region_id,
-        lag(image.region_id) over image_sightings as old_region_id,
-        image.image_size_gib as new_image_size_gib,
-        lag(image.image_size_gib) over image_sightings as old_image_size_gib,
-        image.image_storage_size as new_image_storage_size,
-        lag(image.image_storage_size) over image_sightings as old_image_storage_size,
-        image.created_at_utc as new_created_at_utc,
-        lag(image.created_at_utc) over image_sightings as old_created_at_utc,
-        image.instance_id as new_instance_id,
-        lag(image.instance_id) over image_sightings as old_instance_id,
-        image.snapshot_id as new_snapshot_id,
-        lag(image.snapshot_id) over image_sightings as old_snapshot_id,
-        image.extra as new_extra,
-        lag(image.extra) over image_sightings as old_extra
-    from images as image
-    inner join published
-        on image.account = published.account
-        and image.observed_at_utc = published.observed_at_utc
-    window image_sightings as (
-        partition by image.account, image.image_id
-        order by published.observation_number
-    )
-),
-
-differing as (
-    select *
-    from values_in_order
+        on version.account = published.account
+        and version.last_seen_utc = published.observed_at_utc
     where
-        verified_count_before = last_verified_count
-        and (
-            new_image_name is distinct from old_image_name
-            or new_image_owner is distinct from old_image_owner
-            or new_status is distinct from old_status
-            or new_platform is distinct from old_platform
-            or new_os_version is distinct from old_os_version
-            or new_architecture is distinct from old_architecture
-            or new_compute_type is distinct from old_compute_type
-            or new_region_id is distinct from old_region_id
-            or new_image_size_gib is distinct from old_image_size_gib
-            or new_image_storage_size is distinct from old_image_storage_size
-            or new_created_at_utc is distinct from old_created_at_utc
-            or new_instance_id is distinct from old_instance_id
-            or new_snapshot_id is distinct from old_snapshot_id
-            or new_extra is distinct from old_extra
-        )
+        not published.is_verified_after
+        and (version.next_seen_utc is null or version.next_seen_utc > published.observation_after_utc)
+),
+
+-- A stretch beside the one before it in the same life: each field is equal within a stretch, so it changes here alone.
+differing as (
+    select
+        later.account,
+        later.image_id,
+        later.first_seen_utc as observed_at_utc,
+        earlier.last_seen_utc as previous_observed_at_utc,
+        later.image_name as new_image_name,
+        earlier.image_name as old_image_name,
+        later.image_owner as new_image_owner,
+        earlier.image_owner as old_image_owner,
+        later.status as new_status,
+        earlier.status as old_status,
+        later.platform as new_platform,
+        earlier.platform as old_platform,
+        later.os_version as new_os_version,
+        earlier.os_version as old_os_version,
+        later.architecture as new_architecture,
+        earlier.architecture as old_architecture,
+        later.compute_type as new_compute_type,
+        earlier.compute_type as old_compute_type,
+        later.region_id as new_region_id,
+        earlier.region_id as old_region_id,
+        later.image_size_gib as new_image_size_gib,
+        earlier.image_size_gib as old_image_size_gib,
+        later.image_storage_size as new_image_storage_size,
+        earlier.image_storage_size as old_image_storage_size,
+        later.created_at_utc as new_created_at_utc,
+        earlier.created_at_utc as old_created_at_utc,
+        later.instance_id as new_instance_id,
+        earlier.instance_id as old_instance_id,
+        later.snapshot_id as new_snapshot_id,
+        earlier.snapshot_id as old_snapshot_id,
+        later.extra as new_extra,
+        earlier.extra as old_extra,
+        later.disks as new_disks,
+        earlier.disks as old_disks
+    from image_versions as later
+    inner join image_versions as earlier
+        on later.account = earlier.account
+        and later.image_id = earlier.image_id
+        and later.previous_seen_utc = earlier.last_seen_utc
+        and later.first_seen_utc = earlier.next_seen_utc
+    where
+        later.previous_seen_utc is not null
+        and earlier.next_seen_utc is not null
 ),
 
 fields as (
@@ -249,8 +167,11 @@ field_values as (
     select
         differing.account,
         differing.image_id,
+        differing.new_image_name as image_name,
+        differing.new_region_id as region_id,
+        differing.new_image_size_gib as image_size_gib,
         differing.observed_at_utc,
-        differing.last_seen_utc,
+        differing.previous_observed_at_utc,
         fields.field,
         case fields.field
             when 'image_name' then differing.old_image_name
@@ -288,153 +209,124 @@ field_values as (
     cross join fields
 ),
 
-later_disks as (
+disk_lists as (
     select
-        pairs.account,
-        pairs.image_id,
-        pairs.observed_at_utc,
-        pairs.last_seen_utc,
-        disk.disk_number,
-        disk.disk_type,
-        disk.disk_size_gib,
-        disk.disk_format,
-        disk.disk_image_id,
-        disk.extra
-    from pairs
-    inner join image_disks as disk
-        on pairs.account = disk.account
-        and pairs.image_id = disk.image_id
-        and pairs.observed_at_utc = disk.observed_at_utc
+        account,
+        image_id,
+        observed_at_utc,
+        previous_observed_at_utc,
+        new_image_name,
+        new_region_id,
+        new_image_size_gib,
+        unnest([0, 1]) as side,
+        unnest([old_disks, new_disks]) as disks
+    from differing
+    where old_disks is distinct from new_disks
 ),
 
-earlier_disks as (
+disk_rows as (
     select
-        pairs.account,
-        pairs.image_id,
-        pairs.observed_at_utc,
-        pairs.last_seen_utc,
-        disk.disk_number,
-        disk.disk_type,
-        disk.disk_size_gib,
-        disk.disk_format,
-        disk.disk_image_id,
-        disk.extra
-    from pairs
-    inner join image_disks as disk
-        on pairs.account = disk.account
-        and pairs.image_id = disk.image_id
-        and pairs.last_seen_utc = disk.observed_at_utc
+        account,
+        image_id,
+        observed_at_utc,
+        side,
+        unnest(disks) as disk
+    from disk_lists
 ),
 
-disk_pairs as (
-    select distinct
-        coalesce(later.account, earlier.account) as account,
-        coalesce(later.image_id, earlier.image_id) as image_id,
-        coalesce(later.observed_at_utc, earlier.observed_at_utc) as observed_at_utc,
-        coalesce(later.last_seen_utc, earlier.last_seen_utc) as last_seen_utc
-    from later_disks as later
-    full outer join earlier_disks as earlier
-        on later.account = earlier.account
-        and later.image_id = earlier.image_id
-        and later.observed_at_utc = earlier.observed_at_utc
-        and later.disk_number = earlier.disk_number
-    where
-        later.disk_number is null
-        or earlier.disk_number is null
-        or later.disk_type is distinct from earlier.disk_type
-        or later.disk_size_gib is distinct from earlier.disk_size_gib
-        or later.disk_format is distinct from earlier.disk_format
-        or later.disk_image_id is distinct from earlier.disk_image_id
-        or later.extra is distinct from earlier.extra
-),
-
-new_disks as (
+disk_texts as (
     select
-        disk_pairs.account,
-        disk_pairs.image_id,
-        disk_pairs.observed_at_utc,
+        account,
+        image_id,
+        observed_at_utc,
+        side,
         string_agg(
             coalesce(disk.disk_type, '?') || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
             || coalesce(disk.disk_format, '?') || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, ''),
             ', ' order by disk.disk_number
         ) as disks
-    from disk_pairs
-    inner join image_disks as disk
-        on disk_pairs.account = disk.account
-        and disk_pairs.image_id = disk.image_id
-        and disk_pairs.observed_at_utc = disk.observed_at_utc
+    from disk_rows
     group by
-        disk_pairs.account,
-        disk_pairs.image_id,
-        disk_pairs.observed_at_utc
+        account,
+        image_id,
+        observed_at_utc,
+        side
 ),
 
-old_disks as (
+disk_changes as (
     select
-        disk_pairs.account,
-        disk_pairs.image_id,
-        disk_pairs.observed_at_utc,
-        string_agg(
-            coalesce(disk.disk_type, '?') || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
-            || coalesce(disk.disk_format, '?') || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, ''),
-            ', ' order by disk.disk_number
-        ) as disks
-    from disk_pairs
-    inner join image_disks as disk
-        on disk_pairs.account = disk.account
-        and disk_pairs.image_id = disk.image_id
-        and disk_pairs.last_seen_utc = disk.observed_at_utc
+        disk_lists.account,
+        disk_lists.image_id,
+        max(disk_lists.new_image_name) as image_name,
+        max(disk_lists.new_region_id) as region_id,
+        max(disk_lists.new_image_size_gib) as image_size_gib,
+        disk_lists.observed_at_utc,
+        max(disk_lists.previous_observed_at_utc) as previous_observed_at_utc,
+        max(case when disk_lists.side = 0 then disk_texts.disks end) as old_value,
+        max(case when disk_lists.side = 1 then disk_texts.disks end) as new_value
+    from disk_lists
+    left join disk_texts
+        on disk_lists.account = disk_texts.account
+        and disk_lists.image_id = disk_texts.image_id
+        and disk_lists.observed_at_utc = disk_texts.observed_at_utc
+        and disk_lists.side = disk_texts.side
     group by
-        disk_pairs.account,
-        disk_pairs.image_id,
-        disk_pairs.observed_at_utc
+        disk_lists.account,
+        disk_lists.image_id,
+        disk_lists.observed_at_utc
+),
+
+came_and_went as (
+    select * from arrivals
+    union all
+    select * from gone
+    union all
+    select * from unseen
 ),
 
 changes as (
     select
         account,
         image_id,
+        image_name,
+        region_id,
+        image_size_gib,
         change,
         cast(null as varchar) as field,
         cast(null as varchar) as old_value,
         cast(null as varchar) as new_value,
         observed_at_utc,
-        previous_observed_at_utc,
-        described_at_utc
-    from comings_and_goings
+        previous_observed_at_utc
+    from came_and_went
     union all
     select
         account,
         image_id,
+        image_name,
+        region_id,
+        image_size_gib,
         'changed' as change,
         field,
         old_value,
         new_value,
         observed_at_utc,
-        last_seen_utc as previous_observed_at_utc,
-        observed_at_utc as described_at_utc
+        previous_observed_at_utc
     from field_values
     where old_value is distinct from new_value
     union all
     select
-        disk_pairs.account,
-        disk_pairs.image_id,
+        account,
+        image_id,
+        image_name,
+        region_id,
+        image_size_gib,
         'changed' as change,
         'disks' as field,
-        old_disks.disks as old_value,
-        new_disks.disks as new_value,
-        disk_pairs.observed_at_utc,
-        disk_pairs.last_seen_utc as previous_observed_at_utc,
-        disk_pairs.observed_at_utc as described_at_utc
-    from disk_pairs
-    left join old_disks
-        on disk_pairs.account = old_disks.account
-        and disk_pairs.image_id = old_disks.image_id
-        and disk_pairs.observed_at_utc = old_disks.observed_at_utc
-    left join new_disks
-        on disk_pairs.account = new_disks.account
-        and disk_pairs.image_id = new_disks.image_id
-        and disk_pairs.observed_at_utc = new_disks.observed_at_utc
+        old_value,
+        new_value,
+        observed_at_utc,
+        previous_observed_at_utc
+    from disk_changes
 )
 
 select
@@ -442,18 +334,14 @@ select
     changes.observed_at_utc,             -- The observation that shows the change.
     changes.previous_observed_at_utc,    -- The observation it is told against: where the image was last seen; for `appeared` the last verified one without it.
     changes.image_id,
-    described.image_name,                -- Name of the image when it was last seen, by then.
-    described.region_id,                 -- Region of the image when it was last seen, by then.
-    described.image_size_gib,            -- Size of the image when it was last seen, by then.
+    changes.image_name,                -- Name of the image when it was last seen, by then.
+    changes.region_id,                 -- Region of the image when it was last seen, by then.
+    changes.image_size_gib,            -- Size of the image when it was last seen, by then.
     changes.change,                      -- appeared, gone, seen, unseen or changed: see the view's own words.
     changes.field,                       -- Column that changed, or `disks`; null where the image came or went.
     changes.old_value,                   -- What it was, as text; null where there was nothing.
     changes.new_value                    -- What it is, as text; null where there is nothing.
 from changes
-inner join images as described
-    on changes.account = described.account
-    and changes.image_id = described.image_id
-    and changes.described_at_utc = described.observed_at_utc
 order by
     changes.observed_at_utc desc,
     changes.account,
