@@ -14,6 +14,7 @@ the run from the pages that were landed, and years later by anyone who kept them
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
@@ -232,6 +233,7 @@ def _page(
 
 def _whole(said: str | int | None) -> int | None:
     text = "" if said is None else str(said).strip()
+    text = re.sub(r"\.0+$", "", text)  # 120.0 is a whole number too
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
@@ -258,6 +260,8 @@ def flaw(page: Page, asked_number: int, size: int) -> str | None:
         called_for = min(full, max(0, page.total - (asked_number - 1) * full))
         if len(page.ids) != called_for:
             return f"it holds {len(page.ids)} images where TotalCount {page.total:,} calls for {called_for}"
+        if not called_for:
+            return None  # no list where there is nothing to list
     return "it has no list of images" if page.is_null else None
 
 
@@ -383,7 +387,8 @@ def why_not_more(answers: Sequence[Answer], ended_passes: int) -> str:
             f"{wrong}); {_tell_the_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publishes}")
         )
     if passes and totals[-1] == {None}:
-        return f"the service sends no TotalCount; {_tell_the_vendor(final[-1].request_id)}; {publishes}"
+        wish = _tell_the_vendor(final[-1].request_id)
+        return f"the service sends no TotalCount that is a whole number; {wish}; {publishes}"
     if passes and (nameless := sum(one.startswith(_NAMELESS) for one in ids[-1])):
         return (
             f"{nameless:,} without an id, and each may be listed with its id as well; "

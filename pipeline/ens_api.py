@@ -264,6 +264,10 @@ class Try:
     retry_after_seconds: float | None = None
 
 
+_SHORT_BODY: Final = 1_000
+"""Bytes: a refusal is shorter, under a status of 200 too; no page with images in it is."""
+
+
 class _ErrorBody(msgspec.Struct):
     Code: Any = None
     Message: Any = None
@@ -470,27 +474,18 @@ class EnsApi:
                 body = _without(key, await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            said = _without(key, (str(error) or code).encode()).decode()
+            said = _without(key, _text(str(error) or code).encode()).decode()
             return Try(sent_at, utc_now(), waited, None, None, None, code, said)
         received_at = utc_now()
-        refusal = _error_body(body) if answer.status != 200 else _ErrorBody()
-        request_id = answer.headers.get("x-acs-request-id") or (str(refusal.RequestId) if refusal.RequestId else None)
-        if answer.status == 200:
+        refusal = _error_body(body) if answer.status != 200 or len(body) < _SHORT_BODY else _ErrorBody()
+        said_id = answer.headers.get("x-acs-request-id") or refusal.RequestId
+        request_id = _text(str(said_id)) if said_id else None
+        if answer.status == 200 and (not isinstance(refusal.Code, str) or verdict(200, refusal.Code) == "usable"):
             return Try(sent_at, received_at, waited, 200, request_id, body, None, None)
-        code = str(refusal.Code) if refusal.Code is not None else f"HTTP{answer.status}"
+        code = _text(str(refusal.Code)) if refusal.Code is not None else f"HTTP{answer.status}"
         message = str(refusal.Message or f"an answer with HTTP status {answer.status} that is not an ENS error").strip()
-        retry_after = answer.headers.get("x-acs-retry-after", "")
-        return Try(
-            sent_at,
-            received_at,
-            waited,
-            answer.status,
-            request_id,
-            body,
-            code,
-            message,
-            int(retry_after) / 1000 if retry_after.isascii() and retry_after.isdigit() else None,
-        )
+        retry_after = _seconds(answer.headers.get("x-acs-retry-after", ""))
+        return Try(sent_at, received_at, waited, answer.status, request_id, body, code, _text(message), retry_after)
 
     def _signed_headers(self, key: _Key, parameters: Mapping[str, str]) -> dict[str, str]:
         from alibabacloud_tea_openapi.utils import Utils  # 0.4 s: only where a call is made
@@ -550,6 +545,17 @@ def _tell(seen: Try, what: Verdict) -> None:
             _log.info("200, %d bytes, in %.3f s", len(seen.body), seconds)
         else:
             _log.info("%s, %s: %r, in %.3f s", what, seen.error_code, (seen.error or "")[:300], seconds)
+
+
+def _text(said: str) -> str:
+    """What a header or a message says as text that can be written: bytes of it that are none are `?`."""
+    return said.encode("utf-8", "replace").decode()
+
+
+def _seconds(milliseconds: str) -> float | None:
+    """The wait that is asked for; of a number too long to be one, the first digits, which are long enough."""
+    is_number = milliseconds.isascii() and milliseconds.isdigit()
+    return int(milliseconds[:15]) / 1000 if is_number else None
 
 
 def _without(key: _Key, said: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Everything that is raised on purpose, sorted by what the reader does next.
 
     EnsImagesError
+    ├── OurMistake         exit 1   an answer that nobody had thought of: tell us
     ├── FixTheInput        exit 2   a wrong option, bad SQL, an unknown view, a file that is not what it should be
     │   ├── UnknownName
     │   ├── BadQuery
@@ -60,6 +61,10 @@ class EnsImagesError(Exception):
 
     exit_code = 1
     run: Any = None
+
+
+class OurMistake(EnsImagesError):
+    """Something in an answer that nobody had thought of: the account is not published, the others are."""
 
 
 class FixTheInput(EnsImagesError):

@@ -66,7 +66,7 @@ from pipeline.ens_api import (
     EnsApi,
     blocking,
 )
-from pipeline.errors import BadSetting, EnsImagesError, IncompleteListing, OutOfTime, verdict
+from pipeline.errors import BadSetting, EnsImagesError, IncompleteListing, OurMistake, OutOfTime, verdict
 from pipeline.logs import about, logger
 
 if TYPE_CHECKING:
@@ -216,6 +216,14 @@ async def _together(works: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class _NotLanded(Exception):
+    """What keeps the pages failed: that ends the run, for it would fail for every account."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class _PassBroken(Exception):
     """A page stayed unreadable however often it was asked."""
 
@@ -319,6 +327,14 @@ class _Reader:
             )
         except EnsImagesError as error:
             self.result.error = error
+        except _NotLanded as failed:
+            raise failed.why from None
+        except Exception as bug:  # noqa: BLE001 - one account's trouble costs no other
+            _log.warning("an answer was met that nobody had thought of", exc_info=bug)
+            self.result.error = OurMistake(
+                f"account {self.account.label!r} could not be read, by a mistake of ours: {type(bug).__name__}: {bug}; "
+                "tell us, with the traceback above and the pages, which are kept"
+            )
         became = self.result.level if self.result.error is None else type(self.result.error).__name__
         _log.info("%s, in %.3f s", became, time.monotonic() - began)
         return self.result
@@ -463,7 +479,10 @@ class _Reader:
                 page=page,
             )
             self.result.answers.append(answer)
-            self.land(answer, seen.body)
+            try:
+                self.land(answer, seen.body)
+            except Exception as why:
+                raise _NotLanded(why) from why
 
         parameters = {"PageNumber": str(number), "PageSize": str(reading.size), **self.filters}
         await self.api.call(self.account, parameters, on_try)

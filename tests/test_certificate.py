@@ -122,6 +122,18 @@ def test_an_answer_that_does_not_hold_together_says_why(said, says):
 # ── a listing ────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize(("number", "total"), [(2, 50), (21, 1000), (1, 0)])
+def test_no_list_where_there_is_nothing_to_list_is_no_flaw(number, total):
+    assert flaw(Page(number, 50, total, (), is_null=True, request_id=None), number, 50) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "total"), [(b"120.0", 120), (b'"7.00"', 7), (b"120.5", None), (b"1e2", None), (b"9" * 5_000, None)]
+)
+def test_a_total_is_a_whole_number_however_it_is_spelled(said, total):
+    assert read_page(b'{"Images":{"Image":[]},"TotalCount":' + said + b"}").total == total
+
+
 @pytest.mark.parametrize("count", [0, 1, 49, 50])
 def test_one_answer_that_holds_all_of_its_total_is_verified(count):
     assert certify([whole(count)]) == "verified"

@@ -193,6 +193,30 @@ def test_an_account_that_is_only_throttled_is_given_up_in_time(account):
     assert 2 <= len(server.nonces) < 12
 
 
+@pytest.mark.parametrize("asked", ["9" * 400, "9" * 5_000, "999999999999"])
+def test_a_wait_longer_than_any_number_is_a_long_wait(account, asked):
+    answer = (429, {"x-acs-retry-after": asked}, refusal("Throttling.User"))
+    with Answers(answer) as server, pytest.raises(StillThrottled, match="s of quiet"):
+        call(server.url, account)
+
+    assert len(server.nonces) == 1
+
+
+def test_a_request_id_that_is_no_text_can_still_be_written(account):
+    with Answers((200, {"x-acs-request-id": "R\xff\xfe1"}, b"{}")) as server:
+        request_id = call(server.url, account).request_id
+
+    assert request_id is not None
+    assert request_id.encode().startswith(b"R")
+
+
+def test_throttling_under_a_status_of_success_is_throttling(account):
+    with Answers((200, {}, refusal("Throttling.User")), (200, {}, b"{}")) as server:
+        assert call(server.url, account).body == b"{}"
+
+    assert len(server.nonces) == 2
+
+
 def test_a_quota_by_the_minute_is_outlived():
     assert THROTTLED_SECONDS >= 60
 

@@ -12,11 +12,12 @@ import pytest
 
 from pipeline.certificate import Answer, believed, certify, evidence
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, key_account
+from pipeline.ens_api import Account, EnsApi, key_account
 from pipeline.errors import (
     BadSetting,
     IncompleteListing,
     NoCredentials,
+    OurMistake,
     OutOfTime,
     Refused,
     StillThrottled,
@@ -48,6 +49,32 @@ def test_a_quiet_account_is_verified_and_costs_no_more_calls_than_promised(serve
     assert (one.level, one.error, len(ids(one))) == ("verified", None, images)
     assert endpoint.calls == calls
     assert calls <= 2 * (max(1, -(-images // 50)) + 1)
+
+
+def test_what_nobody_had_thought_of_costs_its_account_alone(serve, account, monkeypatch):
+    endpoint = serve(images=3)
+    other = key_account("other", "emulator", "emulator")
+    call = EnsApi.call
+
+    async def breaks(self, whose, *more):
+        if whose.label == "other":
+            raise OverflowError("nobody had thought of it")
+        return await call(self, whose, *more)
+
+    monkeypatch.setattr(EnsApi, "call", breaks)
+    one, broken = extract([account, other], lambda *_: None, endpoint=endpoint.url, rate=None)
+
+    assert (one.level, one.error) == ("verified", None)
+    assert isinstance(broken.error, OurMistake)
+    assert "OverflowError: nobody had thought of it" in str(broken.error)
+
+
+def test_pages_that_cannot_be_kept_end_the_run(serve, account):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        extract([account], full, endpoint=serve(images=3).url, rate=None)
 
 
 def test_the_ids_are_those_of_the_account_in_its_order(serve, account):
@@ -196,7 +223,11 @@ def test_a_listing_that_is_never_proven_is_read_five_times(serve, account):
             r"5 of 10 pages contradict .*2 of pass 5: .* for 11\); waiting .* request id [0-9A-F-]{36} .* unproven",
         ),
         (123, ["empty:page=2"], r"5 of 15 pages contradict themselves \(page 2 of pass 5: it holds 0 images"),
-        (123, ["no-total"], r"the service sends no TotalCount; waiting mends nothing: report .*--certificate unproven"),
+        (
+            123,
+            ["no-total"],
+            r"no TotalCount that is a whole number; waiting mends nothing: report .*--certificate unproven",
+        ),
         (123, ["wrong-total:page=1"], r"is at rest, and .*the same 123 ids again, TotalCount 123 and 124; waiting"),
         (123, ["missing-id:page=3"], r"1 without an id, .*; --certificate counted publishes"),
         (123, ["object:page=2"], r"5 of 10 pages stayed unreadable \(page 2 of pass 5: not a listing.* are kept$"),
