@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.certificate import evidence
 from pipeline.errors import LakeDamaged
-from pipeline.folded import ENDED, PLACES, REJECTED, Fold
-from pipeline.lake import committed_files, leftovers, table_path
+from pipeline.folded import ENDED, FOLDS, PLACES, REJECTED, Fold
+from pipeline.lake import FORMAT_FILE, committed_files, format_of, leftovers, table_path
 from pipeline.landing import RawRun, landed
 from pipeline.publish import publish, read_answers
 from pipeline.schema import FORMAT
@@ -130,7 +130,8 @@ class _Check:
 
     def found(self, where: Path | str, what: str) -> None:
         named = where.relative_to(self._data) if isinstance(where, Path) else where
-        self._result.findings.append(Finding(str(named), what))
+        shown = str(named).encode("unicode_escape").decode() if not str(named).isprintable() else str(named)
+        self._result.findings.append(Finding(shown, what))
 
     def whole(self) -> Checked:
         import duckdb
@@ -152,6 +153,7 @@ class _Check:
             if self._fold is not None:
                 self._folded(con, self._fold, raw)
         self._strangers(raw)
+        self._others(raw)
         self._catalogue()
         return self._result
 
@@ -424,15 +426,39 @@ class _Check:
                 named = re.fullmatch(r"observed_on=\d{4}-\d{2}-\d{2}", path.parent.name) and path.suffix == ".parquet"
                 if path.is_dir() or path.name.startswith(".") or path in left:
                     continue
-                if not named:
+                if not path.is_file():
+                    self.found(path, "no regular file: move it away")
+                elif not named:
                     self.found(path, "no file of the lake: move it away")
                 elif path.stem not in known and not _beside(path, OBSERVATIONS).exists():
                     self.found(path, "no commit record, so no reader takes it: move it away, or `ens-images rebuild`")
                 elif path.stem in self._record_of and path.parent.name != self._record_of[path.stem].parent.name:
                     self.found(path, "it lies under another day than its commit record")
         for run_id, path in raw.items():
-            if run_id not in known and run_id not in being_written and not _committed(self._data, path):
+            is_known = run_id in known or run_id in being_written or _committed(self._data, path)
+            if not is_known and self._raw(path) is not None:
                 self.found(path, "landed, and not published: `ens-images rebuild` publishes it")
+
+    def _others(self, raw: dict[str, Path]) -> None:
+        """Look for what is no file of ours, and for the one that says the format."""
+        for path in self._beside_the_tables(raw):
+            self.found(path, "no file of the lake: move it away")
+        if self._record_of and format_of(self._data) is None:
+            self.found(self._data / "lake" / FORMAT_FILE, f"missing: it should say {FORMAT}")
+
+    def _beside_the_tables(self, raw: dict[str, Path]) -> Iterator[Path]:
+        """What lies in the lake outside its tables, or among the raw pages, and is none of either."""
+        ours = {table.name for table in LAKE_TABLES} | {*PLACES, FOLDS, FORMAT_FILE}
+        for path in sorted((self._data / "lake").glob("*")):
+            if path.name not in ours and not path.name.startswith("."):
+                yield path
+        taken = self._gone.raw_runs
+        for path in sorted((self._data / "raw").rglob("*")):
+            inside = path.relative_to(self._data / "raw").parts
+            if path.is_dir() or inside[0].startswith((".", "_")) or path.name.startswith("."):
+                continue
+            if raw.get(path.stem) != path and not (path.suffix == ".parquet" and path.stem in taken):
+                yield path
 
     def _catalogue(self) -> None:
         import duckdb

@@ -415,8 +415,6 @@ def _joined(parts: Sequence[_Texts]) -> _Texts:
 # ── text → declared type ─────────────────────────────────────────────────────
 
 _INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z$"
-_DIGITS: Final = 18
-"""A whole number of so many digits fits into 64 bits."""
 
 
 def _typed(
@@ -434,7 +432,9 @@ def _typed(
         if column.kind == "text":
             typed[column.name] = values
             continue
-        fits, typed[column.name] = (_instants if column.kind == "instant" else _wholes)(values)
+        fits, typed[column.name] = (
+            _instants(values) if column.kind == "instant" else _wholes(values, column.most_digits)
+        )
         says_nothing = pc.equal(values, "")
         for row in pc.indices_nonzero(pc.invert(pc.or_(fits, says_nothing))).to_pylist():
             where = (
@@ -447,9 +447,9 @@ def _typed(
     return typed
 
 
-def _wholes(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _wholes(values: pa.Array, most_digits: int) -> tuple[pa.Array, pa.Array]:
     """Which texts are whole numbers (null: nothing is said), and the numbers."""
-    fits = pc.and_(pc.ascii_is_decimal(values), pc.less_equal(pc.binary_length(values), _DIGITS))
+    fits = pc.and_(pc.ascii_is_decimal(values), pc.less_equal(pc.binary_length(values), most_digits))
     return fits, pc.if_else(fits, values, None).cast(pa.int64())
 
 

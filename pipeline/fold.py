@@ -58,9 +58,9 @@ DUE_RUNS: Final = 7
 MANY_RUNS: Final = 50
 """When a run folds: from 7 unfolded runs on if they hold as many images as may go on, and from 50 on in any case.
 
-A fold writes all that may go on again, and each unfolded day costs every reader of the versions as much: at 100,000
-images a fold of one day takes about as long as one of seven (docs/history.md), so a week shares it. Accounts that run
-by themselves, many a day, would otherwise have all the others written again with each seventh run.
+Chosen by reasoning, not by measurement: a fold writes all that may go on again, and each unfolded day costs every
+reader of the versions as much, so a week shares it. Accounts that run by themselves, many a day, would otherwise have
+all the others written again with each seventh run.
 """
 STEP_ROWS: Final = 700_000
 """Images that a step takes, at least one run."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.schema import Table
 
+FOLDS: Final = "folds"
 ENDED: Final = "image_versions"
 OPEN: Final = "image_versions_open"
 RECORDS: Final = "folded_observations"
@@ -96,7 +97,7 @@ def fold_path(data: Path, place: str, name: str) -> Path:
 
 def record_path(data: Path, name: str) -> Path:
     """Where the record of a fold lies."""
-    return data / "lake" / "folds" / f"{name}.json"
+    return data / "lake" / FOLDS / f"{name}.json"
 
 
 def next_name(before: Fold | None) -> str:
@@ -128,7 +129,7 @@ def newest_fold(data: Path) -> Fold | None:
 def fold_records(data: Path) -> list[Path]:
     """Every record that lies there."""
     try:
-        return [path for path in (data / "lake" / "folds").iterdir() if path.suffix == ".json"]
+        return [path for path in (data / "lake" / FOLDS).iterdir() if path.suffix == ".json"]
     except FileNotFoundError:
         return []
 

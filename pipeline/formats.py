@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -53,13 +54,17 @@ def _write_csv(rows: Rows, out: TextIO) -> int:
     return count
 
 
+_FORMULA: Final = re.compile(r"[\s\ufeff\u200b-\u200f\u2060]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""What a spreadsheet may take for a formula: behind blanks, or in full width, too."""
+
+
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
     text = plain(value)
-    if isinstance(value, (str, bytes)) and text.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(value, (str, bytes)) and (_FORMULA.match(text) or text.startswith(("\t", "\r"))):
         text = f"'{text}"
-    if not text or any(character in text for character in ',"\r\n'):
+    if not text or any(character in text for character in ',;"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text
 

@@ -145,6 +145,8 @@ def format_of(data: Path) -> str | None:
         said = path.read_text("ascii", "replace").strip()
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise LakeDamaged(f"{str(path)!r} should say the lake's format, and is a folder: move it away") from error
     refuse_newer(said, path)
     return said
 

@@ -76,8 +76,13 @@ def files_by_day(folder: Path) -> list[Path]:
     found: list[Path] = []
     for day in _listed(folder):
         if day.name.startswith("observed_on="):
-            found += [file for file in _listed(day) if file.suffix == ".parquet" and not file.name.startswith(".")]
+            found += [file for file in _listed(day) if file.suffix == ".parquet" and _may_be_read(file)]
     return sorted(found, key=lambda path: path.name)
+
+
+def _may_be_read(file: Path) -> bool:
+    """No hidden file; none that would make a reader wait for ever, such as a FIFO."""
+    return not file.name.startswith(".") and not (file.is_fifo() or file.is_socket() or file.is_char_device())
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -126,8 +126,13 @@ def prune(
             record = _restored(data, record, restore, published, now, lines)
         if observation is not None:
             record = _withdrawn(record, observation, published, now, until, lines)
-        old = _old_pages(data, record, published, (now - age).date()) if age is not None else []
-        still = tuple(one for one in record.raw_pages if raw_path(data, one.run_id, one.observed_on).exists())
+        old = _old_pages(data, record, published, (now - age).date(), now) if age is not None else []
+        needed = _runs_needed(record, published, now)  # a withdrawal can make an old observation the latest again
+        still = tuple(
+            one
+            for one in record.raw_pages
+            if one.run_id not in needed and raw_path(data, one.run_id, one.observed_on).exists()
+        )
         new = tuple(RawPages(path.stem, _day(path), now, until) for path in old)
         record = msgspec.structs.replace(record, raw_pages=still + new)
         folds: list[str] = []
@@ -278,10 +283,17 @@ def _files_of(data: Path, one: Withdrawal) -> list[Path]:
 # ── by age ───────────────────────────────────────────────────────────────────
 
 
-def _old_pages(data: Path, record: TakenOut, published: list[_Observation], before: dt.date) -> list[Path]:
+def _runs_needed(record: TakenOut, published: list[_Observation], now: dt.datetime) -> set[str]:
+    """The runs whose pages never go by age: each account's latest, and what may be restored and be that again."""
+    can_come_back = {one.run_id for one in record.active if one.until_utc > now}
+    return {one.run_id for one in _latest(published).values()} | can_come_back
+
+
+def _old_pages(
+    data: Path, record: TakenOut, published: list[_Observation], before: dt.date, now: dt.datetime
+) -> list[Path]:
     """The raw files of days before `before` that may go."""
-    latest = {one.run_id for one in _latest(published).values()}
-    may_go = whole_runs(data) - latest - record.raw_runs
+    may_go = whole_runs(data) - _runs_needed(record, published, now) - record.raw_runs
     return [path for path in landed(data) if _day(path) < before and path.stem in may_go]
 
 

@@ -76,6 +76,11 @@ class Column:
         return _UNIT[self.kind]
 
     @property
+    def most_digits(self) -> int:
+        """Digits of the longest whole number that it takes: what a million rows add up to must fit into 64 bits."""
+        return 12 if self.kind == "gib" else 18
+
+    @property
     def duckdb_type(self) -> str:
         """The type as DuckDB spells it."""
         if self.kind == "list":

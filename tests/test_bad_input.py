@@ -145,7 +145,7 @@ def test_what_is_unreadable_around_the_images_costs_none_of_them():
         ("20", 20),
         ('"0"', 0),
         ('"007"', 7),
-        ('"999999999999999999"', 999_999_999_999_999_999),
+        ('"999999999999"', 999_999_999_999),
         ('""', None),
         ("null", None),
     ],
@@ -379,7 +379,8 @@ def expected(column_kind: str, value: Any) -> tuple[Any, bool]:
             return dt.datetime.fromisoformat(value[:-1]), False
         except ValueError:
             return None, True
-    return (int(value), False) if re.fullmatch(r"[0-9]{1,18}", value) else (None, True)
+    longest = 12 if column_kind == "gib" else 18
+    return (int(value), False) if re.fullmatch(rf"[0-9]{{1,{longest}}}", value) else (None, True)
 
 
 def expected_row(table: Table, values: dict[str, Any], prefix: str) -> tuple[dict[str, Any], Counter[str]]:

@@ -1,5 +1,6 @@
 """What is not whole is named; what is whole passes."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -156,6 +157,21 @@ def test_files_that_belong_to_nothing_are_named(data):
     assert "no commit record" in found[str(file(data, "images").relative_to(data))]
     assert "landed, and not published" in found[str(file(data, "raw").relative_to(data))]
     assert "no file of the lake" in found["lake/images/notes.txt"]
+
+
+def test_what_is_no_file_of_ours_is_named_wherever_it_lies(data):
+    day = next((data / "raw").glob("observed_on=*"))
+    strange = [data / "lake" / "strange.bin", data / "raw" / "junk.txt", day / "note.csv", day / "zzz.parquet"]
+    for path in strange:
+        path.write_bytes(b"PAR1")
+    os.mkfifo(data / "lake" / "observations" / "observed_on=2026-10-02" / "pipe.parquet")
+    (data / "lake" / "format").unlink()
+    found = "\n".join(map(str, check(data).findings))
+
+    assert all(path.name in found for path in strange)
+    assert "pipe.parquet: no regular file" in found
+    assert "lake/format: missing" in found
+    assert "rebuild" not in found
 
 
 def test_what_a_killed_writer_left_is_told_and_not_held_against_the_lake(data):

@@ -82,7 +82,7 @@ def test_json_comes_back_as_it_was(rows):
     assert back == [{"a": a, "b": b, "c": c.isoformat()} for a, b, c in rows]
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\uff1d1"])
 def test_csv_text_that_a_spreadsheet_would_run_gets_an_apostrophe(formula):
     assert next(csv.reader([written(one(formula), "csv").split("\r\n", 1)[1]]))[0].startswith("'")
 

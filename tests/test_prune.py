@@ -182,6 +182,22 @@ def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observat
     assert (check(data, deep=True).findings, check(data).without_pages_count) == ([], 4)
 
 
+def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
+    prune(data, raw_older_than="1d", at=NOW)
+    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    prune(data, at=LATER)
+
+    assert latest(data)["b"] == run_id(1)
+    assert run_id(1) in {path.stem for path in landed(data)}
+
+
+def test_pages_of_what_can_be_restored_as_the_latest_stay(data):
+    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    prune(data, raw_older_than="1d", grace="0s", at=NOW)
+
+    assert {run_id(1), run_id(2), run_id(3)} <= {path.stem for path in landed(data)}
+
+
 def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
     for path in (data / "lake").rglob(f"{run_id(0)}.parquet"):
         path.unlink()

@@ -3,6 +3,7 @@
 -- value, and the row says how many were carried. An account counts from its first observation on.
 -- Images that the account owned; those shared with it, and those of another owner or none told, stand apart.
 -- Reads: image_versions, observations.
+-- Example: select day_utc, image_count, image_size_gib from capacity_by_day order by day_utc desc limit 7
 
 with published as (
     select

@@ -10,6 +10,7 @@
 -- So `gone` is never said of an image that was merely not listed, and an image that is overlooked once and comes back
 -- unchanged is `unseen`, then `seen`, and neither gone nor new.
 -- Reads: image_versions, observations.
+-- Example: select change, count(distinct (account, image_id, observed_at_utc)) as image_count from image_changes group by change
 
 with published as (
     select

@@ -164,7 +164,7 @@ def _from_json(column: Column, beside: str) -> str:
         fits = "'[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2})?Z'"
         instant = f"try_cast(rtrim({said}, 'Z') as timestamp)"
         return f"case when regexp_full_match({said}, {fits}) and year({instant}) > 0 then {instant} end"
-    return f"case when regexp_full_match({said}, '[0-9]{{1,18}}') then cast({said} as bigint) end"
+    return f"case when regexp_full_match({said}, '[0-9]{{1,{column.most_digits}}}') then cast({said} as bigint) end"
 
 
 # ── what was withdrawn, and what is folded ───────────────────────────────────
