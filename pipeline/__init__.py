@@ -11,6 +11,7 @@
     certificate.py        what answers say, and how far they prove that nothing is missing (pure)
     ens_api.py            one signed call: bytes out; errors classified; retried when that can help
     extract.py            a whole account, page by page, until its listing proves what was asked
+    files.py              a file is whole or not there, under a name that survives a power cut
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
     taken_out.py          what was taken out of the lake, and until when it can come back

@@ -8,11 +8,8 @@ manifest.json    {"as_of_utc": …, "accounts": […], "code_version": …, "fil
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -20,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
 from pipeline.excel import write_workbook
+from pipeline.files import replacing
 from pipeline.formats import write_rows
-from pipeline.landing import put_in_place
 from pipeline.report import STANDING
 from pipeline.rows import as_dicts, read, relation, told_by_duckdb
 from pipeline.spelling import json_value, quoted
@@ -51,43 +48,14 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in SUFFIXES:
         raise BadSetting(f"{str(path)!r}: an export is .csv, .json, .parquet or .xlsx, by its suffix")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(path)
+    with replacing(path) as aside:
         if suffix == "parquet":
-            count = _export_parquet(con, one, aside)
-        elif suffix == "xlsx":
+            return _export_parquet(con, one, aside)
+        if suffix == "xlsx":
             trust = trust_line(con)  # the connection answers one query at a time
-            count = write_workbook(aside, one, read(con, name), trust)
-        else:
-            with aside.open("w", encoding="utf-8", newline="") as out:
-                count = write_rows(read(con, name), "csv" if suffix == "csv" else "json", out)
-        put_in_place(aside, path)
-    except OSError as error:
-        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
-    return count
-
-
-def _clear_leftovers(path: Path) -> None:
-    """Clear away what exports of this file have left that were killed: those of processes that are no more."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        pid = left.name.rpartition(".")[2]
-        if pid.isascii() and pid.isdigit() and not _is_alive(int(pid)):
-            left.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+            return write_workbook(aside, one, read(con, name), trust)
+        with aside.open("w", encoding="utf-8", newline="") as out:
+            return write_rows(read(con, name), "csv" if suffix == "csv" else "json", out)
 
 
 def _export_parquet(con: duckdb.DuckDBPyConnection, one: Relation, path: Path) -> int:

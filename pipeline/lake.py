@@ -58,8 +58,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pipeline.errors import BadSetting, DiskFull, LakeDamaged, LakeIsHeld, LakeMissing, NoAccess
+from pipeline.files import make_folder, put_in_place, sync_folder
 from pipeline.folded import PLACES, Fold, fold_path, fold_records, missing, newest_fold, record_path
-from pipeline.landing import files_by_day, landed, make_folder, put_in_place, refuse_newer, sync_folder
+from pipeline.landing import files_by_day, landed, refuse_newer
 from pipeline.schema import FORMAT, PLAIN_FORMAT
 from pipeline.tables import LAKE_TABLES, OBSERVATIONS
 from pipeline.taken_out import taken_out

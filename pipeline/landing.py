@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import bisect
 import json
-import os
-import stat
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged, LakeTooNew, NoAccess
+from pipeline.files import make_folder, put_in_place
 from pipeline.schema import FORMAT
 from pipeline.tables import PAGES
 
@@ -34,37 +33,6 @@ if TYPE_CHECKING:
 _HEADER: Final = "ens_images_run"
 _GROUP_BYTES: Final = 8 << 20
 _GROUPS_KEPT: Final = 4
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def make_folder(folder: Path, mode: int | None = None) -> None:
-    """Make a folder, and those above it that are missing, so that they survive a power cut.
-
-    Without a `mode` it takes after the folder that it lies in: whoever opens `lake` to a group has opened
-    the days to come as well.
-    """
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True, mode=stat.S_IMODE(folder.parent.stat().st_mode) & 0o777 if mode is None else mode)
-    sync_folder(folder.parent)
-
-
-def put_in_place(aside: Path, path: Path) -> None:
-    """Sync a finished file and rename it to where it belongs: there it is whole, or not at all."""
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    make_folder(path.parent)
-    aside.replace(path)
-    sync_folder(path.parent)
 
 
 def files_by_day(folder: Path) -> list[Path]:

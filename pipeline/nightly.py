@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.files import make_folder, replacing
 from pipeline.flow import Run, chosen, export_all, run
-from pipeline.landing import make_folder, put_in_place
 from pipeline.logs import about, logger
 from pipeline.prune import prune
 from pipeline.spelling import harmless, how_many
@@ -183,10 +183,8 @@ def _write(night: Night, file: Path) -> None:
     """Put the summary in its place, whole; where that fails, that is a result too."""
 
     def work() -> str:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_name(f".{file.name}.new")
-        aside.write_text(json.dumps(night.summary(), indent=1, default=_spelled) + "\n", "utf-8")
-        put_in_place(aside, file)
+        with replacing(file) as aside:
+            aside.write_text(json.dumps(night.summary(), indent=1, default=_spelled) + "\n", "utf-8")
         return ""
 
     steps = len(night.steps)

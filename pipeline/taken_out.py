@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.errors import LakeDamaged
-from pipeline.landing import make_folder, put_in_place
+from pipeline.files import make_folder, put_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,6 +14,7 @@ import pytest
 from lake_builder import Seen, image, utc, write_run
 from reading import HOSTILE
 
+from pipeline import files
 from pipeline import page as pages
 from pipeline.errors import BadSetting
 from pipeline.page import page, write_page
@@ -262,7 +263,7 @@ def test_a_page_is_there_whole_or_as_it_was(lake, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pages, "put_in_place", full)
+    monkeypatch.setattr(files, "put_in_place", full)
     with pytest.raises(BadSetting, match="cannot be written: No space left on device"):
         write_page(connect(lake), path)
 

@@ -17,17 +17,15 @@ each has its table.
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import hashlib
 import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
-from pipeline.landing import put_in_place
+from pipeline.files import replacing
 from pipeline.trust import trust_line
 
 if TYPE_CHECKING:
@@ -49,15 +47,8 @@ def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
         raise BadSetting(f"{str(path)!r} {what}: give a file in a folder that is there")
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as aside:
         aside.write_text(page(con), encoding="utf-8")
-        put_in_place(aside, path)
-    except OSError as error:
-        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
 
 
 def missing_packages() -> list[str]:

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadQuery, BadSetting, LakeDamaged
+from pipeline.files import put_in_place
 from pipeline.folded import RECORDS
-from pipeline.landing import put_in_place
 from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
 from pipeline.views.lives import clipped, merged, numbered
