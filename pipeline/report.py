@@ -161,8 +161,7 @@ def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) 
         return
     first, last = rows[0], rows[-1]
     grown = last["image_size_gib"] - first["image_size_gib"]
-    direction = f"grew by {grown:,} GiB" if grown > 0 else f"shrank by {-grown:,} GiB" if grown else "held its size"
-    days = f"on {last['day_utc']}" if len(rows) == 1 else f"{direction} in {how_many(len(rows), 'day')}"
+    days = f"on {last['day_utc']}" if len(rows) == 1 else f"{_changed_by(grown)} in {how_many(len(rows), 'day')}"
     _title(console, "Capacity by day", days)
     table = new_table()
     table.add_column("", no_wrap=True)
@@ -186,6 +185,74 @@ def _trend_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) 
         console.print(
             f"On {how_many(carried, 'day')} an account was not observed, and carries its last value", style="dim"
         )
+
+
+def _growth_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
+    """Growth by month, the newest first."""
+    rows = as_dicts(read(con, name))[::-1]
+    grown = sum(row["grown_image_size_gib"] for row in rows)
+    finding = f"{_changed_by(grown)} in {how_many(len(rows), 'month')}" if rows else "no month yet"
+    _title(console, "Growth by month", finding)
+    if not rows:
+        return
+    table = new_table()
+    table.add_column("month", no_wrap=True)
+    for heading in ("images\nat start", "appeared", "gone", "images\nat end", "GiB\nat start", "GiB\nat end", "grown"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows[:REPORT_ROWS]:
+        counts = [row[f"{word}_image_count"] for word in ("start", "appeared", "gone", "end")]
+        sizes = [row[f"{word}_image_size_gib"] for word in ("start", "end")]
+        table.add_row(
+            f"{row['month_utc']:%Y-%m}",
+            *(f"{value:,}" for value in (*counts, *sizes)),
+            f"{row['grown_image_size_gib']:+,}" if row["grown_image_size_gib"] else "0",
+        )
+    console.print()
+    console.print(table)
+    new = sum(row["new_account_count"] for row in rows)
+    if new > 1:
+        console.print(f"What {how_many(new, 'account')} held when first observed is no growth", style="dim")
+    _rest(console, name, len(rows) - REPORT_ROWS)
+
+
+def _changed_by(size: int) -> str:
+    return f"grew by {size:,} GiB" if size > 0 else f"shrank by {-size:,} GiB" if size else "held its size"
+
+
+def _lifetimes_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
+    """How long images live, the newest first."""
+    from rich.text import Text
+
+    rows = as_dicts(read(con, name))
+    states = Counter(row["state"] for row in rows)
+    told = [f"{states[state]:,} {state}" for state in ("here", "gone", "unseen") if states[state]]
+    _title(console, "Lifetimes", ", ".join(told) or "no image yet")
+    if not rows:
+        return
+    several = len({row["account"] for row in rows}) > 1
+    table = new_table()
+    for heading in ("born", "until"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("days", justify="right", no_wrap=True)
+    for heading in ("account", "image", "name")[not several :]:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "image")
+    for row in rows[:REPORT_ROWS]:
+        born = f"{row['life_began_utc']:%Y-%m-%d}"
+        days = f"{row['seen_days']:,}"
+        if row["at_most_days"] != row["seen_days"]:
+            days += "+" if row["at_most_days"] is None else f"–{row['at_most_days']:,}"  # noqa: RUF001
+        table.add_row(
+            born if row["missing_until_utc"] else f"by {born}",
+            f"{row['gone_at_utc']:%Y-%m-%d}" if row["gone_at_utc"] else row["state"],
+            days,
+            *(
+                Text(harmless(row[column] or NOTHING))
+                for column in ("account", "image_id", "image_name")[not several :]
+            ),
+        )
+    console.print()
+    console.print(table)
+    _rest(console, name, len(rows) - REPORT_ROWS)
 
 
 def _age_section(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
@@ -294,5 +361,7 @@ _SECTIONS: Final[dict[str, Callable[[duckdb.DuckDBPyConnection, str, Console], N
     "capacity_by_day": _trend_section,
     "age_bands": _age_section,
     "image_changes": _changes_section,
+    "growth_by_month": _growth_section,
+    "image_lifetimes": _lifetimes_section,
     "failed_images": _failed_section,
 }

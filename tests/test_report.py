@@ -25,7 +25,16 @@ def test_the_standing_reports_in_markdown(lake):
 
 
 def test_any_view_can_be_reported(lake):
-    golden("report_views.txt", reported(lake, "capacity_by_platform", "accounts", "disk_mismatch", "rejects")[0])
+    golden(
+        "report_views.txt",
+        reported(lake, "capacity_by_platform", "accounts", "disk_mismatch", "rejects")[0],
+    )
+
+
+def test_lifetimes_and_growth_read_well(lake):
+    write_run(lake, Seen("prod", "2026-11-09 02:00", [image("m-5qm2r6a", image_size_gib=1400)]))
+    write_run(lake, Seen("prod", "2026-12-03 02:00", [], "counted"))
+    golden("report_history.txt", reported(lake, "growth_by_month", "image_lifetimes")[0])
 
 
 def test_the_standing_reports_of_a_lake_without_a_row_say_so():

@@ -619,6 +619,117 @@ def test_any_history_of_changes_is_what_plain_python_makes_of_it(history):
     assert set(found) == told_by_python(history)
 
 
+def lives_by_python(con: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """Walk the daily copies of each image: when it was born, seen and gone, and the row that was seen last."""
+    observed: dict[str, list[tuple[Any, bool]]] = {}
+    for account, at, level in con.execute(
+        "select account, observed_at_utc, certificate from observations where is_published order by observed_at_utc"
+    ).fetchall():
+        observed.setdefault(account, []).append((at, level == "verified"))
+    sightings: dict[tuple[str, str], dict[Any, Any]] = {}
+    for account, name, at, size in con.execute(
+        "select account, image_id, observed_at_utc, image_size_gib from images"
+    ).fetchall():
+        sightings.setdefault((account, name), {})[at] = size
+    lives = []
+    for (account, name), seen in sightings.items():
+        life: list[Any] | None = None
+        proof = None
+        for at, is_verified in observed[account]:
+            if at in seen:
+                if life is None:
+                    life = [account, name, proof, at, at, None, None]
+                life[4], life[6] = at, seen[at]
+            elif is_verified:
+                proof = at
+                if life is not None:
+                    life[5] = at
+                    lives.append(tuple(life))
+                    life = None
+        if life is not None:
+            lives.append(tuple(life))
+    return sorted(lives, key=str)
+
+
+def growth_by_python(con: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """Walk the months: what each account's last copies of it and of the month before hold, and whose ids are new."""
+    observed: dict[str, list[tuple[Any, bool]]] = {}
+    for account, at, level in con.execute(
+        "select account, observed_at_utc, certificate from observations where is_published order by observed_at_utc"
+    ).fetchall():
+        observed.setdefault(account, []).append((at, level == "verified"))
+    copies: dict[tuple[str, Any], dict[str, int]] = {(name, at): {} for name in observed for at, _ in observed[name]}
+    for account, at, name, size in con.execute(
+        "select account, observed_at_utc, image_id, coalesce(image_size_gib, 0) from images "
+        "where lower(image_owner) = 'self'"
+    ).fetchall():
+        copies[account, at][name] = size
+    every = [at.date().replace(day=1) for times in observed.values() for at, _ in times]
+    month, found = min(every), []
+    while month <= max(every):
+        after = (month + dt.timedelta(days=32)).replace(day=1)
+        start, end, new, known = Counter[str](), Counter[str](), 0, 0
+        for account, times in observed.items():
+            till = [at for at, _ in times if at.date() < after]
+            if not till:
+                continue
+            before = [at for at in till if at.date() < month]
+            known += 1
+            new += not before
+            for total, at in ((start, (before or till[:1])[-1]), (end, till[-1])):
+                total.update(count=len(copies[account, at]), gib=sum(copies[account, at].values()))
+        found.append((month, known, new, start["count"], end["count"], start["gib"], end["gib"]))
+        month = after
+    return found
+
+
+months = st.integers(0, 7 * 4).map(lambda part: utc("2025-12-20 00:00") + dt.timedelta(days=part * 5 + part % 3))
+owned = st.tuples(sizes, st.just("self"), st.none(), st.just([]))
+listed = st.dictionaries(st.sampled_from(["m-1", "m-2", "m-3"]), owned)
+# Opening a lake is what takes the time, so that there are more accounts in one.
+years = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.dictionaries(months, st.tuples(levels, listed), min_size=1, max_size=8),
+    min_size=1,
+)
+
+
+@settings(max_examples=20)
+@given(years)
+def test_any_history_of_lives_and_by_month_is_what_plain_python_makes_of_the_daily_copies(history):
+    with TemporaryDirectory() as folder, live(Path(folder), history) as con:
+        lives, growth = ask(con, "from image_lifetimes"), ask(con, "from growth_by_month")
+        expected_lives, expected_growth = lives_by_python(con), growth_by_python(con)
+        last = dict(con.execute("select account, observed_at_utc from accounts").fetchall())
+        sizes = {
+            row[:3]: row[3] or 0
+            for row in con.execute("select account, image_id, observed_at_utc, image_size_gib from images").fetchall()
+        }
+    proof = ("missing_until_utc", "life_began_utc", "last_seen_utc", "gone_at_utc")
+    assert sorted(pick(lives, "account", "image_id", *proof, "image_size_gib"), key=str) == expected_lives
+    moves = Counter[Any]()
+    for row in lives:
+        born, began, seen, gone = (row[name] for name in proof)
+        here = "here" if seen == last[row["account"]] else "unseen"
+        assert row["state"] == ("gone" if gone else here)
+        assert row["seen_days"] == (seen - began).days
+        assert row["at_most_days"] == ((gone - born).days if gone and born else None)
+        for word, at, shown in (("appeared", born and began, began), ("gone", gone, seen)):
+            if at:
+                moves[word, "count", at.date().replace(day=1)] += 1
+                moves[word, "size_gib", at.date().replace(day=1)] += sizes[row["account"], row["image_id"], shown]
+    columns = ("account_count", "new_account_count", "start_image_count", "end_image_count")
+    assert pick(growth, "month_utc", *columns, "start_image_size_gib", "end_image_size_gib") == expected_growth
+    is_proven = all(level == "verified" for seen in history.values() for level, _ in seen.values())
+    for row in growth:
+        for kind in ("count", "size_gib"):
+            assert row[f"appeared_image_{kind}"] == moves["appeared", kind, row["month_utc"]]
+            assert row[f"gone_image_{kind}"] == moves["gone", kind, row["month_utc"]]
+            assert row[f"grown_image_{kind}"] == row[f"end_image_{kind}"] - row[f"start_image_{kind}"]
+        if is_proven:
+            assert row["grown_image_count"] == row["appeared_image_count"] - row["gone_image_count"]
+
+
 # ── what became of each image ────────────────────────────────────────────────
 
 
@@ -701,6 +812,46 @@ def test_the_same_image_in_two_accounts_is_two_images(tmp_path):
     write_run(tmp_path, Seen("a", images=[image("m-1")]), Seen("b", images=[image("m-1")]))
     write_run(tmp_path, Seen("a", "2026-10-31 02:00", []), Seen("b", "2026-10-31 02:00", [image("m-1")]))
     assert pick(ask(connect(tmp_path), "from image_changes"), "account", "change") == [("a", "gone")]
+
+
+def test_a_life_says_what_is_proven_of_it_and_what_is_not(tmp_path):
+    days(
+        tmp_path,
+        ("verified", [image("m-1"), image("m-2"), image("m-3")]),
+        ("verified", [image("m-1", image_name="renamed"), image("m-3"), image("m-4")]),
+        ("counted", [image("m-1", image_name="renamed")]),
+        ("verified", [image("m-1", image_name="renamed"), image("m-3")]),
+        ("counted", [image("m-3")]),
+    )
+    rows = ask(connect(tmp_path), "from image_lifetimes order by image_id")
+    day = {number: utc(f"2026-10-0{number} 02:00") for number in range(1, 6)}
+    columns = ("missing_until_utc", "life_began_utc", "last_seen_utc", "gone_at_utc", "state")
+    assert pick(rows, "image_id", *columns, "seen_days", "at_most_days") == [
+        ("m-1", None, day[1], day[4], None, "unseen", 3, None),
+        ("m-2", None, day[1], day[1], day[2], "gone", 0, None),
+        ("m-3", None, day[1], day[5], None, "here", 4, None),
+        ("m-4", day[1], day[2], day[2], day[4], "gone", 0, 3),
+    ]
+    assert pick(rows, "image_name")[0] == ("renamed",)
+
+
+def test_an_account_s_first_observation_is_no_growth(tmp_path):
+    write_run(tmp_path, Seen("a", "2026-10-05 02:00", [image("m-1"), image("m-2")]))
+    write_run(
+        tmp_path,
+        Seen("a", "2026-11-05 02:00", [image("m-1", image_size_gib=50), image("m-3", image_size_gib=7)]),
+        Seen("b", "2026-11-05 02:00", [image("m-1", image_size_gib=1000)]),
+    )
+    rows = ask(connect(tmp_path), "from growth_by_month")
+    count = ("start_image_count", "appeared_image_count", "gone_image_count", "end_image_count", "grown_image_count")
+    assert pick(rows, "month_utc", "day_count", "account_count", "new_account_count", *count) == [
+        (dt.date(2026, 10, 1), 27, 1, 1, 2, 0, 0, 2, 0),
+        (dt.date(2026, 11, 1), 5, 2, 1, 3, 1, 1, 3, 0),
+    ]
+    assert pick(rows, *(name.replace("count", "size_gib") for name in count)) == [
+        (40, 0, 0, 40, 0),
+        (1040, 7, 20, 1057, 17),
+    ]
 
 
 # ── age, mismatch, failure, accounts ─────────────────────────────────────────
