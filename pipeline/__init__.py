@@ -9,6 +9,7 @@
     spelling.py           a value as text: in a terminal, in JSON, in SQL, in a sentence
     mending.py            JSON that is not quite readable, mended: only what cannot be read is set aside
     certificate.py        what answers say, and how far they prove that nothing is missing (pure)
+    accounts.py           whose images: a label, and credentials from the vendor's own providers
     ens_api.py            one signed call: bytes out; errors classified; retried when that can help
     extract.py            a whole account, page by page, until its listing proves what was asked
     files.py              a file is whole or not there, under a name that survives a power cut

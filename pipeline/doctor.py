@@ -32,7 +32,8 @@ from pipeline.versions import check_versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pipeline.ens_api import Account, Reached, Try
+    from pipeline.accounts import Account
+    from pipeline.ens_api import Reached, Try
 
 _FORGIVEN_SECONDS: Final = 15 * 60
 """The service refuses a signature that is older, or younger, than this."""

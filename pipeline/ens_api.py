@@ -31,9 +31,9 @@ import math
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
@@ -41,11 +41,11 @@ import msgspec
 import stamina
 from yarl import URL
 
+from pipeline.accounts import quiet_the_vendor
 from pipeline.errors import (
     BadSetting,
     ClockIsWrong,
     EnsImagesError,
-    NoCredentials,
     Refused,
     StillThrottled,
     Unreachable,
@@ -56,6 +56,8 @@ from pipeline.logs import about, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+
+    from pipeline.accounts import Account, Key
 
 ACTION: Final = "DescribeSelfImages"
 VERSION: Final = "2017-11-10"
@@ -81,135 +83,6 @@ _log = logger(__name__)
 def utc_now() -> dt.datetime:
     """This instant in UTC, without a zone."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
-
-
-# ── credentials ──────────────────────────────────────────────────────────────
-
-
-_PROFILES: Final = "~/.aliyun/config.json"
-
-
-class _Credentials(Protocol):
-    def get_access_key_id(self) -> str: ...
-    def get_access_key_secret(self) -> str: ...
-    def get_security_token(self) -> str | None: ...
-    def get_provider_name(self) -> str | None: ...
-
-
-class _Provider(Protocol):
-    def get_credentials(self) -> _Credentials: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    id: str
-    secret: str = field(repr=False)
-    token: str | None = field(repr=False)
-
-
-class Account:
-    """One set of credentials under a label. Made by the functions below; nothing secret is ever shown."""
-
-    def __init__(
-        self, label: str, provider: Callable[[], _Provider], where: str, *, endpoint: str | None = None
-    ) -> None:
-        """`provider` makes the vendor's provider anew; `where` says what to do if it finds nothing.
-
-        `endpoint` is the account's own; None: that of the run.
-        """
-        self.label = label
-        self.endpoint = endpoint
-        self._make_provider = provider
-        self._where = where
-        self.key: _Key | None = None
-        self.found_by: str | None = None
-        """The vendor's provider that found the credentials, once one did."""
-
-    def __repr__(self) -> str:
-        return f"Account({self.label!r})"
-
-    def resolve(self) -> _Key:
-        """Ask for the credentials anew, and keep them for the calls to come.
-
-        A provider holds on to what it once found, the expired too: so each time there is a new one.
-
-        Raises:
-            NoCredentials: none were found, or they are not usable; the message says where it looked.
-        """
-        try:
-            provider = self._make_provider()
-            _quiet_the_vendor()
-            found = provider.get_credentials()
-            key = _Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
-        except Exception as error:  # the vendor raises many kinds, bare ones among them
-            raise NoCredentials(f"no credentials for account {self.label!r}: {error}; {self._where}") from error
-        if not key.id or not key.secret:
-            raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
-        self.key = key
-        self.found_by = found.get_provider_name()
-        with about(account=self.label):
-            _log.debug("credentials found by %s", self.found_by)
-        return key
-
-
-def environment_account(label: str = "default", endpoint: str | None = None) -> Account:
-    """The account of the vendor's default chain: environment, profile files, instance role."""
-
-    def provider() -> _Provider:
-        from alibabacloud_credentials.provider import DefaultCredentialsProvider  # slow to import
-
-        chain: _Provider = DefaultCredentialsProvider()
-        return chain
-
-    where = "set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or add a profile to "
-    return Account(label, provider, f"{where}{_PROFILES}", endpoint=endpoint)
-
-
-def profile_account(name: str, label: str | None = None, endpoint: str | None = None) -> Account:
-    """The account of one profile of the vendor's file, whatever the environment holds; its label is that name too.
-
-    Raises:
-        BadSetting: the name is empty, which would mean some other profile.
-    """
-    if not name.strip():
-        raise BadSetting("a profile's name is empty: name one of ~/.aliyun/config.json, or leave the option out")
-
-    def provider() -> _Provider:
-        from alibabacloud_credentials.provider import CLIProfileCredentialsProvider  # slow to import
-
-        profile: _Provider = CLIProfileCredentialsProvider(profile_name=name)
-        return profile
-
-    where = f"`aliyun configure --profile {name}` adds it to {_PROFILES}"
-    return Account(label or name, provider, where, endpoint=endpoint)
-
-
-def key_account(label: str, key_id: str, secret: str, token: str | None = None) -> Account:
-    """An account whose key is at hand: the local endpoint's, or one from a vault of the caller's."""
-
-    def provider() -> _Provider:
-        from alibabacloud_credentials.provider import (  # slow to import
-            StaticAKCredentialsProvider,
-            StaticSTSCredentialsProvider,
-        )
-
-        if token is None:
-            plain: _Provider = StaticAKCredentialsProvider(access_key_id=key_id, access_key_secret=secret)
-            return plain
-        temporary: _Provider = StaticSTSCredentialsProvider(
-            access_key_id=key_id, access_key_secret=secret, security_token=token
-        )
-        return temporary
-
-    return Account(label, provider, "the key was given by the caller")
-
-
-def _quiet_the_vendor() -> None:
-    """Take off the handlers that the SDK puts on its loggers at import: they print to stderr, tokens included."""
-    for name in ("darabonba-core", "alibabacloud-tea", "credentials"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [logging.NullHandler()]
-        logger.propagate = False
 
 
 # ── the endpoint ─────────────────────────────────────────────────────────────
@@ -379,7 +252,7 @@ class EnsApi:
     async def __aenter__(self) -> Self:
         import alibabacloud_tea_openapi.utils  # noqa: F401  0.4 s: before the first call, not within it
 
-        _quiet_the_vendor()
+        quiet_the_vendor()
         local = is_loopback(urlsplit(self.url).hostname or "")
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._try_seconds, sock_connect=10, sock_read=30),
@@ -463,7 +336,7 @@ class EnsApi:
                     await asyncio.to_thread(account.resolve)
         raise _TryAgain(what, seen)
 
-    async def _try(self, key: _Key, parameters: Mapping[str, str], waited: float) -> Try:
+    async def _try(self, key: Key, parameters: Mapping[str, str], waited: float) -> Try:
         assert self._session is not None  # noqa: S101  (entered)
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         sent_at = utc_now()
@@ -487,7 +360,7 @@ class EnsApi:
         retry_after = _seconds(answer.headers.get("x-acs-retry-after", ""))
         return Try(sent_at, received_at, waited, answer.status, request_id, body, code, _text(message), retry_after)
 
-    def _signed_headers(self, key: _Key, parameters: Mapping[str, str]) -> dict[str, str]:
+    def _signed_headers(self, key: Key, parameters: Mapping[str, str]) -> dict[str, str]:
         from alibabacloud_tea_openapi.utils import Utils  # 0.4 s: only where a call is made
         from darabonba.request import DaraRequest
 
@@ -558,7 +431,7 @@ def _seconds(milliseconds: str) -> float | None:
     return int(milliseconds[:15]) / 1000 if is_number else None
 
 
-def _without(key: _Key, said: bytes) -> bytes:
+def _without(key: Key, said: bytes) -> bytes:
     """What was said with what is secret taken out: a refusal quotes the headers that it was sent."""
     for secret in (key.secret, key.token):
         if secret and len(secret) >= _SHORTEST_SECRET:
@@ -639,27 +512,35 @@ _T = TypeVar("_T")
 
 def blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     """Run `work` to its end from synchronous code, in a notebook's running event loop too."""
+    became: list[_T] = []
+
+    async def kept_aside() -> None:
+        # not the task's result: asyncio spells that out when it gives SIGINT back, 100,000 images and all
+        became.append(await work())
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work())
+        asyncio.run(kept_aside())
+        return became[0]
     import contextvars
     from concurrent.futures import ThreadPoolExecutor
 
     under_way: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
-    async def stoppable() -> _T:
+    async def stoppable() -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (it runs in one)
         under_way.append((asyncio.get_running_loop(), task))
-        return await work()
+        await kept_aside()
 
     with ThreadPoolExecutor(1, thread_name_prefix="ens-images") as aside:
         here = contextvars.copy_context()  # the logs go on saying whose run it is
         done = aside.submit(lambda: here.run(asyncio.run, stoppable()))
         try:
-            return done.result()
+            done.result()
         except KeyboardInterrupt:  # the notebook's stop button reaches this thread only
             for loop, task in under_way:
                 loop.call_soon_threadsafe(task.cancel)
             raise
+    return became[0]

@@ -62,7 +62,6 @@ from pipeline.ens_api import (
     DEFAULT_RATE,
     DEFAULT_WORKERS,
     THROTTLED_SECONDS,
-    Account,
     EnsApi,
     blocking,
 )
@@ -72,6 +71,7 @@ from pipeline.logs import about, logger
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 
+    from pipeline.accounts import Account
     from pipeline.ens_api import Try
 
 _T = TypeVar("_T")

@@ -20,16 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import exports
+from pipeline.accounts import Account, environment_account, key_account, profile_account
 from pipeline.certificate import LEVELS, Answer, Level, evidence
 from pipeline.ens_api import (
     DEFAULT_ENDPOINT,
     DEFAULT_RATE,
     DEFAULT_WORKERS,
-    Account,
     endpoint_url,
-    environment_account,
-    key_account,
-    profile_account,
     utc_now,
 )
 from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing, LakeUnusable

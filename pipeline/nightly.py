@@ -28,7 +28,7 @@ from pipeline.views import connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pipeline.ens_api import Account
+    from pipeline.accounts import Account
     from pipeline.settings import AccountEntry, AfterRun
 
 _log = logger(__name__)

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline import cli
+from pipeline.accounts import Account, key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, key_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

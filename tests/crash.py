@@ -43,9 +43,9 @@ import duckdb
 import pyarrow.parquet as pq  # noqa: F401  (loaded once, before the forks)
 
 from pipeline import connect, rebuild, run
+from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.lake import held, leftovers
 from pipeline.landing import landed

@@ -26,9 +26,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.accounts import key_account
 from pipeline.certificate import LEVELS, Answer, Level, Page, believed, certify, evidence
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
-from pipeline.ens_api import EnsApi, blocking, key_account
+from pipeline.ens_api import EnsApi, blocking
 from pipeline.errors import EnsImagesError, IncompleteListing
 from pipeline.extract import Bounds, extract
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import connect, run
+from pipeline.accounts import key_account
 from pipeline.emulator import Endpoint, Key
-from pipeline.ens_api import key_account
 from pipeline.errors import EnsImagesError
 from pipeline.prune import prune
 

@@ -30,8 +30,8 @@ import duckdb
 from crash import endpoint, in_a_process
 
 from pipeline import connect, run
+from pipeline.accounts import key_account
 from pipeline.check import check
-from pipeline.ens_api import key_account
 from pipeline.errors import EnsImagesError
 from pipeline.landing import landed
 from pipeline.prune import prune

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import rebuild
+from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.errors import LakeMissing, Refused
 from pipeline.flow import demo, run
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import doctor, versions
+from pipeline.accounts import Account, environment_account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, environment_account, key_account, profile_account
 from pipeline.errors import BadSetting
 from pipeline.flow import run
 from pipeline.lake import held
@@ -316,7 +316,7 @@ def test_nonsense_is_the_first_thing_to_mend(serve, account, tmp_path):
 
 def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_mend(typed, monkeypatch):
     monkeypatch.setattr("pipeline.flow.environment_account", lambda: environment_account("nobody"))
-    monkeypatch.setattr("pipeline.ens_api.Account.resolve", lambda _: (_ for _ in ()).throw(BadSetting("x")))
+    monkeypatch.setattr("pipeline.accounts.Account.resolve", lambda _: (_ for _ in ()).throw(BadSetting("x")))
     asked = ("doctor", "--endpoint", "http://127.0.0.1:9")
     code, out, err = typed(*asked)
     told = json.loads(typed(*asked, "--format", "json")[1])

@@ -14,18 +14,9 @@ from typing import Any, Self
 
 import pytest
 
+from pipeline.accounts import Account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import (
-    THROTTLED_SECONDS,
-    Account,
-    EnsApi,
-    Pace,
-    Try,
-    blocking,
-    endpoint_url,
-    key_account,
-    profile_account,
-)
+from pipeline.ens_api import THROTTLED_SECONDS, EnsApi, Pace, Try, blocking, endpoint_url
 from pipeline.errors import (
     BadSetting,
     ClockIsWrong,
@@ -485,7 +476,7 @@ def test_a_token_that_stays_expired_is_a_refusal(account):
 def resolved(home: Any, code: str, **environment: str) -> str:
     """What a fresh process finds, with `home` as its home: the vendor's library reads the environment at import."""
     done = subprocess.run(
-        [sys.executable, "-c", f"from pipeline.ens_api import *\n{code}"],
+        [sys.executable, "-c", f"from pipeline.accounts import *\nfrom pipeline.ens_api import *\n{code}"],
         env={"PATH": os.environ["PATH"], "HOME": str(home), **environment},
         capture_output=True,
         text=True,
@@ -509,6 +500,24 @@ def test_a_profile_is_that_profile_alone_even_where_the_environment_holds_keys(t
     assert resolved(tmp_path, "print(profile_account('test').resolve().token)", **KEYS) == "t\n"
     assert resolved(tmp_path, "print(environment_account().resolve().id)", **KEYS) == "from-env\n"
     assert resolved(tmp_path, "print(environment_account().resolve().id)") == "sts\n"
+
+
+def test_keys_in_the_environment_are_read_as_the_vendors_chain_reads_them(tmp_path):
+    told = "; print(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token())"
+    chain = (
+        f"from alibabacloud_credentials.provider import *; found = DefaultCredentialsProvider().get_credentials(){told}"
+    )
+    for more in ({}, {"ALIBABA_CLOUD_SECURITY_TOKEN": "t"}, {"ALIBABA_CLOUD_SECURITY_TOKEN": ""}):
+        ours = resolved(
+            tmp_path, "key = environment_account().resolve(); print(key.id, key.secret, key.token)", **KEYS, **more
+        )
+        theirs = resolved(tmp_path, chain, **KEYS, **more)
+        assert ours == theirs.replace("s \n", "s None\n")  # an empty token is none
+
+
+def test_keys_in_the_environment_need_no_chain_to_be_imported(tmp_path):
+    code = "environment_account().resolve(); import sys; print('alibabacloud_credentials' in sys.modules)"
+    assert resolved(tmp_path, code, **KEYS) == "False\n"
 
 
 def test_a_profile_without_a_name_is_refused():
@@ -543,6 +552,18 @@ def test_a_running_event_loop_is_no_hindrance():
         return blocking(work)
 
     assert asyncio.run(notebook()) == 7
+
+
+def test_what_comes_of_work_is_never_spelled_out():
+    class Large:
+        def __repr__(self) -> str:
+            raise AssertionError
+
+    async def work() -> Large:
+        await asyncio.sleep(0)
+        return Large()
+
+    assert isinstance(blocking(work), Large)
 
 
 def test_this_instant_is_utc_without_a_zone():

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.accounts import Account, key_account
 from pipeline.certificate import Answer, believed, certify, evidence
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import Account, EnsApi, key_account
+from pipeline.ens_api import EnsApi
 from pipeline.errors import (
     BadSetting,
     IncompleteListing,
@@ -396,7 +397,7 @@ def test_a_service_that_allows_twenty_calls_a_second_is_read_to_the_end(serve, a
 STOPPED = """
 import asyncio, os, signal, threading
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
+from pipeline.accounts import key_account
 from pipeline.extract import extract
 
 signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import connect, rebuild, run
+from pipeline.accounts import Account, key_account
 from pipeline.emulator import Endpoint, Key, living_account, read_account
-from pipeline.ens_api import Account, key_account
 from pipeline.errors import (
     AccountShrank,
     AlreadyObserved,
@@ -229,9 +229,9 @@ def test_a_run_killed_between_landing_and_publishing_leaves_nothing_visible_and_
     code = (
         "import os, signal, sys, datetime as dt\n"
         "from pathlib import Path\n"
-        "from pipeline import flow, ens_api\n"
+        "from pipeline import accounts, flow\n"
         "flow.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "account = ens_api.key_account('default', 'emulator', 'emulator')\n"
+        "account = accounts.key_account('default', 'emulator', 'emulator')\n"
         "flow.run(Path(sys.argv[1]), accounts=[account], endpoint=sys.argv[2], rate=None, "
         "observed_at=dt.datetime(2026, 10, 2, 2))\n"
     )

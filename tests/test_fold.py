@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline import connect, rebuild, run
+from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.cli import main
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.folded import newest_fold
 from pipeline.lake import leftovers

@@ -11,8 +11,8 @@ import pytest
 import stamina
 
 from pipeline import logs, run
+from pipeline.accounts import key_account
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.errors import EnsImagesError
 from pipeline.extract import Bounds, extract
 

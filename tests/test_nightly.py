@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import nightly as module
-from pipeline.ens_api import key_account
+from pipeline.accounts import key_account
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake import held
 from pipeline.nightly import nightly

@@ -14,9 +14,9 @@ import pytest
 from old_lake import Stock, answers
 
 from pipeline import connect, rebuild, run
+from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key
-from pipeline.ens_api import key_account
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.prune import prune
 from pipeline.schema import FORMAT, PLAIN_FORMAT

@@ -10,9 +10,9 @@ import pytest
 from lake_builder import Seen, image, write_run
 
 from pipeline import connect, rebuild
+from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, LakeMissing, UnknownName
 from pipeline.flow import run
 from pipeline.landing import landed

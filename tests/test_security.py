@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli, connect, export, rebuild, run
+from pipeline.accounts import key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import endpoint_url, key_account
+from pipeline.ens_api import endpoint_url
 from pipeline.errors import BadQuery, BadSetting, EnsImagesError, LakeDamaged, Refused, Unreachable
 from pipeline.formats import write_rows
 from pipeline.rows import query as ask

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.ens_api import profile_account
+from pipeline.accounts import profile_account
 from pipeline.errors import BadSetting
 from pipeline.flow import chosen
 from pipeline.settings import AccountEntry

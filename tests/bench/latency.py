@@ -12,9 +12,9 @@ import argparse
 import statistics
 import sys
 
+from pipeline.accounts import key_account
 from pipeline.certificate import PAGE_SIZE
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import key_account
 from pipeline.extract import extract
 
 
