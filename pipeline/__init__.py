@@ -30,8 +30,9 @@
     dictionary.py         every table, view and column: type, unit, meaning
     questions.py          what an owner of images asks, and the SQL that answers it
     excel.py              a result as an Excel workbook
-    report.py             the standing reports, each with its finding
-    page/                 the same as one HTML file with charts, and the SQL that made them
+    story/                the standing reports: what each asks of the lake, and what it finds
+    report.py             the story in a terminal, or its rows for a machine
+    page/                 the story as one HTML file with charts, and the SQL that made them
     exports.py            a table or view in a file, or every standing report in a folder
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request

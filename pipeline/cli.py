@@ -302,7 +302,7 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
 )
 @click.argument("views", nargs=-1, shell_complete=complete_view)
 def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str], as_of: str | None) -> None:
-    """Print the standing reports: capacity, the trend, ages, what changed, what failed; or the given VIEWS."""
+    """Print the standing reports: capacity, ages, what changed, what failed, what could go; or the given VIEWS."""
     from pipeline.report import report
     from pipeline.views import connect
 

@@ -19,9 +19,9 @@ from pipeline.errors import BadSetting
 from pipeline.excel import write_workbook
 from pipeline.files import replacing
 from pipeline.formats import write_rows
-from pipeline.report import STANDING
 from pipeline.rows import as_dicts, read, relation, told_by_duckdb
 from pipeline.spelling import json_value, quoted
+from pipeline.story import STANDING
 from pipeline.trust import trust_line
 
 if TYPE_CHECKING:

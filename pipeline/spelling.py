@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
+NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
 _NUMBERS: Final = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UHUGEINT", "DOUBLE", "FLOAT", "DECIMAL")
 
 

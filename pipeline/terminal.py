@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.spelling import grouped, harmless, is_number, plain
+from pipeline.spelling import NOTHING, grouped, harmless, is_number, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TextIO
 
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH: Final = 80
 """Columns of a report that goes to no terminal."""
-BAR_WIDTH: Final = 9
-NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
+_GAP: Final = 2
+_COMFORT: Final = 20
+"""So much of a text in a line reads well: rather than break it sooner, columns of less rank go."""
 
 
 @contextlib.contextmanager
@@ -57,31 +59,115 @@ def shown(value: object, kind: str) -> str:
     return grouped(value) if is_number(kind) else harmless(plain(value))
 
 
-def as_table(rows: Rows, console: Console) -> Table | Text:
+def as_table(rows: Rows, console: Console) -> Table | Text | Group:
     """Lay rows out as a table; texts may break, numbers and instants not; if that is not enough, as records."""
-    from rich.cells import cell_len
+    cells = [[shown(value, kind) for value, kind in zip(row, rows.types, strict=True)] for row in rows.rows]
+    columns = [
+        Column(
+            harmless(name), [row[place] for row in cells], is_number=is_number(kind), breaks=16 * (kind == "VARCHAR")
+        )
+        for place, (name, kind) in enumerate(zip(rows.columns, rows.types, strict=True))
+    ]
+    return laid_out(columns, console.width)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table before its width is known."""
+
+    heading: str
+    cells: Sequence[str]
+    is_number: bool = False
+    breaks: int = 0
+    """The width at which a text may go over several lines; 0: never, as for numbers."""
+    rank: int = 0
+    """Where there is too little room the highest go first; 0 stays."""
+    draw: Callable[[int, int], str] | None = None
+    """What stands behind a cell: the row, and the width that there is."""
+    room: tuple[int, int] = (0, 0)
+    """The least and the most width of what is drawn."""
+    styles: Sequence[str] = ()
+
+    def widths(self) -> tuple[int, int, int]:
+        """The least width that it can do with; the one at which it reads well; the most that it can make use of."""
+        from rich.cells import cell_len
+
+        text = max(map(cell_len, self.cells), default=0)
+        heading, least = cell_len(self.heading), _in_two_lines(self.heading)
+        if self.draw:
+            behind = text + 1 if text else 0
+            least, most = (max(least, behind + self.room[0]), max(heading, behind + self.room[1]))
+            return least, least, most
+        if self.breaks:
+            return max(least, min(text, self.breaks)), max(least, min(text, _COMFORT)), max(text, heading)
+        return max(text, least), max(text, least), max(text, heading)
+
+    def cell(self, row: int, width: int) -> Text:
+        """What is shown in a row."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        said = Text(self.cells[row], style=self.styles[row] if self.styles else "")
+        if self.draw:
+            text = max(map(cell_len, self.cells), default=0)
+            said = Text(f"{self.cells[row]:>{text}}{' ' if text else ''}")
+            said.append(self.draw(row, width - len(said)), style="cyan")
+        return said
+
+
+def laid_out(columns: Sequence[Column], width: int, *, has_sums: bool = False) -> Table | Text | Group:
+    """Lay columns out in so many columns of a terminal: no number is cut or broken.
+
+    Where there is too little room columns go by their rank, then texts break; if that is not enough, the rows are
+    written as records. `has_sums` sets the last row apart.
+    """
     from rich.text import Text
 
-    cells = [[shown(value, kind) for value, kind in zip(row, rows.types, strict=True)] for row in rows.rows]
-    names = [harmless(name) for name in rows.columns]
-    widths = [max(cell_len(name), *(cell_len(row[number]) for row in cells), 0) for number, name in enumerate(names)]
-    breaks = [kind == "VARCHAR" for kind in rows.types]
-    least = [
-        min(width, max(16, cell_len(name))) if may_break else width
-        for width, may_break, name in zip(widths, breaks, names, strict=True)
-    ]
-    gaps = 3 * (len(names) - 1)
-    if not names:
+    if not columns:
         return Text("")
-    if sum(least) + gaps > console.width and cells:
-        return _records(names, cells)
+    fitting = _fitted(columns, width)
+    if fitting is None:
+        return _records([column for column in columns if not column.rank], width, has_sums=has_sums)
     table = new_table()
-    for name, kind, may_break, width in zip(names, rows.types, breaks, least, strict=True):
-        justify: Literal["left", "right"] = "right" if is_number(kind) else "left"
-        table.add_column(name, justify=justify, no_wrap=not may_break, overflow="fold", min_width=width)
-    for row in cells:
-        table.add_row(*map(Text, row))
+    for column, wide in fitting:
+        table.add_column(column.heading, justify="right" if column.is_number else "left", overflow="fold", width=wide)
+    count = len(columns[0].cells)
+    for row in range(count):
+        is_sum = has_sums and row == count - 1
+        if is_sum:
+            table.add_section()
+        table.add_row(*(column.cell(row, wide) for column, wide in fitting), style="bold" if is_sum else "")
     return table
+
+
+def _fitted(columns: Sequence[Column], width: int) -> list[tuple[Column, int]] | None:
+    """The columns that stay, each with its width; None where even those that must stay are too wide."""
+    kept = [(column, *column.widths()) for column in columns]
+
+    def too_wide(widths: Iterable[int]) -> int:
+        return sum(widths) + _GAP * (len(kept) - 1) - width
+
+    while too_wide(good for _, _, good, _ in kept) > 0 and any(column.rank for column, *_ in kept):
+        del kept[max(range(len(kept)), key=lambda place: (kept[place][0].rank, place))]
+    if too_wide(least for _, least, _, _ in kept) > 0:
+        return None
+    widths = [most for _, _, _, most in kept]
+    # First what is drawn shrinks and headings break, those first with which most is gained; then texts.
+    for place in sorted(range(len(kept)), key=lambda place: kept[place][2] - widths[place]):
+        if (over := too_wide(widths)) > 0 and not kept[place][0].breaks:
+            widths[place] = max(kept[place][2], widths[place] - over) if kept[place][0].draw else kept[place][2]
+    while (over := too_wide(widths)) > 0:
+        widest, place = max((wide, place) for place, wide in enumerate(widths) if wide > kept[place][1])
+        widths[place] = max(kept[place][1], widest - max(1, over // len(kept)))
+    return [(column, wide) for (column, *_), wide in zip(kept, widths, strict=True)]
+
+
+def _in_two_lines(heading: str) -> int:
+    """The least width in which a heading goes over two lines at most."""
+    from rich.cells import cell_len
+
+    words = heading.split(" ")
+    return min(max(cell_len(" ".join(words[:place])), cell_len(" ".join(words[place:]))) for place in range(len(words)))
 
 
 def new_table() -> Table:
@@ -89,29 +175,43 @@ def new_table() -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
 
 
-def _records(names: Sequence[str], cells: Sequence[Sequence[str]]) -> Text:
+def _records(columns: Sequence[Column], width: int, *, has_sums: bool) -> Group:
+    """A line a value; a value that goes over several lines stays behind its heading, where there is room for that."""
+    from rich.cells import cell_len
+    from rich.console import Group
+    from rich.table import Table
     from rich.text import Text
 
-    wide = max(map(len, names))
-    text = Text()
-    for number, row in enumerate(cells, start=1):
-        text.append(f"── {number:,} ──\n", style="dim")
-        for name, cell in zip(names, row, strict=True):
-            text.append(f"{name:<{wide}}  ", style="bold").append(f"{cell}\n")
-    text.rstrip()
-    return text
+    wide = max(cell_len(column.heading) for column in columns)
+    least = max(column.breaks or max(map(cell_len, column.cells)) for column in columns)
+    count = len(columns[0].cells)
+    parts: list[Any] = []
+    for row in range(count):
+        name = "all" if has_sums and row == count - 1 else f"{row + 1:,}"
+        parts.append(Text(f"── {name} ──", style="dim"))
+        lines = [(Text(column.heading, style="bold"), Text(column.cells[row])) for column in columns]
+        if wide + _GAP + least > width:
+            parts += [Text.assemble(heading, " " * _GAP, value) for heading, value in lines]
+            continue
+        record = Table.grid(padding=(0, _GAP, 0, 0))
+        record.add_column(width=wide)
+        record.add_column(overflow="fold")
+        for line in lines:
+            record.add_row(*line)
+        parts.append(record)
+    return Group(*parts)
 
 
-def bar(part: float, width: int = BAR_WIDTH) -> str:
+def bar(part: float, width: int) -> str:
     """Draw a share between 0 and 1 in eighths of a character."""
     eighths = round(max(0.0, min(1.0, part)) * width * 8)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def sparkline(values: Sequence[float], width: int = 40) -> str:
+def sparkline(values: Sequence[float], width: int) -> str:
     """Draw values from left to right, lowest to highest; of more than `width`, the last of each stretch."""
     if len(values) > width:
         values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]

@@ -22,7 +22,7 @@ from lake_builder import Seen, write_run
 
 from pipeline.page import page, write_page
 from pipeline.page.charts import drawn
-from pipeline.page.story import story
+from pipeline.story import story
 from pipeline.tables import IMAGE_DISKS, IMAGES
 from pipeline.views import connect, write_catalogue
 

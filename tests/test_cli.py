@@ -161,7 +161,7 @@ def test_the_reports_are_printed(lake):
     done = ens_images(lake, "report")
 
     assert done.returncode == 0
-    assert "Capacity by region" in done.stdout
+    assert "By region: " in done.stdout
     assert "verified · 60 images" in done.stdout
 
 
@@ -393,7 +393,7 @@ def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
     second = ens_images(tmp_path, "demo", "--days", "2")
 
     assert (first.returncode, second.returncode) == (0, 0)
-    for title in ("Capacity by region", "Capacity by day", "Age", "What changed", "What failed", "Try next"):
+    for title in ("By region", "Capacity over time", "Age", "What changed", "What failed", "What could go", "Try next"):
         assert title in first.stdout
     assert len(list((tmp_path / "data" / "demo" / "raw").rglob("*.parquet"))) == 2
 

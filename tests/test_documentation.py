@@ -9,6 +9,7 @@ import pytest
 
 import pipeline
 from pipeline import connect
+from pipeline.story import STANDING
 
 ROOT = Path(pipeline.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -83,5 +84,5 @@ def test_the_links_of_the_documentation_lead_somewhere():
 
 def test_the_demo_has_what_its_reports_tell(after_the_demo):
     with connect(after_the_demo / "data" / "demo") as lake:
-        for view in ("capacity_by_region", "capacity_by_day", "age_bands", "image_changes", "failed_images"):
+        for view in STANDING:
             assert lake.execute(f"select count(*) from {view}").fetchall()[0][0] > 0  # noqa: S608  (a known name)

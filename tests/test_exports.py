@@ -22,8 +22,8 @@ from pipeline import cli, excel
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.excel import write_workbook
 from pipeline.exports import MANIFEST, SUFFIXES, export, export_all
-from pipeline.report import STANDING
 from pipeline.rows import Rows, relation
+from pipeline.story import STANDING
 from pipeline.trust import trust_line
 from pipeline.views import connect
 

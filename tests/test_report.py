@@ -5,13 +5,22 @@ from __future__ import annotations
 import io
 import json
 import re
+from typing import Any
 
 import pytest
-from lake_builder import Seen, image, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+from lake_builder import Seen, image, utc, write_run
 from reading import HOSTILE, Terminal, golden, reported
+from rich.cells import cell_len
+from rich.console import Console
 
+from pipeline import report as reports
 from pipeline.errors import BadSetting
-from pipeline.report import STANDING, report
+from pipeline.report import REPORT_ROWS, report
+from pipeline.story import STANDING, TOLD, section, story
+from pipeline.story.parts import spelled
+from pipeline.terminal import Column, laid_out
 from pipeline.trust import trust_line
 from pipeline.views import connect, connect_empty
 
@@ -60,7 +69,105 @@ def test_on_a_terminal_a_report_has_colour_and_keeps_to_the_width(lake, monkeypa
     report(connect(lake), out=out, err=out)
     assert "\x1b[" in out.getvalue()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
-    assert max(map(len, plain[1:])) <= 60
+    assert max(map(cell_len, plain)) <= 60
+
+
+NUMBER = re.compile(r"[+\u2212]?\d[\d,]*[%+]?")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Two accounts whose numbers are long, and whose names hold no digit: what is a number in a report is one."""
+    data = tmp_path_factory.mktemp("large")
+    old, new = utc("2019-03-01"), utc("2026-09-01")
+    names = ["web", "数据库", "a-name-that-is-so-long-that-it-must-be-broken-somewhere-or-other", "the newer one"]
+
+    def seen(size: int) -> list[dict[str, Any]]:
+        return [
+            image(
+                f"m-{letter * (4 + 6 * place)}",
+                size + 7_777 * place,
+                image_name=name,
+                image_owner=owner,
+                region_id=f"cn-{letter * 5 * (place + 1)}",
+                platform=letter * 9,
+                architecture="x86_64",
+                status="Pack_failed" if letter == "q" else "Available",
+                image_size_gib=size + 1_234_567 * place,
+                created_at_utc=new if letter == "z" else old,
+            )
+            for place, name in enumerate(names)
+            for letter, owner in (("x", "self"), ("y", "self"), ("z", "self"), ("q", "others"))
+        ]
+
+    for day, size in enumerate([23_456_789_012, 123_456_789_012, 98_765_432_109], start=27):
+        accounts = [Seen(one, f"2026-10-{day} 02:00", seen(size)) for one in ("production", "staging")]
+        write_run(data, *accounts)
+    with connect(data) as con:
+        yield con
+
+
+def at_width(width: int, con: Any, *views: str) -> list[str]:
+    """What a terminal of a width shows, line by line, without its colours."""
+    out = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        patch.setenv("TERM", "xterm")
+        report(con, views, out=out, err=out)
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize("view", TOLD)
+def test_at_any_width_no_line_is_wider_and_no_number_is_cut_or_broken(large, view, monkeypatch):
+    told = section(large, view)
+    monkeypatch.setattr(reports, "section", lambda *_: told)  # asked once, shown at every width
+    monkeypatch.setattr(reports, "trust_line", lambda _: "1,234 accounts · as of 2026-10-29 02:00 UTC · verified")
+    whole = {number for line in at_width(1000, large, view) for number in NUMBER.findall(line)}
+    essential = {
+        number
+        for row in told.table.rows[: 1 if view == "capacity_by_day" else REPORT_ROWS]
+        for column in told.table.columns
+        if column.kind == "number" and not column.rank
+        for number in NUMBER.findall(spelled(row[column.name], column))
+    }
+    assert len(whole) > 4
+    for width in range(20, 201):
+        lines = at_width(width, large, view)
+        found = {number for line in lines if not line.startswith("── ") for number in NUMBER.findall(line)}
+        assert max(map(cell_len, lines)) <= width
+        assert essential <= found <= whole, width
+
+
+@pytest.mark.parametrize("width", [20, 41, 80, 133, 200])
+def test_at_any_width_the_story_is_told_to_its_end(large, width):
+    lines = at_width(width, large)
+    assert max(map(cell_len, lines)) <= width
+    for one in story(large).sections:
+        assert "".join(f"{one.topic}:{one.finding}".split()) in "".join("".join(lines).split())
+
+
+texts = st.text(st.sampled_from("ab 数\u0301-_→"), max_size=40)
+columns = st.lists(st.tuples(texts, st.booleans(), st.integers(0, 3)), min_size=1, max_size=7)
+
+
+@given(columns, st.integers(20, 200), st.data())
+def test_a_table_of_anything_keeps_to_its_width_and_breaks_no_number(asked, width, data):
+    count = data.draw(st.integers(1, 3))
+    cells = {True: st.integers(-(10**12), 10**12).map("{:,}".format), False: texts}
+    laid = [
+        Column(heading, data.draw(st.lists(cells[is_number], min_size=count, max_size=count)), is_number, 0, rank)
+        if is_number
+        else Column(heading, data.draw(st.lists(texts, min_size=count, max_size=count)), breaks=12, rank=rank)
+        for heading, is_number, rank in asked
+    ]
+    out = io.StringIO()
+    Console(file=out, width=width).print(laid_out(laid, width))
+    lines = out.getvalue().splitlines()
+    assert max(map(cell_len, lines), default=0) <= width
+    said = set(re.findall(r"-?\d[\d,]*", out.getvalue()))
+    for column in laid:
+        if column.is_number and not column.rank:
+            assert set(column.cells) <= said
 
 
 def test_a_long_table_is_cut_and_says_how_many_more_and_how_to_see_them(tmp_path):

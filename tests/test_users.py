@@ -57,7 +57,7 @@ PYTHON
     )
 
     assert done.returncode == 0, done.stderr
-    assert "Capacity by region" in done.stdout
+    assert "By region: " in done.stdout
     (shape,) = re.findall(r"^DataFrame \((\d+), 3\) (\d+)$", done.stdout, re.MULTILINE)
     total = int(re.findall(r"verified · (\d+) images", done.stdout)[-1])
     assert int(shape[0]) > 3

@@ -1,9 +1,7 @@
 """The page: one HTML file to mail, to print or to keep, with what an owner of images asks and the SQL that answers it.
 
-    connect() ──► story.py             asks the lake: findings, figures, tables, the SQL that made them
-                      │                  held.py: how much, where, how old; happened.py: changed, failed, could go
-                  charts.py            figures as Vega-Lite, colours by name
-                      │
+    connect() ──► story ──► charts.py    figures as Vega-Lite, colours by name
+                                │
     page.html.j2 + page.css + page.js + the Vega library ──► one file
 
 It asks for nothing from outside, and its own policy would not let it: scripts
@@ -26,12 +24,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
 from pipeline.files import replacing
+from pipeline.story import story
+from pipeline.story.parts import spelled
 from pipeline.trust import trust_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
 
+    from pipeline.story.parts import Column, Row
+
 _HERE: Final = Path(__file__).parent
+TABLE_ROWS: Final = 50
+"""Rows of a table; it says how many there are."""
 _NEEDED: Final = {"altair": "altair", "jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
@@ -61,7 +67,6 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from pipeline.page.charts import drawn
-    from pipeline.page.story import story
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True
@@ -70,6 +75,9 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
     return environment.get_template("page.html.j2").render(
         story=told,
         trust=trust_line(con),
+        cell=_cell,
+        line=_line,
+        table_rows=TABLE_ROWS,
         charts={section.name: _json(drawn(section.chart)) for section in told.sections if section.chart},
         css=(style := _text("page.css")),
         css_digest=_digest(style),
@@ -77,6 +85,32 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
         library_digest=_digest(_library()),
         script=(script := _text("page.js")),
         script_digest=_digest(script),
+    )
+
+
+def _cell(row: Row, column: Column) -> dict[str, Any]:
+    """A value as it is shown; what it is sorted by, where what is empty goes last; its share, if that is a bar."""
+    value = row.get(column.name, "")
+    text = "" if value == "" else spelled(value, column)
+    if column.sort_by:
+        sort = str(row.get(column.sort_by, ""))
+    elif value is None or value == "":
+        sort = ""
+    elif column.kind in {"day", "minute"}:
+        sort = f"{value:%Y-%m-%dT%H:%M:%S}"
+    else:
+        sort = str(value) if column.is_number else text
+    return {"text": text, "sort": sort, "share": value if column.kind == "share" and sort else None}
+
+
+def _line(values: Sequence[int]) -> str:
+    """Draw values from left to right in a box of 100 by 24, as SVG spells points: 60 at most."""
+    if len(values) > 60:
+        values = [values[(place + 1) * len(values) // 60 - 1] for place in range(60)]
+    low, high = min(values), max(values)
+    across, up = 100 / max(len(values) - 1, 1), 20 / (high - low) if high > low else 0
+    return " ".join(
+        f"{place * across:.1f},{22 - (value - low) * up if up else 12:.1f}" for place, value in enumerate(values)
     )
 
 

@@ -1,6 +1,6 @@
 """The page's charts: figures in, Vega-Lite out.
 
-    Chart(kind, unit, series, rows) ──► drawn ──► the specification, as plain JSON
+    Chart ──► drawn ──► the specification, as plain JSON
 
 A colour is the name of a CSS variable, so that one chart is right in light, in
 dark and on paper. Which series are shown is the parameter `hidden`: the page's
@@ -10,55 +10,18 @@ same text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import altair as alt
 
-Kind: TypeAlias = Literal["lines", "bars", "columns", "pyramid"]
+    from pipeline.story.parts import Chart
 
 _BAR: Final = 26
 _LABEL: Final = 132
 _TICKS: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What one colour stands for: its name in the legend, the colour's, and whether it is shown from the start."""
-
-    name: str
-    colour: str
-    is_shown: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """The figures of one chart.
-
-    lines      a line a series over days                        at: the day
-    bars       a bar an entry, its series end to end            at: the entry
-    columns    a column a day or week, up and down from zero    at: its first day
-    pyramid    two bars an entry, one to each side              at: the entry
-    """
-
-    kind: Kind
-    unit: str
-    axis: str
-    """The title of the axis of values, with its unit."""
-    entry: str
-    """What one `at` is, in the singular: region, day."""
-    series: tuple[Series, ...]
-    at: tuple[str, ...]
-    """The entries in their order."""
-    values: tuple[tuple[float | None, ...], ...]
-    """A row for each entry, a value for each series."""
-    alt: str
-    """What the chart shows, for who cannot see it."""
-    told: tuple[tuple[str, ...], ...] = ()
-    """The values in words for the tooltip, where they say more than the number."""
 
 
 def drawn(chart: Chart) -> dict[str, Any]:

@@ -6,18 +6,17 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pipeline.page.asking import CHART_DAYS, added_up, ask, bar_chart, without_one_account
-from pipeline.page.charts import Chart, Series
-from pipeline.page.parts import Asked, Column, Section, table
 from pipeline.spelling import how_many
+from pipeline.story.asking import CHART_DAYS, added_up, bar_chart, without_one_account
+from pipeline.story.held import TREND
+from pipeline.story.parts import Asked, Chart, Column, Section, Series, table
 from pipeline.views import relations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import duckdb
-
-    from pipeline.page.parts import Row
+    from pipeline.story.asking import Answers
+    from pipeline.story.parts import Row
 
 DAYS_ONE_BY_ONE: Final = 92
 """Days whose changes are drawn day by day; more of them week by week."""
@@ -26,8 +25,9 @@ DAYS_ONE_BY_ONE: Final = 92
 # ── what changed ─────────────────────────────────────────────────────────────
 
 
-def changes(lake: duckdb.DuckDBPyConnection, days: Sequence[Row]) -> Section:
-    """Tell what appeared, went and changed over `days`, which are newest first."""
+def changes(answers: Answers) -> Section:
+    """Tell what appeared, went and changed, the newest first."""
+    days = answers.rows(TREND)
     by = "day" if len(days) <= DAYS_ONE_BY_ONE else "week"
     counted = Asked(
         "the chart",
@@ -66,7 +66,7 @@ order by
     field
 limit 50""",
     )
-    counts, newest = ask(lake, counted.sql), ask(lake, listed.sql)
+    counts, newest = answers.rows(counted), answers.rows(listed)
     told = Counter[str]()
     for row in counts:
         told[row["change"]] += row["image_count"]
@@ -94,7 +94,7 @@ limit 50""",
         count=sum(row["row_count"] for row in counts),
     )
     chart = _changes_chart(counts, days, by, f"Columns of images by {by}: {finding}.") if counts else None
-    notes = ("`unseen` is not gone: what did not list it proves nothing.",) if told["unseen"] else ()
+    notes = ("unseen is not gone: what did not list it proves nothing.",) if told["unseen"] else ()
     return Section("changes", "What changed", finding, shown, (counted, listed), chart, notes, is_wide=True)
 
 
@@ -170,18 +170,18 @@ limit 50""",
 )
 
 
-def failures(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Section:
+def failures(answers: Answers) -> Section:
     """Tell which images cannot be used."""
-    rows = ask(lake, _FAILURES.sql)
+    by_region, rows = answers.rows(FAILURES_BY_REGION), answers.rows(_FAILURES)
     finding = failure_finding(by_region)
     columns = [
         Column("status", "status"),
-        Column("reason", "reason"),
-        Column("created_at_utc", "created, UTC", "day"),
-        Column("account", "account"),
+        Column("reason", "reason", rank=3),
+        Column("created_at_utc", "created, UTC", "day", rank=1),
+        Column("account", "account", rank=1),
         Column("image_id", "image"),
         Column("image_name", "name", "words"),
-        Column("region_id", "region"),
+        Column("region_id", "region", rank=2),
         Column("image_size_gib", "GiB", "number"),
     ]
     chart = bar_chart(
@@ -266,17 +266,17 @@ from cleanup_candidates(ignored_in_name := '-[0-9]{8}$')""",
 )
 
 
-def cleanup(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Section:
+def cleanup(answers: Answers) -> Section:
     """Tell which images could go by the rule of `cleanup_candidates`, and what that would free."""
-    rows = ask(lake, _CLEANUP.sql)
+    by_region, rows = answers.rows(CLEANUP_BY_REGION), answers.rows(_CLEANUP)
     finding = cleanup_finding(by_region)
     columns = [
         Column("account", "account"),
         Column("image_id", "image"),
         Column("image_name", "name", "words"),
-        Column("region_id", "region"),
+        Column("region_id", "region", rank=2),
         Column("age_days", "age, days", "number"),
-        Column("newer_image_count", "newer of its name", "number"),
+        Column("newer_image_count", "newer of its name", "number", rank=3),
         Column("freed_gib", "frees GiB", "number"),
     ]
     chart = bar_chart(
@@ -293,7 +293,7 @@ def cleanup(lake: duckdb.DuckDBPyConnection, by_region: Sequence[Row]) -> Sectio
         finding=finding,
     )
     total = added_up(by_region)
-    dated = ask(lake, _CLEANUP_DATED.sql)[0]
+    dated = answers.rows(_CLEANUP_DATED)[0]
     notes = [
         (
             f"The rule: our own, {_older_than_days()} days old or more, and a newer one of its name and architecture "

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.page.asking import CHART_DAYS, added_up, ask, bar_chart, measure
-from pipeline.page.charts import Chart, Series
-from pipeline.page.parts import Asked, Column, Section, label, table
 from pipeline.spelling import how_many
+from pipeline.story.asking import CHART_DAYS, added_up, bar_chart, measure
+from pipeline.story.parts import Asked, Chart, Column, Section, Series, label, table
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    import duckdb
-
-    from pipeline.page.parts import Row
+    from pipeline.story.asking import Answers
+    from pipeline.story.parts import Row
 
 _OWNED: Final = Series("own images", "blue")
 _SHARED: Final = Series("shared with us", "orange")
@@ -40,8 +38,9 @@ order by day_utc desc""",
 )
 
 
-def trend(days: Sequence[Row]) -> Section:
-    """Tell how much was held from day to day; `days` are newest first."""
+def trend(answers: Answers) -> Section:
+    """Tell how much was held from day to day, the newest first."""
+    days = answers.rows(TREND)
     columns = (
         Column("day_utc", "day, UTC", "day"),
         Column("image_count", "images", "number"),
@@ -55,8 +54,6 @@ def trend(days: Sequence[Row]) -> Section:
     carried = sum(1 for row in days if row["carried_account_count"])
     if carried:
         notes.append(f"On {how_many(carried, 'day')} an account was not observed, and carries its last value.")
-    if len(days) > CHART_DAYS:
-        notes.append(f"The chart draws the last {CHART_DAYS:,} of {len(days):,} days.")
     drawn = list(days[:CHART_DAYS])[::-1]
     is_sized = any(row["image_size_gib"] or row["disk_size_gib"] for row in days)
     series: tuple[Series, ...] = (
@@ -77,6 +74,7 @@ def trend(days: Sequence[Row]) -> Section:
         at=tuple(f"{row['day_utc']:%Y-%m-%d}" for row in drawn),
         values=tuple(tuple(row[name] for name in fields) for row in drawn),
         alt=f"Lines of {unit} by day: {finding}.",
+        note=f"The chart draws the last {CHART_DAYS:,} of {len(days):,} days." if len(days) > CHART_DAYS else "",
     )
     shown = table("Capacity by day, newest first", "capacity_by_day", columns, days)
     return Section("trend", "Capacity over time", finding, shown, (TREND,), chart if drawn else None, tuple(notes))
@@ -102,7 +100,7 @@ def _trend_finding(days: Sequence[Row]) -> str:
 # ── capacity by what ─────────────────────────────────────────────────────────
 
 
-def capacity(lake: duckdb.DuckDBPyConnection, word: str, key: str) -> Section:
+def capacity(answers: Answers, word: str, key: str) -> Section:
     """Tell how much is held now by region or platform, `word`, whose column is `key`."""
     view = f"capacity_by_{word}"
     asked = Asked(
@@ -119,7 +117,7 @@ select
     other_image_count
 from {view}""",  # noqa: S608  (known names)
     )
-    rows = ask(lake, asked.sql)
+    rows = answers.rows(asked)
     total = added_up(rows)
     for row in rows:
         row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
@@ -127,9 +125,9 @@ from {view}""",  # noqa: S608  (known names)
         Column(key, word),
         Column("image_count", "images", "number"),
         Column("image_size_gib", "GiB", "number"),
-        Column("share", "share", "share"),
-        Column("disk_size_gib", "disks GiB", "number"),
-        Column("shared_image_size_gib", "shared GiB", "number"),
+        Column("share", "share", "share", rank=1),
+        Column("disk_size_gib", "disks GiB", "number", rank=2),
+        Column("shared_image_size_gib", "shared GiB", "number", rank=3),
     ]
     finding = _capacity_finding(rows, total, word, key)
     is_sized = bool(total["image_size_gib"] or total["shared_image_size_gib"])
@@ -138,7 +136,9 @@ from {view}""",  # noqa: S608  (known names)
     if total["unsized_image_count"]:
         notes.append(f"{how_many(total['unsized_image_count'], 'image')} without a size: not in the GiB.")
     if total["other_image_count"]:
-        notes.append(f"{how_many(total['other_image_count'], 'image')} of another owner, or none told: not drawn.")
+        notes.append(
+            f"{how_many(total['other_image_count'], 'image')} of another owner, or none told: in none of these figures."
+        )
     chart = bar_chart(
         rows, key, fields, word, unit="GiB" if is_sized else "images", series=(_OWNED, _SHARED), finding=finding
     )
@@ -173,21 +173,21 @@ from capacity_by_disk_format""",
 )
 
 
-def formats(lake: duckdb.DuckDBPyConnection) -> Section:
+def formats(answers: Answers) -> Section:
     """Tell how much the disks hold in which format."""
-    rows = ask(lake, _FORMATS.sql)
+    rows = answers.rows(_FORMATS)
     total = added_up(rows)
     for row in rows:
         row["share"] = row["disk_size_gib"] / total["disk_size_gib"] if total["disk_size_gib"] else None
     columns = [
         Column("disk_format", "format"),
         Column("image_count", "images", "number"),
-        Column("disk_count", "disks", "number"),
+        Column("disk_count", "disks", "number", rank=2),
         Column("disk_size_gib", "disks GiB", "number"),
-        Column("share", "share", "share"),
+        Column("share", "share", "share", rank=1),
     ]
     if total["unsized_disk_count"]:
-        columns.append(Column("unsized_disk_count", "no size", "number"))
+        columns.append(Column("unsized_disk_count", "no size", "number", rank=3))
     unit, name = ("GiB", "disk_size_gib") if total["disk_size_gib"] else ("disks", "disk_count")
     held = [row for row in rows if row[name]]
     if not held:
@@ -234,22 +234,23 @@ OLD: Final = (5, 6)
 """The bands of a year and more."""
 
 
-def ages(bands: Sequence[Row]) -> Section:
+def ages(answers: Answers) -> Section:
     """Tell how much is how old."""
-    rows = [row for row in bands if row["age_band"] != "unknown" or row["image_count"]]
+    rows = [row for row in answers.rows(AGES) if row["age_band"] != "unknown" or row["image_count"]]
     total = added_up(rows)
+    rows = rows if total["image_count"] else []
     for row in rows:
         row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
         row["image_share"] = row["image_count"] / total["image_count"] if total["image_count"] else None
     columns = [
         Column("age_band", "age", sort_by="band_number"),
         Column("image_count", "images", "number"),
-        Column("image_share", "share", "percent"),
+        Column("image_share", "of images", "percent", rank=2),
         Column("image_size_gib", "GiB", "number"),
-        Column("share", "share", "share"),
+        Column("share", "of GiB", "share", rank=1),
     ]
     if total["unsized_image_count"]:
-        columns.append(Column("unsized_image_count", "no size", "number"))
+        columns.append(Column("unsized_image_count", "no size", "number", rank=3))
     finding = _age_finding(rows, total)
     chart = Chart(
         kind="pyramid",

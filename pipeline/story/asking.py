@@ -1,20 +1,20 @@
-"""How the page asks: rows by name, sums, a bar for each."""
+"""How a story asks: rows by name, each query once; sums, a bar for each."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pipeline.page.charts import Chart, Series
-from pipeline.page.parts import label
 from pipeline.rows import as_dicts, query
+from pipeline.story.parts import Chart, Series, label
+from pipeline.views import relations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import duckdb
 
-    from pipeline.page.parts import Column, Row
+    from pipeline.story.parts import Asked, Column, Row
 
 CHART_ROWS: Final = 12
 """Bars of a chart; what is left is added up in one more."""
@@ -22,9 +22,47 @@ CHART_DAYS: Final = 731
 """Days of a chart: two years; it says how many there are."""
 
 
-def ask(con: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
-    """Run SQL of the page: all of its rows."""
-    return as_dicts(query(con, sql, only_reads=False))
+_KEPT: Final = ("image_capacity", "capacity_by_day", "image_changes", "failed_images", "cleanup_candidates")
+"""Views that more than one query reads, or another view does: each is worked out once."""
+
+
+class Answers:
+    """What a lake answers: a query is run when it is first asked, and never again.
+
+    A view that several of them read is worked out once too: in this cursor its name then means its rows.
+    """
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self._known: dict[str, list[Row]] = {}
+        self._kept: set[str] = set()
+
+    def rows(self, asked: Asked) -> list[Row]:
+        """All rows of an answer, each by the names of its columns."""
+        if asked.sql not in self._known:
+            behind = views_behind(asked.reads)
+            for view in _KEPT:
+                if view in behind and view not in self._kept:
+                    self._ask(f"create temp table {view} as from {view}")
+                    self._kept.add(view)
+            self._known[asked.sql] = self._ask(asked.sql)
+        return self._known[asked.sql]
+
+    def _ask(self, sql: str) -> list[Row]:
+        return as_dicts(query(self._cursor, sql, only_reads=False))
+
+
+def views_behind(names: Iterable[str]) -> dict[str, str]:
+    """The SQL of these views, and of those that they read in turn."""
+    known = relations()
+    found: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        one = known[waiting.pop(0)]
+        if one.query and one.name not in found:
+            found[one.name] = one.query
+            waiting += one.reads
+    return found
 
 
 def bar_chart(
