@@ -379,14 +379,10 @@ def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: 
 @format_option
 @click.argument("name", required=False, metavar="[TABLE_OR_VIEW]", shell_complete=complete_view)
 def describe(output_format: Any, name: str | None) -> None:
-    """Tell what the columns mean: type, unit, API field. Markdown without a name is the data dictionary."""
-    from pipeline import dictionary
-    from pipeline.formats import write_rows
+    """Tell what a row is and what the columns mean, with an example. Markdown without a name is the data dictionary."""
+    from pipeline.dictionary import write_description
 
-    if name is None and output_format == "markdown":
-        click.echo(dictionary.dictionary(), nl=False)
-    else:
-        write_rows(dictionary.describe(name), output_format, sys.stdout)
+    write_description(name, output_format, sys.stdout)
 
 
 @commands.command()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from pipeline.formats import write_rows
 from pipeline.rows import Row, Rows, relation
 from pipeline.views import connect_empty, relations
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
+    from pipeline.formats import Format
     from pipeline.views import Relation, Setting
 
 
@@ -35,6 +39,33 @@ def describe(name: str | None = None) -> Rows:
     return Rows(columns[1:], ("VARCHAR",) * 5, [row[1:] for row in rows])
 
 
+def write_description(name: str | None, output_format: Format, out: TextIO) -> None:
+    """Write what `describe` tells; for a person, with what one row is and a query that shows what it is for.
+
+    Markdown is the data dictionary, or its part about `name`.
+
+    Raises:
+        UnknownName: there is no such table or view.
+    """
+    if output_format == "markdown":
+        out.write(dictionary() if name is None else _entry(relation(name)).lstrip())
+        return
+    rows = describe(name)
+    if name is None or output_format != "table":
+        write_rows(rows, output_format, out)
+        return
+    one = relation(name)
+    out.write("\n".join((f"{one.name}: {one.grain}", *_about(one))) + "\n\n")
+    write_rows(rows, output_format, out)
+    out.write(f"\nExample: {one.example}\n")
+
+
+def _about(one: Relation) -> list[str]:
+    """Its key, and what it reads."""
+    told = {"Key": one.key, "Reads": one.reads}
+    return [f"{word}: {', '.join(names)}." for word, names in told.items() if names]
+
+
 def dictionary() -> str:
     """Write the data dictionary, as Markdown: the tables, then the views, each with its grain and its columns."""
     parts = [
@@ -55,10 +86,7 @@ def dictionary() -> str:
 def _entry(one: Relation) -> str:
     types = _types()
     lines = [f"\n### {one.name}\n", f"\n{one.grain}\n\n"]
-    if one.key:
-        lines.append(f"Key: {', '.join(one.key)}.\n\n")
-    if one.reads:
-        lines.append(f"Reads: {', '.join(one.reads)}.\n\n")
+    lines += [f"{said}\n\n" for said in _about(one)]
     lines.append(f"Example: `{one.example}`\n\n")
     lines.append("| column | type | unit | API field | meaning |\n|---|---|---|---|---|\n")
     lines += [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 
-from pipeline.dictionary import describe, dictionary
+from pipeline.dictionary import describe, dictionary, write_description
 from pipeline.errors import UnknownName
 from pipeline.views import relations
 
@@ -36,3 +39,22 @@ def test_the_dictionary_has_the_tables_first_then_the_views_each_with_its_grain_
         for column in one.columns:
             assert f"| {column.name} | " in text
     assert text.index("## Tables") < text.index("### images") < text.index("## Views") < text.index("### images_latest")
+
+
+@pytest.mark.parametrize("name", ["images", "stale_images"])
+def test_what_is_described_for_a_person_says_what_a_row_is_and_shows_a_query(name):
+    one = relations()[name]
+    for output_format in ("table", "markdown"):
+        out = io.StringIO()
+        write_description(name, output_format, out)
+        said = out.getvalue()
+        assert one.grain in said
+        assert one.example
+        assert one.example in said
+        assert all(column.name in said for column in one.columns)
+
+
+def test_what_is_described_for_a_machine_is_rows_and_nothing_else():
+    out = io.StringIO()
+    write_description("images", "json", out)
+    assert [row["column"] for row in json.loads(out.getvalue())] == [one.name for one in relations()["images"].columns]
