@@ -145,6 +145,7 @@ EXAMPLES = {
         "ens-images report",
         "ens-images report --format markdown age_bands accounts",
         "ens-images report --html report.html",
+        "ens-images report --as-of 2026-10-01",
     ),
     "export": ("ens-images export capacity_by_day trend.xlsx", "ens-images export --all out/reports --format csv"),
     "list": ("ens-images list --image-name web --format json", "ens-images list --profile prod --image-id m-5 --exact"),
@@ -308,11 +309,9 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
 
     if html is not None:
         said = click.get_current_context().get_parameter_source("output_format")
-        if views or as_of or said is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(
-                "--html writes every standing report as a page: it takes no view, no --format and no --as-of"
-            )
-        _write_page(data, html)
+        if views or said is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--html writes every standing report as a page: it takes no view and no --format")
+        _write_page(data, html, as_of)
         return
     with contextlib.closing(connect(data, as_of=as_of)) as lake:
         report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
@@ -347,14 +346,14 @@ def export(
     """Write a table or VIEW to FILE: .csv, .json, .parquet or .xlsx, by its suffix; or all reports to a folder."""
     from pipeline import flow
 
-    if folder is not None and view is None and as_of is None:
-        manifest, trust = flow.export_all(folder, data, formats=formats)
+    if folder is not None and view is None:
+        manifest, trust = flow.export_all(folder, data, formats=formats, as_of=as_of)
         click.echo(f"{len(manifest['files'])} files and their manifest in {str(folder)!r}\n{trust}", err=True)
     elif view is not None and file is not None and folder is None:
         rows, trust = flow.export(view, file, data, as_of=as_of)
         click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
     else:
-        raise click.UsageError("say a VIEW and a FILE, or --all DIR, which takes no --as-of")
+        raise click.UsageError("say a VIEW and a FILE, or --all DIR")
 
 
 @commands.command("list")
@@ -565,12 +564,12 @@ def demo(data: Path, days: int, images: int) -> None:
         click.echo(f"The same as a page, with charts: {data}/report.html")
 
 
-def _write_page(data: Path, file: Path) -> None:
+def _write_page(data: Path, file: Path, as_of: str | None) -> None:
     from pipeline.page import write_page
     from pipeline.trust import trust_line
     from pipeline.views import connect
 
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of)) as lake:
         write_page(lake, file)
         click.echo(f"a page in {str(file)!r}: open it in any browser\n{trust_line(lake)}", err=True)
 

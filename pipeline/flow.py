@@ -419,20 +419,27 @@ def export(
 
 
 def export_all(
-    folder: str | Path, data: str | Path = "data", *, formats: Sequence[str] = ("csv",)
+    folder: str | Path,
+    data: str | Path = "data",
+    *,
+    formats: Sequence[str] = ("csv",),
+    as_of: str | dt.date | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Write every standing report into `folder`, a file a format, with a manifest: replaced as a whole.
+
+    With `as_of`, the lake as it was then: see `connect`.
 
     Returns:
         The manifest, and the trust line.
 
     Raises:
-        BadSetting: the folder holds something else than an earlier export, or a format needs an extra.
+        BadSetting: the folder holds something else than an earlier export, a format needs an extra, or there was no
+            observation by then.
         LakeMissing: there is no lake in `data`.
     """
     if unknown := set(formats) - set(exports.SUFFIXES):
         raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(exports.SUFFIXES)}")
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of)) as lake:
         return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), trust_line(lake)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -291,3 +292,25 @@ def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys)
     with pytest.raises(SystemExit):
         main(["report", *asked, "image_age"])
     assert "(the lake as it was at 2026-10-02 23:59 UTC)" in capsys.readouterr().out
+
+
+def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys):
+    asked = ["--data", str(data), "--as-of", "2026-10-02"]
+    for command in (
+        ["report", *asked, "--html", str(tmp_path / "p.html")],
+        ["export", *asked, "--all", str(tmp_path / "all")],
+    ):
+        with pytest.raises(SystemExit) as done:
+            main(command)
+        assert done.value.code == 0
+        assert "(the lake as it was at 2026-10-02 23:59 UTC)" in capsys.readouterr().err
+    page = (tmp_path / "p.html").read_text("utf-8")
+    manifest = json.loads((tmp_path / "all" / "manifest.json").read_text("utf-8"))
+
+    assert "(the lake as it was at 2026-10-02 23:59 UTC)</bdi>" in page
+    assert "2026-10-02" in page
+    assert "2026-10-03" not in page
+    assert manifest["as_of_utc"] == "2026-10-02T02:00:00"
+    assert "(the lake as it was" in manifest["trust"]
+    days = (tmp_path / "all" / "capacity_by_day.csv").read_text("utf-8").splitlines()
+    assert [line[:10] for line in days[1:]] == ["2026-10-01", "2026-10-02"]
