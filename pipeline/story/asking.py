@@ -22,8 +22,15 @@ CHART_DAYS: Final = 731
 """Days of a chart: two years; it says how many there are."""
 
 
-_KEPT: Final = ("image_capacity", "capacity_by_day", "image_changes", "failed_images", "cleanup_candidates")
-"""Views that more than one query reads, or another view does: each is worked out once."""
+_KEPT: Final = (
+    "image_versions",
+    "image_capacity",
+    "capacity_by_day",
+    "image_changes",
+    "failed_images",
+    "cleanup_candidates",
+)
+"""What more than one query reads, or another view does, in order: each is worked out once."""
 
 
 class Answers:
@@ -40,7 +47,8 @@ class Answers:
     def rows(self, asked: Asked) -> list[Row]:
         """All rows of an answer, each by the names of its columns."""
         if asked.sql not in self._known:
-            behind = views_behind(asked.reads)
+            views = views_behind(asked.reads)
+            behind = views.keys() | {name for view in views for name in relations()[view].reads}
             for view in _KEPT:
                 if view in behind and view not in self._kept:
                     self._ask(f"create temp table {view} as from {view}")

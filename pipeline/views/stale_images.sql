@@ -1,7 +1,7 @@
 -- Which images nobody has touched for long: one row per owned image, oldest first, with why it is listed.
 -- Created long before the observation, and not changed since, as far as the lake has watched: it says how far that is.
 -- An image whose creation is not known is not listed: nothing shows that it is old.
--- Reads: image_age, images, image_changes.
+-- Reads: image_age, image_versions, image_changes.
 -- Example: select image_id, why, freed_gib from stale_images(older_than_days := 365, watched_days := 28)
 
 with settings as (
@@ -15,8 +15,8 @@ first_seen as (
     select
         account,
         image_id,
-        min(observed_at_utc) as first_seen_utc
-    from images
+        min(first_seen_utc) as first_seen_utc
+    from image_versions
     group by
         account,
         image_id
