@@ -290,3 +290,14 @@ def test_on_paper_everything_is_there_at_its_full_length(opened):
         "[...document.querySelectorAll('.chart svg')].every(one => one.getBoundingClientRect().right <= innerWidth)"
     )
     assert len(page.pdf()) > 10_000
+
+
+def test_for_paper_charts_are_drawn_as_wide_as_a_sheet_and_then_as_they_were(opened):
+    page = opened()
+    widths = "[...document.querySelectorAll('.chart svg')].map(one => one.getBoundingClientRect().width)"
+    before = page.evaluate(widths)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert set(page.evaluate(widths)) == {680}
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(widths) == before
+    assert max(before) > 680
