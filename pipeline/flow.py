@@ -502,8 +502,9 @@ def what_next(data: Path, program: str = "ens-images") -> str:
             "",
             f"The bytes: {data}/raw (what the service said), {data}/lake (the tables), {data}/lake.duckdb (the views).",
             "Try next:",
-            f'  {program} sql --data {data} "from capacity_by_platform"',
-            f"  {program} report --data {data} image_age",
+            f"  {program} questions --data {data}",
+            f'  {program} sql --data {data} "from cleanup_candidates(older_than_days := 90)"',
+            f"  {program} export --data {data} --all reports",
             f"  {program} describe capacity_by_day",
         )
     )

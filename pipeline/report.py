@@ -68,13 +68,7 @@ def report(
         err.write(trust_line(con) + "\n")
         _write_data(con, names, output_format, out)
     elif output_format == "markdown":
-        out.write(f"{markdown_cell(trust_line(con))}\n")
-        for name in names:
-            out.write(f"\n## {name}\n\n")
-            kept, more = cut(read(con, name), REPORT_ROWS if not views else sys.maxsize)
-            write_markdown(kept, out)
-            if more:
-                out.write(f"\n… and {more:,} more: `from {name}`\n")
+        _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
     else:
         with console_on(out) as console:
             _print_trust(con, console)
@@ -96,6 +90,20 @@ def _write_data(con: duckdb.DuckDBPyConnection, names: Sequence[str], output_for
         out.write(f"{',' if number else '{'}\n {json.dumps(name)}: ")
         write_json(read(con, name), out, indent="  ")
     out.write("\n}\n")
+
+
+def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: int, out: TextIO) -> None:
+    told = (section(con, name) for name in names if name in TOLD) if most > REPORT_ROWS else story(con).sections
+    findings = {one.table.view: f"{one.topic}: {one.finding}" for one in told}
+    out.write(f"{markdown_cell(trust_line(con))}\n")
+    for name in names:
+        out.write(f"\n## {name}\n\n")
+        if name in findings:
+            out.write(f"{markdown_cell(findings[name])}\n\n")
+        kept, more = cut(read(con, name), most)
+        write_markdown(kept, out)
+        if more:
+            out.write(f"\n… and {more:,} more: `from {name}`\n")
 
 
 # ── in a terminal ────────────────────────────────────────────────────────────
