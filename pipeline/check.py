@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.ahead import Ahead
 from pipeline.certificate import evidence
 from pipeline.errors import LakeDamaged
 from pipeline.folded import ENDED, FOLDS, PLACES, REJECTED, Fold
@@ -345,7 +346,7 @@ class _Check:
         try:
             answers = read_answers(raw)
             self._result.row_count += sum(map(len, answers.values()))
-            self._evidence(record, raw.header, answers, rows)
+            self._evidence(record, raw, answers, rows)
             if self._result.is_deep:
                 self._rebuilt(record, raw, answers, rows, tables, in_order=in_order)
         except LakeDamaged as error:
@@ -353,10 +354,8 @@ class _Check:
         except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             self.found(raw_file, f"cannot be read: {str(error).splitlines()[0][:200]}")
 
-    def _evidence(
-        self, record: Path, header: dict[str, Any], answers: dict[str, Any], rows: list[dict[str, Any]]
-    ) -> None:
-        decided = {decision["account"]: decision for decision in header["accounts"]}
+    def _evidence(self, record: Path, raw: RawRun, answers: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        decided = {decision["account"]: decision for decision in raw.header["accounts"]}
         if decided.keys() != {row["account"] for row in rows}:
             self.found(record, "it holds other accounts than the raw pages of its run")
         for row in rows:
@@ -364,8 +363,8 @@ class _Check:
             if decision is None:
                 continue
             again = evidence([one for _, one in answers.get(row["account"], [])], decision["ended_passes"])
-            if header["observed_at_utc"] is not None and again["observed_at_utc"] is not None:
-                again["observed_at_utc"] = dt.datetime.fromisoformat(header["observed_at_utc"])
+            if again["observed_at_utc"] is not None:
+                again["observed_at_utc"] = raw.given_at_utc or again["observed_at_utc"]
             if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
                 again["is_published"] = decision["is_published"]
             if row["is_published"]:
@@ -393,7 +392,8 @@ class _Check:
             if decision["account"] in said:
                 decision.update({name: said[decision["account"]][name] for name in ("is_published", "error")})
         with tempfile.TemporaryDirectory(prefix="ens-images-check.") as aside:
-            publish(Path(aside), raw, answers)
+            with Ahead() as ahead:
+                publish(Path(aside), raw, answers, ahead)
             self._result.rebuilt_count += 1
             for table in LAKE_TABLES:
                 there = _as_arrow(rows) if table is OBSERVATIONS else (tables or {}).get(table.name)

@@ -16,9 +16,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
-import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,14 +30,13 @@ from pipeline.schema import Table
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pipeline.schema import Column
 
 _DISKS: Final = "DiskDeviceMappings"
 _DISK: Final = "DiskDeviceMapping"
 _NO_ID: Final = "no id: the image is left out"
-_PAGES_AT_ONCE: Final = 64
 _LONGEST_AT_ONCE: Final = 1 << 30
 """Bytes that are read at once: Arrow counts them in 32 bits."""
 
@@ -97,36 +93,6 @@ def flatten(
         rejects=_reject_table(rejects, texts, keep, account, observed_at_utc),
         unknown_fields=frozenset(texts.unknown_fields),
     )
-
-
-def flatten_all(
-    bodies: Iterable[bytes], account: str, observed_at_utc: dt.datetime, *, is_distinct: bool = True
-) -> Iterator[Flat]:
-    """Flatten a whole pass, some pages at a time, in their order and side by side on this machine's cores.
-
-    Without `is_distinct` an id may come twice: then the first stays, and it is one after the other.
-    """
-    pages = iter(bodies)
-    batches = iter(lambda: list(itertools.islice(pages, _PAGES_AT_ONCE)), [])
-    if not is_distinct:
-        seen: set[str] = set()
-        yield from (flatten(batch, account, observed_at_utc, seen=seen) for batch in batches)
-        return
-    first = next(batches, [])
-    second = next(batches, None)
-    if second is None:  # a small account is done sooner than a thread is made
-        yield flatten(first, account, observed_at_utc)
-        return
-    batches = itertools.chain([first, second], batches)
-    workers = os.cpu_count() or 1
-    under_way: deque[Future[Flat]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="flatten") as pool:
-        for batch in batches:
-            under_way.append(pool.submit(flatten, batch, account, observed_at_utc))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
 
 
 # ── pages → columns of text ──────────────────────────────────────────────────

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import exports
 from pipeline.accounts import Account, environment_account, key_account, profile_account
+from pipeline.ahead import Ahead
 from pipeline.certificate import LEVELS, Answer, Level, evidence
 from pipeline.ens_api import (
     DEFAULT_ENDPOINT,
@@ -47,13 +48,14 @@ from pipeline.trust import trust_line
 from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pipeline.taken_out import Withdrawal
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
 """An account of which a larger share is gone is not published without the user's word."""
 
-_PAGES_AT_ONCE: Final = 64
 _log = logger(__name__)
 
 
@@ -139,16 +141,20 @@ def run(
         "accept_shrink": accept_shrink,
     }
     given = _naive_utc(observed_at)
-    with held(data):
+    with held(data), contextlib.ExitStack() as stack:
         if given is not None:
             _refuse_second_observation(data, listed, given)
         began_at = given or utc_now()
         run_id = _free_run_id(data, began_at)
+        # of a larger account the first pass proves nothing yet, where more than counting is asked for
+        first = 2 if certificate == "verified" else 1
+        ahead = stack.enter_context(Ahead(lambda _, number: number >= first, at=given))
         with about(run=run_id), Landing(data, run_id, began_at.date()) as landing:
             rows: dict[str, list[int]] = {account.label: [] for account in listed}
 
             def land(answer: Answer, body: bytes | None) -> None:
                 rows[answer.account].append(landing.row_count)
+                ahead.take(landing.row_count, answer, body)
                 landing.add(answer, body)
 
             listings = extract(
@@ -186,7 +192,7 @@ def run(
             raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
         answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
         with about(run=run_id), timed(_log, "publishing"):
-            observations = publish(data, raw, answers)
+            observations = publish(data, raw, answers, ahead)
         with about(run=run_id), timed(_log, "the catalogue"):
             write_catalogue(data)
         with about(run=run_id), timed(_log, "folding"):
@@ -325,15 +331,20 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         missing = [path for path in raw_files if path.stem not in there]
         with contextlib.nullcontext(data) if into is None else new_lake(target) as written:
             for path in missing:
-                raw = RawRun(path)
-                answers = read_answers(raw)
-                judge_what_was_not(written, raw, answers)
                 # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
-                withdrawn = None if into is None else gone.withdrawn_from(path.stem)
+                withdrawn = {} if into is None else gone.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
-                    publish(written, raw, answers, without=withdrawn)
+                    _publish_again(written, RawRun(path), withdrawn)
         write_catalogue(target)
     return [path.stem for path in missing]
+
+
+def _publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
+    ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
+    with Ahead(lambda account, number: ended.get(account) == number, at=raw.given_at_utc) as ahead:
+        answers = read_answers(raw, ahead)
+        judge_what_was_not(data, raw, answers)
+        publish(data, raw, answers, ahead, without=withdrawn)
 
 
 # ── list ─────────────────────────────────────────────────────────────────────

@@ -12,6 +12,8 @@ pages are safe once landed, not before.
 from __future__ import annotations
 
 import bisect
+import datetime as dt
+import itertools
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -22,7 +24,6 @@ from pipeline.schema import FORMAT
 from pipeline.tables import PAGES
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -178,6 +179,15 @@ class RawRun:
             raise LakeDamaged(
                 f"{self.path} is no file of raw pages: {str(error).splitlines()[0]}; move it away"
             ) from error
+        rows = (self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups))
+        self._starts = [0, *itertools.accumulate(rows)]
+        self._kept: dict[int, pa.ChunkedArray] = {}
+
+    @property
+    def given_at_utc(self) -> dt.datetime | None:
+        """The instant that the run was given to stand for its observations'; None: they have their own."""
+        said = self.header["observed_at_utc"]
+        return None if said is None else dt.datetime.fromisoformat(said)
 
     def answers(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
         """Every row in the order in which answers came: the columns beside the body, and the body."""
@@ -188,17 +198,13 @@ class RawRun:
 
     def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
         """The bodies of the given rows, in the order given, with a few row groups in memory at a time."""
-        starts = [0]
-        for number in range(self._file.num_row_groups):
-            starts.append(starts[-1] + self._file.metadata.row_group(number).num_rows)
-        kept: dict[int, pa.ChunkedArray] = {}
         for row in rows:
-            group = bisect.bisect_right(starts, row) - 1
-            if group not in kept:
-                while len(kept) >= _GROUPS_KEPT:
-                    kept.pop(next(iter(kept)))
-                kept[group] = self._group(group, ["body"]).column("body")
-            body: bytes = kept[group][row - starts[group]].as_py()
+            group = bisect.bisect_right(self._starts, row) - 1
+            if group not in self._kept:
+                while len(self._kept) >= _GROUPS_KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[group] = self._group(group, ["body"]).column("body")
+            body: bytes = self._kept[group][row - self._starts[group]].as_py()
             yield body
 
     def _group(self, number: int, columns: list[str] | None = None) -> pa.Table:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
 from pipeline.errors import LakeDamaged, LakeMissing
-from pipeline.flatten import flatten_all
 from pipeline.lake import Publication, committed_files, published_accounts
 from pipeline.tables import IMAGE_DISKS, IMAGES, OBSERVATIONS, REJECTS
 from pipeline.taken_out import taken_out
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from pipeline.ahead import Ahead
     from pipeline.landing import RawRun
     from pipeline.taken_out import Withdrawal
 
@@ -34,17 +34,18 @@ def publish(
     data: Path,
     raw: RawRun,
     answers: dict[str, list[tuple[int, Answer]]],
+    ahead: Ahead,
     *,
     without: Mapping[str, Withdrawal] | None = None,
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
-    `without` names the accounts whose observation was withdrawn since: their row says so, and nothing else comes.
+    `ahead` flattens them, or has while they came. `without` names the accounts whose observation was withdrawn since:
+    their row says so, and nothing else comes.
     """
     without = without or {}
     header = raw.header
     observed_on = dt.date.fromisoformat(header["observed_on"])
-    given = header["observed_at_utc"]
     publication = Publication(data, header["run_id"], observed_on)
     observations = []
     for decision in header["accounts"]:
@@ -61,11 +62,11 @@ def publish(
             "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
             **evidence([answer for _, answer in mine], decision["ended_passes"]),
         }
-        if given is not None and row["observed_at_utc"] is not None:
-            row["observed_at_utc"] = dt.datetime.fromisoformat(given)
+        if row["observed_at_utc"] is not None:
+            row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
         if is_published:
             last_pass = _last_pass(mine, decision["ended_passes"])
-            row.update(_publish_account(publication, raw, account, row, last_pass))
+            row.update(_publish_account(publication, raw, row, last_pass, ahead))
         observations.append(row)
     publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
     publication.commit()
@@ -79,14 +80,13 @@ def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[tuple
 
 
 def _publish_account(
-    publication: Publication, raw: RawRun, account: str, row: dict[str, Any], last_pass: list[tuple[int, Answer]]
+    publication: Publication, raw: RawRun, row: dict[str, Any], last_pass: list[tuple[int, Answer]], ahead: Ahead
 ) -> dict[str, int]:
     """Flatten one account's last pass into the publication; the counts that only this tells."""
-    bodies = raw.bodies(place for place, _ in last_pass)
     counts = {"image_count": 0, "disk_count": 0, "reject_count": 0}
     unknown: set[str] = set()
     is_distinct = row["certificate"] != "unproven"
-    for flat in flatten_all(bodies, account, row["observed_at_utc"], is_distinct=is_distinct):
+    for flat in ahead.flat(raw, row["account"], row["observed_at_utc"], last_pass, is_distinct=is_distinct):
         for table, rows, count in (
             (IMAGES, flat.images, "image_count"),
             (IMAGE_DISKS, flat.image_disks, "disk_count"),
@@ -142,13 +142,19 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def read_answers(raw: RawRun) -> dict[str, list[tuple[int, Answer]]]:
-    """The answers of a landed run by account, in the order they came, each with its place in the file."""
+def read_answers(raw: RawRun, ahead: Ahead | None = None) -> dict[str, list[tuple[int, Answer]]]:
+    """The answers of a landed run by account, in the order they came, each with its place in the file.
+
+    `ahead` gets each as it is read.
+    """
     answers: dict[str, list[tuple[int, Answer]]] = {}
     for place, (row, body) in enumerate(raw.answers()):
         page = None
         if row["status"] == 200 and body is not None:
             with contextlib.suppress(NotAPage):
                 page = read_page(body)
-        answers.setdefault(row["account"], []).append((place, Answer(**row, page=page)))
+        answer = Answer(**row, page=page)
+        answers.setdefault(row["account"], []).append((place, answer))
+        if ahead is not None:
+            ahead.take(place, answer, body)
     return answers

@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import connect
+from pipeline.ahead import Ahead
 from pipeline.certificate import Answer, NotAPage, read_page
 from pipeline.flatten import Flat, flatten
 from pipeline.flow import rebuild
@@ -525,7 +526,8 @@ def published(data: Path, bodies: list[bytes]) -> None:
             "run_id": "run",
         }
         raw = RawRun(landing.finish({**told, "asked_certificate": "unproven", "accounts": [decision]}))
-    publish(data, raw, read_answers(raw))
+    with Ahead() as ahead:
+        publish(data, raw, read_answers(raw), ahead)
     write_catalogue(data)
 
 
