@@ -96,7 +96,7 @@ def profile_options(command: Any) -> Any:
 as_of_option = option(
     "--as-of",
     metavar="WHEN",
-    help="The lake as it was: at the end of a UTC day, at an instant, or at the observation of a run.",
+    help="The lake as it was: at the end of a UTC day, at an instant, at the observation of a run; or `latest`.",
 )
 
 
@@ -387,8 +387,9 @@ def describe(output_format: Any, name: str | None) -> None:
 @commands.command()
 @data_option
 @format_option
+@as_of_option
 @click.argument("number", required=False, type=int)
-def questions(data: Path, output_format: Any, number: int | None) -> None:
+def questions(data: Path, output_format: Any, number: int | None, as_of: str | None) -> None:
     """Tell what one asks of images, and what answers it; with a NUMBER, answer that question."""
     from pipeline import questions as asked
     from pipeline.formats import write_rows
@@ -403,7 +404,7 @@ def questions(data: Path, output_format: Any, number: int | None) -> None:
             write_rows(asked.listed(), output_format, sys.stdout)
         return
     one = asked.question(number)
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of)) as lake:
         click.echo(f"{one.number}. {one.words}{f' {one.note}' if one.note else ''}\n\n{one.sql}\n", err=True)
         write_rows(ask(lake, one.sql), output_format, sys.stdout)
         click.echo(trust_line(lake), err=True)
@@ -411,11 +412,12 @@ def questions(data: Path, output_format: Any, number: int | None) -> None:
 
 @commands.command("views")
 @data_option
-def views_command(data: Path) -> None:
+@as_of_option
+def views_command(data: Path, as_of: str | None) -> None:
     """Print the SQL that gives any DuckDB these tables and views."""
     from pipeline.views import views_sql
 
-    click.echo(views_sql(data), nl=False)
+    click.echo(views_sql(data, as_of=as_of), nl=False)
 
 
 @commands.command("status")

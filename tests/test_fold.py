@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from lake_builder import Seen, image, utc, write_run
 from pipeline import connect, rebuild, run
 from pipeline.accounts import key_account
 from pipeline.check import check
-from pipeline.cli import main
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.folded import newest_fold
@@ -268,6 +268,7 @@ def test_as_of_is_the_end_of_a_day_an_instant_or_an_observation(data):
 
     assert latest("2026-10-02") == latest(dt.date(2026, 10, 2)) == DAY0 + dt.timedelta(days=1)
     assert latest("2026-10-02T01:59:59Z") == DAY0
+    assert latest("latest") == latest(" latest ") == latest(None) == DAY0 + dt.timedelta(days=7)
     assert latest("2026-10-02T10:00+08:00") == latest(run_id(1)) == latest(f"{run_id(1)}/a") == latest("2026-10-02")
 
 
@@ -278,20 +279,24 @@ def test_as_of_before_the_first_observation_names_the_first(data):
         connect(data, as_of="spring")
 
 
-def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys):
+def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
     asked = ["--data", str(data), "--as-of", "2026-10-02"]
-    with pytest.raises(SystemExit) as done:
-        main(["sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images"])
-    out, err = capsys.readouterr()
-
-    assert (done.value.code, out) == (0, "at\r\n2026-10-02 02:00:00\r\n")
-    assert "(the lake as it was at 2026-10-02 23:59 UTC)" in err
-    with pytest.raises(SystemExit):
-        main(["export", *asked, "images", str(tmp_path / "images.csv")])
+    code, out, err = typed("sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images")
+    assert (code, out) == (0, "at\r\n2026-10-02 02:00:00\r\n")
+    said = "(the lake as it was at 2026-10-02 23:59 UTC)"
+    assert said in err
+    for words in (["images", "images.csv"], ["--all", "all"]):
+        code, _, err = typed("export", *asked, *words)
+        assert (code, said in err) == (0, True)
     assert "2026-10-03" not in (tmp_path / "images.csv").read_text("utf-8")
-    with pytest.raises(SystemExit):
-        main(["report", *asked, "image_age"])
-    assert "(the lake as it was at 2026-10-02 23:59 UTC)" in capsys.readouterr().out
+    assert '"as_of_utc": "2026-10-02T02:00:00"' in (tmp_path / "all" / "manifest.json").read_text("utf-8")
+    assert said in typed("report", *asked, "image_age")[1]
+    assert said in typed("questions", *asked, "1")[2]
+    assert typed("report", *asked, "--html", "page.html")[0] == 0
+    assert said in (tmp_path / "page.html").read_text("utf-8")
+    with duckdb.connect() as con:
+        con.execute(typed("views", *asked)[1]).fetchall()
+        assert con.execute("select max(observed_at_utc) from accounts").fetchall() == [(DAY0 + dt.timedelta(days=1),)]
 
 
 def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys):

@@ -18,8 +18,6 @@ a view begins with `settings`, it is a table macro as well, which takes them:
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 import functools
 import re
 import tempfile
@@ -29,12 +27,13 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import BadQuery, BadSetting, LakeDamaged
+from pipeline.errors import BadQuery, LakeDamaged
 from pipeline.files import put_in_place
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
 from pipeline.views.lives import clipped, merged, numbered
+from pipeline.views.moments import moment
 from pipeline.views.reading import (
     Files,
     Latest,
@@ -51,6 +50,7 @@ from pipeline.views.reading import (
 )
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Collection, Sequence
 
     import duckdb
@@ -218,10 +218,13 @@ def _settings(text: str) -> tuple[Setting, ...]:
 # ── the script ───────────────────────────────────────────────────────────────
 
 
-def views_sql(data: str | Path = "data") -> str:
+def views_sql(data: str | Path = "data", *, as_of: str | dt.date | None = None) -> str:
     """Write the script that gives any DuckDB the tables and views of this lake, described: paths are absolute.
 
+    With `as_of`, the lake as it was then: see `connect`.
+
     Raises:
+        BadSetting: `as_of` means nothing, or there was no observation by then.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
@@ -229,7 +232,8 @@ def views_sql(data: str | Path = "data") -> str:
 
     files = Files.under(data)
     with duckdb.connect() as con:
-        return _script(files, Known.of(con, files))
+        cut = None if as_of is None else moment(as_of, _published(con, files))
+        return _script(files, Known.of(con, files, cut), cut)
 
 
 def connect(
@@ -238,9 +242,9 @@ def connect(
     """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
 
     The connection sees the lake as it is now, and goes on seeing that; with `as_of`, as it was then: a day means
-    its end in UTC, an instant itself, the id of a run (or `<run>/<account>`) that of its observation. With
-    `only_lake` it reaches no other file, loads no extension and cannot be set otherwise: for SQL that somebody
-    typed (see `refuse_writes`).
+    its end in UTC, an instant itself, the id of a run (or `<run>/<account>`) that of its observation, and `latest`
+    means now. With `only_lake` it reaches no other file, loads no extension and cannot be set otherwise: for SQL
+    that somebody typed (see `refuse_writes`).
 
     Raises:
         BadSetting: `as_of` is none of those, or there was no observation by then; the message names the first.
@@ -252,7 +256,7 @@ def connect(
     files = Files.under(data)
     con = duckdb.connect()
     try:
-        cut = None if as_of is None else _cut(con, files, as_of)
+        cut = None if as_of is None else moment(as_of, _published(con, files))
         if cut is not None or not _copy_catalogue(con, _catalogue(data), files.fingerprint()):
             con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
         if only_lake:
@@ -263,37 +267,19 @@ def connect(
     return con
 
 
-_A_DAY: Final = dt.timedelta(days=1)
-_TICK: Final = dt.timedelta(microseconds=1)
+def moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime | None]:
+    """Read what a user calls a moment, each as the last instant that is shown; None for `latest`.
 
+    Raises:
+        BadSetting: one means nothing, or there was no published observation by then; the message names the first.
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record cannot be read.
+    """
+    import duckdb
 
-def _cut(con: duckdb.DuckDBPyConnection, files: Files, said: str | dt.date) -> dt.datetime:
-    """The instant that is meant: nothing later is shown."""
-    published = _published(con, files)
-    at = _instant(said, published)
-    if not any(one.observed_at_utc <= at for one in published):
-        first = min((f"{one.observed_at_utc:%F %T} UTC" for one in published), default=None)
-        there = f"the first is of {first}" if first else "there is none yet"
-        raise BadSetting(f"as of {said} there was no published observation: {there}")
-    return at
-
-
-def _instant(said: str | dt.date, published: Sequence[Latest]) -> dt.datetime:
-    if isinstance(said, dt.datetime):
-        return said.astimezone(dt.UTC).replace(tzinfo=None) if said.tzinfo else said
-    if isinstance(said, dt.date):
-        return dt.datetime.combine(said, dt.time()) + _A_DAY - _TICK
-    text = said.strip()
-    named = [one for one in published if text in (one.run_id, f"{one.run_id}/{one.account}")]
-    if named:
-        return max(one.observed_at_utc for one in named)
-    for kind in (dt.date, dt.datetime):
-        with contextlib.suppress(ValueError):
-            return _instant(kind.fromisoformat(text), published)
-    raise BadSetting(
-        f"as of {text!r} means nothing here: a day such as 2026-10-01, an instant such as 2026-10-01T12:00Z, "
-        "or the run_id of an observation is expected"
-    )
+    with duckdb.connect() as con:
+        published = _published(con, Files.under(data))
+    return [moment(one, published) for one in said]
 
 
 def connect_empty() -> duckdb.DuckDBPyConnection:
