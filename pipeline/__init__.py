@@ -33,6 +33,7 @@
     excel.py              a result as an Excel workbook
     story/                the standing reports: what each asks of the lake, and what it finds
     report.py             the story in a terminal, or its rows for a machine
+    differences/          what differs between two moments: images, fields, capacity by region
     page/                 the story as one HTML file with charts, and the SQL that made them
     exports.py            a table or view in a file, or every standing report in a folder
     judge.py              whether an account may be published that is much smaller than it was
@@ -47,7 +48,7 @@
 A module imports only from the lines above it; a test holds the code to this
 drawing. A notebook needs no more than
 
-    from pipeline import connect, run, rebuild, export
+    from pipeline import connect, diff, run, rebuild, export
 """
 
 from __future__ import annotations
@@ -55,12 +56,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.differences import diff
     from pipeline.flow import export, rebuild, run
     from pipeline.views import connect
 
-__all__ = ["connect", "export", "rebuild", "run"]
+__all__ = ["connect", "diff", "export", "rebuild", "run"]
 
-_HOMES = {"connect": "pipeline.views", "export": "pipeline.flow", "rebuild": "pipeline.flow", "run": "pipeline.flow"}
+_HOMES = {
+    "connect": "pipeline.views",
+    "diff": "pipeline.differences",
+    "export": "pipeline.flow",
+    "rebuild": "pipeline.flow",
+    "run": "pipeline.flow",
+}
 
 
 def __dir__() -> list[str]:

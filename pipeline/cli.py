@@ -1,12 +1,12 @@
 """The same steps from a shell: one call a command, and no logic.
 
-    ens-images run | rebuild | check | prune | sql | report | export | list | describe | views
-               status | doctor | emulate | demo
+    ens-images run | rebuild | check | prune | sql | questions | report | diff | export | list
+               describe | views | status | doctor | emulate | demo
 
 Exit codes: 0 done · 1 our bug · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
 published for that account · 4 refused by the service · 5 not reachable, throttled, or the lake is held ·
-6 the lake is missing or damaged · 8 not as fresh as was asked. Of several, the largest. Data goes to stdout,
-everything else to stderr.
+6 the lake is missing or damaged · 7 what was compared differs · 8 not as fresh as was asked. Of several, the
+largest. Data goes to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
@@ -147,6 +147,11 @@ EXAMPLES = {
         "ens-images report --html report.html",
         "ens-images report --as-of 2026-10-01",
     ),
+    "diff": (
+        "ens-images diff 2026-10-01 latest",
+        "ens-images diff 2026-10-01 2026-11-01 --format csv > october.csv",
+        "ens-images diff 20261123T020000.000000Z latest --account prod --exit-code",
+    ),
     "export": ("ens-images export capacity_by_day trend.xlsx", "ens-images export --all out/reports --format csv"),
     "list": ("ens-images list --image-name web --format json", "ens-images list --profile prod --image-id m-5 --exact"),
     "describe": ("ens-images describe images", "ens-images describe --format markdown"),
@@ -177,7 +182,8 @@ def commands() -> None:
     \b
     Exit codes: 0 done · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
     published · 4 refused by the service · 5 not reachable, throttled, or the lake is held · 6 the
-    lake is missing or damaged · 8 not as fresh as was asked. Of several, the largest.
+    lake is missing or damaged · 7 diff --exit-code: they differ · 8 not as fresh as was asked. Of
+    several, the largest.
     """  # noqa: D301  (click takes the backspaces for "leave these lines alone")
 
 
@@ -315,6 +321,30 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
         return
     with contextlib.closing(connect(data, as_of=as_of)) as lake:
         report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
+
+
+@commands.command("diff")
+@data_option
+@format_option
+@option("--account", "accounts", of="diff", multiple=True, metavar="NAME", help="This account alone; again for more.")
+@option("--exit-code", "asks_code", of="diff", is_flag=True, help="End with 7 where anything differs.")
+@click.argument("old", metavar="FROM")
+@click.argument("new", metavar="[TO]", default="latest")
+def diff_command(
+    data: Path, output_format: Any, old: str, new: str, accounts: Sequence[str], *, asks_code: bool
+) -> None:
+    """Tell what differs between FROM and TO: images that appeared, went and changed, and the capacity by region.
+
+    Each is a UTC day (its end), an instant, the run_id of an observation, or `latest`, which TO is if it is not said.
+    An image is gone or has appeared only where that is proven; else it is unseen or seen.
+    """
+    from pipeline.differences import diff, raise_if_they_differ
+    from pipeline.differences.shown import write_diff
+
+    with diff(old, new, data, accounts=accounts) as found:
+        write_diff(found, output_format, sys.stdout, sys.stderr)
+        if asks_code:
+            raise_if_they_differ(found)
 
 
 @commands.command()

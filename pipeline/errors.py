@@ -25,6 +25,7 @@
     │   ├── LakeDamaged
     │   ├── LakeTooNew
     │   └── NoAccess
+    ├── Differs            exit 7   two moments of the lake differ, and the exit code was asked to say so
     └── NotFresh           exit 8   the lake is whole, and older than was asked
 
 A message names the thing, what was found, and what to do. Anything else that
@@ -167,6 +168,12 @@ class LakeTooNew(LakeUnusable):
 
 class NoAccess(LakeUnusable):
     """A file or folder of the lake may not be read or written by this user."""
+
+
+class Differs(EnsImagesError):
+    """Two moments of the lake differ, and the exit code was asked to say so."""
+
+    exit_code = 7
 
 
 class NotFresh(EnsImagesError):

@@ -71,13 +71,13 @@ def report(
         _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
     else:
         with console_on(out) as console:
-            _print_trust(con, console)
+            print_parts(trust_line(con), console)
             if not views:
                 _print_story(con, console)
             for name in names if views else ():
                 console.print()
                 if name in TOLD:
-                    _print_section(section(con, name), console)
+                    print_section(section(con, name), console)
                 else:
                     _print_view(con, name, console)
 
@@ -109,30 +109,30 @@ def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: 
 # ── in a terminal ────────────────────────────────────────────────────────────
 
 
-def _print_trust(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+def print_parts(line: str, console: Console) -> None:
     """One line where it goes to a file; on a terminal as many as it takes, broken between what it says."""
     lines = [""]
-    for part in trust_line(con).split(" · "):
+    for part in line.split(" · "):
         longer = f"{lines[-1]} · {part}" if lines[-1] else part
         if console.is_terminal and len(longer) > console.width and lines[-1]:
             lines.append(part)
         else:
             lines[-1] = longer
-    for line in lines:
-        console.print(line, style="bold", soft_wrap=not console.is_terminal)
+    for one in lines:
+        console.print(one, style="bold", soft_wrap=not console.is_terminal)
 
 
 def _print_story(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     told = story(con)
     if told.is_trouble:
         console.print()
-        _print_section(told.accounts, console)
+        print_section(told.accounts, console)
     if told.figures:
         console.print()
         console.print(_glance(told.figures, console.width))
     for one in told.sections:
         console.print()
-        _print_section(one, console)
+        print_section(one, console)
 
 
 def _glance(figures: Sequence[Figure], width: int) -> Any:
@@ -145,14 +145,15 @@ def _glance(figures: Sequence[Figure], width: int) -> Any:
     return laid_out(columns, width)
 
 
-def _print_section(one: Section, console: Console) -> None:
+def print_section(one: Section, console: Console, limit: int = REPORT_ROWS) -> None:
+    """Print a finding, the table that shows it, and its notes."""
     from rich.text import Text
 
     console.print(Text.assemble((one.topic, "bold cyan"), f": {one.finding}"))
     if one.table.rows:
         is_trend = one.chart is not None and one.chart.kind == "lines"
-        rows = one.table.rows[:REPORT_ROWS]
-        shown = _trend(one.table, console.width) if is_trend else _table(one.table, console.width)
+        rows = one.table.rows[:limit]
+        shown = _trend(one.table, console.width) if is_trend else _table(one.table, console.width, limit)
         console.print()
         console.print(shown)
         if not is_trend:
@@ -179,9 +180,9 @@ def _print_rest(console: Console, view: str, more: int) -> None:
         console.print(f"… and {more:,} more, with the SQL: from {view}", style="dim")
 
 
-def _table(table: Table, width: int) -> Any:
+def _table(table: Table, width: int, limit: int) -> Any:
     """The first rows, and what they add up to."""
-    rows = [*table.rows[:REPORT_ROWS], *([table.sums] if table.sums else [])]
+    rows = [*table.rows[:limit], *([table.sums] if table.sums else [])]
     return laid_out([_column(rows, column, width) for column in table.columns], width, has_sums=bool(table.sums))
 
 

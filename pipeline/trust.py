@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.rows import as_dicts, read
 from pipeline.spelling import harmless, how_many
@@ -34,29 +34,26 @@ def trust_line(con: duckdb.DuckDBPyConnection) -> str:
     whose = how_many(len(accounts), "account") + (f" ({'; '.join(asides)})" if asides else "")
     if not published:
         return f"{whose} · nothing is published"
-    times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
-    as_of = f"as of {times[0]} UTC" if times[0] == times[-1] else f"as of {times[0]} to {times[-1]} UTC"
+    as_of, proven, images = when_and_how_proven(published)
     asked = con.execute(f"select {AS_OF}()").fetchall()[0][0]
     if asked is not None:
         as_of += f" (the lake as it was at {asked:%Y-%m-%d %H:%M} UTC)"
+    rejects, fields = (sum(row[f"{word}_count"] or 0 for row in published) for word in ("reject", "unknown_field"))
+    return " · ".join((whose, as_of, proven, images, how_many(rejects, "reject"), how_many(fields, "unknown field")))
+
+
+def when_and_how_proven(published: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
+    """Say of accounts, at least one of them, as of when they are told, how far that is proven, and of how many images.
+
+    Each has an observed_at_utc, a certificate and an image_count.
+    """
+    times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
+    as_of = f"as of {times[0]} UTC" if times[0] == times[-1] else f"as of {times[0]} to {times[-1]} UTC"
     levels = Counter(row["certificate"] or "no certificate" for row in published)
     proven = (
         next(iter(levels)) if len(levels) == 1 else ", ".join(f"{levels[level]} {level}" for level in sorted(levels))
     )
-    total = {
-        column: sum(row[column] or 0 for row in published)
-        for column in ("image_count", "reject_count", "unknown_field_count")
-    }
-    return " · ".join(
-        (
-            whose,
-            as_of,
-            proven,
-            how_many(total["image_count"], "image"),
-            how_many(total["reject_count"], "reject"),
-            how_many(total["unknown_field_count"], "unknown field"),
-        )
-    )
+    return as_of, proven, how_many(sum(row["image_count"] or 0 for row in published), "image")
 
 
 def _some(names: Sequence[str]) -> str:

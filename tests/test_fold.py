@@ -299,16 +299,15 @@ def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
         assert con.execute("select max(observed_at_utc) from accounts").fetchall() == [(DAY0 + dt.timedelta(days=1),)]
 
 
-def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_path, capsys):
+def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
     asked = ["--data", str(data), "--as-of", "2026-10-02"]
     for command in (
         ["report", *asked, "--html", str(tmp_path / "p.html")],
         ["export", *asked, "--all", str(tmp_path / "all")],
     ):
-        with pytest.raises(SystemExit) as done:
-            main(command)
-        assert done.value.code == 0
-        assert "(the lake as it was at 2026-10-02 23:59 UTC)" in capsys.readouterr().err
+        code, _, err = typed(*command)
+        assert code == 0
+        assert "(the lake as it was at 2026-10-02 23:59 UTC)" in err
     page = (tmp_path / "p.html").read_text("utf-8")
     manifest = json.loads((tmp_path / "all" / "manifest.json").read_text("utf-8"))
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DAYS_ONE_BY_ONE: Final = 92
 """Days whose changes are drawn day by day; more of them week by week."""
+CHANGES: Final = ("appeared", "gone", "changed", "seen", "unseen")
+"""What can become of an image, in the order in which it is told."""
 
 
 # ── what changed ─────────────────────────────────────────────────────────────
@@ -70,15 +72,14 @@ limit 50""",
     told = Counter[str]()
     for row in counts:
         told[row["change"]] += row["image_count"]
-    words = ("appeared", "gone", "changed", "seen", "unseen")
-    finding = ", ".join(f"{told[word]:,} {word}" for word in words if told[word])
+    finding = in_words(told)
     finding = f"{finding} in {how_many(len(days), 'day')}" if finding else "Nothing changed"
     if len(days) < 2:
         finding = "Nothing to compare yet: changes show from the second observation on"
     for row in newest:
         row["what"] = row["image_name"]
         if row["change"] == "changed":
-            row["what"] = f"{row['field']}: {_told(row['old_value'])} → {_told(row['new_value'])}"
+            row["what"] = was_and_is(row)
     columns = [
         Column("observed_at_utc", "day, UTC", "day"),
         Column("account", "account"),
@@ -98,8 +99,15 @@ limit 50""",
     return Section("changes", "What changed", finding, shown, (counted, listed), chart, notes, is_wide=True)
 
 
-def _told(value: str | None) -> str:
-    return "none" if value is None else value
+def in_words(told: Counter[str]) -> str:
+    """Count what became of images in words; an empty text where nothing did."""
+    return ", ".join(f"{told[word]:,} {word}" for word in CHANGES if told[word])
+
+
+def was_and_is(row: Row) -> str:
+    """Say of a changed field what it was, and what it is."""
+    old, new = ("none" if value is None else value for value in (row["old_value"], row["new_value"]))
+    return f"{row['field']}: {old} → {new}"
 
 
 def _changes_chart(counts: Sequence[Row], days: Sequence[Row], by: str, alt: str) -> Chart:

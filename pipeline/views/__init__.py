@@ -18,6 +18,7 @@ a view begins with `settings`, it is a table macro as well, which takes them:
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import re
 import tempfile
@@ -27,7 +28,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import BadQuery, LakeDamaged
+from pipeline.errors import BadQuery, BadSetting, LakeDamaged
 from pipeline.files import put_in_place
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
@@ -50,7 +51,6 @@ from pipeline.views.reading import (
 )
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Collection, Sequence
 
     import duckdb
@@ -267,8 +267,8 @@ def connect(
     return con
 
 
-def moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime | None]:
-    """Read what a user calls a moment, each as the last instant that is shown; None for `latest`.
+def moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime]:
+    """Read what a user calls moments, each as the last instant that is shown; `latest` ends with time itself.
 
     Raises:
         BadSetting: one means nothing, or there was no published observation by then; the message names the first.
@@ -279,7 +279,9 @@ def moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime | None]:
 
     with duckdb.connect() as con:
         published = _published(con, Files.under(data))
-    return [moment(one, published) for one in said]
+    if not published:
+        raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
+    return [moment(one, published) or dt.datetime.max for one in said]  # noqa: DTZ901  (UTC without a zone, as everywhere)
 
 
 def connect_empty() -> duckdb.DuckDBPyConnection:
