@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,16 +42,29 @@ from pipeline.folded import (
 )
 from pipeline.folded import record_path as fold_record_path
 from pipeline.lake import FoldPublication, remove, unfinished
-from pipeline.tables import LAKE_TABLES, OBSERVATIONS, REJECTS
+from pipeline.spelling import quoted
+from pipeline.tables import (
+    DISK_FIELDS,
+    IMAGE_DISKS,
+    IMAGE_FIELDS,
+    IMAGE_VERSIONS,
+    IMAGES,
+    LAKE_TABLES,
+    OBSERVATIONS,
+    REJECTS,
+)
 from pipeline.views import write_catalogue
-from pipeline.views.lives import merged, numbered
-from pipeline.views.reading import Files, over, pairs, sightings, stretches
+from pipeline.views.lives import lives, numbered, valued
+from pipeline.views.reading import Files, fingerprinted, over, pairs, prints, sightings, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     import duckdb
+    import pyarrow as pa
+
+    from pipeline.schema import Table
 
 GRACE: Final = dt.timedelta(days=7)
 """How long the plain files of folded runs stay, and what a fold has replaced."""
@@ -64,10 +78,15 @@ all the others written again with each seventh run.
 """
 STEP_ROWS: Final = 700_000
 """Images that a step takes, at least one run."""
-SLICE_ROWS: Final = 120_000
-"""Images of which stretches are made at a time: what bounds the memory, for what belongs together is sorted in it."""
+SLICE_ROWS: Final = 400_000
+"""Sightings of which stretches are made at a time, for memory: what belongs together is sorted at once."""
+BATCH_ROWS: Final = 16_384
+"""Rows that are on their way from file to file at a time."""
 MEMORY: Final = "250MB"
-"""What DuckDB may take for a step; more than that goes to the disk, beside the fold."""
+"""What DuckDB may take for a step; more than that goes to the disk, beside the fold.
+
+It has one core: the next one's buffers cost more memory than they save time, and a fold is in nobody's way.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,7 @@ class _Told:
     """The instant; None where no listing came to an end."""
     is_published: bool
     image_count: int = 0
+    disk_count: int = 0
 
 
 def is_due(data: Path) -> bool:
@@ -148,18 +168,34 @@ def let_go(data: Path, now: dt.datetime) -> list[Path]:
 
 @contextlib.contextmanager
 def _opened(aside: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection; with a folder to spill to, one that does a step in bounded memory."""
     import duckdb
 
     with duckdb.connect() as con:
         if aside is not None:
-            con.execute(f"set memory_limit = '{MEMORY}'; set preserve_insertion_order = false").fetchall()
-            con.execute("set temp_directory = $1", [str(aside / "spilled")]).fetchall()
+            con.execute(f"set threads = 1; set memory_limit = '{MEMORY}'").fetchall()
+            con.execute("set allocator_flush_threshold = '1MB'").fetchall()
+            con.execute("set allocator_bulk_deallocation_flush_threshold = '1MB'").fetchall()
+            con.execute("set preserve_insertion_order = false; set temp_directory = $1", [str(aside / "spilled")])
         yield con
+
+
+@contextlib.contextmanager
+def _sharing_memory() -> Iterator[None]:
+    """Let Arrow take from the heap that DuckDB gives back to: a pool of its own keeps what was freed."""
+    import pyarrow as pa
+
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
 
 
 def _read(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Told]:
     """Every row of every commit record as it was written, whatever was withdrawn since."""
-    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count")
+    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count", "disk_count")
     parts = [over(OBSERVATIONS, files.of[OBSERVATIONS.name], names=names)]
     if files.fold is not None:
         parts.append(over(PLACES[RECORDS], files.folded[RECORDS], names=names))
@@ -167,7 +203,10 @@ def _read(con: duckdb.DuckDBPyConnection, files: Files) -> list[_Told]:
         f"select {', '.join(names)} from ({' union all by name '.join(parts)}) as record "  # noqa: S608  (of our own making, as everywhere here)
         "order by observed_at_utc, run_id"
     ).fetchall()
-    return [_Told(account, run, day, at, said, count or 0) for account, run, day, at, said, count in rows]
+    return [
+        _Told(account, run_id, day, at, is_published, images or 0, disks or 0)
+        for account, run_id, day, at, is_published, images, disks in rows
+    ]
 
 
 class _Step:
@@ -231,16 +270,16 @@ class _Step:
     def publish(self, until: dt.datetime) -> None:
         """Write the fold, and put it in its place."""
         publication = FoldPublication(self._data, self.name)
-        with _opened(publication.aside) as con:
-            ended = self._stretches(con, publication)
+        with _sharing_memory(), _opened(publication.aside) as con:
+            self._live(con)
+            open_count, ended = self._stretches(con, publication)
+            self._prove(con, publication)
             added = [one for one in self._whole if not self._before or one not in self._before.runs]
             rejected = self._records(con, publication, added)
-            open_count = con.execute("select count(*) from merged where next_seen_utc is null and gone_at_utc is null")
-            count = open_count.fetchall()[0][0] + self._copied(con, publication)
-        publication.commit(self._record(ended, until, open_count=count, rejected=rejected))
+        publication.commit(self._record(ended, until, open_count=open_count, rejected=rejected))
 
-    def _stretches(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> tuple[str, ...]:
-        """Make the stretches of the accounts that have news; the accounts of those that have ended."""
+    def _live(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the table `living`: the stretches of the accounts that have news, still without their values."""
         known = self._standing | {(one.run_id, one.account) for one in self._taken}
         con.execute("create table told (account varchar, observed_at_utc timestamp, run_id varchar)").fetchall()
         concerned = self._anew | self._onward
@@ -248,71 +287,133 @@ class _Step:
         for start in range(0, len(rows), 1000):
             values = ", ".join(_literal(one) for one in rows[start : start + 1000])
             con.execute(f"insert into told values {values}").fetchall()  # noqa: S608
-        files = self._only_taken()
-        both = self._certificates()
         observation = numbered(f"""
             select
                 told.account, told.observed_at_utc, coalesce(said.certificate = 'verified', false) as is_verified,
-                (told.run_id, told.account) not in ({pairs((one.run_id, one.account) for one in self._taken)})
+                (told.run_id, told.account) not in ({self._taken_pairs()})
                 as is_covered
-            from told inner join ({both}) as said using (account, run_id)""")  # noqa: S608
-        stretch = f"select * from ({stretches(self._files, ended=False, accounts=_among(self._onward))}) as one"  # noqa: S608
-        if self._anew:
-            every = stretches(self._files, ended=True, accounts=_among(self._anew))
-            forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
-            stretch += f" union all by name select * replace ({forgotten}) from ({every}) as one"  # noqa: S608
-        images = sum(one.image_count for one in self._taken) + (self._before.open_count if self._before else 0)
-        slices = images // SLICE_ROWS + 1
+            from told inner join ({self._certificates()}) as said using (account, run_id)""")  # noqa: S608
+        onward, anew = self._before_stretches()
+        forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+        con.execute(
+            f"create table stretch as {fingerprinted(onward)} "  # noqa: S608
+            f"union all select * replace ({forgotten}) from ({fingerprinted(anew)}) as one"
+        ).fetchall()
+        con.execute(f"create table print as {prints(self._only_taken())}").fetchall()
+        count = con.execute("select (select count(*) from stretch) + (select count(*) from print)").fetchall()[0][0]
+        slices = count // SLICE_ROWS + 1
         for number in range(slices):
-            mine = f"hash(image_id) % {slices} = {number}"
-            makes = "insert into merged" if number else "create table merged as"
-            part = f"select * from ({stretch}) as every where {mine}"  # noqa: S608
-            con.execute(f"{makes} {merged(observation, part, sightings(files, mine))}").fetchall()
-        self._refuse_other_counts(con)
-        has_ended = "next_seen_utc is not null or gone_at_utc is not null"
-        accounts = con.execute(f"select distinct account from merged where {has_ended} order by 1").fetchall()  # noqa: S608
-        if accounts:
-            _write(
-                con,
-                publication,
-                ENDED,
-                f"select * from merged where {has_ended} order by account, image_id, first_seen_utc",  # noqa: S608
-            )
-        return tuple(account for (account,) in accounts)
+            mine = f"where hash(image_id) % {slices} = {number}"
+            makes = "insert into living" if number else "create table living as"
+            made = lives(observation, f"select * from stretch {mine}", f"select * from print {mine}")  # noqa: S608
+            con.execute(f"{makes} {made}").fetchall()
+        con.execute("drop table stretch; drop table print").fetchall()
 
-    def _refuse_other_counts(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Let nothing be folded that would not come back: as many images and disks as the observation counted."""
-        wrong = con.execute(f"""
-            select said.run_id, said.account, said.image_count, count(merged.image_id), said.disk_count
-            from ({self._certificates()}) as said
-            inner join told using (account, run_id)
-            left join merged
-                on told.account = merged.account
-                and told.observed_at_utc between merged.first_seen_utc and merged.last_seen_utc
-            where (said.run_id, said.account) in ({pairs((one.run_id, one.account) for one in self._taken)})
-            group by all
-            having said.image_count <> count(merged.image_id)
-            or said.disk_count <> coalesce(sum(merged.disk_count), 0)
-            limit 1""").fetchall()  # noqa: S608
-        for run_id, account, said, found, disks in wrong:
-            raise LakeDamaged(
-                f"account {account!r} of run {run_id} cannot be folded: {found:,} images would come back of {said:,}, "
-                f"or other than {disks:,} disks: `ens-images check` tells what is wrong"
-            )
-
-    def _copied(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> int:
-        """Write the stretches that may go on, those of the other accounts as they were; how many those are."""
-        others = f"not {_among(self._anew | self._onward)}"
-        rest = stretches(self._files, ended=False, accounts=others)
-        _write(
-            con,
-            publication,
-            OPEN,
-            f"select * from merged where next_seen_utc is null and gone_at_utc is null union all {rest} "  # noqa: S608
-            "order by account, image_id",
+    def _before_stretches(self) -> tuple[str, str]:
+        """The stretches before, of the accounts that go on and of those that are made anew."""
+        return (
+            stretches(self._files, ended=False, accounts=_among(self._onward)),
+            stretches(self._files, ended=True, accounts=_among(self._anew)),
         )
-        count: int = con.execute(f"select count(*) from ({rest}) as one").fetchall()[0][0]  # noqa: S608
-        return count
+
+    def _stretches(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> tuple[int, tuple[str, ...]]:
+        """Write the stretches; how many may go on, and the accounts of those that have ended."""
+        import pyarrow.compute as pc
+
+        begun = "select account, first_seen_utc as observed_at_utc, image_id from living where valued_utc is null"
+        anew = self._before_stretches()[1]
+        new = valued("living", anew, sightings(self._only_taken(), begun))
+        open_count, accounts = 0, set[str]()
+        publication.add(OPEN, IMAGE_VERSIONS.arrow().empty_table())
+        for rows in itertools.chain(self._gone_on(con), _streamed(con, IMAGE_VERSIONS, new)):
+            has_ended = pc.or_(pc.is_valid(rows["next_seen_utc"]), pc.is_valid(rows["gone_at_utc"]))
+            still_open, ended = rows.filter(pc.invert(has_ended)), rows.filter(has_ended)
+            publication.add(OPEN, still_open)
+            open_count += len(still_open)
+            if len(ended):
+                publication.add(ENDED, ended)
+                accounts |= set(pc.unique(ended["account"]).to_pylist())
+        return open_count, tuple(sorted(accounts))
+
+    def _gone_on(self, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+        """The stretches that might go on, with what became of them: their values never leave Arrow.
+
+        Those of accounts that are made anew are left out, those of accounts without news are as they were.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        if self._before is None:
+            return
+        (path,) = self._files.folded[OPEN]
+        became = con.sql(f"""
+            select
+                {_among(self._anew, "old.account")} as is_made_anew,
+                coalesce(living.last_seen_utc, old.last_seen_utc) as last_seen_utc,
+                living.gone_at_utc,
+                living.next_seen_utc
+            from read_parquet({quoted(path)}, file_row_number = true) as old
+            left join (select * from living where valued_utc is not null and {_among(self._onward)}) as living
+                on old.account = living.account and old.image_id = living.image_id
+            order by old.file_row_number""").to_arrow_table()  # noqa: S608
+        schema = IMAGE_VERSIONS.arrow()
+        start = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                news = became.slice(start, len(batch)).combine_chunks()
+                start += len(batch)
+                now = {name: news[name] for name in news.column_names[1:]}
+                there = {name: batch.column(name) for name in batch.schema.names}
+                # A column that the file lacks is read from `extra` wherever it is read.
+                columns = [{**there, **now}.get(one.name, pa.nulls(len(batch), one.type)) for one in schema]
+                rows = pa.Table.from_arrays(
+                    [one.cast(field.type) for one, field in zip(columns, schema, strict=True)], schema=schema
+                )
+                yield rows.filter(pc.invert(news["is_made_anew"])) if self._anew else rows
+
+    def _prove(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication) -> None:
+        """Let nothing be folded that would not come back: every row of what was taken, value for value."""
+        of = self._only_taken().of
+        version = over(IMAGE_VERSIONS, publication.written(OPEN, ENDED))
+        listed = (
+            "select account, image_id, first_seen_utc, last_seen_utc, "  # noqa: S608
+            f"unnest(disks, recursive := true) from ({version}) as one"
+        )
+        told = f"select account, observed_at_utc from told where (run_id, account) in ({self._taken_pairs()})"  # noqa: S608
+        spanned = "observed_at_utc between version.first_seen_utc and version.last_seen_utc"
+        found = [
+            f"""
+            select row.account, row.observed_at_utc, count(*), 0
+            from ({over(table, of[table.name])}) as row
+            inner join ({rows}) as version
+                on {" and ".join(f"row.{name} = version.{name}" for name in table.key if name != "observed_at_utc")}
+                and row.{spanned}
+            where {" and ".join(f"row.{one.name} is not distinct from version.{one.name}" for one in fields)}
+            group by all"""  # noqa: S608
+            for table, rows, fields in ((IMAGES, version, IMAGE_FIELDS), (IMAGE_DISKS, listed, DISK_FIELDS))
+        ]
+        found.append(f"""
+            select told.account, told.observed_at_utc, count(*), sum(version.disk_count)
+            from ({version}) as version
+            inner join ({told}) as told on told.account = version.account and told.{spanned}
+            group by all""")  # noqa: S608
+        images, disks, every = (
+            {(account, at): (count, more) for account, at, count, more in con.execute(query).fetchall()}
+            for query in found
+        )
+        for one in self._taken:
+            key = (one.account, one.observed_at_utc)
+            came = images.get(key, (0,))[0], disks.get(key, (0,))[0]
+            if not came == every.get(key, (0, 0)) == (one.image_count, one.disk_count):
+                raise LakeDamaged(
+                    f"account {one.account!r} of run {one.run_id} cannot be folded: of {one.image_count:,} images and "
+                    f"{one.disk_count:,} disks, {came[0]:,} and {came[1]:,} would come back as they were: "
+                    "`ens-images check` tells what is wrong"
+                )
+
+    def _taken_pairs(self) -> str:
+        return pairs((one.run_id, one.account) for one in self._taken)
 
     def _only_taken(self) -> Files:
         """The plain files of the runs that this step takes; what is not taken of them is passed over by the merge."""
@@ -416,17 +517,23 @@ def _literal(one: _Told) -> str:
     return f"('{account}', timestamp '{one.observed_at_utc}', '{run_id}')"
 
 
-def _among(accounts: Iterable[str]) -> str:
-    listed = ", ".join("'" + account.replace("'", "''") + "'" for account in sorted(accounts))
-    return f"account in ({listed})" if listed else "false"
+def _among(accounts: Iterable[str], column: str = "account") -> str:
+    listed = ", ".join(map(quoted, sorted(accounts)))
+    return f"{column} in ({listed})" if listed else "false"
+
+
+def _streamed(con: duckdb.DuckDBPyConnection, table: Table, query: str) -> Iterator[pa.Table]:
+    """A query's rows, typed as the table declares, some thousand at a time."""
+    import pyarrow as pa
+
+    schema = table.arrow()
+    reader = con.sql(f"select {', '.join(schema.names)} from ({query}) as one").to_arrow_reader(BATCH_ROWS)  # noqa: S608
+    for batch in reader:
+        yield pa.Table.from_batches([batch]).cast(schema)
 
 
 def _write(con: duckdb.DuckDBPyConnection, publication: FoldPublication, place: str, query: str) -> None:
-    """Stream a query's rows into one of the fold's files, typed as declared."""
-    import pyarrow as pa
-
-    schema = PLACES[place].arrow()
-    publication.add(place, schema.empty_table())
-    reader = con.sql(f"select {', '.join(schema.names)} from ({query}) as one").to_arrow_reader(65_536)  # noqa: S608
-    for batch in reader:
-        publication.add(place, pa.Table.from_batches([batch]).cast(schema))
+    """Stream a query's rows into one of the fold's files."""
+    publication.add(place, PLACES[place].arrow().empty_table())
+    for rows in _streamed(con, PLACES[place], query):
+        publication.add(place, rows)

@@ -378,13 +378,20 @@ class FoldPublication:
     def add(self, place: str, rows: pa.Table) -> None:
         """Add rows to the fold's file in one of its folders."""
         if place not in self._writers:
-            self._writers[place] = _TableWriter(PLACES[place], self.aside / f"{place}.parquet")
+            self._writers[place] = _TableWriter(PLACES[place], self.aside / f"{place}.parquet", is_repeatable=False)
         self._writers[place].add(rows)
+
+    def written(self, *places: str) -> list[Path]:
+        """End the files in these folders that rows were added to, and say where they lie until `commit`."""
+        for place in places:
+            if place in self._writers:
+                self._writers[place].close()
+        return [self.aside / f"{place}.parquet" for place in places if place in self._writers]
 
     def commit(self, record: Fold) -> None:
         """Put the files in their places, the record last."""
-        for place, writer in self._writers.items():
-            writer.close()
+        for place in self._writers:
+            self.written(place)
             put_in_place(self.aside / f"{place}.parquet", fold_path(self._data, place, self._name))
         if format_of(self._data) != FORMAT:
             _say_format(self._data, FORMAT, self.aside)
@@ -396,15 +403,17 @@ class FoldPublication:
 
 
 class _TableWriter:
-    """One Parquet file with row groups of a fixed size, however the rows arrive."""
+    """One Parquet file with row groups of a fixed size; repeatable: the same bytes, however the rows arrive."""
 
-    def __init__(self, table: Table, path: Path) -> None:
+    def __init__(self, table: Table, path: Path, *, is_repeatable: bool = True) -> None:
         import pyarrow.parquet as pq
 
+        self._is_repeatable = is_repeatable
         self._schema = table.arrow()
         self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
         self._waiting: list[pa.Table] = []
         self._rows = 0
+        self._is_open = True
 
     def add(self, rows: pa.Table) -> None:
         self._waiting.append(rows)
@@ -416,10 +425,14 @@ class _TableWriter:
         import pyarrow as pa
 
         waiting = pa.concat_tables(self._waiting) if self._waiting else self._schema.empty_table()
-        self._writer.write_table(waiting.slice(0, rows).combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+        now = waiting.slice(0, rows)
+        self._writer.write_table(now.combine_chunks() if self._is_repeatable else now, row_group_size=ROW_GROUP_ROWS)
         rest = waiting.slice(rows)
         self._waiting, self._rows = [rest], len(rest)
 
     def close(self) -> None:
-        self._write(self._rows)
-        self._writer.close()
+        """End the file; once is enough."""
+        if self._is_open:
+            self._write(self._rows)
+            self._writer.close()
+            self._is_open = False

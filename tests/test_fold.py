@@ -208,7 +208,7 @@ def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_
 
 def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeypatch):
     monkeypatch.setattr("pipeline.fold.is_due", lambda _: True)
-    monkeypatch.setattr("pipeline.fold.merged", lambda *_: "select 1 as account")
+    monkeypatch.setattr("pipeline.fold.lives", lambda *_: "select 1 as account")
     done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
 
     assert "not folded: " in str(done)

@@ -33,17 +33,19 @@ from pipeline.files import put_in_place
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
-from pipeline.views.lives import clipped, merged, numbered
+from pipeline.views.lives import clipped, lives, numbered, valued
 from pipeline.views.moments import moment
 from pipeline.views.reading import (
     Files,
     Latest,
     covered,
     empty,
+    fingerprinted,
     instant,
     latest_rows,
     observations,
     pages,
+    prints,
     rejects,
     rows,
     sightings,
@@ -458,12 +460,12 @@ def _versions(files: Files, known: Known, as_of: dt.datetime | None) -> str:
             )
             parts = [clipped(parts[0], cuts or "select null as account, null::timestamp as cut_utc where false")]
     if anew:
-        parts.append(f"select * from ({merged(*_material(files, known, as_of))}) as anew")  # noqa: S608
+        parts.append(f"select * from (\n{_made_anew(files, known, as_of)}\n) as anew")  # noqa: S608
     return "\nunion all\n".join(parts) or empty(IMAGE_VERSIONS)
 
 
-def _material(files: Files, known: Known, as_of: dt.datetime | None) -> tuple[str, str, str]:
-    """What the stretches of accounts are made of that are not folded to the end, or not in order."""
+def _made_anew(files: Files, known: Known, as_of: dt.datetime | None) -> str:
+    """Make the stretches of accounts that are not folded to the end, or not in order."""
     names = ("account", "observed_at_utc", "run_id", "is_published", "certificate")
     anew, new, disordered = (_listed(one) for one in (known.new | known.disordered, known.new, known.disordered))
     observation = numbered(f"""
@@ -475,12 +477,18 @@ def _material(files: Files, known: Known, as_of: dt.datetime | None) -> tuple[st
         from ({observations(files, as_of, names)}) as told
         left join ({covered(files, as_of)}) as folded using (account, observed_at_utc)
         where told.is_published and told.account in ({anew})""")  # noqa: S608
-    stretch = f"select * from ({stretches(files, ended=False, accounts=f'account in ({new})')}) as one"  # noqa: S608
+    stretch = stretches(files, ended=False, accounts=f"account in ({new})")
+    known_lives = fingerprinted(stretch)
     if known.disordered:
-        forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
         every = stretches(files, ended=True, accounts=f"account in ({disordered})")
-        stretch += f"\nunion all by name\nselect * replace ({forgotten}) from ({every}) as one"
-    return observation, stretch, sightings(files)
+        forgotten = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+        known_lives += f"\nunion all\nselect * replace ({forgotten}) from ({fingerprinted(every)}) as one"
+        stretch += f"\nunion all\n{every}"
+    begun = "select account, first_seen_utc as observed_at_utc, image_id from living where valued_utc is null"
+    return (
+        f"with living as materialized (\n{lives(observation, known_lives, prints(files))}\n)\n"
+        f"{valued('living', stretch, sightings(files, begun))}"
+    )
 
 
 def _listed(names: Collection[str]) -> str:

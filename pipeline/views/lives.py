@@ -1,7 +1,7 @@
 """Stretches of sightings: what `image_versions` is, as SQL.
 
     stretches of the fold, clipped to the observations that stand ──┐
-                                                                    ├──► segments ──► stretches and lives
+                                                                    ├──► segments ──► stretches, lives ──► values
     sightings in plain files, each a segment of its own ────────────┘
 
 Segments of one image that follow each other without an observation in between,
@@ -9,23 +9,23 @@ with equal values, are one stretch. That holds whatever the segments are: days
 that follow the last fold, a day that comes late and cuts a stretch in two, or
 one that was withdrawn and no longer parts two of them. So the same query folds
 a new day, and shows the lake rightly until it is folded.
+
+Whether values are equal is told by a fingerprint of 64 bits, so that a segment is
+a few numbers: the values are fetched in the end, for the stretches that there are.
+A fold does not rely on it: it reads back what it wrote, and compares every value.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pipeline.tables import IMAGE_VERSIONS
-
-if TYPE_CHECKING:
-    from pipeline.schema import Column
 
 _OWN: Final = tuple(column.name for column in IMAGE_VERSIONS.columns[2:8])
 """The instants of a stretch."""
 _VALUES: Final = tuple(
     column.name for column in IMAGE_VERSIONS.columns if column.name not in {"account", "image_id", *_OWN}
 )
-_PACKED: Final = ", ".join(f"{name} := {name}" for name in _VALUES)
 
 
 def numbered(observations: str) -> str:
@@ -40,18 +40,27 @@ def numbered(observations: str) -> str:
         from ({observations}) as published"""  # noqa: S608  (of our own making, as everywhere here)
 
 
-def merged(observation: str, stretch: str, sighting: str) -> str:
-    """Write the query that makes stretches of stretches and sightings.
+def lives(observation: str, stretch: str, print_: str) -> str:
+    """Write the query that makes stretches of stretches and sightings, still without their values.
 
     observation   as `numbered` gives it: every published observation of the accounts in question
-    stretch       rows of `image_versions`; what they say of their life is believed for the first of an image, so who
-                  gives all stretches of an account leaves `life_began_utc` and `previous_seen_utc` null
-    sighting      rows as `sightings` gives them; those of covered observations, and of others, are passed over
+    stretch       rows as `fingerprinted` gives them; what they say of their life is believed for the first of an
+                  image, so who gives all stretches of an account leaves `life_began_utc` and `previous_seen_utc` null
+    print_        rows as `prints` gives them; those of covered observations, and of others, are passed over
+
+    Beside the instants, a row says where its values are: `valued_utc` is the `first_seen_utc` of a given stretch; null
+    where it is the sighting at its own `first_seen_utc`.
     """
-    columns = ",\n        ".join(_output(column) for column in IMAGE_VERSIONS.columns)
     return f"""
     with observation as materialized ({observation}),
-    stretch as ({stretch}),
+    -- An observation, and the first verified one after it.
+    proven as materialized (
+        select observation.*, proof.observed_at_utc as proof_utc
+        from observation
+        left join (select * from observation where is_verified) as proof
+            on observation.account = proof.account and observation.verified_count + 1 = proof.verified_count
+    ),
+    stretch as materialized ({stretch}),
     blocks as (
         select account, min(number) as from_number, max(number) as to_number
         from (
@@ -74,7 +83,7 @@ def merged(observation: str, stretch: str, sighting: str) -> str:
         asof left join (select * from observation where is_covered) as under
             on bounds.account = under.account and bounds.at_utc >= under.observed_at_utc
     ),
-    segments as (
+    segments as materialized (
         select
             stretch.account,
             stretch.image_id,
@@ -82,7 +91,8 @@ def merged(observation: str, stretch: str, sighting: str) -> str:
             least(till.to_number, blocks.to_number) as last_number,
             stretch.life_began_utc as carried_began,
             stretch.previous_seen_utc as carried_previous,
-            struct_pack({_PACKED}) as v
+            stretch.first_seen_utc as valued_utc,
+            stretch.fingerprint
         from stretch
         inner join numbers as since on stretch.account = since.account and stretch.first_seen_utc = since.at_utc
         inner join numbers as till on stretch.account = till.account and stretch.last_seen_utc = till.at_utc
@@ -93,31 +103,54 @@ def merged(observation: str, stretch: str, sighting: str) -> str:
         where since.from_number <= till.to_number
         union all
         select
-            sighting.account,
-            sighting.image_id,
+            print.account,
+            print.image_id,
             observation.number as first_number,
             observation.number as last_number,
             null as carried_began,
             null as carried_previous,
-            struct_pack({_PACKED}) as v
-        from ({sighting}) as sighting
+            null as valued_utc,
+            print.fingerprint
+        from ({print_}) as print
         inner join observation
-            on sighting.account = observation.account and sighting.observed_at_utc = observation.observed_at_utc
+            on print.account = observation.account and print.observed_at_utc = observation.observed_at_utc
         where not observation.is_covered
     ),
+    images as materialized (
+        select
+            account,
+            image_id,
+            min(first_number) as first_number,
+            max(last_number) as end_number,
+            min(valued_utc) as valued_utc,
+            min(carried_began) as carried_began,
+            min(carried_previous) as carried_previous,
+            min(fingerprint) = max(fingerprint)
+            and sum(last_number - first_number + 1) = max(last_number) - min(first_number) + 1 as is_steady
+        from segments
+        group by account, image_id
+    ),
+    -- Most images were always there, and always the same: only the others are sorted.
     flagged as (
         select
             *,
             lag(last_number) over image as number_before,
             max(last_number) over (partition by account, image_id) as final_number,
             coalesce(lag(last_number) over image + 1 <> first_number, true)
-            or lag(v) over image is distinct from v as begins
+            or lag(fingerprint) over image <> fingerprint as begins
         from segments
+        semi join (select account, image_id from images where not is_steady) as unsteady using (account, image_id)
         window image as (partition by account, image_id order by first_number)
     ),
     kept as (
         select
-            *,
+            account,
+            image_id,
+            valued_utc,
+            carried_began,
+            carried_previous,
+            number_before,
+            first_number,
             coalesce(lead(number_before) over image, final_number) as end_number,
             lead(first_number) over image as number_after
         from flagged
@@ -128,7 +161,7 @@ def merged(observation: str, stretch: str, sighting: str) -> str:
         select
             kept.account,
             kept.image_id,
-            kept.v,
+            kept.valued_utc,
             kept.carried_began,
             kept.carried_previous,
             kept.number_before,
@@ -140,39 +173,71 @@ def merged(observation: str, stretch: str, sighting: str) -> str:
             case
                 when after.verified_count - after.is_verified::int = ending.verified_count then after.observed_at_utc
             end as next_seen_utc,
-            proof.observed_at_utc as proof_utc
+            ending.proof_utc
         from kept
         inner join observation as beginning
             on kept.account = beginning.account and kept.first_number = beginning.number
-        inner join observation as ending on kept.account = ending.account and kept.end_number = ending.number
+        inner join proven as ending on kept.account = ending.account and kept.end_number = ending.number
         left join observation as before on kept.account = before.account and kept.number_before = before.number
         left join observation as after on kept.account = after.account and kept.number_after = after.number
-        left join (select * from observation where is_verified) as proof
-            on kept.account = proof.account and ending.verified_count + 1 = proof.verified_count
     ),
     living as (
         select
-            *,
+            account,
+            image_id,
+            valued_utc,
+            first_seen_utc,
+            last_seen_utc,
             case when next_seen_utc is null then proof_utc end as gone_at_utc,
-            case
-                when number_before is null then carried_previous
-                when not is_life_start then before_utc
-            end as previous_seen_utc,
             max(
                 case
                     when number_before is null then coalesce(carried_began, first_seen_utc)
                     when is_life_start then first_seen_utc
                 end
-            ) over (partition by account, image_id order by first_seen_utc) as life_began_utc
+            ) over (partition by account, image_id order by first_seen_utc) as life_began_utc,
+            case
+                when number_before is null then carried_previous
+                when not is_life_start then before_utc
+            end as previous_seen_utc,
+            next_seen_utc
         from timed
+        union all
+        select
+            images.account,
+            images.image_id,
+            images.valued_utc,
+            beginning.observed_at_utc as first_seen_utc,
+            ending.observed_at_utc as last_seen_utc,
+            ending.proof_utc as gone_at_utc,
+            coalesce(images.carried_began, beginning.observed_at_utc) as life_began_utc,
+            images.carried_previous as previous_seen_utc,
+            null as next_seen_utc
+        from images
+        inner join observation as beginning
+            on images.account = beginning.account and images.first_number = beginning.number
+        inner join proven as ending on images.account = ending.account and images.end_number = ending.number
+        where images.is_steady
     )
-    select
-        {columns}
+    select account, image_id, {", ".join(_OWN)}, valued_utc
     from living"""  # noqa: S608
 
 
-def _output(column: Column) -> str:
-    return f"v.{column.name} as {column.name}" if column.name in _VALUES else column.name
+def valued(living: str, stretch: str, sighting: str) -> str:
+    """Write the query that gives the stretches in the relation `living`, which `lives` has made, their values.
+
+    `stretch` and `sighting` give the rows of `image_versions` and of `sightings` that they are taken from.
+    """
+    own = ", ".join(f"living.{name}" for name in _OWN)
+    parts = [
+        (stretch, "living.valued_utc = valued.first_seen_utc"),
+        (sighting, "living.valued_utc is null and living.first_seen_utc = valued.observed_at_utc"),
+    ]
+    return "\nunion all\n".join(
+        f"select living.account, living.image_id, {own}, {', '.join(f'valued.{name}' for name in _VALUES)}\n"
+        f"from ({rows}) as valued\ninner join {living} as living\n"
+        f"    on living.account = valued.account and living.image_id = valued.image_id and {where}"
+        for rows, where in parts
+    )
 
 
 def clipped(stretches: str, cuts: str) -> str:

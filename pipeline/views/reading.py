@@ -306,10 +306,10 @@ def rows(table: Table, files: Files, as_of: dt.datetime | None = None) -> str:
     return f"{plain}\nunion all\n{from_fold}" if paths else from_fold
 
 
-def sightings(files: Files, where: str = "") -> str:
+def sightings(files: Files, among: str) -> str:
     """Each image of each plain file that is read, its disks as a list: as `image_versions` has them.
 
-    `where` is a condition on the image_id: those of a slice.
+    `among` is a query for the account, observed_at_utc and image_id of those that are wanted.
     """
     paths, disk_paths = files.of[IMAGES.name], files.of[IMAGE_DISKS.name]
     packed = ", ".join(f"{column.name} := {column.name}" for column in DISK_FIELDS)
@@ -319,15 +319,47 @@ def sightings(files: Files, where: str = "") -> str:
             coalesce(disk.disk_count, 0) as disk_count,
             disk.disk_size_gib,
             coalesce(disk.disks, []) as disks
-        from ({over(IMAGES, paths, where=_until(None, _not_here(files, paths), where))}) as image
+        from ({over(IMAGES, paths, where=_until(None, _not_here(files, paths)))}) as image
         left join (
             select
                 account, observed_at_utc, image_id, count(*) as disk_count,
                 cast(sum(disk_size_gib) as bigint) as disk_size_gib,
                 list(struct_pack({packed}) order by disk_number) as disks
+            from ({over(IMAGE_DISKS, disk_paths, where=_until(None, _not_here(files, disk_paths)))}) as one
+            semi join ({among}) as wanted using (account, observed_at_utc, image_id)
+            group by account, observed_at_utc, image_id
+        ) as disk using (account, observed_at_utc, image_id)
+        semi join ({among}) as wanted using (account, observed_at_utc, image_id)"""  # noqa: S608
+
+
+_FIELDS: Final = ", ".join(column.name for column in IMAGE_FIELDS)
+
+
+def prints(files: Files, where: str = "") -> str:
+    """Each image of each plain file that is read, and a fingerprint of its values and its disks.
+
+    `where` is a condition on the image_id: those of a slice.
+    """
+    paths, disk_paths = files.of[IMAGES.name], files.of[IMAGE_DISKS.name]
+    of_disk = ", ".join(column.name for column in DISK_FIELDS)
+    return f"""
+        select account, observed_at_utc, image_id, hash(disk.fingerprint, {_FIELDS}) as fingerprint
+        from ({over(IMAGES, paths, where=_until(None, _not_here(files, paths), where))}) as image
+        left join (
+            select account, observed_at_utc, image_id, bit_xor(hash({of_disk})) as fingerprint
             from ({over(IMAGE_DISKS, disk_paths, where=_until(None, _not_here(files, disk_paths), where))}) as one
             group by account, observed_at_utc, image_id
         ) as disk using (account, observed_at_utc, image_id)"""  # noqa: S608
+
+
+def fingerprinted(stretches: str) -> str:
+    """The instants of stretches, and the fingerprint that `prints` gives a sighting in them."""
+    of_disk = ", ".join(f"disk.{column.name}" for column in DISK_FIELDS)
+    of_disks = f"list_aggregate(list_transform(disks, lambda disk: hash({of_disk})), 'bit_xor')"
+    return (
+        "select account, image_id, first_seen_utc, last_seen_utc, life_began_utc, previous_seen_utc, "
+        f"hash({of_disks}, {_FIELDS}) as fingerprint\nfrom (\n{stretches}\n) as stretch"
+    )
 
 
 # ── the latest ───────────────────────────────────────────────────────────────
