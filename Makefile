@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test browser check lint types docs drill crash soak fuzz bench bench-page picture recipes \
+.PHONY: help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
 	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
+	@echo "make bench-history   what a year of 100,000 images costs: size, folding a day, questions; beside daily copies"
 	@echo "make picture      the README's picture of the demo's page"
 	@echo "make clean   remove what make made"
 
@@ -114,6 +115,9 @@ test-newest:
 
 bench-page: $(VENV)/installed-dev
 	@$(BIN)/python tests/bench_page.py
+
+bench-history: $(VENV)/installed-dev
+	@$(BIN)/python tests/bench_history.py --out docs/benchmark-history.md
 
 picture: $(VENV)/installed-dev browser
 	@$(BIN)/python tests/picture.py data/demo/report.html docs/report.png

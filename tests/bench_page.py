@@ -41,13 +41,13 @@ FOLD: Final = "000001"
 class Life:
     """An account in numbers: from which day on image `n` is there, is gone, and has grown."""
 
-    def __init__(self, images: int, days: int) -> None:
+    def __init__(self, images: int, days: int, churn: int = CHURN) -> None:
         self.images = images
-        a_day = images // CHURN
+        a_day = images // churn
         self.number = np.arange(images + a_day * (days - 1))
         self.born = np.maximum(0, (self.number - images) // a_day + 1)
         self.gone = self.number // a_day + 1
-        self.changed = self.number % CHURN
+        self.changed = self.number % churn
 
     def fields(self, number: Any, *, has_grown: Any) -> dict[str, Any]:
         """What a listing says of these images, and of the one disk of each."""
@@ -174,9 +174,9 @@ def write_fold(data: Path, life: Life, days: int) -> None:
     )
 
 
-def fill(data: Path, images: int, days: int) -> None:
+def fill(data: Path, images: int, days: int, churn: int = CHURN) -> None:
     """Write the lake that `days` runs leave: the last six, and the newest that is folded, lie there as plain files."""
-    life = Life(images, days)
+    life = Life(images, days, churn)
     folded = days - DUE_RUNS + 1
     write_fold(data, life, folded)
     for day in range(folded - 1, days):
