@@ -45,7 +45,7 @@ from pipeline.spelling import harmless, how_many
 from pipeline.tables import IMAGES
 from pipeline.taken_out import taken_out
 from pipeline.trust import trust_line
-from pipeline.views import connect, write_catalogue
+from pipeline.views import connect, draft_catalogue, write_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -148,6 +148,7 @@ def run(
         run_id = _free_run_id(data, began_at)
         # of a larger account the first pass proves nothing yet, where more than counting is asked for
         first = 2 if certificate == "verified" else 1
+        draft = stack.enter_context(draft_catalogue(data))
         ahead = stack.enter_context(Ahead(lambda _, number: number >= first, at=given))
         with about(run=run_id), Landing(data, run_id, began_at.date()) as landing:
             rows: dict[str, list[int]] = {account.label: [] for account in listed}
@@ -194,7 +195,7 @@ def run(
         with about(run=run_id), timed(_log, "publishing"):
             observations = publish(data, raw, answers, ahead)
         with about(run=run_id), timed(_log, "the catalogue"):
-            write_catalogue(data)
+            write_catalogue(data, draft=draft)
         with about(run=run_id), timed(_log, "folding"):
             not_folded = fold_what_is_due(data)
     errors = {x.account: x.error for x in listings if x.error is not None}

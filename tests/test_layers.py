@@ -80,3 +80,10 @@ def test_a_run_of_a_small_account_loads_neither_pandas_nor_numpy_nor_the_chain_o
     assert (tmp_path / "lake.duckdb").exists()
     assert "pyarrow.parquet" in modules
     assert not modules & {"pandas", "numpy", "alibabacloud_credentials"}
+
+
+def test_what_only_a_call_needs_is_not_loaded_before_the_first_one():
+    # a run begins its catalogue before: while Python loads these, DuckDB works
+    code = "import sys; import pipeline.flow; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "alibabacloud_tea_openapi", "requests"} & set(done.stdout.split())

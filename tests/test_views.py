@@ -23,7 +23,15 @@ from lake_builder import Seen, image, utc, write_run
 from pipeline import views
 from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
 from pipeline.tables import IMAGES, TABLES
-from pipeline.views import connect, connect_empty, refuse_writes, relations, views_sql, write_catalogue
+from pipeline.views import (
+    connect,
+    connect_empty,
+    draft_catalogue,
+    refuse_writes,
+    relations,
+    views_sql,
+    write_catalogue,
+)
 
 PLAIN = duckdb.connect()
 FILES = {path.stem: path.read_text("utf-8") for path in Path(views.__file__).parent.glob("*.sql")}
@@ -242,6 +250,23 @@ def test_a_connection_made_from_the_catalogue_equals_one_made_by_the_script(lake
     write_catalogue(lake)
     monkeypatch.setattr(views, "_script", lambda *_: pytest.fail("the catalogue was not used"))
     assert everything(connect(lake)) == made
+
+
+def test_a_draft_that_is_not_finished_leaves_the_catalogue_as_it_was_and_nothing_beside_it(lake):
+    before = write_catalogue(lake).read_bytes()
+    names = sorted(path.name for path in lake.iterdir())
+    with pytest.raises(KeyError), draft_catalogue(lake):
+        raise KeyError
+    assert (lake / "lake.duckdb").read_bytes() == before
+    assert sorted(path.name for path in lake.iterdir()) == names
+
+
+def test_a_draft_takes_no_notice_of_the_files_that_come_while_it_is_made(lake):
+    with draft_catalogue(lake) as draft:
+        write_run(lake, Seen(at="2026-10-31 02:00", images=[image("m-9")]))
+        path = write_catalogue(lake, draft=draft)
+    with duckdb.connect(path, read_only=True) as con:
+        assert ("m-9",) in pick(ask(con, "from images_latest"), "image_id")
 
 
 def test_the_catalogue_opens_by_itself_and_from_anywhere(lake, monkeypatch):

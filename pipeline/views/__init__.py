@@ -18,10 +18,10 @@ a view begins with `settings`, it is a table macro as well, which takes them:
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadQuery, BadSetting, LakeDamaged
-from pipeline.files import put_in_place
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
+from pipeline.views.catalogue import Draft, copied
 from pipeline.views.lives import clipped, lives, numbered, valued
 from pipeline.views.moments import moment
 from pipeline.views.reading import (
@@ -69,8 +69,6 @@ _LATEST_EXAMPLES: Final = {
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
 """The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
-_STAMP: Final = "made_from"
-"""The macro in `lake.duckdb` that answers with the fingerprint of what it was made from."""
 
 
 # ── what there is ────────────────────────────────────────────────────────────
@@ -259,7 +257,7 @@ def connect(
     con = duckdb.connect()
     try:
         cut = None if as_of is None else moment(as_of, _published(con, files))
-        if cut is not None or not _copy_catalogue(con, _catalogue(data), files.fingerprint()):
+        if cut is not None or not copied(con, Path(data), files.fingerprint()):
             con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
         if only_lake:
             _close_every_door_but(con, files.everything())
@@ -295,12 +293,12 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def write_catalogue(data: str | Path = "data", without: TakenOut | None = None) -> Path:
+def write_catalogue(data: str | Path = "data", without: TakenOut | None = None, draft: Draft | None = None) -> Path:
     """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
 
     An open reader keeps the file that it opened. DuckDB 1.5 and later can read it, whichever of them wrote it.
     Call it after whatever adds files, and before what takes them away (`without` is the record about to be
-    written): `connect` is slow, though right, where it lags behind.
+    written): `connect` is slow, though right, where it lags behind. `draft` is one that was begun before.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -309,40 +307,15 @@ def write_catalogue(data: str | Path = "data", without: TakenOut | None = None) 
     import duckdb
 
     files = Files.under(data, without)
-    final = _catalogue(data)
-    with tempfile.TemporaryDirectory(prefix=".lake.duckdb.", dir=final.parent) as aside:
-        path = Path(aside) / final.name
+    with contextlib.nullcontext(draft) if draft else draft_catalogue(data) as begun:
         with duckdb.connect() as con:
-            script = _script(files, Known.of(con, files))
-            con.execute(f"attach {quoted(path)} as lake (storage_version 'v1.5.0'); use lake").fetchall()
-            con.execute(f"begin; {script} create macro {_STAMP}() as '{files.fingerprint()}'; commit").fetchall()
-            con.execute("use memory; detach lake").fetchall()
-        put_in_place(path, final)
-    return final
+            known = Known.of(con, files)
+        return begun.finish(_filled(files, known), files.fingerprint())
 
 
-def _catalogue(data: str | Path) -> Path:
-    return Path(data).resolve() / "lake.duckdb"
-
-
-def _copy_catalogue(con: duckdb.DuckDBPyConnection, path: Path, fingerprint: str) -> bool:
-    """Copy the views of the catalogue if it was made by this code from these files; else leave no trace."""
-    import duckdb
-
-    if not path.is_file():
-        return False
-    try:
-        con.execute(f"attach {quoted(path)} as catalogue (read_only)").fetchall()
-    except duckdb.Error:
-        return False  # no database, one of a newer DuckDB, or one that somebody holds open for writing
-    try:
-        made_from = con.execute(f"select catalogue.main.{_STAMP}()").fetchall()[0][0]
-        if made_from == fingerprint:
-            con.execute(f"copy from database catalogue to memory (schema); drop macro {_STAMP}").fetchall()
-    except duckdb.Error:
-        made_from = None
-    con.execute("detach catalogue").fetchall()
-    return bool(made_from == fingerprint)
+def draft_catalogue(data: str | Path) -> Draft:
+    """Begin `lake.duckdb` while there is something else to do: all of it that does not follow from the files."""
+    return Draft(Path(data), _frame())
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,12 +390,23 @@ def _script(files: Files, known: Known, as_of: dt.datetime | None = None) -> str
     A view is bound when it is made, and binding looks at every file that it reads. So the tables come first as empty
     ones, the views over them, and then the tables in their place: a thousand files are looked at once, not once a view.
     """
+    return _frame() + _filled(files, known, as_of)
+
+
+def _frame() -> str:
+    """Write what is the same for every lake."""
     every = relations()
     parts = ["-- The tables, typed and still empty, and the views over them.\n"]
     parts += [_view(name, empty(table)) for name, table in _tables().items()]
     parts += [_view(name, relation.query) for name, relation in every.items() if relation.query]
     parts += [_macro(relation) for relation in every.values() if relation.settings]
-    parts.append("-- The tables, over the files of committed runs.\n")
+    parts += [_comments(relation) for relation in every.values() if relation.query]
+    return "".join(parts)
+
+
+def _filled(files: Files, known: Known, as_of: dt.datetime | None = None) -> str:
+    """Write what follows from the files of one lake, and as of when it is shown."""
+    parts = ["-- The tables, over the files of committed runs.\n"]
     if any(files.of.values()) or files.fold:
         parts += [
             _view(IMAGES.name, rows(IMAGES, files, as_of)),
@@ -433,16 +417,17 @@ def _script(files: Files, known: Known, as_of: dt.datetime | None = None) -> str
             _view(IMAGE_VERSIONS.name, _versions(files, known, as_of)),
         ]
     parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in _LATEST.items() if known.latest]
-    parts.append("-- What everything means.\n")
-    for relation in every.values():
-        parts.append(f"comment on view {relation.name} is {quoted(relation.grain)};\n")
-        parts += [
-            f"comment on column {relation.name}.{column.name} is {quoted(column.comment)};\n"
-            for column in relation.columns
-        ]
+    parts += [_comments(relation) for relation in relations().values() if not relation.query]
     said = "null" if as_of is None else instant(as_of)
     parts.append(f"create or replace macro {AS_OF}() as cast({said} as timestamp);\n")
     return "".join(parts)
+
+
+def _comments(relation: Relation) -> str:
+    """Say what a table or view means, and each of its columns."""
+    said = [(f"view {relation.name}", relation.grain)]
+    said += [(f"column {relation.name}.{column.name}", column.comment) for column in relation.columns]
+    return "".join(f"comment on {what} is {quoted(meaning)};\n" for what, meaning in said)
 
 
 def _versions(files: Files, known: Known, as_of: dt.datetime | None) -> str:
