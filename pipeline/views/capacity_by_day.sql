@@ -9,7 +9,6 @@ with published as (
     select
         account,
         observed_at_utc,
-        lead(observed_at_utc) over (partition by account order by observed_at_utc) as next_observed_at_utc,
         cast(observed_at_utc as date) as day_utc,
         row_number() over (
             partition by account, cast(observed_at_utc as date)
@@ -35,11 +34,10 @@ sized as (
     from image_versions
 ),
 
-stretches as (
+began as (
     select
         account,
-        first_seen_utc,
-        last_seen_utc,
+        first_seen_utc as seen_utc,
         count(case when ownership = 'owned' then 1 end) as image_count,
         coalesce(sum(case when ownership = 'owned' then image_size_gib end), 0) as image_size_gib,
         count(case when ownership = 'owned' and image_size_gib is null then 1 end) as unsized_image_count,
@@ -51,81 +49,55 @@ stretches as (
     from sized
     group by
         account,
-        first_seen_utc,
+        first_seen_utc
+),
+
+ended as (
+    select
+        account,
+        last_seen_utc as seen_utc,
+        count(case when ownership = 'owned' then 1 end) as image_count,
+        coalesce(sum(case when ownership = 'owned' then image_size_gib end), 0) as image_size_gib,
+        count(case when ownership = 'owned' and image_size_gib is null then 1 end) as unsized_image_count,
+        coalesce(sum(case when ownership = 'owned' then disk_count end), 0) as disk_count,
+        coalesce(sum(case when ownership = 'owned' then disk_size_gib end), 0) as disk_size_gib,
+        count(case when ownership = 'shared' then 1 end) as shared_image_count,
+        coalesce(sum(case when ownership = 'shared' then image_size_gib end), 0) as shared_image_size_gib,
+        count(case when ownership = 'other' then 1 end) as other_image_count
+    from sized
+    group by
+        account,
         last_seen_utc
 ),
 
 -- A stretch adds what it holds from its first observation on, and takes it away with the one after its last.
-moves as (
-    select
-        account,
-        first_seen_utc as observed_at_utc,
-        1 as direction,
-        image_count,
-        image_size_gib,
-        unsized_image_count,
-        disk_count,
-        disk_size_gib,
-        shared_image_count,
-        shared_image_size_gib,
-        other_image_count
-    from stretches
-    union all
-    select
-        stretches.account,
-        published.next_observed_at_utc as observed_at_utc,
-        -1 as direction,
-        stretches.image_count,
-        stretches.image_size_gib,
-        stretches.unsized_image_count,
-        stretches.disk_count,
-        stretches.disk_size_gib,
-        stretches.shared_image_count,
-        stretches.shared_image_size_gib,
-        stretches.other_image_count
-    from stretches
-    inner join published
-        on stretches.account = published.account
-        and stretches.last_seen_utc = published.observed_at_utc
-    where published.next_observed_at_utc is not null
-),
-
-moved as (
-    select
-        account,
-        observed_at_utc,
-        sum(direction * image_count) as image_count,
-        sum(direction * image_size_gib) as image_size_gib,
-        sum(direction * unsized_image_count) as unsized_image_count,
-        sum(direction * disk_count) as disk_count,
-        sum(direction * disk_size_gib) as disk_size_gib,
-        sum(direction * shared_image_count) as shared_image_count,
-        sum(direction * shared_image_size_gib) as shared_image_size_gib,
-        sum(direction * other_image_count) as other_image_count
-    from moves
-    group by
-        account,
-        observed_at_utc
-),
-
 held as (
     select
         published.account,
         published.day_utc,
         published.place_from_last,
-        coalesce(sum(moved.image_count) over until_then, 0) as image_count,
-        coalesce(sum(moved.image_size_gib) over until_then, 0) as image_size_gib,
-        coalesce(sum(moved.unsized_image_count) over until_then, 0) as unsized_image_count,
-        coalesce(sum(moved.disk_count) over until_then, 0) as disk_count,
-        coalesce(sum(moved.disk_size_gib) over until_then, 0) as disk_size_gib,
-        coalesce(sum(moved.shared_image_count) over until_then, 0) as shared_image_count,
-        coalesce(sum(moved.shared_image_size_gib) over until_then, 0) as shared_image_size_gib,
-        coalesce(sum(moved.other_image_count) over until_then, 0) as other_image_count
+        coalesce(sum(began.image_count) over until_then, 0) - coalesce(sum(ended.image_count) over before_then, 0) as image_count,
+        coalesce(sum(began.image_size_gib) over until_then, 0) - coalesce(sum(ended.image_size_gib) over before_then, 0) as image_size_gib,
+        coalesce(sum(began.unsized_image_count) over until_then, 0) - coalesce(sum(ended.unsized_image_count) over before_then, 0) as unsized_image_count,
+        coalesce(sum(began.disk_count) over until_then, 0) - coalesce(sum(ended.disk_count) over before_then, 0) as disk_count,
+        coalesce(sum(began.disk_size_gib) over until_then, 0) - coalesce(sum(ended.disk_size_gib) over before_then, 0) as disk_size_gib,
+        coalesce(sum(began.shared_image_count) over until_then, 0) - coalesce(sum(ended.shared_image_count) over before_then, 0) as shared_image_count,
+        coalesce(sum(began.shared_image_size_gib) over until_then, 0) - coalesce(sum(ended.shared_image_size_gib) over before_then, 0) as shared_image_size_gib,
+        coalesce(sum(began.other_image_count) over until_then, 0) - coalesce(sum(ended.other_image_count) over before_then, 0) as other_image_count
     from published
-    left join moved
-        on published.account = moved.account
-        and published.observed_at_utc = moved.observed_at_utc
-    window until_then as (partition by published.account order by published.observed_at_utc)
+    left join began
+        on published.account = began.account
+        and published.observed_at_utc = began.seen_utc
+    left join ended
+        on published.account = ended.account
+        and published.observed_at_utc = ended.seen_utc
+    window
+        until_then as (partition by published.account order by published.observed_at_utc),
+        before_then as (
+            partition by published.account
+            order by published.observed_at_utc
+            rows between unbounded preceding and 1 preceding
+        )
 ),
 
 figures as (
@@ -178,25 +150,6 @@ day_steps as (
     group by day_utc
 ),
 
-digits as (
-    select digit
-    from (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) as ten (digit)
-),
-
--- 0 to 99,999: more days than there will be.
-numbers as (
-    select
-        cast(
-            ones.digit + 10 * tens.digit + 100 * hundreds.digit
-            + 1000 * thousands.digit + 10000 * myriads.digit as integer
-        ) as number
-    from digits as ones
-    cross join digits as tens
-    cross join digits as hundreds
-    cross join digits as thousands
-    cross join digits as myriads
-),
-
 span as (
     select
         min(day_utc) as first_day_utc,
@@ -205,10 +158,8 @@ span as (
 ),
 
 days as (
-    select span.first_day_utc + numbers.number as day_utc
+    select cast(unnest(generate_series(first_day_utc, last_day_utc, interval 1 day)) as date) as day_utc
     from span
-    cross join numbers
-    where span.first_day_utc + numbers.number <= span.last_day_utc
 )
 
 select

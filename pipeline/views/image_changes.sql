@@ -137,7 +137,6 @@ differing as (
         on later.account = earlier.account
         and later.image_id = earlier.image_id
         and later.previous_seen_utc = earlier.last_seen_utc
-        and later.first_seen_utc = earlier.next_seen_utc
     where
         later.previous_seen_utc is not null
         and earlier.next_seen_utc is not null
@@ -210,71 +209,44 @@ field_values as (
     cross join fields
 ),
 
-disk_lists as (
-    select
-        account,
-        image_id,
-        observed_at_utc,
-        previous_observed_at_utc,
-        new_image_name,
-        new_region_id,
-        new_image_size_gib,
-        unnest([0, 1]) as side,
-        unnest([old_disks, new_disks]) as disks
-    from differing
-    where old_disks is distinct from new_disks
-),
-
-disk_rows as (
-    select
-        account,
-        image_id,
-        observed_at_utc,
-        side,
-        unnest(disks) as disk
-    from disk_lists
-),
-
-disk_texts as (
-    select
-        account,
-        image_id,
-        observed_at_utc,
-        side,
-        string_agg(
-            coalesce(disk.disk_type, '?') || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
-            || coalesce(disk.disk_format, '?') || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, ''),
-            ', ' order by disk.disk_number
-        ) as disks
-    from disk_rows
-    group by
-        account,
-        image_id,
-        observed_at_utc,
-        side
-),
-
+-- The disks of a version lie in the order of their numbers.
 disk_changes as (
     select
-        disk_lists.account,
-        disk_lists.image_id,
-        max(disk_lists.new_image_name) as image_name,
-        max(disk_lists.new_region_id) as region_id,
-        max(disk_lists.new_image_size_gib) as image_size_gib,
-        disk_lists.observed_at_utc,
-        max(disk_lists.previous_observed_at_utc) as previous_observed_at_utc,
-        max(case when disk_lists.side = 0 then disk_texts.disks end) as old_value,
-        max(case when disk_lists.side = 1 then disk_texts.disks end) as new_value
-    from disk_lists
-    left join disk_texts
-        on disk_lists.account = disk_texts.account
-        and disk_lists.image_id = disk_texts.image_id
-        and disk_lists.observed_at_utc = disk_texts.observed_at_utc
-        and disk_lists.side = disk_texts.side
-    group by
-        disk_lists.account,
-        disk_lists.image_id,
-        disk_lists.observed_at_utc
+        account,
+        image_id,
+        new_image_name as image_name,
+        new_region_id as region_id,
+        new_image_size_gib as image_size_gib,
+        observed_at_utc,
+        previous_observed_at_utc,
+        nullif(
+            array_to_string(
+                list_transform(
+                    old_disks,
+                    lambda disk: coalesce(disk.disk_type, '?')
+                    || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
+                    || coalesce(disk.disk_format, '?')
+                    || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, '')
+                ),
+                ', '
+            ),
+            ''
+        ) as old_value,
+        nullif(
+            array_to_string(
+                list_transform(
+                    new_disks,
+                    lambda disk: coalesce(disk.disk_type, '?')
+                    || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
+                    || coalesce(disk.disk_format, '?')
+                    || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, '')
+                ),
+                ', '
+            ),
+            ''
+        ) as new_value
+    from differing
+    where old_disks is distinct from new_disks
 ),
 
 came_and_went as (
