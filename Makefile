@@ -104,13 +104,15 @@ $(VENV)-oldest/installed: tests/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-duckdb && $(VENV)-duckdb/bin/pip install --quiet 'duckdb<1.6'
 	@touch $@
 
-test-oldest: $(VENV)-oldest/installed
+test-oldest: $(VENV)-oldest/installed browser
 	@$(VENV)-oldest/bin/python -m pytest -n auto
 	@$(VENV)-oldest/bin/python tests/old_duckdb.py $(VENV)-duckdb/bin/python
 
-NEWEST ?= $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
-test-newest:
-	@$(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
+# Another one: make test-newest NEWEST=/path/to/python3.13
+NEWEST ?= $(or $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done),$(PYTHON))
+test-newest: browser
+	@rm -rf $(VENV)-newest && $(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
+	@$(VENV)-newest/bin/python --version
 	@$(VENV)-newest/bin/python -m pytest -n auto
 
 bench-page: $(VENV)/installed-dev

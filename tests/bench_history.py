@@ -35,12 +35,15 @@ CHURN: Final = 600
 """One image in so many is born a day, one goes, one changes: 0.5 % in all."""
 ROUNDS: Final = 5
 FOLDING: Final = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from pipeline.fold import fold
 began = time.perf_counter()
 assert len(fold(Path(sys.argv[1]))) == 1
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+seconds = time.perf_counter() - began
+# Not `ru_maxrss`: a process inherits that from whoever started it.
+(peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(seconds, int(peak.split()[1]) / 1024)
 """
 TREND: Final = "select day_utc, image_count, image_size_gib from capacity_by_day order by 1"
 CHURN_OF_THE_YEAR: Final = """
@@ -148,12 +151,14 @@ def measure(folder: Path, images: int, days: int) -> list[tuple[str, str, str, b
 
 
 def growth(folder: Path, images: int, days: int, years: Sequence[int]) -> list[str]:
-    """Size and folding time of more years."""
-    lines = ["| years | versions begun | lake | folding one more day |", "|--:|--:|--:|--:|"]
+    """Size, folding time and memory, and opening, of more years."""
+    lines = ["| years | runs | versions begun | lake | folding one more day | its memory | connect() |"]
+    lines.append("|--:|--:|--:|--:|--:|--:|--:|")
     for many in years:
-        seconds, _, size = folded_year(folder / f"years-{many}", images, days * many)
+        seconds, memory, size = folded_year(folder / f"years-{many}", images, days * many)
         versions = images + 2 * (images // CHURN) * (days * many - 1)
-        lines.append(f"| {many} | {versions:,} | {size:.1f} MB | {seconds:.2f} s |")
+        told = f"{size:.1f} MB | {seconds:.2f} s | {memory:.0f} MB | {opened(folder / f'years-{many}'):.0f} ms"
+        lines.append(f"| {many} | {days * many:,} | {versions:,} | {told} |")
     return lines
 
 

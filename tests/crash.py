@@ -181,6 +181,7 @@ _SEEN = {
     "observations": "account, run_id, is_published, certificate, image_count, disk_count, image_ids_sha256, error",
     "pages": "account, observed_on, pass_number, page_number",
     "accounts": "account, run_id, image_count, is_stale",
+    "image_versions": "*",
 }
 Seen = dict[str, str]
 
@@ -264,6 +265,18 @@ def _taken_out_before(data: Path) -> None:
     prune(data, raw_older_than="1d", grace="1h", at=at)
 
 
+def _fold(data: Path, _: str) -> None:
+    """Fold every run, and unlink what an earlier fold left and has had its grace."""
+    prune(data, fold=True, at=DAY0 + dt.timedelta(days=4))
+
+
+def _folded_before(data: Path) -> None:
+    """All but the last run folded: the plain files, and that fold, are past their grace when the next one comes."""
+    _unpublish_last(data)
+    prune(data, fold=True, grace="1h", at=DAY0 + dt.timedelta(days=2))
+    rebuild(data)
+
+
 def _catalogue(data: Path, _: str) -> None:
     with held(data):
         write_catalogue(data)
@@ -277,6 +290,8 @@ WRITERS = (
     Writer("rebuild into", 2, lambda data, _: rebuild(data, into=data.parent / "other"), where="other"),
     Writer("prune", 3, _age_out, prepare=_taken_out_before, may_lose_pages=True,
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
+    Writer("first fold", 3, _fold),
+    Writer("fold", 3, _fold, prepare=_folded_before),
     Writer("catalogue swap", 2, _catalogue, prepare=lambda data: (data / "lake.duckdb").unlink()),
 )  # fmt: skip
 

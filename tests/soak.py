@@ -1,4 +1,4 @@
-"""Read without a pause while runs publish, prunes clear away and writers are killed.
+"""Read without a pause while runs publish and fold, prunes clear away and writers are killed.
 
     python tests/soak.py [--minutes 3] [--seed 1]
 
@@ -32,7 +32,7 @@ from crash import endpoint, in_a_process
 from pipeline import connect, run
 from pipeline.accounts import key_account
 from pipeline.check import check
-from pipeline.errors import EnsImagesError
+from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.landing import landed
 from pipeline.prune import prune
 from pipeline.taken_out import taken_out
@@ -136,23 +136,31 @@ def _read(how: Callable[[Path], list[str]], data: Path, stop: Any, at_work: Any,
 # ── writers ──────────────────────────────────────────────────────────────────
 
 
+def _next_day(data: Path) -> dt.datetime:
+    """A day after the last run, whether its files lie there, are folded, or were only landed."""
+    runs = {path.stem for path in landed(data)}
+    with contextlib.suppress(LakeMissing), connect(data) as con:
+        runs |= {run_id for (run_id,) in con.execute("select distinct run_id from observations").fetchall()}
+    if not runs:
+        return (dt.datetime.now(dt.UTC) - _FIRST_DAY).replace(microsecond=0, tzinfo=None)
+    return dt.datetime.strptime(max(runs), "%Y%m%dT%H%M%S.%fZ") + dt.timedelta(days=1)  # noqa: DTZ007  (UTC)
+
+
 def _run(data: Path, url: str) -> None:
-    day = len(
-        {path.stem for path in (data / "lake" / "observations").rglob("*.parquet")} | {p.stem for p in landed(data)}
-    )
-    at = (dt.datetime.now(dt.UTC) - _FIRST_DAY).replace(microsecond=0, tzinfo=None) + dt.timedelta(days=day)
+    at = _next_day(data)
     accounts = [key_account("here", "emulator", "emulator"), key_account("there", "other", "other")]
     run(data, accounts=accounts, endpoint=url, rate=None, accept_shrink=True, observed_at=at)
 
 
 def _prune(data: Path, draw: random.Random) -> None:
-    """Take out pages by age, and one observation of two; give one back at times."""
+    """Take out pages by age, and one observation of two; give one back, and fold every run, at times."""
     with connect(data) as con:
         names = con.execute("select run_id || '/' || account from observations where is_published").fetchall()
     withdrawn = [one for one in taken_out(data).active if one.until_utc > dt.datetime.now(dt.UTC).replace(tzinfo=None)]
     chosen = draw.choice(names)[0] if len(names) > 8 and draw.random() < 0.5 else None
     back = draw.choice(withdrawn).name if withdrawn and draw.random() < 0.3 else None
-    prune(data, raw_older_than="1d", observation=chosen, restore=back, grace=f"{GRACE_SECONDS}s")
+    fold = draw.random() < 0.3
+    prune(data, raw_older_than="1d", observation=chosen, restore=back, fold=fold, grace=f"{GRACE_SECONDS}s")
 
 
 def _write(data: Path, beside: Path, url: str, seed: int, stop: Any, counts: Any, told: Any) -> None:

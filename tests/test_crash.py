@@ -33,7 +33,11 @@ def in_memory():
     shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("writer", WRITERS, ids=[writer.name for writer in WRITERS])
+# The first fold is killed by `make crash` alone: what it does, the one after it does as well.
+TRIED = [writer for writer in WRITERS if writer.name != "first fold"]
+
+
+@pytest.mark.parametrize("writer", TRIED, ids=[writer.name for writer in TRIED])
 def test_a_writer_killed_at_any_step_costs_nothing(in_memory, writer):
     found = kill_everywhere((writer,), in_memory, images=60, seed=os.getpid(), limit=6)
 
