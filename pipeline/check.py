@@ -24,6 +24,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.folded import ENDED, FOLDS, PLACES, REJECTED, Fold
 from pipeline.lake import FORMAT_FILE, committed_files, format_of, leftovers, table_path
 from pipeline.landing import RawRun, landed
+from pipeline.logs import about, logger
 from pipeline.publish import publish, read_answers
 from pipeline.schema import FORMAT
 from pipeline.spelling import quoted
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.schema import Table
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,9 @@ class _Check:
         raw = {path.stem: path for path in landed(self._data) if path.stem not in self._gone.raw_runs}
         with duckdb.connect() as con:
             for path in records:
-                self._run(con, path, raw.get(path.stem))
+                with about(run=path.stem):
+                    self._run(con, path, raw.get(path.stem))
+                    _log.info("looked at, with %d observations", self._last_count)
             if self._fold is not None:
                 self._folded(con, self._fold, raw)
         self._strangers(raw)
@@ -178,7 +183,9 @@ class _Check:
                 self._result.without_pages_count = max(0, self._result.without_pages_count - self._last_count)
                 self._result.observation_count -= self._last_count
                 self._seen = {key: run for key, run in self._seen.items() if run != run_id}
-            self._given_back(con, record, day, raw.get(run_id))
+            with about(run=run_id):
+                self._given_back(con, record, day, raw.get(run_id))
+                _log.info("given back from fold %s, and looked at", fold.name)
 
     def _lives(self, con: duckdb.DuckDBPyConnection) -> None:
         """Look at the stretches by themselves."""

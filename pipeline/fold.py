@@ -42,6 +42,7 @@ from pipeline.folded import (
 )
 from pipeline.folded import record_path as fold_record_path
 from pipeline.lake import FoldPublication, remove, unfinished
+from pipeline.logs import logger
 from pipeline.spelling import quoted
 from pipeline.tables import (
     DISK_FIELDS,
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.schema import Table
+
+_log = logger(__name__)
 
 GRACE: Final = dt.timedelta(days=7)
 """How long the plain files of folded runs stay, and what a fold has replaced."""
@@ -277,6 +280,7 @@ class _Step:
             added = [one for one in self._whole if not self._before or one not in self._before.runs]
             rejected = self._records(con, publication, added)
         publication.commit(self._record(ended, until, open_count=open_count, rejected=rejected))
+        _log.info("fold %s: %d observations taken, %d stretches may go on", self.name, len(self._taken), open_count)
 
     def _live(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the table `living`: the stretches of the accounts that have news, still without their values."""

@@ -30,6 +30,7 @@ from pipeline.fold import let_go
 from pipeline.folded import newest_fold
 from pipeline.lake import held, leftovers, remove, table_path
 from pipeline.landing import landed, raw_path
+from pipeline.logs import logger
 from pipeline.publish import whole_runs
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
 from pipeline.taken_out import RawPages, TakenOut, Withdrawal, taken_out, write_record
@@ -37,6 +38,8 @@ from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_log = logger(__name__)
 
 GRACE: Final = "7d"
 """How long the bytes stay of what was taken out, or folded."""
@@ -140,6 +143,8 @@ def prune(
             write_catalogue(data, record)
             if record != before:
                 write_record(data, record)
+                for told in (*lines, *(f"raw pages of run {one.run_id} are taken out" for one in new)):
+                    _log.info("%s", told)
             if fold or _holds_what_must_go(data, record, now):
                 folds = folding.fold(data, grace=span(grace), now=now)
                 write_catalogue(data)
@@ -149,6 +154,7 @@ def prune(
         size = sum(path.stat().st_size for path in doomed)
         for path in doomed if not dry_run else ():
             remove(path)
+            _log.info("unlinked %r", str(path))
     return Pruned(dry_run, tuple(lines), tuple(folds), tuple(old), tuple(doomed), tuple(cleared), size)
 
 

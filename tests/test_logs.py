@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import logging
 import re
@@ -12,9 +13,11 @@ import stamina
 
 from pipeline import logs, run
 from pipeline.accounts import key_account
+from pipeline.check import check
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError
 from pipeline.extract import Bounds, extract
+from pipeline.prune import prune
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|DEBUG) pipeline\.\w+ .+")
@@ -39,6 +42,23 @@ def test_a_call_is_told_with_its_run_account_page_and_number(serve, account, tmp
     assert len([line for line in calls if re.search(what, line)]) == 1
     assert re.search(rf"run='{run_id}' account='default': verified, in \d+\.\d{{3}} s$", lines[-2])
     assert re.search(rf"run='{run_id}': landed 4 answers in '.*{run_id}\.parquet'$", lines[-1])
+
+
+def test_what_is_folded_taken_out_and_looked_at_is_told(serve, account, tmp_path):
+    endpoint = serve(images=3)
+    for day in (1, 2):
+        at = dt.datetime(2026, 10, day, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+        run(tmp_path, accounts=[account], endpoint=endpoint.url, observed_at=at)
+    first, second = sorted(path.stem for path in tmp_path.rglob("raw/*/*.parquet"))
+
+    pruned = told(1, lambda: prune(tmp_path, raw_older_than="1d", fold=True, grace="0s"))
+    assert [re.split(r" pipeline\.\w+ ", line)[1] for line in pruned if "unlinked" not in line] == [
+        f"raw pages of run {first} are taken out",
+        "fold 000001: 2 observations taken, 3 stretches may go on",
+    ]
+    assert [line for line in pruned if re.search(rf"unlinked '.*raw.*{first}.parquet'", line)]
+    checked = told(1, lambda: check(tmp_path))
+    assert [line for line in checked if f"run='{second}': " in line]
 
 
 def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, account, tmp_path):

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -22,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -226,7 +228,9 @@ def large(rounds: int, images: int) -> Table:
     endpoint = Endpoint(images)
     with endpoint as url, folder() as lake:
         names = ("script", "sdk", "dlt")
-        differences = differing(url, names, images)
+        # In a process of its own: what a process holds, those that it starts would be said to have held as well.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+            differences = apart.submit(differing, url, names, images).result()
         ours(url, lake, "--certificate", "counted")
 
         def write(out: Path) -> Took:
