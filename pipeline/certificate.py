@@ -288,37 +288,45 @@ def certify(passes: Sequence[Sequence[Page]]) -> Level:
     the last began was alive in between. An image without an id may be one that was listed with its id as
     well, so a listing that holds one is no more than counted.
     """
-    if not passes or not _adds_up(passes[-1]):
-        return "unproven"
+    return _level(passes, _ids(passes[-1])) if passes else "unproven"
+
+
+def _level(passes: Sequence[Sequence[Page]], ids: set[str]) -> Level:
+    """The same, where the ids of the last pass are at hand: of a large account they are collected once."""
     *earlier, last = passes
-    ids = _ids(last)
+    if not _adds_up(last, ids):
+        return "unproven"
     if any(one.startswith(_NAMELESS) for one in ids):
         return "counted"
     if len(last[0].ids) == last[0].total:
         return "verified"
-    if any(_adds_up(before) and before[0].total == last[0].total and _ids(before) == ids for before in earlier):
+    alike = (before for before in earlier if before and before[0].total == last[0].total)
+    if any(held == ids and _adds_up(before, held) for before in alike for held in (_ids(before),)):
         return "verified"
     return "counted"
 
 
-def _adds_up(pages: Sequence[Page]) -> bool:
+def _adds_up(pages: Sequence[Page], ids: set[str]) -> bool:
     """Whether a pass came to its end with distinct ids, as many as the one TotalCount on every answer."""
     if not pages or {page.total for page in pages} != {pages[0].total} or pages[0].total is None:
         return False
     rows = sum(len(page.ids) for page in pages)
-    if rows != pages[0].total or len(_ids(pages)) != rows:
+    if rows != pages[0].total or len(ids) != rows:
         return False
     return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
 def _ids(pages: Sequence[Page]) -> set[str]:
-    return {image_id for page in pages for image_id in page.ids}
+    return set().union(*(page.ids for page in pages))
 
 
 def digest(pages: Sequence[Page]) -> str:
     """SHA-256 over the sorted distinct ids: equal sets of images have equal digests, whatever their order."""
-    text = "\n".join(sorted(_ids(pages)))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return _digest(_ids(pages))
+
+
+def _digest(ids: set[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
@@ -328,6 +336,7 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
     """
     passes = believed(answer for answer in answers if answer.pass_number <= ended_passes)
     last_pass = passes[-1] if passes else []
+    ids = _ids(last_pass)
     usable = [answer for answer in answers if answer.status == 200]
     latest = {(a.pass_number, a.page_number): a for a in usable}
     first_totals = {a.pass_number: a.page.total for a in latest.values() if a.page_number == 1 and a.page}
@@ -336,7 +345,7 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
     earlier = {(a.pass_number, a.page_number, a.attempt_number): a for a in answers}
     return {
         "observed_at_utc": first.received_at_utc if first and passes else None,
-        "certificate": certify(passes) if passes else None,
+        "certificate": _level(passes, ids) if passes else None,
         "pass_count": ended_passes,
         "page_count": len(last_pass),
         "call_count": len(answers),
@@ -352,8 +361,8 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
         "contradiction_count": sum(1 for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)),
         "total_count": last_pass[0].total if last_pass else None,
-        "image_count": len(_ids(last_pass)) if last_pass else None,
-        "image_ids_sha256": digest(last_pass) if last_pass else None,
+        "image_count": len(ids) if last_pass else None,
+        "image_ids_sha256": _digest(ids) if last_pass else None,
         "first_request_id": first.request_id if first else None,
         "last_request_id": answers[-1].request_id if answers else None,
         "started_at_utc": min((a.sent_at_utc for a in answers), default=None),

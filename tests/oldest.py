@@ -1,10 +1,11 @@
 """The lower bounds of pyproject.toml, as requirements: `make test-oldest` installs exactly these.
 
-python tests/oldest.py          the core's, and what the tests need
+python tests/oldest.py          the core's, and those of every extra
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import tomllib
@@ -14,9 +15,8 @@ PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_t
 
 
 def lower_bounds() -> list[str]:
-    """`name==version` for every `name>=version`, of the core and of what the tests need."""
-    extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["report"], *extras["dev"]]
+    """`name==version` for every `name>=version`, of the core and of every extra."""
+    wanted = dict.fromkeys([*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())])
     bounds = [re.fullmatch(r"([\w.-]+(?:\[[\w,-]+\])?)>=([\w.]+)", line.partition(";")[0].strip()) for line in wanted]
     return [f"{found[1]}=={found[2]}" for found in bounds if found]
 
