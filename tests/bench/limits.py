@@ -2,6 +2,7 @@
 
 python tests/bench/limits.py download|decode URL FOLDER WORKERS
 python tests/bench/limits.py write LAKE FOLDER
+python tests/bench/limits.py pieces LAKE FOLDER
 """
 
 import asyncio
@@ -49,9 +50,74 @@ def write(lake: Path, folder: Path) -> None:
     print(time.perf_counter() - began)  # noqa: T201
 
 
+def pieces(lake: Path, folder: Path) -> None:
+    """What each piece of our own work costs a page: microseconds of processor time, one piece after the other."""
+    import json
+    import time
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from pipeline.accounts import Key
+    from pipeline.certificate import evidence, read_page
+    from pipeline.ens_api import EnsApi
+    from pipeline.flatten import flatten
+    from pipeline.lake import _TableWriter
+    from pipeline.landing import RawRun, landed
+    from pipeline.publish import read_answers
+    from pipeline.tables import IMAGE_DISKS, IMAGES, PAGES
+
+    pa.set_cpu_count(1)
+    took: dict[str, float] = {}
+    raw = RawRun(landed(lake)[-1])
+    rows = [(row, body) for row, body in raw.answers() if body is not None]
+
+    def timed(name: str, began: float) -> None:
+        took[name] = (time.process_time() - began) / len(rows) * 1e6
+
+    # What loads with the first use of each is no page's.
+    pa.Table.from_pylist([{**rows[0][0], "body": rows[0][1]}], schema=PAGES.arrow())
+    flatten([body for _, body in rows[:64]], "prod", rows[0][0]["received_at_utc"])
+    api, key = EnsApi(), Key("emulator", "emulator", None)
+    api._signed_headers(key, {"PageNumber": "1", "PageSize": "50"})  # noqa: SLF001  (loads what it needs)
+    began = time.process_time()
+    for number in range(len(rows)):
+        api._signed_headers(key, {"PageNumber": str(number), "PageSize": "50"})  # noqa: SLF001
+    timed("the vendor's signature", began)
+    began = time.process_time()
+    for _, body in rows:
+        read_page(body)
+    timed("promises and ids read", began)
+    began = time.process_time()
+    schema = PAGES.arrow()
+    with pq.ParquetWriter(folder / "raw.parquet", schema, compression="zstd", write_page_checksum=True) as file:
+        for start in range(0, len(rows), 256):
+            listed = [{**row, "body": body} for row, body in rows[start : start + 256]]
+            file.write_table(pa.Table.from_pylist(listed, schema=schema))
+    timed("raw pages packed and written", began)
+    began = time.process_time()
+    flat = [
+        flatten([body for _, body in rows[start : start + 64]], "prod", rows[0][0]["received_at_utc"])
+        for start in range(0, len(rows), 64)
+    ]
+    timed("flattened", began)
+    began = time.process_time()
+    for table in (IMAGES, IMAGE_DISKS):
+        writer = _TableWriter(table, folder / f"{table.name}.parquet")
+        for one in flat:
+            writer.add(getattr(one, table.name))
+        writer.close()
+    timed("tables packed and written", began)
+    (answers,) = read_answers(raw).values()
+    began = time.process_time()
+    evidence([answer for _, answer in answers], 1)
+    timed("the certificate and the digest of the ids", began)
+    print(json.dumps(took))  # noqa: T201
+
+
 if __name__ == "__main__":
     kind = sys.argv[1]
-    if kind == "write":
-        write(Path(sys.argv[2]), Path(sys.argv[3]))
+    if kind in {"write", "pieces"}:
+        {"write": write, "pieces": pieces}[kind](Path(sys.argv[2]), Path(sys.argv[3]))
     else:
         asyncio.run(download(sys.argv[2], int(sys.argv[4]), is_decoded=kind == "decode"))
