@@ -177,6 +177,8 @@ def _opened(aside: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:
         if aside is not None:
             con.execute(f"set threads = 1; set memory_limit = '{MEMORY}'").fetchall()
+            # A step may take seconds, and what it prints would stand in the answer of whoever called.
+            con.execute("set enable_progress_bar = false; set enable_progress_bar_print = false").fetchall()
             con.execute("set allocator_flush_threshold = '1MB'").fetchall()
             con.execute("set allocator_bulk_deallocation_flush_threshold = '1MB'").fetchall()
             con.execute("set preserve_insertion_order = false; set temp_directory = $1", [str(aside / "spilled")])
