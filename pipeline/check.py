@@ -307,8 +307,8 @@ class _Check:
     def _rows(
         self, con: duckdb.DuckDBPyConnection, record: Path, rows: list[dict[str, Any]], tables: dict[str, pa.Table]
     ) -> None:
-        for name, table in tables.items():
-            con.register(f"{name}_of_run", table)
+        for table in (IMAGES, IMAGE_DISKS, REJECTS):
+            con.register(f"{table.name}_of_run", _as_declared(tables[table.name], table))
         con.register("observations_of_run", _as_arrow(rows))
         for table, what, query in _QUESTIONS:
             for answer in con.execute(query).fetchall():
@@ -524,6 +524,25 @@ _WITHOUT_IMAGE: Final = """
     select count(*) from image_disks_of_run anti join images_of_run using (account, observed_at_utc, image_id)
     having count(*) > 0"""
 
+_UNLIKE_THEIR_DISKS: Final = """
+    select count(*)
+    from images_of_run as image
+    left join (
+        select
+            account, observed_at_utc, image_id, count(*) as disk_count,
+            count(*) - count(disk_size_gib) as unsized_disk_count, sum(disk_size_gib) as disk_size_gib
+        from image_disks_of_run
+        group by account, observed_at_utc, image_id
+    ) as disk using (account, observed_at_utc, image_id)
+    where
+        image.unsized_disk_count is not null
+        and (
+            image.disk_count is distinct from coalesce(disk.disk_count, 0)
+            or image.unsized_disk_count is distinct from coalesce(disk.unsized_disk_count, 0)
+            or image.disk_size_gib is distinct from disk.disk_size_gib
+        )
+    having count(*) > 0"""
+
 _OF_STRETCHES: Final = (
     (
         "{0:,} stretches overlap another of their image",
@@ -554,6 +573,7 @@ _QUESTIONS: Final = (
     _keys(IMAGE_DISKS),
     (IMAGE_DISKS, "{0:,} disks belong to no image", _WITHOUT_IMAGE),
     _counts(IMAGE_DISKS, "disk_count"),
+    (IMAGES, "{0:,} images say of their disks what image_disks does not", _UNLIKE_THEIR_DISKS),
     _strange(REJECTS),
     _counts(REJECTS, "reject_count"),
 )
@@ -570,6 +590,16 @@ def _without(rows: pa.Table, accounts: Collection[str]) -> pa.Table:
     import pyarrow.compute as pc
 
     return rows.filter(pc.invert(pc.is_in(rows.column("account"), value_set=pa.array(sorted(accounts), pa.string()))))
+
+
+def _as_declared(rows: pa.Table, table: Table) -> pa.Table:
+    """With every column: one that an older version did not know is null."""
+    import pyarrow as pa
+
+    for one in table.arrow():
+        if one.name not in rows.column_names:
+            rows = rows.append_column(one, pa.nulls(len(rows), one.type))
+    return rows
 
 
 def _in_order(rows: pa.Table, table: Table) -> pa.Table:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,7 +89,7 @@ def flatten(
     disks = _typed(texts.disks, _DISK_FIELDS, texts.raw_disk, rejects, disks=texts)
     keep = _kept(texts.images.column("ImageId"), seen)
     return Flat(
-        images=_image_table(images, texts, keep, account, observed_at_utc),
+        images=_image_table({**images, **_disk_sums(disks, texts)}, texts, keep, account, observed_at_utc),
         image_disks=_disk_table(disks, texts, keep, account, observed_at_utc),
         rejects=_reject_table(rejects, texts, keep, account, observed_at_utc),
         unknown_fields=frozenset(texts.unknown_fields),
@@ -116,6 +117,8 @@ class _Texts:
 
     images: pa.RecordBatch
     disks: pa.RecordBatch
+    disk_count: pa.Array
+    """Of each image."""
     disk_image_row: pa.Array
     disk_number: pa.Array
     image_extra: list[str | None] | None = None
@@ -165,12 +168,13 @@ def _read_quickly(pages: list[bytes], unknown_fields: str = "error") -> _Texts |
     if disks.null_count:
         return None
     rows = pc.list_parent_indices(lists)
-    counts = pc.fill_null(pc.list_value_length(lists), 0)
+    counts = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int64())
     starts = pc.subtract(pc.cumulative_sum(counts), counts)
     places = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(disks)))
     return _Texts(
         images=pa.RecordBatch.from_arrays(texts, schema=_IMAGE_TEXTS),
         disks=pa.RecordBatch.from_arrays(disks.flatten(), schema=_DISK_TEXTS),
+        disk_count=counts,
         disk_image_row=rows,
         disk_number=pc.subtract(places, pc.take(starts, rows)),
     )
@@ -204,6 +208,7 @@ def _read_carefully(page: bytes, aside: SetAside) -> _Texts:
     disks: list[dict[str, str | None]] = []
     rows: list[int] = []
     numbers: list[int] = []
+    counts = Counter[int]()
     image_extra: list[str | None] = []
     disk_extra: list[str | None] = []
     raw: dict[tuple[int, str], str] = {}
@@ -229,6 +234,7 @@ def _read_carefully(page: bytes, aside: SetAside) -> _Texts:
             disks.append(_scalars(disk, _DISK_FIELDS, raw_disk, rejects, of_disk, len(disks), aside))
             rows.append(image_row)
             numbers.append(number)
+            counts[image_row] = number
             disk_extra.append(_as_json(_readable(disk, rejects, of_disk, aside)))
             unknown_fields.update(f"{_DISK}.{aside.shown(name)}" for name in disk)
         image_extra.append(_as_json(_readable(unknown, rejects, where, aside)))
@@ -236,6 +242,7 @@ def _read_carefully(page: bytes, aside: SetAside) -> _Texts:
     return _Texts(
         images=pa.RecordBatch.from_pylist(images, schema=_IMAGE_TEXTS),
         disks=pa.RecordBatch.from_pylist(disks, schema=_DISK_TEXTS),
+        disk_count=pa.array([counts[row] for row in range(len(images))], pa.int64()),
         disk_image_row=pa.array(rows, pa.int64()),
         disk_number=pa.array(numbers, pa.int64()),
         image_extra=image_extra,
@@ -355,6 +362,7 @@ def _joined(parts: Sequence[_Texts]) -> _Texts:
         parts[0],
         images=pa.concat_batches([part.images for part in parts]),
         disks=pa.concat_batches([part.disks for part in parts]),
+        disk_count=pa.concat_arrays([part.disk_count for part in parts]),
         disk_number=pa.concat_arrays([part.disk_number for part in parts]),
         image_extra=image_extra,
         disk_extra=disk_extra,
@@ -477,6 +485,21 @@ def _as(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
     if values is None:
         return pa.nulls(rows, kind)
     return pa.array(values, kind) if isinstance(values, list) else values.cast(kind)
+
+
+def _disk_sums(disks: dict[str, pa.Array], texts: _Texts) -> dict[str, pa.Array]:
+    """What the disks of each image come to; they lie in the order of their images."""
+    counts, sizes = texts.disk_count, disks["disk_size_gib"]
+    ends = pc.cumulative_sum(counts)
+    starts = pc.subtract(ends, counts)
+
+    def summed(values: pa.Array) -> pa.Array:
+        so_far = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(values)])
+        return pc.subtract(so_far.take(ends), so_far.take(starts))
+
+    unsized = summed(pc.is_null(sizes).cast(pa.int64()))
+    size = pc.if_else(pc.equal(unsized, counts), None, summed(pc.fill_null(sizes, 0)))
+    return {"disk_count": counts, "unsized_disk_count": unsized, "disk_size_gib": size}
 
 
 def _image_table(

@@ -26,6 +26,13 @@ _OBSERVED_ON = day("observed_on", ADDED, "UTC day on which the run began; the na
 _IMAGE_ID = text("image_id", "ImageId", "The image, unique in the account.")
 _EXTRA = "JSON text of the fields that this version does not know; null where there are none."
 
+_DISK_SUMS = (
+    whole("disk_count", ADDED, "Disks of the image; null where an older version wrote the file.", since="0.1.0"),
+    whole("unsized_disk_count", ADDED, "Those of its disks whose size is not known.", since="0.1.0"),
+    gib("disk_size_gib", ADDED, "Sizes of its disks, added up; null where none is known.", since="0.1.0"),
+)
+"""What the disks of an image come to: it is in `image_disks` too, and capacity is asked for without a join."""
+
 IMAGES = Table(
     name="images",
     grain="One image of one account in one published observation.",
@@ -49,6 +56,7 @@ IMAGES = Table(
         text("instance_id", "InstanceId", "Instance that the image was made from."),
         text("snapshot_id", "SnapshotId", "Disk snapshot that the image was made from."),
         text("extra", ADDED, _EXTRA),
+        *_DISK_SUMS,
     ),
     example="select observed_on, count(*) as image_count from images group by observed_on order by observed_on",
 )
@@ -127,8 +135,8 @@ OBSERVATIONS = Table(
     example="select run_id, account, error from observations where not is_published order by run_id",
 )
 
-IMAGE_FIELDS = tuple(column for column in IMAGES.stored if column.name not in IMAGES.key)
-"""What an image is like: its columns without the key."""
+IMAGE_FIELDS = tuple(column for column in IMAGES.stored if column.name not in IMAGES.key and column not in _DISK_SUMS)
+"""What an image is like: its columns without the key, and without what follows from its disks."""
 DISK_FIELDS = tuple(column for column in IMAGE_DISKS.stored if column.name not in IMAGES.key)
 """A disk of an image: its place, and what it is like."""
 
@@ -152,8 +160,7 @@ IMAGE_VERSIONS = Table(
         ),
         instant_utc("next_seen_utc", ADDED, "The first observation of the stretch after; null on the last of a life."),
         *IMAGE_FIELDS,
-        whole("disk_count", ADDED, "Disks of the image."),
-        gib("disk_size_gib", ADDED, "Sizes of its disks, added up; null where none is known."),
+        *_DISK_SUMS,
         rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),
     ),
     format=FORMAT,

@@ -68,6 +68,8 @@ class Life:
             "disk_type": _one_of(["System"], number * 0),
             "disk_size_gib": pa.array(size),
             "disk_format": _one_of(["qcow2", "raw"], number % 3 == 0),
+            "disk_count": pa.array(np.ones(len(number), int)),
+            "unsized_disk_count": pa.array(np.zeros(len(number), int)),
         }
 
 
@@ -146,7 +148,6 @@ def write_fold(data: Path, life: Life, days: int) -> None:
         "gone_at_utc": _at(np.concatenate([nothing, np.where(gone[after] < days, gone[after], -1)])),
         "previous_seen_utc": _at(np.concatenate([nothing, np.where(grew, changed[after] - 1, -1)])),
         "next_seen_utc": _at(np.concatenate([changed[before], np.full(len(after), -1)])),
-        "disk_count": pa.array(np.ones(len(number), int)),
     }
     names = [one.name for one in DISK_FIELDS]
     disk = [columns.get(name, pa.nulls(len(number), pa.string())) for name in names]

@@ -40,6 +40,14 @@ def image(image_id: str, *disks: int | Row | None, **fields: Any) -> Row:
     return {**row, **fields, "disks": [{"disk_type": "Data", "disk_format": "qcow2", **disk} for disk in whole]}
 
 
+def disk_sums(row: Row) -> Row:
+    """What the disks of an image come to."""
+    sizes = [disk["disk_size_gib"] for disk in row["disks"] if disk.get("disk_size_gib") is not None]
+    count = len(row["disks"])
+    total = sum(sizes) if sizes else None
+    return {"disk_count": count, "unsized_disk_count": count - len(sizes), "disk_size_gib": total}
+
+
 @dataclass(slots=True)
 class Seen:
     """One account in one run: published with its images, or tried in vain."""
@@ -62,7 +70,7 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
         published = one.error is None
         key = {"account": one.account, "observed_at_utc": utc(one.at)}
         for row in one.images if published else ():
-            images.append({**key, **{name: value for name, value in row.items() if name != "disks"}})
+            images.append({**key, **{name: value for name, value in row.items() if name != "disks"}, **disk_sums(row)})
             disks += [
                 {**key, "image_id": row["image_id"], "disk_number": number, **disk}
                 for number, disk in enumerate(row["disks"], start=1)

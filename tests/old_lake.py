@@ -27,7 +27,7 @@ from pipeline.errors import EnsImagesError
 from pipeline.prune import prune
 
 QUESTIONS = {
-    "images": "select * exclude (extra) from images order by all",
+    "images": "select * exclude (extra, disk_count, unsized_disk_count, disk_size_gib) from images order by all",
     "extras": "select image_id, extra from images where extra is not null order by all",
     "disks": "select * from image_disks order by all",
     "rejects": "select * from rejects order by all",
@@ -38,7 +38,7 @@ QUESTIONS = {
         from observations order by all""",
     "pages": "select account, page_number, status, error_code, octet_length(body) as bytes from pages order by all",
     "capacity": "select region_id, image_count, image_size_gib, disk_size_gib from capacity_by_region order by all",
-    "versions": "select * exclude (extra) from image_versions order by all",
+    "versions": "select * exclude (extra, unsized_disk_count) from image_versions order by all",
     "latest": "select account, image_id, image_size_gib from images_latest order by all",
 }
 

@@ -16,6 +16,7 @@ import pytest
 from conftest import page
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from lake_builder import disk_sums
 
 from pipeline import connect
 from pipeline.ahead import Ahead
@@ -452,7 +453,10 @@ def test_every_value_of_any_page_is_typed_right_or_null_with_a_line_in_rejects(p
 
     wanted = [expect(understood(raw)) for images in pages for raw in images]
     found = [one for one in wanted if one is not None]
-    assert as_rows(said.images.to_pylist()) == [row for row, _, _ in found]
+    sums = [disk_sums({"disks": disks}) for _, disks, _ in found]
+    assert as_rows(said.images.to_pylist()) == [
+        row | of_disks for (row, _, _), of_disks in zip(found, sums, strict=True)
+    ]
     assert as_rows(said.image_disks.to_pylist()) == [
         {**disk, "image_id": row["image_id"]} for row, disks, _ in found for disk in disks
     ]

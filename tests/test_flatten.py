@@ -56,6 +56,9 @@ def test_the_published_example_arrives_value_for_value(example):
         "instance_id": "i-5iqczfxps7csjrxeca****",
         "snapshot_id": "sp-5yt3bdedxzdz6t6uuw****",
         "extra": None,
+        "disk_count": 1,
+        "unsized_disk_count": 0,
+        "disk_size_gib": 100,
     }
     assert only(said.image_disks) == {
         "account": "default",

@@ -111,7 +111,8 @@ def test_any_history_reads_the_same_whether_folded_or_not(history, as_of):
                 assert shown(twins.folded, "images", "image_versions") == shown(twins.plain, "images", "image_versions")
         if twins.days:
             twins.live("fold", 0, 0)
-            views = (*SHOWN, "image_changes", "capacity_by_day", "accounts", "image_lifetimes", "growth_by_month")
+            views = (*SHOWN, "image_changes", "changes_by_observation", "capacity_by_day", "accounts")
+            views += ("image_lifetimes", "growth_by_month")
             assert shown(twins.folded, *views) == shown(twins.plain, *views)
             then = dt.date(2026, 10, as_of)
             try:

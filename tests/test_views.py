@@ -22,7 +22,7 @@ from lake_builder import Seen, image, utc, write_run
 
 from pipeline import views
 from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
-from pipeline.tables import IMAGES, TABLES
+from pipeline.tables import IMAGE_FIELDS, IMAGES, TABLES
 from pipeline.views import (
     connect,
     connect_empty,
@@ -637,11 +637,30 @@ def told_by_python(history: dict[str, Any]) -> set[tuple[Any, ...]]:
 @given(histories)
 def test_any_history_of_changes_is_what_plain_python_makes_of_it(history):
     with TemporaryDirectory() as folder, live(Path(folder), history) as con:
-        rows = ask(con, "from image_changes")
+        rows, counts = ask(con, "from image_changes"), ask(con, "from changes_by_observation")
+        every = con.execute("select account, observed_at_utc from observations where is_published").fetchall()
     columns = ("account", "observed_at_utc", "previous_observed_at_utc", "image_id", "change", "field")
     found = pick(rows, *columns)
     assert len(found) == len(set(found))
     assert set(found) == told_by_python(history)
+
+    images = {(row["account"], row["observed_at_utc"], row["change"], row["image_id"]) for row in rows}
+    counted = Counter(one[:3] for one in images)
+    words = ("appeared", "gone", "changed", "seen", "unseen")
+    told = {(row["account"], row["observed_at_utc"]): row for row in counts}
+    assert len(told) == len(counts) == len(every) - len({account for account, _ in every})
+    assert {(*key, word): row[f"{word}_image_count"] for key, row in told.items() for word in words} == {
+        (*key, word): counted[*key, word] for key in told for word in words
+    }
+    assert not counted.keys() - {(*key, word) for key in told for word in words}
+    sizes = {
+        one[:4]: row["image_size_gib"] or 0
+        for row in rows
+        for one in [pick([row], "account", "observed_at_utc", "change", "image_id")[0]]
+    }
+    for word in ("appeared", "gone"):
+        for key, row in told.items():
+            assert row[f"{word}_image_size_gib"] == sum(n for one, n in sizes.items() if one[:3] == (*key, word))
 
 
 def lives_by_python(con: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
@@ -785,9 +804,7 @@ def test_a_changed_image_has_a_row_for_each_field_with_the_old_value_and_the_new
     ]
 
 
-@pytest.mark.parametrize(
-    "field", [column.name for column in IMAGES.columns if column.name not in {*IMAGES.key, "observed_on"}]
-)
+@pytest.mark.parametrize("field", [column.name for column in IMAGE_FIELDS])
 def test_a_change_of_any_field_is_told(tmp_path, field):
     kinds = {"text": ("old", "new"), "whole": (1, 2), "gib": (1, 2), "instant": (utc("2026-01-01"), utc("2026-01-02"))}
     old, new = kinds[IMAGES.column(field).kind]

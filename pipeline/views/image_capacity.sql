@@ -2,17 +2,30 @@
 -- Reads: images_latest, image_disks_latest.
 -- Example: select image_id, image_name, image_size_gib from image_capacity order by image_size_gib desc nulls last limit 10
 
-with disks as (
+-- Files of older versions do not say what the disks come to: for the accounts of these alone the disks are read.
+with unsaid as (
+    select distinct account
+    from images_latest
+    where unsized_disk_count is null
+),
+
+disks as (
     select
-        account,
-        image_id,
+        disk.account,
+        disk.image_id,
         count(*) as disk_count,
-        count(*) - count(disk_size_gib) as unsized_disk_count,
-        sum(disk_size_gib) as disk_size_gib
-    from image_disks_latest
+        count(*) - count(disk.disk_size_gib) as unsized_disk_count,
+        sum(disk.disk_size_gib) as disk_size_gib
+    from image_disks_latest as disk
+    where
+        exists (
+            select 1
+            from unsaid
+            where unsaid.account = disk.account
+        )
     group by
-        account,
-        image_id
+        disk.account,
+        disk.image_id
 )
 
 select
@@ -32,9 +45,13 @@ select
         else 'other'
     end as ownership,                                                -- `owned` by the account, `shared` with it, or `other`: a further owner, or none told.
     image.image_size_gib,
-    coalesce(disks.disk_count, 0) as disk_count,                     -- Disks of the image.
-    coalesce(disks.unsized_disk_count, 0) as unsized_disk_count,     -- Disks whose size is not known.
-    cast(disks.disk_size_gib as bigint) as disk_size_gib             -- Sizes of its disks, added up; null where none is known.
+    coalesce(image.disk_count, disks.disk_count, 0) as disk_count,   -- Disks of the image.
+    coalesce(
+        image.unsized_disk_count, disks.unsized_disk_count, 0
+    ) as unsized_disk_count,                                         -- Disks whose size is not known.
+    coalesce(
+        image.disk_size_gib, cast(disks.disk_size_gib as bigint)
+    ) as disk_size_gib                                               -- Sizes of its disks, added up; null where none is known.
 from images_latest as image
 left join disks
     on image.account = disks.account

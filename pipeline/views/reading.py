@@ -280,7 +280,11 @@ def covered(files: Files, as_of: dt.datetime | None = None) -> str:
 def unfolded(table: Table, versions: str, spanned: str) -> str:
     """The rows of `images` or `image_disks` of observations, from the stretches that span them."""
     if table is IMAGES:
-        columns = ", ".join(f"version.{column.name}" for column in IMAGE_FIELDS)
+        # Stretches that an older version wrote hold the disks, and not this count of them.
+        unsized = "len(list_filter(version.disks, lambda disk: disk.disk_size_gib is null))"
+        said = {"unsized_disk_count": f"coalesce(version.unsized_disk_count, {unsized}) as unsized_disk_count"}
+        names = [one.name for one in IMAGES.stored if one.name not in IMAGES.key]
+        columns = ", ".join(said.get(name, f"version.{name}") for name in names)
     else:
         said = _said_in_extra(DISK_FIELDS, "version.disk.")
         columns = ", ".join(said.get(one.name, f"version.disk.{one.name} as {one.name}") for one in DISK_FIELDS)
@@ -315,14 +319,16 @@ def sightings(files: Files, among: str) -> str:
     packed = ", ".join(f"{column.name} := {column.name}" for column in DISK_FIELDS)
     return f"""
         select
-            image.*,
+            image.* exclude (disk_count, unsized_disk_count, disk_size_gib),
             coalesce(disk.disk_count, 0) as disk_count,
+            coalesce(disk.unsized_disk_count, 0) as unsized_disk_count,
             disk.disk_size_gib,
             coalesce(disk.disks, []) as disks
         from ({over(IMAGES, paths, where=_until(None, _not_here(files, paths)))}) as image
         left join (
             select
                 account, observed_at_utc, image_id, count(*) as disk_count,
+                count(*) - count(disk_size_gib) as unsized_disk_count,
                 cast(sum(disk_size_gib) as bigint) as disk_size_gib,
                 list(struct_pack({packed}) order by disk_number) as disks
             from ({over(IMAGE_DISKS, disk_paths, where=_until(None, _not_here(files, disk_paths)))}) as one
