@@ -305,7 +305,7 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write them as a page instead: one file with charts, to mail or print.",
+    help="Write them as a page instead: one file with charts, to mail or print; - is standard output.",
 )
 @click.argument("views", nargs=-1, shell_complete=complete_view)
 def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str], as_of: str | None) -> None:
@@ -603,7 +603,8 @@ def _write_page(data: Path, file: Path, as_of: str | None) -> None:
 
     with contextlib.closing(connect(data, as_of=as_of)) as lake:
         write_page(lake, file)
-        click.echo(f"a page in {str(file)!r}: open it in any browser\n{trust_line(lake)}", err=True)
+        where = "on standard output" if str(file) == "-" else f"in {str(file)!r}: open it in any browser"
+        click.echo(f"a page {where}\n{trust_line(lake)}", err=True)
 
 
 def _program() -> str:

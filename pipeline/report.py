@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 REPORT_ROWS: Final = 20
 """Rows of a table in a report; it says how many more there are, and the SQL that shows them."""
+_LONGEST: Final = 200
+"""Characters of a cell in a terminal; every other format has them all."""
 _COLOURS: Final = {
     "appeared": "green",
     "gone": "red",
@@ -54,7 +56,8 @@ def report(
 ) -> None:
     """Write the standing reports, or the given views; the trust line goes with them, for csv and json to `err`.
 
-    json is one object of arrays where there are several views; csv holds one table, so it wants one view.
+    json is one object of arrays where there are several views, and begins with `accounts`, which tells how far
+    the rest can be trusted, where all are asked for; csv holds one table, so it wants one view.
 
     Raises:
         UnknownName: there is no such view.
@@ -66,7 +69,7 @@ def report(
         if output_format == "csv" and len(names) > 1:
             raise BadSetting(f"csv holds one table: name one view of {', '.join(names)}")
         err.write(trust_line(con) + "\n")
-        _write_data(con, names, output_format, out)
+        _write_data(con, names if views else ["accounts", *names], output_format, out)
     elif output_format == "markdown":
         _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
     else:
@@ -186,9 +189,14 @@ def _table(table: Table, width: int, limit: int) -> Any:
     return laid_out([_column(rows, column, width) for column in table.columns], width, has_sums=bool(table.sums))
 
 
+def _short(text: str) -> str:
+    """Leave out the end of what would fill the screen alone."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def _column(rows: Sequence[dict[str, Any]], said: Said, width: int) -> Column:
     values = [row.get(said.name, "") for row in rows]
-    cells = ["" if value == "" else spelled(value, said) for value in values]
+    cells = [_short(spelled(row[said.name], said)) if said.name in row else "" for row in rows]
     return Column(
         said.heading,
         cells,

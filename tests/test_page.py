@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -24,8 +25,6 @@ from pipeline.trust import trust_line
 from pipeline.views import connect, connect_empty
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipeline.story.parts import Section
 
 
@@ -72,12 +71,12 @@ def test_the_same_lake_gives_the_same_bytes_in_another_process_too(lake):
 
 def test_every_title_is_what_was_found(lake):
     assert findings(lake) == {
-        "trend": "Grew by 1,380 (10.9 times) in 5 days, to 1,520 GiB",
+        "trend": "Grew by 1,380 (10.9 times) in 4 days, to 1,520 GiB",
         "regions": "99% of the GiB is in cn-wulanchabu",
         "platforms": "96% of the GiB runs centos",
-        "formats": "All 540 GiB on disk are qcow2",
+        "formats": "All 540 GiB on disk in qcow2",
         "ages": "1% of the GiB is a year old or more",
-        "changes": "1 appeared, 1 gone, 1 changed in 5 days",
+        "changes": "1 appeared, 1 gone, 1 changed in 4 days",
         "failures": "1 failed, 1 unavailable",
         "cleanup": "Nothing could go by the standing rule",
     }
@@ -87,8 +86,8 @@ def test_the_figures_at_the_top_are_those_of_the_lake(lake):
     figures = {one.label: (one.value, one.unit, one.note) for one in story(connect(lake)).figures}
 
     assert figures == {
-        "Own images": ("5", "", "+2 in 5 days"),
-        "They hold": ("1,520", "GiB", "+1,380 in 5 days"),
+        "Own images": ("5", "", "+2 in 4 days"),
+        "They hold": ("1,520", "GiB", "+1,380 in 4 days"),
         "A year old or more": ("1%", "of GiB", "20 GiB"),
         "Could go": ("0", "GiB", "0 images"),
         "Cannot be used": ("2", "images", "1 failed, 1 unavailable"),
@@ -253,6 +252,12 @@ def test_where_a_page_cannot_be_written_the_error_says_why(lake):
         write_page(con, lake / "nowhere" / "report.html")
     with pytest.raises(BadSetting, match="is a folder"):
         write_page(con, lake)
+
+
+def test_a_page_goes_to_standard_output_too(lake, capfdbinary):
+    con = connect(lake)
+    write_page(con, Path("-"))
+    assert capfdbinary.readouterr().out == page(con).encode()
 
 
 def test_a_page_is_there_whole_or_as_it_was(lake, monkeypatch):

@@ -224,6 +224,38 @@ def test_the_legend_chooses_what_a_chart_shows(opened, by):
     assert button.get_attribute("aria-pressed") == "true"
 
 
+def test_with_the_last_of_its_legend_taken_away_a_chart_shows_all_again(opened):
+    page = opened()
+    for legend in page.query_selector_all(".legend"):
+        entries = legend.query_selector_all("button")
+        for entry in [one for one in entries if one.get_attribute("aria-pressed") == "true"]:
+            entry.click()
+        assert {entry.get_attribute("aria-pressed") for entry in entries} == {"true"}
+
+
+def test_few_images_are_counted_on_whole_ticks_and_each_day_has_its_date(browser, tmp_path):
+    write_run(tmp_path, Seen("prod", "2026-10-29 02:00", [image("m-1", 0, image_size_gib=0)]))
+    write_run(tmp_path, Seen("prod", "2026-10-30 02:00", []))
+    write_run(tmp_path, Seen("prod", "2026-10-31 02:00", [image(f"m-{n}", 0, image_size_gib=0) for n in range(3)]))
+    complaints: list[str] = []
+    write_page(connect(tmp_path), tmp_path / "few.html")
+    page = browser.new_page(viewport={"width": WIDE, "height": 900})
+    page.on("console", lambda said: complaints.append(said.text))
+    drawn(page, tmp_path / "few.html")
+    ticks = page.evaluate(
+        """() => Object.fromEntries([...document.querySelectorAll('.chart')].map(chart =>
+            [chart.id, [...chart.querySelectorAll('.role-axis-label text')].map(one => one.textContent)]))"""
+    )
+    page.close()
+    assert complaints == []
+    assert {"29 Oct", "30 Oct", "31 Oct"} >= {tick for tick in ticks["chart-changes"] if "Oct" in tick} >= {"31 Oct"}
+    for name in ("chart-regions", "chart-changes", "chart-trend"):
+        counted = [tick for tick in ticks[name] if tick.isdigit()]
+        whole = counted if name != "chart-changes" else counted[counted.index("0") :]
+        assert len(counted) >= 2
+        assert len(set(whole)) == len(whole)
+
+
 def test_what_the_pointer_is_over_is_told_in_figures_and_hostile_text_stays_text(opened):
     page = opened()
     page.locator("#chart-failures .mark-rect path").last.scroll_into_view_if_needed()

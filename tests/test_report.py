@@ -176,10 +176,19 @@ def test_a_long_table_is_cut_and_says_how_many_more_and_how_to_see_them(tmp_path
         assert f"… and 13 more, with the SQL: from {view}" in reported(tmp_path, view)[0]
 
 
+def test_a_text_that_would_fill_the_screen_is_cut_and_an_empty_one_is_told(tmp_path):
+    write_run(tmp_path, Seen(images=[image("m-1", region_id="x" * 3000), image("m-2", region_id="")]))
+    shown = reported(tmp_path, "capacity_by_region")[0]
+    assert shown.count("x") < 250
+    assert "…" in shown
+    assert "(none)" in shown
+
+
 def test_json_of_several_views_is_one_object_of_arrays_and_the_trust_line_goes_aside(lake):
     out, err = reported(lake, output_format="json")
     told = json.loads(out)
-    assert list(told) == list(STANDING)
+    assert list(told) == ["accounts", *STANDING]
+    assert {row["account"]: row["certificate"] for row in told["accounts"]} == {"test": "verified", "prod": "verified"}
     assert told["capacity_by_day"][0]["day_utc"] == "2026-10-26"
     assert err == trust_line(connect(lake)) + "\n"
     assert json.loads(reported(lake, "capacity_by_platform", output_format="json")[0])[0]["platform"] == "centos"

@@ -18,6 +18,7 @@ import base64
 import functools
 import hashlib
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -42,7 +43,7 @@ _NEEDED: Final = {"altair": "altair", "jinja2": "jinja2", "vl_convert": "vl-conv
 
 
 def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write the page of a lake to `path`: the old file or the new one is there, never half of one.
+    """Write the page of a lake to `path`, `-` for standard output: the old file or the new is there, never half of one.
 
     Raises:
         BadSetting: what draws pages is not installed, or the file cannot be written.
@@ -50,6 +51,9 @@ def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """
     if missing := missing_packages():
         raise BadSetting(f"a page needs {', '.join(missing)}, not installed here: pip install 'ens-images[report]'")
+    if str(path) == "-":
+        sys.stdout.buffer.write(page(con).encode())
+        return
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
         raise BadSetting(f"{str(path)!r} {what}: give a file in a folder that is there")
@@ -91,7 +95,7 @@ def page(con: duckdb.DuckDBPyConnection) -> str:
 def _cell(row: Row, column: Column) -> dict[str, Any]:
     """A value as it is shown; what it is sorted by, where what is empty goes last; its share, if that is a bar."""
     value = row.get(column.name, "")
-    text = "" if value == "" else spelled(value, column)
+    text = spelled(value, column) if column.name in row else ""
     if column.sort_by:
         sort = str(row.get(column.sort_by, ""))
     elif value is None or value == "":

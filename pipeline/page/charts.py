@@ -10,6 +10,7 @@ same text.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -74,13 +75,14 @@ def _long(chart: Chart) -> alt.InlineData:
     """One row a value: {at, series, value, told, place}."""
     import altair as alt
 
+    is_empty = not any(value for row in chart.values for value in row)  # nothing but zeros: they have an extent
     told = chart.told or tuple(tuple(_in_words(value, chart.unit) for value in row) for row in chart.values)
     return alt.InlineData(
         values=[
             {"at": at, "series": series.name, "value": value, "told": words, "place": place}
             for at, values, said in zip(chart.at, chart.values, told, strict=True)
             for place, (series, value, words) in enumerate(zip(chart.series, values, said, strict=True))
-            if value is not None and (value or chart.kind == "lines")
+            if value is not None and (value or chart.kind == "lines" or is_empty)
         ]
     )
 
@@ -89,6 +91,8 @@ def _in_words(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:,.10g} {unit}"
 
 
+_WHOLE: Final = "datum.value % 1 ? '' : format(abs(datum.value), ',d')"
+"""What an axis of counts or GiB says at a tick: a whole number without its sign, and nothing between two."""
 _SHOWN: Final = "indexof(hidden, datum.series) < 0"
 
 
@@ -116,8 +120,8 @@ def _bars(chart: Chart) -> Any:
     bars = (
         base.mark_bar(height=alt.RelativeBandSize(0.68), cornerRadiusEnd=2)
         .encode(
-            x=alt.X("value:Q").stack("zero").title(chart.axis).scale(domainMin=0, domainMax=room, nice=False)
-            .axis(format=",d", tickCount=5, domain=False, ticks=False, labelOverlap=True),
+            x=alt.X("value:Q").stack("zero").title(chart.axis).scale(domain=[0, room], nice=False)
+            .axis(labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False, labelOverlap=True),
             color=_colour(chart),
             order=alt.Order("place:Q"),
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),
@@ -153,7 +157,7 @@ def _pyramid(chart: Chart) -> Any:
         .encode(
             y=_entries(chart),
             x=alt.X("side:Q").title(chart.axis)
-            .scale(domainMin=alt.ExprRef(f"-{room}"), domainMax=alt.ExprRef(room), nice=False)
+            .scale(domain=[alt.ExprRef(f"-{room}"), alt.ExprRef(room)], nice=False)
             .axis(labelExpr="format(abs(datum.value), '.0%')", tickCount=6, domain=False, ticks=False),
         )
     )  # fmt: skip
@@ -173,6 +177,16 @@ def _pyramid(chart: Chart) -> Any:
     left = base.transform_filter("datum.place == 0").mark_text(align="right", dx=-5, tooltip=None)
     right = base.transform_filter("datum.place == 1").mark_text(align="left", dx=5, tooltip=None)
     return alt.layer(bars, *(side.encode(text="percent:N") for side in (left, right)))
+
+
+def _days_domain(days: Sequence[str]) -> list[alt.DateTime]:
+    """From the first day to the end of the last, where nothing happened too; one day alone stands amid three."""
+    import altair as alt
+
+    first, last = dt.date.fromisoformat(days[0]), dt.date.fromisoformat(days[-1])
+    around = dt.timedelta(days=first == last)
+    ends = (first - around, last + around + dt.timedelta(days=1))
+    return [alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True) for day in ends]
 
 
 def _days_axis(days: Sequence[str]) -> alt.Axis:
@@ -201,7 +215,7 @@ def _lines(chart: Chart) -> Any:
     ]
     day = alt.X("utcyearmonthdate(at):T").title(None).axis(_days_axis(chart.at))
     value = alt.Y("value:Q").title(chart.axis).scale(zero=False, nice=True).axis(
-        format=",d", tickCount=5, domain=False, ticks=False
+        labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False
     )  # fmt: skip
     lines = (
         alt.Chart(_long(chart))
@@ -247,9 +261,10 @@ def _columns(chart: Chart) -> Any:
         .transform_filter(_SHOWN)
         .mark_bar(width=width)
         .encode(
-            x=alt.X("utcyearmonthdate(at):T").title(None).axis(_days_axis(chart.at)).scale(padding=14),
+            x=alt.X("utcyearmonthdate(at):T").title(None).axis(_days_axis(chart.at))
+            .scale(padding=14, domain=_days_domain(chart.at)),
             y=alt.Y("value:Q").stack("zero").title(chart.axis)
-            .axis(labelExpr="format(abs(datum.value), ',d')", tickCount=5, tickMinStep=1, domain=False, ticks=False),
+            .axis(labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False),
             color=_colour(chart),
             order=alt.Order("place:Q"),
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),

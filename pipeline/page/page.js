@@ -23,7 +23,12 @@ each("script[data-chart]", async (script) => {
   buttons.forEach((button) =>
     button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
-      const hidden = [...buttons].filter((one) => one.getAttribute("aria-pressed") !== "true");
+      let hidden = [...buttons].filter((one) => one.getAttribute("aria-pressed") !== "true");
+      // A chart of nothing tells nothing: with the last one taken away all come back.
+      if (hidden.length === buttons.length) {
+        hidden.forEach((one) => one.setAttribute("aria-pressed", true));
+        hidden = [];
+      }
       view.signal("hidden", hidden.map((one) => one.dataset.series)).runAsync();
     }),
   );

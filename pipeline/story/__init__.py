@@ -30,7 +30,7 @@ from pipeline.story.happened import (
 )
 from pipeline.story.held import AGES, OLD, TREND, ages, capacity, formats, trend
 from pipeline.story.history import growth, lifetimes
-from pipeline.story.parts import Asked, Column, Figure, Section, Story, gain, label, table
+from pipeline.story.parts import Asked, Column, Figure, Section, Story, days_between, gain, label, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,7 +146,7 @@ def _figures(answers: Answers) -> tuple[Figure, ...]:
     if not days:
         return ()
     last, first = days[0], days[-1]
-    since = f"in {how_many(len(days), 'day')}"
+    since = f"in {how_many(days_between(days), 'day')}"
     is_first = len(days) == 1
 
     def moved(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.spelling import how_many
 from pipeline.story.asking import CHART_DAYS, added_up, bar_chart, without_one_account
 from pipeline.story.held import TREND
-from pipeline.story.parts import Asked, Chart, Column, Section, Series, table
+from pipeline.story.parts import Asked, Chart, Column, Section, Series, days_between, table
 from pipeline.views import relations
 
 if TYPE_CHECKING:
@@ -47,6 +47,15 @@ order by
     first_day,
     change""",  # noqa: S608  (day or week)
     )
+    found = Asked(
+        "the finding: images, however often each changed",
+        """\
+select
+    change,
+    count(distinct (account, image_id)) as image_count
+from image_changes
+group by change""",
+    )
     listed = Asked(
         "the table",
         """\
@@ -69,11 +78,9 @@ order by
 limit 50""",
     )
     counts, newest = answers.rows(counted), answers.rows(listed)
-    told = Counter[str]()
-    for row in counts:
-        told[row["change"]] += row["image_count"]
+    told = Counter[str]({row["change"]: row["image_count"] for row in answers.rows(found)})
     finding = in_words(told)
-    finding = f"{finding} in {how_many(len(days), 'day')}" if finding else "Nothing changed"
+    finding = f"{finding} in {how_many(days_between(days), 'day')}" if finding else "Nothing changed"
     if len(days) < 2:
         finding = "Nothing to compare yet: changes show from the second observation on"
     for row in newest:
@@ -96,7 +103,7 @@ limit 50""",
     )
     chart = _changes_chart(counts, days, by, f"Columns of images by {by}: {finding}.") if counts else None
     notes = ("unseen is not gone: what did not list it proves nothing.",) if told["unseen"] else ()
-    return Section("changes", "What changed", finding, shown, (counted, listed), chart, notes, is_wide=True)
+    return Section("changes", "What changed", finding, shown, (found, counted, listed), chart, notes, is_wide=True)
 
 
 def in_words(told: Counter[str]) -> str:

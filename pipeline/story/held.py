@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.spelling import how_many
 from pipeline.story.asking import CHART_DAYS, added_up, bar_chart, measure
-from pipeline.story.parts import Asked, Chart, Column, Section, Series, label, table
+from pipeline.story.parts import Asked, Chart, Column, Section, Series, days_between, label, table
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -68,7 +68,7 @@ def trend(answers: Answers) -> Section:
     chart = Chart(
         kind="lines",
         unit=unit,
-        axis=f"{unit} (not from 0)",
+        axis=f"{unit}, fitted to what is shown",
         entry="day, UTC",
         series=series,
         at=tuple(f"{row['day_utc']:%Y-%m-%d}" for row in drawn),
@@ -89,12 +89,13 @@ def _trend_finding(days: Sequence[Row]) -> str:
     told = f"{held:,} GiB" if unit == "GiB" else how_many(held, "image")
     if len(days) == 1:
         return f"{told} on {last['day_utc']}, the first day"
+    passed = how_many(days_between(days), "day")
     if held == before:
-        return f"{told}, as much as {len(days):,} days ago"
+        return f"{told}, as much as {passed} ago"
     by = f"{abs(held - before):,}"
     if before:
         by += f" ({abs(held - before) / before:.1%})" if held < 2 * before else f" ({held / before:.1f} times)"
-    return f"{'Grew' if held > before else 'Shrank'} by {by} in {len(days):,} days, to {told}"
+    return f"{'Grew' if held > before else 'Shrank'} by {by} in {passed}, to {told}"
 
 
 # ── capacity by what ─────────────────────────────────────────────────────────
@@ -120,6 +121,7 @@ from {view}""",  # noqa: S608  (known names)
     rows = answers.rows(asked)
     total = added_up(rows)
     for row in rows:
+        row[key] = row[key] or None
         row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
     columns = [
         Column(key, word),
@@ -153,10 +155,15 @@ def _capacity_finding(rows: Sequence[Row], total: Counter[str], word: str, key: 
         return "No image of our own"
     first = max(held, key=lambda row: row[name])
     if len(held) == 1:
-        return f"All {total[name]:,} {unit} in {label(first[key])}"
+        return f"{_all(total[name], unit)} in {label(first[key])}"
     return (
         f"{first[name] / total[name]:.0%} of the {unit} {'runs' if word == 'platform' else 'is in'} {label(first[key])}"
     )
+
+
+def _all(count: int, unit: str) -> str:
+    """Say that it is all there is: all 12 images, the only image, all 20 GiB."""
+    return f"The only {unit.removesuffix('s')}" if count == 1 and unit != "GiB" else f"All {count:,} {unit}"
 
 
 _FORMATS: Final = Asked(
@@ -178,6 +185,7 @@ def formats(answers: Answers) -> Section:
     rows = answers.rows(_FORMATS)
     total = added_up(rows)
     for row in rows:
+        row["disk_format"] = row["disk_format"] or None
         row["share"] = row["disk_size_gib"] / total["disk_size_gib"] if total["disk_size_gib"] else None
     columns = [
         Column("disk_format", "format"),
@@ -193,7 +201,7 @@ def formats(answers: Answers) -> Section:
     if not held:
         finding = "No disk of our own images"
     elif len(held) == 1:
-        finding = f"All {total[name]:,} {unit} on disk are {label(held[0]['disk_format'])}"
+        finding = f"{_all(total[name], unit)} on disk in {label(held[0]['disk_format'])}"
     else:
         first, second = held[:2]
         finding = (
@@ -252,16 +260,19 @@ def ages(answers: Answers) -> Section:
     if total["unsized_image_count"]:
         columns.append(Column("unsized_image_count", "no size", "number", rank=3))
     finding = _age_finding(rows, total)
+    sides = 2 if total["image_size_gib"] else 1
+    drawn = rows[::-1]
+    told = ((how_many(row["image_count"], "image"), f"{row['image_size_gib']:,} GiB") for row in drawn)
     chart = Chart(
         kind="pyramid",
         unit="share",
-        axis="← share of images · share of GiB →" if total["image_size_gib"] else "← share of images",
+        axis="← share of images · share of GiB →" if sides == 2 else "← share of images",
         entry="age",
-        series=(Series("images", "blue"), Series("GiB", "orange")),
-        at=tuple(row["age_band"] for row in rows[::-1]),
-        values=tuple((row["image_share"], row["share"]) for row in rows[::-1]),
-        alt=f"Two bars for each band of age, its share of the images and of the GiB: {finding}.",
-        told=tuple((how_many(row["image_count"], "image"), f"{row['image_size_gib']:,} GiB") for row in rows[::-1]),
+        series=(Series("images", "blue"), Series("GiB", "orange"))[:sides],
+        at=tuple(row["age_band"] for row in drawn),
+        values=tuple((row["image_share"], row["share"])[:sides] for row in drawn),
+        alt=f"Bars for each band of age, its share of the images{' and of the GiB' if sides == 2 else ''}: {finding}.",
+        told=tuple(words[:sides] for words in told),
     )
     shown = table("Own images by age", "age_bands", columns, rows, sums={**total, "age_band": "all"})
     notes = ("Age is counted from creation to the observation; a year is 365 days.",)

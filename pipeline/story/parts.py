@@ -174,6 +174,12 @@ def table(
     )
 
 
+def days_between(days: Sequence[Row]) -> int:
+    """The days from the first to the last of `capacity_by_day`, whose newest is first: 29 from the 1st to the 30th."""
+    last, first = days[0]["day_utc"], days[-1]["day_utc"]
+    return int((last - first).days)
+
+
 def label(value: object) -> str:
     """Name an entry: a text of the service as it can be shown, or `(none)`."""
     return harmless(plain(value)) or NONE
@@ -183,6 +189,8 @@ def spelled(value: Any, column: Column) -> str:
     """Spell a value as its column says; what is not there as `(none)` among texts, as a dash among figures."""
     if value is None:
         return NONE if column.kind in {"text", "words"} else NOTHING
+    if value == "":
+        return ""
     if column.kind in {"share", "percent"}:
         return f"{value:.0%}"
     if column.kind == "gain":

@@ -1,5 +1,5 @@
 -- How much is how old: one row per band of age, youngest first; every band is there, also where it is empty.
--- A year is 365 days. Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
+-- A year is 365 days. What was created after the observation, by their clocks, counts as under 30 days. Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
 -- Reads: image_age.
 -- Example: select age_band, image_count, image_size_gib from age_bands order by band_number
 
