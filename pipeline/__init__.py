@@ -12,6 +12,7 @@
     accounts.py           whose images: a label, and credentials from the vendor's own providers
     ens_api.py            one signed call: bytes out; errors classified; retried when that can help
     extract.py            a whole account, page by page, until its listing proves what was asked
+    bucket.py             a bucket in the place of a folder: objects that are put once, and only if absent
     files.py              a file is whole or not there, under a name that survives a power cut
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)

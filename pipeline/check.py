@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.ahead import Ahead
+from pipeline.bucket import let_read, readable
+from pipeline.bucket import place as placed
 from pipeline.certificate import evidence
 from pipeline.errors import LakeDamaged
 from pipeline.folded import ENDED, FOLDS, PLACES, REJECTED, Fold
@@ -117,7 +119,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> Checked:
     Raises:
         LakeMissing: there is no lake in `data`.
     """
-    return _Check(Path(data), is_deep=deep).whole()
+    return _Check(placed(data), is_deep=deep).whole()
 
 
 class _Check:
@@ -152,6 +154,7 @@ class _Check:
         self._result.withdrawn_count = len(self._gone.active)
         raw = {path.stem: path for path in landed(self._data) if path.stem not in self._gone.raw_runs}
         with duckdb.connect() as con:
+            let_read(con, self._data)
             for path in records:
                 with about(run=path.stem):
                     self._run(con, path, raw.get(path.stem))
@@ -259,7 +262,7 @@ class _Check:
 
         self._result.file_count += 1
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with pq.ParquetFile(readable(path), page_checksum_verification=True) as file:
                 wrong = _schema_flaw(file.schema_arrow, table)
                 if wrong is not None:
                     self.found(path, wrong)
@@ -328,7 +331,7 @@ class _Check:
 
         self._result.file_count += 1
         try:
-            wrong = _schema_flaw(pq.read_schema(path), PAGES)
+            wrong = _schema_flaw(pq.read_schema(readable(path)), PAGES)
             if wrong is None:
                 return RawRun(path)
         except (pa.ArrowException, OSError) as error:

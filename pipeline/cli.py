@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.bucket import place
 from pipeline.errors import EnsImagesError, FixTheInput
 from pipeline.shell import (
     Commands,
@@ -55,12 +56,20 @@ class Number(click.FloatRange):
         return number
 
 
+class Lake(click.Path):
+    """A folder, or a bucket: `s3://bucket/prefix`, `oss://bucket/prefix`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        return place(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+
+
 data_option = option(
     "--data",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Lake(file_okay=False, path_type=Path),
     default=Path("data"),
     show_default=True,
-    help="Folder of the lake.",
+    help="Folder of the lake, or s3://BUCKET/PREFIX.",
 )
 format_option = option(
     "--format",
@@ -239,7 +248,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
 
 @commands.command()
 @data_option
-@option("--into", type=click.Path(file_okay=False, path_type=Path), help="Build a whole new lake in this folder.")
+@option("--into", type=Lake(file_okay=False, path_type=Path), help="Build a whole new lake in this folder.")
 def rebuild(data: Path, into: Path | None) -> None:
     """Add what the lake lacks, from the raw pages, by the decisions of the runs that landed them."""
     from pipeline import flow

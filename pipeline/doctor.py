@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.bucket import BucketPath, try_bucket
 from pipeline.certificate import NotAPage, read_page
 from pipeline.ens_api import EnsApi, blocking, reach
 from pipeline.errors import BadSetting, ClockIsWrong, DiskFull, EnsImagesError, LakeIsHeld, NoAccess, Refused
@@ -93,12 +94,16 @@ def examine(
         place = account.endpoint or endpoint
         call = partial(_signed_call, account, place, reached[place], allow_plain_http=allow_plain_http)
         doctor.check(f"one image of {account.label!r}", call)
-    for folder in (data, *folders):
+    for folder in folders if isinstance(data, BucketPath) else (data, *folders):
         doctor.check(f"folder {str(folder)!r}", partial(_writable, folder))
-    doctor.check("file system", lambda: _file_system(data))
-    doctor.check("room", lambda: _room(data))
+    if isinstance(data, BucketPath):
+        doctor.check(f"bucket {str(data)!r}", partial(try_bucket, data))
+    else:
+        doctor.check("file system", lambda: _file_system(data))
+        doctor.check("room", lambda: _room(data))
     doctor.check("versions", lambda: _versions(data))
-    doctor.check("lock", lambda: _lock(data))
+    if not isinstance(data, BucketPath):
+        doctor.check("lock", lambda: _lock(data))
     return doctor.findings
 
 

@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from pipeline.bucket import BucketPath
 from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
     Without a `mode` it takes after the folder that it lies in: whoever opens `lake` to a group has opened
     the days to come as well.
     """
-    if folder.is_dir():
+    if isinstance(folder, BucketPath) or folder.is_dir():  # a bucket has none: names only
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True, mode=stat.S_IMODE(folder.parent.stat().st_mode) & 0o777 if mode is None else mode)
@@ -43,7 +44,14 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
 
 
 def put_in_place(aside: Path, path: Path) -> None:
-    """Sync a finished file and rename it to where it belongs: there it is whole, or not at all."""
+    """Sync a finished file and rename it to where it belongs: there it is whole, or not at all.
+
+    In a bucket it is put, if there is no such object.
+    """
+    if isinstance(path, BucketPath):
+        path.put_new(aside.read_bytes())
+        aside.unlink()
+        return
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     make_folder(path.parent)

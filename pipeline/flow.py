@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import secrets
 import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline import exports
 from pipeline.accounts import Account, environment_account, key_account, profile_account
 from pipeline.ahead import Ahead
+from pipeline.bucket import is_bucket, place, refuse
 from pipeline.certificate import LEVELS, Answer, Level, evidence
 from pipeline.ens_api import (
     DEFAULT_ENDPOINT,
@@ -123,7 +125,7 @@ def run(
         EnsImagesError: an account was not published: the error with the largest exit code, which carries the
             `Run`. The other accounts are published all the same.
     """
-    data = Path(data)
+    data = place(data)
     if isinstance(profiles, str):
         raise BadSetting(f"profiles is a list of names, not one: profiles=[{profiles!r}]")
     if observed_at is not None and not isinstance(observed_at, dt.datetime):
@@ -265,6 +267,8 @@ def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
 
 def _free_run_id(data: Path, at: dt.datetime) -> str:
     run_id = f"{at:%Y%m%dT%H%M%S.%fZ}"
+    if is_bucket(data):  # several machines may ask at once, and hold no lock
+        return f"{run_id}-{secrets.token_hex(4)}"
     taken = taken_run_ids(data)
     number = 1
     while (name := run_id if number == 1 else f"{run_id}-{number}") in taken:
@@ -319,8 +323,10 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         BadSetting: `into` holds a lake already.
         LakeDamaged: a raw file cannot be read; what came before it is published, into a new lake nothing.
     """
-    data = Path(data)
-    target = data if into is None else Path(into)
+    data = place(data)
+    target = data if into is None else place(into)
+    if into is not None:
+        refuse(target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run")
     gone = taken_out(data)
     raw_files = [path for path in landed(data) if path.stem not in gone.raw_runs]
     if not raw_files:
@@ -480,7 +486,8 @@ def demo(
     """
     from pipeline.emulator import Endpoint, Key, living_account
 
-    data = Path(data)
+    data = place(data)
+    refuse(data, "the demo", "give a folder")
     if data.exists() and any(data.iterdir()) and not _is_a_demos(data):
         raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo makes its folder anew: give another one")
     with held(data):

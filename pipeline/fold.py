@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pipeline.bucket import is_bucket
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.folded import (
     ENDED,
@@ -125,6 +126,8 @@ def fold_what_is_due(data: Path) -> str | None:
 
     Nothing that was published before depends on it: whatever it is, the next writer tries again.
     """
+    if is_bucket(data):  # a fold replaces files, and two machines would
+        return None
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     try:
         if is_due(data):

@@ -40,6 +40,13 @@ committed after the records were listed is in neither. Were the fold read before
 the records, a run could be folded and its plain files gone in between: it would be
 in neither, though it had been there. Writers take one lock, `data/.lock`, which
 the system frees when its holder dies.
+
+In a bucket (`s3://bucket/prefix`) nothing is renamed and nobody holds a lock. The
+files are written on this machine and put under the same names, each only if there
+is no such object, `observations` last: that put is the commit. A run's id ends in
+letters of chance there, so that two machines never mean the same one. What a killed
+writer left belongs to nothing, and stays: it may be another machine's, at work.
+Nothing is folded or pruned there, and there is no catalogue.
 """
 
 from __future__ import annotations
@@ -57,6 +64,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pipeline.bucket import aside_for, is_bucket, readable
 from pipeline.errors import BadSetting, DiskFull, LakeDamaged, LakeIsHeld, LakeMissing, NoAccess
 from pipeline.files import make_folder, put_in_place, sync_folder
 from pipeline.folded import PLACES, Fold, fold_path, fold_records, missing, newest_fold, record_path
@@ -160,7 +168,7 @@ def published_accounts(record: Path) -> set[str]:
     """The accounts of which a commit record says that they were published."""
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(record, columns=["account", "is_published"]).to_pylist()
+    rows = pq.read_table(readable(record), columns=["account", "is_published"]).to_pylist()
     return {row["account"] for row in rows if row["is_published"]}
 
 
@@ -181,7 +189,7 @@ def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> P
 
 @contextlib.contextmanager
 def held(data: Path) -> Iterator[list[Path]]:
-    """Hold the lake for writing, and clear away what a killed writer left; what was cleared.
+    """Hold the lake for writing, and clear away what a killed writer left; what was cleared. A bucket is never held.
 
     Whatever ends the writer early, what it left goes at once.
 
@@ -191,6 +199,10 @@ def held(data: Path) -> Iterator[list[Path]]:
         DiskFull: there was no room.
         NoAccess: a file or folder may not be read or written.
     """
+    if is_bucket(data):  # nobody holds it: what is put is put if absent, and the commit record decides
+        format_of(data)
+        yield []
+        return
     with _explained(data):
         for folder in (data, data / "raw", data / "lake"):
             make_folder(folder, 0o700)
@@ -277,6 +289,8 @@ def unfinished(data: Path) -> list[Path]:
 
 def leftovers(data: Path) -> list[Path]:
     """What a killed writer left: files of runs without a commit record first, then what marks them."""
+    if is_bucket(data):  # what has no record may be another machine's, at work
+        return []
     marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
     records = _files(data, OBSERVATIONS)
     begun = {path.name for path in marks} - {path.stem for path in records}
@@ -333,7 +347,7 @@ class Publication:
         self._data = data
         self._run_id = run_id
         self._observed_on = observed_on
-        self._aside = data / "lake" / ".aside" / run_id
+        self._aside = aside_for(data / "lake" / ".aside" / run_id)
         make_folder(data / "lake", 0o700)
         make_folder(self._aside)
         self._writers: dict[str, _TableWriter] = {}

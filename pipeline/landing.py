@@ -18,6 +18,7 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from pipeline.bucket import BucketPath, aside_for, readable
 from pipeline.errors import LakeDamaged, LakeTooNew, NoAccess
 from pipeline.files import make_folder, put_in_place
 from pipeline.schema import FORMAT
@@ -43,7 +44,9 @@ def files_by_day(folder: Path) -> list[Path]:
         NoAccess: a folder may not be read: what is in it must not pass for gone.
     """
     found: list[Path] = []
-    for day in _listed(folder):
+    if isinstance(folder, BucketPath):  # one listing, not one a day
+        found += [path for path in folder.rglob("*.parquet") if path.parent.name.startswith("observed_on=")]
+    for day in () if found else _listed(folder):
         if day.name.startswith("observed_on="):
             found += [file for file in _listed(day) if file.suffix == ".parquet" and _may_be_read(file)]
     return sorted(found, key=lambda path: path.name)
@@ -84,7 +87,7 @@ class Landing:
 
     def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
         self.path = raw_path(data, run_id, observed_on)
-        self._aside = data / "raw" / ".aside" / f"{run_id}.parquet"
+        self._aside = aside_for(data / "raw" / ".aside") / f"{run_id}.parquet"
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
         self.row_count = 0
@@ -171,7 +174,7 @@ class RawRun:
         import pyarrow.parquet as pq
 
         try:
-            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self._file = pq.ParquetFile(readable(path), page_checksum_verification=True)
             about = self._file.metadata.metadata
             refuse_newer(about[b"format"].decode(errors="replace"), path)
             self.header: dict[str, Any] = json.loads(about[_HEADER.encode()])

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.bucket import place
 from pipeline.errors import EnsImagesError, FixTheInput
 from pipeline.files import make_folder, replacing
 from pipeline.flow import Run, chosen, export_all, run
@@ -108,7 +109,7 @@ def nightly(
 
     Nothing of it raises an `EnsImagesError`: each is the result of its step.
     """
-    night = Night(Path(data), _now())
+    night = Night(place(data), _now())
     try:
         _step(night, "run", lambda: _run(night, lambda: chosen(profiles, profiles_from, entries), options))
         if night.run is not None:

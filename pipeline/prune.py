@@ -19,12 +19,12 @@ import contextlib
 import datetime as dt
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pipeline import fold as folding
+from pipeline.bucket import place, refuse
 from pipeline.errors import AlreadyObserved, BadSetting, UnknownName
 from pipeline.fold import let_go
 from pipeline.folded import newest_fold
@@ -38,6 +38,7 @@ from pipeline.views import connect, write_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _log = logger(__name__)
 
@@ -115,7 +116,8 @@ def prune(
         LakeMissing: there is no lake in `data`.
         LakeIsHeld: another process holds it.
     """
-    data = Path(data)
+    data = place(data)
+    refuse(data, "pruning", "let the bucket's own lifecycle rules expire raw/, or prune a copy of it in a folder")
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     age = None if raw_older_than is None else span(raw_older_than)
     until = now + span(grace)

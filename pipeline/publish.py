@@ -15,6 +15,7 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
+from pipeline.bucket import readable
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.lake import Publication, committed_files, published_accounts
@@ -136,7 +137,7 @@ def _is_readable(path: Path) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        pq.read_metadata(path)
+        pq.read_metadata(readable(path))
     except (pa.ArrowException, OSError):
         return False
     return True

@@ -15,6 +15,10 @@
     export_formats = ["csv", "xlsx"]    one file a format; else CSV alone
     page = "report.html"                the standing reports as one page
 
+    [bucket]                            the service of `data = "s3://bucket/prefix"`; AWS_… and OSS_… go before
+    endpoint = "https://s3.example.com"
+    region = "eu-central-1"
+
 A path is relative to the file. A key that is not known is an error that names the nearest one. No secret is
 accepted: a profile, or a variable of the environment, is where one belongs.
 """
@@ -58,8 +62,15 @@ class AfterRun(msgspec.Struct, frozen=True, kw_only=True):
     page: str | None = None
 
 
+class BucketEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The service that buckets are in."""
+
+    endpoint: str | None = None
+    region: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says; None: nothing. Each key but the last two is an option, which has the default."""
+    """What the file says; None: nothing. Each key but the last three is an option, which has the default."""
 
     data: str | None = None
     endpoint: str | None = None
@@ -76,10 +87,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()
+    bucket: BucketEntry = BucketEntry()
 
     def options(self) -> dict[str, Any]:
         """The options that the file sets, by key."""
-        names = [name for name in self.__struct_fields__ if name not in {"accounts", "after_run"}]
+        names = [name for name in self.__struct_fields__ if name not in {"accounts", "after_run", "bucket"}]
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def folders(self) -> list[Path]:
@@ -114,6 +126,8 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
         _refuse_unknown(entry, AccountEntry, file, f"accounts[{number}].")
     for table in _tables([said.get("after_run")]):
         _refuse_unknown(table, AfterRun, file, "after_run.")
+    for table in _tables([said.get("bucket")]):
+        _refuse_unknown(table, BucketEntry, file, "bucket.")
     try:
         settings = msgspec.convert(said, Settings)
     except msgspec.ValidationError as error:
@@ -155,7 +169,7 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
 
 def _absolute(settings: Settings, folder: Path) -> Settings:
     def absolute(value: str | None) -> str | None:
-        return None if value is None else str(folder / Path(value).expanduser())
+        return value if value is None or "://" in value else str(folder / Path(value).expanduser())
 
     after = settings.after_run
     paths = {name: absolute(getattr(settings, name)) for name in _PATHS}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipeline import logs, settings, versions
+from pipeline.bucket import configure
 from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
     if ctx.resilient_parsing:
         return
     said, file = settings.load(path)
+    configure(said.bucket.endpoint, said.bucket.region)
     values = said.options()
     for parameter in _options(ctx):
         key = key_of(parameter)
@@ -182,6 +184,7 @@ def origins() -> list[tuple[str, Any, str]]:
     rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
     after = {} if file is None else dict(_said(said.after_run))
     rows += [(f"after_run.{key}", value, name) for key, value in after.items() if value]
+    rows += [(f"bucket.{key}", value, name) for key, value in _said(said.bucket)]
     return rows
 
 

@@ -64,7 +64,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
 def test_every_key_but_the_tables_is_an_option_of_some_command():
     options = {key_of(option) for command in cli.commands.commands.values() for option in command.params}
 
-    assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run"} == options - {None}
+    assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run", "bucket"} == options - {None}
 
 
 def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):

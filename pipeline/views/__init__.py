@@ -28,6 +28,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pipeline.bucket import is_bucket, let_read, meet, place
 from pipeline.errors import BadQuery, BadSetting, LakeDamaged
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
@@ -232,6 +233,7 @@ def views_sql(data: str | Path = "data", *, as_of: str | dt.date | None = None) 
 
     files = Files.under(data)
     with duckdb.connect() as con:
+        let_read(con, data)
         cut = None if as_of is None else moment(as_of, _published(con, files))
         return _script(files, Known.of(con, files, cut), cut)
 
@@ -256,8 +258,9 @@ def connect(
     files = Files.under(data)
     con = duckdb.connect()
     try:
+        let_read(con, data)
         cut = None if as_of is None else moment(as_of, _published(con, files))
-        if cut is not None or not copied(con, Path(data), files.fingerprint()):
+        if cut is not None or not copied(con, place(data), files.fingerprint()):
             con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
         if only_lake:
             _close_every_door_but(con, files.everything())
@@ -278,6 +281,7 @@ def moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime]:
     import duckdb
 
     with duckdb.connect() as con:
+        let_read(con, data)
         published = _published(con, Files.under(data))
     if not published:
         raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
@@ -293,10 +297,13 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def write_catalogue(data: str | Path = "data", without: TakenOut | None = None, draft: Draft | None = None) -> Path:
+def write_catalogue(
+    data: str | Path = "data", without: TakenOut | None = None, draft: Draft | None = None
+) -> Path | None:
     """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
 
     An open reader keeps the file that it opened. DuckDB 1.5 and later can read it, whichever of them wrote it.
+    A bucket has none.
     Call it after whatever adds files, and before what takes them away (`without` is the record about to be
     written): `connect` is slow, though right, where it lags behind. `draft` is one that was begun before.
 
@@ -306,16 +313,18 @@ def write_catalogue(data: str | Path = "data", without: TakenOut | None = None, 
     """
     import duckdb
 
+    if is_bucket(place(data)):
+        return None
     files = Files.under(data, without)
-    with contextlib.nullcontext(draft) if draft else draft_catalogue(data) as begun:
+    with contextlib.nullcontext(draft) if draft else Draft(Path(data), _frame()) as begun:
         with duckdb.connect() as con:
             known = Known.of(con, files)
         return begun.finish(_filled(files, known), files.fingerprint())
 
 
-def draft_catalogue(data: str | Path) -> Draft:
+def draft_catalogue(data: str | Path) -> contextlib.AbstractContextManager[Draft | None]:
     """Begin `lake.duckdb` while there is something else to do: all of it that does not follow from the files."""
-    return Draft(Path(data), _frame())
+    return contextlib.nullcontext() if is_bucket(place(data)) else Draft(Path(data), _frame())
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +371,7 @@ def _published(con: duckdb.DuckDBPyConnection, files: Files) -> list[Latest]:
     import duckdb
 
     names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
+    meet(files.of[OBSERVATIONS.name])
     try:
         rows = con.execute(
             "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (of our own making)

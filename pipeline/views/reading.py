@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pipeline.bucket import place
 from pipeline.folded import ENDED, OPEN, PLACES, RECORDS, REJECTED, Fold, fold_path
 from pipeline.lake import committed_files
 from pipeline.landing import landed
@@ -65,7 +66,7 @@ class Files:
             LakeMissing: no run was ever committed there.
             LakeDamaged: the record of what was taken out cannot be read, or a fold.
         """
-        folder = Path(data).resolve()
+        folder = place(data).resolve()
         gone = taken_out(folder) if without is None else without  # read first: what is listed later stays for a grace
         committed = committed_files(folder, gone)
         fold = committed.fold

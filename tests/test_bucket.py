@@ -1,0 +1,162 @@
+"""A lake in a bucket: the same lake, by puts that the service takes only if there is no such object.
+
+The bucket is obstore's own in memory. `make cloud` does the same over HTTP, with faults, against a server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from typing import Any
+
+import obstore
+import pytest
+from obstore.exceptions import GenericError
+from obstore.store import MemoryStore
+
+from pipeline import bucket, connect, diff, export, rebuild, run
+from pipeline.bucket import BucketPath, place
+from pipeline.check import check
+from pipeline.errors import BadSetting, LakeIsHeld, LakeMissing, Unreachable
+from pipeline.prune import prune
+
+BODY = b"an object"
+
+
+@pytest.fixture
+def lake(monkeypatch) -> str:
+    """The address of a bucket in memory, with nothing in it."""
+    store = MemoryStore()
+    monkeypatch.setattr(bucket, "_store", lambda *_, **__: store)
+    monkeypatch.setattr(bucket, "_sizes", {})
+    bucket._tail.cache_clear()  # noqa: SLF001
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return "s3://bucket/a/lake"
+
+
+@pytest.fixture
+def account_here(serve, account) -> dict[str, Any]:
+    """What a run needs: an account, and the local endpoint that it lies at."""
+    return {"accounts": [account], "endpoint": serve(images=12).url}
+
+
+def rows(data: Any, sql: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(connect(data, only_lake=True)) as con:
+        return con.execute(sql).fetchall()
+
+
+def test_a_run_in_a_bucket_is_the_run_in_a_folder(lake, account_here, tmp_path):
+    for data in (lake, tmp_path):
+        for day in (1, 2):
+            run(data, **account_here, observed_at=dt.datetime(2026, 11, day))  # noqa: DTZ001
+
+    for name in ("capacity_by_region", "image_lifetimes", "images_latest", "image_versions"):
+        assert sorted(map(repr, rows(lake, f"from {name}"))) == sorted(map(repr, rows(tmp_path, f"from {name}")))
+    assert rows(lake, "select count(*) from pages") == rows(tmp_path, "select count(*) from pages")
+    assert rows(lake, "select count(distinct run_id) from observations") == [(2,)]
+    checked = check(lake, deep=True)
+    assert (checked.findings, checked.leftover_count) == ([], 0)
+    assert rebuild(lake) == []
+
+
+def test_the_record_is_put_last_and_a_run_without_it_is_not_there(lake, account_here, monkeypatch):
+    put, names = obstore.put, []
+
+    def watched(store: Any, key: str, *rest: Any, **options: Any) -> Any:
+        names.append(key.split("/")[3])
+        assert options["mode"] == "create"
+        if key.startswith("a/lake/lake/observations/") and is_refused:
+            raise GenericError("cut off")
+        return put(store, key, *rest, **options)
+
+    monkeypatch.setattr(obstore, "put", watched)
+    is_refused = True
+    with pytest.raises(Unreachable, match="observations"):
+        run(lake, **account_here)
+    with pytest.raises(LakeMissing):
+        connect(lake)
+    is_refused = False
+    (published,) = rebuild(lake)  # its pages were landed
+
+    assert names[-1] == "observations"
+    assert rows(lake, "select run_id from observations where is_published") == [(published,)]
+
+
+def test_an_answer_that_was_lost_is_recognised_by_the_bytes(lake, monkeypatch):
+    put, tries = obstore.put, []
+
+    def lost(*given: Any, **options: Any) -> None:
+        tries.append(given[1])
+        put(*given, **options)
+        raise GenericError("the connection was closed before the answer")
+
+    monkeypatch.setattr(obstore, "put", lost)
+    one = BucketPath(f"{lake}/one")
+    with contextlib.suppress(Unreachable):  # the second try meets the first one's object
+        one.put_new(BODY)
+    assert one.read_bytes() == BODY
+
+
+def test_of_two_writers_of_one_object_the_first_stays(lake):
+    one = BucketPath(f"{lake}/one")
+    one.put_new(BODY)
+    one.put_new(BODY)
+    with pytest.raises(LakeIsHeld, match="is there already"):
+        one.put_new(b"another")
+    assert one.read_bytes() == BODY
+
+
+def test_only_the_columns_that_are_asked_for_are_read(lake):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    noise = pa.array([bytes([n % 251]) * 7 + str(n * 7919).encode() for n in range(60_000)])
+    pq.write_table(pa.table({"wide": noise, "narrow": list(range(60_000))}), sink, compression="none")
+    body = sink.getvalue().to_pybytes()
+    BucketPath(f"{lake}/one.parquet").put_new(body)
+    bucket.traffic.clear()
+    import duckdb
+
+    with duckdb.connect() as con:
+        bucket.let_read(con, lake)
+        assert con.execute(f"select sum(narrow) from '{lake}/one.parquet'").fetchall() == [(sum(range(60_000)),)]  # noqa: S608
+    assert bucket.traffic["bytes_read"] < len(body) / 2
+
+
+@pytest.mark.parametrize("said", ["gs://bucket/lake", "s3://", "http://bucket"])
+def test_what_is_no_bucket_is_named(said):
+    with pytest.raises(BadSetting, match="bucket"):
+        place(said)
+
+
+def test_a_bucket_keeps_its_name_through_a_path(tmp_path):
+    assert str(place("s3://bucket/a") / "b") == "s3://bucket/a/b"
+    assert place(str(tmp_path)) == tmp_path
+    assert place(tmp_path) is not None
+    assert not bucket.is_bucket(place(tmp_path))
+
+
+def test_what_a_bucket_cannot_do_says_what_to_do_instead(lake, tmp_path):
+    with pytest.raises(BadSetting, match="pruning needs a folder"):
+        prune(lake, fold=True)
+    with pytest.raises(BadSetting, match="copy raw/ into the bucket"):
+        rebuild(tmp_path, into=lake)
+    with pytest.raises(BadSetting, match="needs a file on this machine"), open(place(lake)):  # noqa: PTH123
+        pass
+
+
+def test_a_service_that_overwrites_is_found_out(lake, monkeypatch):
+    assert "holds" in bucket.try_bucket(place(lake))
+    put = obstore.put
+    monkeypatch.setattr(obstore, "put", lambda *given, **said: put(*given, **{**said, "mode": "overwrite"}))
+    with pytest.raises(BadSetting, match="conditional puts"):
+        bucket.try_bucket(place(lake))
+    assert list(place(lake).rglob("*")) == []
+
+
+def test_a_bucket_is_exported_and_compared(lake, account_here, tmp_path):
+    run(lake, **account_here)
+    export("capacity_by_region", tmp_path / "capacity.csv", lake)
+    assert (tmp_path / "capacity.csv").read_text().count("\n") > 1
+    assert diff("latest", "latest", lake) is not None
