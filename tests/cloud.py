@@ -1,0 +1,284 @@
+"""A lake in a bucket, over HTTP, with faults: `make cloud`. In no other run of the tests, for it wants a server.
+
+The server is moto's, an emulator in Python: docs/bucket.md says why. In front of it stands a proxy that loses, delays
+and cuts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.client
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from lake_builder import Seen, image, write_run
+
+from pipeline import bucket, connect, run
+from pipeline.accounts import key_account
+from pipeline.bucket import BucketPath, place
+from pipeline.check import check
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import LakeIsHeld, LakeMissing, Unreachable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PUTS = 6
+"""Objects of a first run: raw pages, the format, three tables, the commit record."""
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """Hands requests on; `fault` says what happens to a put instead, by its number."""
+
+    daemon_threads = True
+
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.behind = urlsplit(behind)
+        self.fault: Any = lambda _number: ""
+        self.puts = 0
+        self.lock = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that is gone is none."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def handle_any(self) -> None:
+        fault = ""
+        if self.command == "PUT":
+            with self.server.lock:
+                self.server.puts += 1
+                fault = self.server.fault(self.server.puts)
+        length = int(self.headers.get("Content-Length") or 0)
+        if fault == "cut":  # half of the body was taken, then the line is dead
+            self.rfile.read(length // 2)
+            return self.hang_up()
+        body = self.rfile.read(length)
+        if fault == "503":
+            return self.answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        if fault == "slow":
+            time.sleep(1.5)
+        if fault == "kill before":
+            os.kill(self.server.victim, signal.SIGKILL)
+            return self.hang_up()
+        hop = http.client.HTTPConnection(self.server.behind.hostname, self.server.behind.port, timeout=30)
+        hop.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            hop.putheader(name, value)
+        is_oss = self.headers.get("x-oss-forbid-overwrite") == "true"
+        if is_oss:
+            hop.putheader("If-None-Match", "*")
+        hop.endheaders(body or None)
+        said = hop.getresponse()
+        answer = said.read()
+        if is_oss and said.status == 412:  # as OSS's documentation has it
+            return self.answer(409, {}, b"<Error><Code>FileAlreadyExists</Code></Error>")
+        if fault == "kill after":
+            os.kill(self.server.victim, signal.SIGKILL)
+        if fault in {"lost", "kill after"}:  # the service has it, and nobody hears of that
+            return self.hang_up()
+        return self.answer(said.status, dict(said.getheaders()), answer)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any  # noqa: N815
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture(scope="session")
+def server():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def proxy(server):
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    boto3.client("s3", endpoint_url=server).create_bucket(Bucket="lake")
+    with Proxy(server) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.server_port}"
+        yield proxy
+        proxy.shutdown()
+
+
+@pytest.fixture
+def lake(proxy, request):
+    proxy.fault, proxy.puts = (lambda _number: ""), 0
+    yield f"s3://lake/{abs(hash(request.node.name))}-{time.time_ns()}"
+    proxy.fault = lambda _number: ""
+
+
+@pytest.fixture(scope="session")
+def ens():
+    with Endpoint({"emulator": Key("emulator", living_account(images=12))}) as endpoint:
+        yield {"accounts": [key_account("default", "emulator", "emulator")], "endpoint": endpoint.url}
+
+
+def runs(data: str) -> int:
+    """How many runs a reader sees; each of them whole."""
+    try:
+        with connect(data, only_lake=True) as con:
+            seen = con.execute(
+                "select run_id, "
+                "image_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
+                " from observations as told"
+            ).fetchall()
+    except LakeMissing:
+        return 0
+    assert all(is_whole for _, is_whole in seen)
+    return len(seen)
+
+
+@pytest.mark.parametrize("fault", ["503", "cut", "lost", "slow"])
+@pytest.mark.parametrize("number", range(1, PUTS + 1))
+def test_one_put_that_goes_wrong_costs_a_try_and_nothing_else(lake, proxy, ens, fault, number):
+    proxy.fault = lambda n: fault if n == number else ""
+    run(lake, **ens)
+    assert proxy.puts == PUTS + (fault != "slow")
+    assert runs(lake) == 1
+    assert check(lake).findings == []
+
+
+@pytest.mark.parametrize("fault", ["cut", "lost"])
+def test_a_commit_that_never_gets_an_answer_leaves_the_old_lake_or_the_new_one(lake, proxy, ens, fault):
+    run(lake, **ens)
+    proxy.puts, proxy.fault = 0, lambda n: fault if n >= PUTS - 1 else ""  # the format is there already
+    if fault == "lost":  # the second try is refused, and its refusal lost too
+        with pytest.raises(Unreachable, match="status"):
+            run(lake, **ens)
+        assert runs(lake) == 2
+    else:
+        with pytest.raises(Unreachable):
+            run(lake, **ens)
+        assert runs(lake) == 1
+
+
+WRITER = """
+import sys
+from pipeline import run
+from pipeline.accounts import key_account
+run(sys.argv[1], accounts=[key_account("default", "emulator", "emulator")], endpoint=sys.argv[2])
+"""
+
+
+def writer(data: str, ens: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WRITER, data, ens["endpoint"]])
+
+
+@pytest.mark.parametrize("when", ["kill before", "kill after"])
+@pytest.mark.parametrize("number", range(1, PUTS + 1))
+def test_a_writer_killed_at_a_put_leaves_nothing_or_the_whole_run(lake, proxy, ens, when, number):
+    proxy.fault = lambda n: when if n == number else ""
+    with writer(lake, ens) as process:
+        proxy.victim = process.pid
+        assert process.wait(60) == -signal.SIGKILL
+    proxy.fault = lambda _number: ""
+    assert runs(lake) == (1 if (when, number) == ("kill after", PUTS) else 0)
+    run(lake, **ens)  # what was left is in nobody's way
+    assert runs(lake) == (2 if (when, number) == ("kill after", PUTS) else 1)
+
+
+def test_machines_that_publish_at_once_all_do(lake, ens):
+    started = [writer(lake, ens) for _ in range(3)]
+    seen = []
+    while any(process.poll() is None for process in started):
+        seen.append(runs(lake))
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert runs(lake) == 3
+    assert seen == sorted(seen)
+
+
+def test_of_writers_of_one_record_at_once_one_stays(lake):
+    path, outcomes = BucketPath(f"{lake}/record"), []
+
+    def put(body: bytes) -> None:
+        try:
+            path.put_new(body)
+            outcomes.append(body)
+        except LakeIsHeld:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=put, args=(bytes([n]) * 1000,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (kept,) = [body for body in outcomes if body]
+    assert path.read_bytes() == kept
+
+
+def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkeypatch):
+    monkeypatch.setenv("OSS_ENDPOINT", f"http://127.0.0.1:{proxy.server_port}")
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
+    there = lake.replace("s3:", "oss:")
+    assert "holds" in bucket.try_bucket(place(there))
+    proxy.puts, proxy.fault = 0, lambda n: "lost" if n == PUTS else ""
+    run(there, **ens)
+    assert (runs(there), proxy.puts) == (1, PUTS + 1)
+
+
+def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, tmp_path):
+    """Prints what docs/bucket.md tells."""
+    regions = ("cn-beijing", "cn-shanghai", "cn-wulanchabu", "eu-central-1")
+    for day in range(1000):
+        at = f"{dt.date(2024, 1, 1) + dt.timedelta(days=day)} 02:00"
+        numbers = range(day // 20, day // 20 + 300)
+        images = [image(f"m-{n:06}", 20, 40 + n % 50, region_id=regions[n % 4], image_size_gib=20) for n in numbers]
+        write_run(tmp_path, Seen("default", at, images))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda path: copied(path, tmp_path, lake), tmp_path.rglob("*.parquet")))
+    bucket.traffic.clear()
+    with connect(lake) as con:
+        print("opened:", dict(bucket.traffic))  # noqa: T201
+        bucket.traffic.clear()
+        con.execute("from capacity_by_region").fetchall()
+        print("latest capacity by region:", dict(bucket.traffic))  # noqa: T201
+    assert bucket.traffic["get"] <= 4
+    assert bucket.traffic["bytes_read"] < 100_000
+
+
+def copied(path: Path, folder: Path, lake: str) -> None:
+    BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())
