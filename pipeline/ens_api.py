@@ -294,7 +294,12 @@ class EnsApi:
                 return 0.0
             return told_to_wait or True
 
-        gave_up_at: float | None = None
+        # Nearly every call is answered at once: what retries them is made for those that are not.
+        try:
+            return await self._usable_try(account, parameters, 0.0, on_try)
+        except _TryAgain as signal:
+            failed: _TryAgain | None = signal
+        gave_up_at = time.monotonic()
         first = self._back_off_seconds
         retries = stamina.retry_context(  # no timeout: a call may wait long for its turn before it is even sent
             on=again, attempts=None, timeout=None, wait_initial=first, wait_max=60 * first, wait_jitter=2 * first
@@ -302,9 +307,11 @@ class EnsApi:
         try:
             async for attempt in retries:
                 with attempt:
-                    waited = 0.0 if gave_up_at is None else time.monotonic() - gave_up_at
-                    if gave_up_at is not None:
-                        _log.debug("try %d, after %.3f s: %s", attempt.num, waited, dict(count))
+                    if failed:
+                        said, failed = failed, None
+                        raise said
+                    waited = time.monotonic() - gave_up_at
+                    _log.debug("try %d, after %.3f s: %s", attempt.num, waited, dict(count))
                     try:
                         return await self._usable_try(account, parameters, waited, on_try)
                     finally:

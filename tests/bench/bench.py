@@ -58,6 +58,11 @@ class Took:
     said: str
 
 
+def _installed() -> dict[str, str]:
+    """The environment of who has installed it: pip leaves compiled modules, so ours are kept once compiled, too."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def process(*command: str | Path, **environment: str) -> Took:
     """Run a command to its end.
 
@@ -67,7 +72,7 @@ def process(*command: str | Path, **environment: str) -> Took:
     began = perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         child = subprocess.Popen(
-            [str(word) for word in command], stdout=out, stderr=out, env={**os.environ, **KEYS, **environment}
+            [str(word) for word in command], stdout=out, stderr=out, env={**_installed(), **KEYS, **environment}
         )
         _, status, used = os.wait4(child.pid, 0)
         took = perf_counter() - began
