@@ -42,6 +42,8 @@ class _Reading:
         self.count: Counter[int] = Counter()
         """Batch → how many of its pages came."""
         self.made: list[_Key] = []
+        self.is_over = False
+        """Whether there was no more room for it: what still comes is flattened from the raw file, and not held here."""
 
 
 class Ahead:
@@ -73,6 +75,11 @@ class Ahead:
         if reading is None or reading.number != answer.pass_number:
             self._forget(reading)
             reading = self._readings[answer.account] = _Reading(answer.pass_number)
+        if self._room <= 0 and not reading.is_over:
+            reading.is_over = True
+            reading.pages.clear()
+        if reading.is_over:
+            return
         number = answer.page_number
         if number == 1:
             reading.at = self._at or answer.received_at_utc

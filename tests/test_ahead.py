@@ -87,6 +87,21 @@ def test_what_waits_is_bounded(serve, account, tmp_path, made, monkeypatch):
     assert len(made) == 3
 
 
+def test_pages_for_which_there_is_no_room_are_not_held(serve, account, tmp_path, monkeypatch):
+    waiting: list[int] = []
+
+    class Watched(Ahead):
+        def take(self, *answer):
+            super().take(*answer)
+            waiting.append(sum(len(reading.pages) for reading in self._readings.values()))
+
+    monkeypatch.setattr(room, "IMAGES_AHEAD", 1)
+    monkeypatch.setattr("pipeline.flow.Ahead", Watched)
+    run(tmp_path, accounts=[account], endpoint=serve(images=IMAGES).url, rate=None, certificate="counted")
+    assert max(waiting) <= PAGES_AT_ONCE + 8  # as many as fill a batch, beside those that eight workers bring
+    assert waiting[-1] == 0
+
+
 def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, account, tmp_path):
     endpoint = serve(images=IMAGES, faults=["short:page=70,times=1"])
     run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, certificate="counted", observed_at=ON)
