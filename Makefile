@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
 	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
 	@echo "make cloud   a lake in a bucket over HTTP, with every fault at every put, in an environment of its own"
+	@echo "make spark   every table and view on DuckDB and on Spark, row by row, in an environment of its own; wants Java 17"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
 	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
@@ -105,6 +106,14 @@ $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
 
 cloud: $(VENV)-cloud/installed
 	@$(VENV)-cloud/bin/python -m pytest -s tests/cloud.py
+
+$(VENV)-spark/installed: pyproject.toml $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)-spark
+	@$(VENV)-spark/bin/python -m pip install --quiet -e '.[dev,spark]'
+	@touch $@
+
+spark: $(VENV)-spark/installed
+	@$(VENV)-spark/bin/python -m pytest tests/spark.py
 
 $(VENV)-oldest/installed: tests/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest

@@ -40,6 +40,7 @@
     judge.py              whether an account may be published that is much smaller than it was
     emulator/             a local ENS endpoint: signed, paged, throttled, and faulty on request
     flow.py               run, rebuild, list, export, demo: the steps in order
+    spark.py              the same tables and views in Spark, and a rebuild by many machines
     nightly.py            a run and what follows it: a line and a code a step, a summary for a machine
     status.py             how fresh each account is: the one thing that looks at the clock
     doctor.py             what must be right before a run can be, checked in order

@@ -452,8 +452,22 @@ def questions(data: Path, output_format: Any, number: int | None, as_of: str | N
 @commands.command("views")
 @data_option
 @as_of_option
-def views_command(data: Path, as_of: str | None) -> None:
-    """Print the SQL that gives any DuckDB these tables and views."""
+@option(
+    "--engine",
+    of="views",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    help="Whose SQL; Spark's has no tables: `pipeline.spark.register` makes them.",
+)
+def views_command(data: Path, as_of: str | None, engine: str) -> None:
+    """Print the SQL that gives any DuckDB these tables and views, or a Spark session the views."""
+    if engine == "spark":
+        from pipeline.spark import views_spark_sql
+
+        if as_of is not None:
+            raise click.UsageError("--engine spark shows the lake as it is now: --as-of is for DuckDB")
+        click.echo(views_spark_sql(), nl=False)
+        return
     from pipeline.views import views_sql
 
     click.echo(views_sql(data, as_of=as_of), nl=False)

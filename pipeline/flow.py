@@ -341,12 +341,13 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
                 # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
                 withdrawn = {} if into is None else gone.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
-                    _publish_again(written, RawRun(path), withdrawn)
+                    publish_again(written, RawRun(path), withdrawn)
         write_catalogue(target)
     return [path.stem for path in missing]
 
 
-def _publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
+def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
+    """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
     ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
     with Ahead(lambda account, number: ended.get(account) == number, at=raw.given_at_utc) as ahead:
         answers = read_answers(raw, ahead)

@@ -1,0 +1,205 @@
+"""The lake in Spark: the same tables and views over the same files, and a rebuild by many machines.
+
+    register   tables.py + views/*.sql ──► temporary views of a session, each column described
+    rebuild    raw files ──► mapInArrow: one run a task, flattened and published as `ens-images rebuild` does
+
+A table whose files say all that it holds is Spark's own Parquet reader over exactly those files, pruned by column and
+by row group. What a fold or a withdrawal has a part in is made by DuckDB, one account a task, from the script of
+`views_sql`: there is one definition of a stretch. Either way a session shows the lake as it was when it was registered.
+
+The views are the files that DuckDB runs, with the few words changed for which Spark has others. Nothing promises that
+the two engines mean the same by the rest: `make spark` runs every view on both, and compares them row by row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.bucket import let_read, place
+from pipeline.errors import LakeMissing
+from pipeline.flow import publish_again
+from pipeline.lake import held
+from pipeline.landing import RawRun, landed
+from pipeline.publish import whole_runs
+from pipeline.tables import IMAGE_VERSIONS, TABLES
+from pipeline.taken_out import taken_out
+from pipeline.views import Known, relations, views_sql, write_catalogue
+from pipeline.views.reading import Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+WORDS: Final = {
+    "as varchar)": "as string)",
+    "cast(unnest(generate_series(first_day_utc, last_day_utc, interval 1 day)) as date)": (
+        "explode(sequence(first_day_utc, last_day_utc, interval 1 day))"
+    ),
+    "array_to_string(": "array_join(",
+    "list_transform(": "transform(",
+    "lambda disk: ": "disk -> ",
+}
+"""What DuckDB says, and Spark says otherwise: each stands in a view."""
+
+
+# ── tables and views ─────────────────────────────────────────────────────────
+
+
+def register(spark: SparkSession, data: str | Path = "data") -> None:
+    """Make every table and view of a lake a temporary view of this session, by its name.
+
+    The session shows the lake as it is now, and goes on showing that. Every machine of the cluster must reach `data`
+    under this path, and have ens-images installed.
+
+    Raises:
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record cannot be read, or a file is missing.
+    """
+    import duckdb
+
+    spark.conf.set("spark.sql.session.timeZone", "UTC")
+    files = Files.under(data)
+    script = views_sql(data)
+    with duckdb.connect() as con:
+        let_read(con, data)
+        con.execute(script).fetchall()
+        known = Known.of(con, files)
+        is_plain = files.fold is None and not files.without.active
+        accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
+        for table in TABLES:
+            if is_plain and table is not IMAGE_VERSIONS and files.of[table.name]:
+                frame = _from_files(spark, _schema(con, table.name), files.of[table.name])
+            else:
+                frame = _by_account(spark, _schema(con, table.name), str(data), script, table.name, accounts)
+            frame.createOrReplaceTempView(table.name)
+    _register_latest(spark, [(one.account, one.observed_at_utc) for one in known.latest])
+    for statement in _statements():
+        spark.sql(statement)
+
+
+def views_spark_sql() -> str:
+    """Write the views as Spark spells them, each column described; the tables that they read `register` makes."""
+    first = "-- Over the tables that `pipeline.spark.register(spark, data)` registers, which runs this as well.\n\n"
+    return first + "".join(f"{statement};\n\n" for statement in _statements())
+
+
+def _statements() -> Iterator[str]:
+    for relation in relations().values():
+        if relation.query:
+            query = relation.query
+            for duckdb_word, spark_word in WORDS.items():
+                query = query.replace(duckdb_word, spark_word)
+            columns = ",\n".join(f"    {one.name} comment {_literal(one.comment)}" for one in relation.columns)
+            said = f"comment {_literal(relation.grain)}"
+            yield f"create or replace temporary view {relation.name} (\n{columns}\n) {said} as\n{query.rstrip()}"
+
+
+def _literal(text: str) -> str:
+    """A literal of Spark's SQL, which escapes by backslashes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _schema(con: Any, name: str) -> Any:
+    """The columns of a table in Spark's types; an instant has no zone, here as there."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    schema = con.sql(f"from {name} limit 0").to_arrow_table().schema
+    return from_arrow_schema(schema, prefer_timestamp_ntz=True)
+
+
+def _from_files(spark: SparkSession, schema: Any, paths: Iterable[Path]) -> DataFrame:
+    """Read exactly these files; the day comes from the folder's name, as everywhere."""
+    from pyspark.sql.functions import col, regexp_extract
+    from pyspark.sql.types import StructType
+
+    stored = StructType([field for field in schema if field.name != "observed_on"])
+    frame = spark.read.schema(stored).parquet(*map(str, paths))
+    day = regexp_extract(col("_metadata.file_path"), "observed_on=([0-9-]+)/[^/]*$", 1).cast("date")
+    return frame.select(*(day.alias(one) if one == "observed_on" else col(one) for one in schema.names))
+
+
+def _by_account(spark: SparkSession, schema: Any, data: str, script: str, name: str, accounts: list[str]) -> DataFrame:
+    """Let DuckDB make a table, one account a task."""
+
+    def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import duckdb
+
+        for batch in batches:
+            for account in batch.column(0).to_pylist():
+                with duckdb.connect() as con:
+                    let_read(con, data)
+                    con.execute(script).fetchall()
+                    query = f"from {name} where account = $1"
+                    yield from con.sql(query, params=[account]).to_arrow_table().to_batches()
+
+    listed = spark.createDataFrame([(account,) for account in accounts], "account string")
+    return listed.repartition(max(1, len(accounts)), "account").mapInArrow(read, schema)
+
+
+def _register_latest(spark: SparkSession, latest: list[tuple[str, Any]]) -> None:
+    from pyspark.sql.functions import broadcast
+
+    newest = broadcast(spark.createDataFrame(latest, "account string, observed_at_utc timestamp_ntz"))
+    for name in ("images", "image_disks"):
+        table = spark.table(name)
+        kept = table.join(newest, ["account", "observed_at_utc"]).select(*table.columns)
+        kept.createOrReplaceTempView(f"{name}_latest")
+
+
+# ── rebuild ──────────────────────────────────────────────────────────────────
+
+
+def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
+    """Publish every landed run that the lake lacks, one run a task, and return the ids of those.
+
+    It is what `ens-images rebuild` does, run by run, on as many machines as there are: the same pages give the same
+    files, each put only if it is absent, the commit record last. A run that was not yet judged against the one before
+    it is published in the end, in order, by this process.
+
+    Raises:
+        LakeMissing: no pages were ever landed in `data`.
+        LakeIsHeld: another run holds the lake.
+    """
+    folder = place(data)
+    gone = taken_out(folder)
+    raw_files = [path for path in landed(folder) if path.stem not in gone.raw_runs]
+    if not raw_files:
+        raise LakeMissing(f"no landed pages in {str(folder / 'raw')!r}: there is nothing to rebuild from")
+    with held(folder):
+        there = whole_runs(folder)
+        missing = [path for path in raw_files if path.stem not in there]
+        judged = [path for path in missing if _is_judged(path)]
+        if judged:
+            listed = spark.createDataFrame([(str(path),) for path in judged], "path string")
+            done = listed.repartition(len(judged)).mapInArrow(_publisher(str(data)), "run_id string").collect()
+            assert {row.run_id for row in done} == {path.stem for path in judged}  # noqa: S101  (or a task had failed)
+        for path in missing:
+            if path not in judged:
+                publish_again(folder, RawRun(path), {})
+        write_catalogue(folder)
+    return [path.stem for path in missing]
+
+
+def _is_judged(path: Path) -> bool:
+    return all(one["is_published"] is not None for one in RawRun(path).header["accounts"])
+
+
+def _publisher(data: str) -> Any:
+    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for batch in batches:
+            done = []
+            for said in batch.column(0).to_pylist():
+                path = next(one for one in landed(place(data)) if str(one) == said)
+                with contextlib.suppress(FileExistsError):  # an earlier try of this task was there already
+                    publish_again(place(data), RawRun(path), {})
+                done.append(path.stem)
+            yield pa.RecordBatch.from_pydict({"run_id": done})
+
+    return work

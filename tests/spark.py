@@ -1,0 +1,180 @@
+"""Every table and view on DuckDB and on Spark, row by row, and a rebuild by both: `make spark`; it wants Java 17."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lake_builder import Seen, image, utc, write_run
+from pyspark.sql import SparkSession
+
+from pipeline import connect, run
+from pipeline import rebuild as rebuild_here
+from pipeline.accounts import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import LakeMissing
+from pipeline.fold import fold
+from pipeline.prune import prune
+from pipeline.spark import WORDS, rebuild, register, views_spark_sql
+from pipeline.views import relations, write_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+def strange(data: Path) -> None:
+    """Three accounts: days missed, runs that prove nothing, images that come back, nulls, disks of all kinds."""
+    kinds: list[dict[str, Any]] = [
+        {"disk_size_gib": 40, "disk_format": "raw", "disk_type": "System"},
+        {"disk_size_gib": None, "disk_format": None, "disk_type": None},
+        {"disk_size_gib": 5, "disk_format": "qcow2", "disk_type": "Data", "extra": '{"a":1}'},
+    ]
+    for day in range(12):
+        at = utc("2026-09-28 02:00") + dt.timedelta(days=day, microseconds=day * 1000)
+        images = [
+            image(
+                f"m-{number}",
+                *kinds[: (number + day // 5) % 4],
+                image_name=None if number == 3 else f"web's \\{number % 3}-2026090{number % 9}",
+                image_owner=("self", "others", None, "system")[number % 4],
+                status=("Available", "Creating", "Create_failed", None)[(number + day // 4) % 4],
+                platform=("centos", "", None, "Windows")[number % 4],
+                architecture=("x86_64", "arm64", None)[number % 3],
+                image_size_gib=None if number == 5 else 20 + number + day // 6,
+                created_at_utc=None if number == 6 else utc("2026-09-27 20:00") - dt.timedelta(97 * number),
+            )
+            for number in range(14)
+            if (number + day) % 7 or number % 3
+        ]
+        seen = [Seen("prod", f"{at}", images, certificate=("verified", "counted", "verified", "unproven")[day % 4])]
+        if day % 3 == 1:
+            seen.append(Seen("test", f"{at}", images[:4], unknown_field_count=day))
+        if day == 5:
+            seen.append(Seen("new", f"{at}", error="Forbidden: no"))
+        if day != 8:
+            write_run(data, *seen)
+    write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
+
+
+def unlike(spark: SparkSession, data: Path) -> dict[str, list[Any]]:
+    """By table and view, the rows that only one engine has, and the columns that are not alike."""
+    register(spark, data)
+    found: dict[str, list[Any]] = {}
+    with connect(data) as lake:
+        for name in relations():
+            here = lake.sql(f"from {name}").to_arrow_table()
+            there = spark.table(name).toArrow()
+            # what an element of a list is called is no part of its type
+            names, others = (
+                [(one.name, re.sub(r"list<\w+: ", "list<", str(one.type))) for one in table.schema]
+                for table in (here, there)
+            )
+            rows, others_rows = (sorted(map(repr, table.to_pylist())) for table in (here, there))
+            differing = sorted(set(rows) ^ set(others_rows))
+            if names != others or rows != others_rows:
+                found[name] = [set(names) ^ set(others), len(rows), len(others_rows), differing[:6]]
+    return found
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight days of two accounts that live, a real run a day; of the second there are only some."""
+    data: Path = tmp_path_factory.mktemp("lived") / "data"
+    keys = {name: Key("secret", living_account(images=60, seed=seed)) for seed, name in enumerate("ab", 1)}
+    with Endpoint(keys) as endpoint:
+        for day in range(8):
+            endpoint.day = 20 * day
+            accounts = [key_account(name, name, "secret") for name in ("a" if day in {2, 7} else "ab")]
+            at = utc("2026-10-01 02:00") + dt.timedelta(days=day)
+            run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+    return data
+
+
+@pytest.fixture
+def data(lived: Path, tmp_path: Path) -> Path:
+    """A copy of that lake."""
+    shutil.copytree(lived, tmp_path / "data")
+    write_catalogue(tmp_path / "data")  # it holds absolute paths
+    return tmp_path / "data"
+
+
+def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
+    strange(tmp_path)
+    assert unlike(spark, tmp_path) == {}
+
+
+def test_every_word_that_spark_says_otherwise_stands_in_a_view():
+    queries = "".join(one.query or "" for one in relations().values())
+    assert [word for word in WORDS if word not in queries] == []
+    assert [word for word in WORDS if word in views_spark_sql()] == []
+
+
+def test_every_table_and_view_is_the_same_over_a_living_account(spark, data):
+    assert unlike(spark, data) == {}
+
+
+def test_they_are_the_same_once_it_is_folded_and_goes_on(spark, data):
+    assert fold(data, now=utc("2027-01-01 00:00"))
+    assert unlike(spark, data) == {}
+    write_run(data, Seen("a", "2027-01-02 02:00", [image("m-1", 5), image("m-2")]))
+    assert unlike(spark, data) == {}
+
+
+def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
+    prune(data, observation="20261003T020000.000000Z/a")
+    assert unlike(spark, data) == {}
+
+
+def test_a_session_goes_on_showing_what_it_was_registered_with(spark, tmp_path):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    register(spark, tmp_path)
+    write_run(tmp_path, Seen("prod", "2026-10-02 02:00", [image("m-1", 5), image("m-2")]))
+    assert spark.table("images").count() == spark.table("image_versions").count() == 1
+
+
+def test_a_lake_that_spark_rebuilds_is_the_local_one_row_for_row_and_file_for_file(spark, data, tmp_path):
+    for name in ("there", "here"):
+        shutil.copytree(data / "raw", tmp_path / name / "raw")
+    runs = rebuild(spark, tmp_path / "there")
+    assert runs == rebuild_here(tmp_path / "here")
+    assert len(runs) == 8
+    there, here = (
+        {str(path.relative_to(root)): path.read_bytes() for path in (root / "lake").rglob("*.parquet")}
+        for root in (tmp_path / "there", tmp_path / "here")
+    )
+    assert there.keys() == here.keys()
+    assert [name for name in here if there[name] != here[name]] == []
+    with connect(tmp_path / "there") as theirs, connect(tmp_path / "here") as ours:
+        for name in relations():
+            rows, others = (sorted(map(repr, one.sql(f"from {name}").fetchall())) for one in (theirs, ours))
+            assert rows == others, name
+    assert rebuild(spark, tmp_path / "there") == []
+
+
+def test_a_folder_without_pages_says_so(spark, tmp_path):
+    with pytest.raises(LakeMissing, match="nothing to rebuild from"):
+        rebuild(spark, tmp_path)
+    with pytest.raises(LakeMissing):
+        register(spark, tmp_path)
