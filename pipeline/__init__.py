@@ -16,10 +16,10 @@
     files.py              a file is whole or not there, under a name that survives a power cut
     landing.py            those pages on disk, as they came: a table of bytes
     flatten.py            pages → typed tables, and rejects with a reason (pure: no files, no network)
-    ahead.py              pages flattened side by side, and while the next ones still come
     taken_out.py          what was taken out of the lake, and until when it can come back
     folded.py             what is folded: one record, which names every file that stands for it
     lake.py               immutable Parquet files, published together; reading, keeping, clearing away
+    ahead.py              pages flattened and written side by side, and while the next ones still come
     publish.py            from a landed run to the lake: the same for a run and for a rebuild
     views/                connect(): the lake as a DuckDB database, every table, view and column described
     fold.py               folding: days of copies become stretches, so that a lake grows with change

@@ -37,7 +37,7 @@ from pipeline.extract import Listing, Progress, extract
 from pipeline.flatten import flatten
 from pipeline.fold import fold_what_is_due
 from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
-from pipeline.lake import LOCK, held, new_lake, taken_run_ids
+from pipeline.lake import LOCK, Publication, held, new_lake, taken_run_ids
 from pipeline.landing import Landing, RawRun, landed
 from pipeline.logs import about, logger, timed
 from pipeline.publish import publish, read_answers, whole_runs
@@ -151,7 +151,10 @@ def run(
         # of a larger account the first pass proves nothing yet, where more than counting is asked for
         first = 2 if certificate == "verified" else 1
         draft = stack.enter_context(draft_catalogue(data))
-        ahead = stack.enter_context(Ahead(lambda _, number: number >= first, at=given))
+        publication = Publication(data, run_id, began_at.date())
+        ahead = stack.enter_context(
+            Ahead(lambda _, number: number >= first, at=given, publication=publication, first=listed[0].label)
+        )
         with about(run=run_id), Landing(data, run_id, began_at.date()) as landing:
             rows: dict[str, list[int]] = {account.label: [] for account in listed}
 
@@ -349,7 +352,13 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
 def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
     ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
-    with Ahead(lambda account, number: ended.get(account) == number, at=raw.given_at_utc) as ahead:
+    publication = Publication(data, raw.header["run_id"], dt.date.fromisoformat(raw.header["observed_on"]))
+    with Ahead(
+        lambda account, number: ended.get(account) == number,
+        at=raw.given_at_utc,
+        publication=publication,
+        first=raw.header["accounts"][0]["account"],
+    ) as ahead:
         answers = read_answers(raw, ahead)
         judge_what_was_not(data, raw, answers)
         publish(data, raw, answers, ahead, without=withdrawn)

@@ -358,6 +358,13 @@ class Publication:
             self._writers[table.name] = _TableWriter(table, self._aside / f"{table.name}.parquet")
         self._writers[table.name].add(rows)
 
+    def begin_again(self) -> None:
+        """Take back every row that was added."""
+        for name, writer in self._writers.items():
+            writer.close()
+            (self._aside / f"{name}.parquet").unlink()
+        self._writers.clear()
+
     def commit(self) -> None:
         """Put the files in their places, `observations` last."""
         for writer in self._writers.values():

@@ -41,13 +41,15 @@ def publish(
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
-    `ahead` flattens them, or has while they came. `without` names the accounts whose observation was withdrawn since:
-    their row says so, and nothing else comes.
+    `ahead` flattens and writes them, or has while they came. `without` names the accounts whose observation was
+    withdrawn since: their row says so, and nothing else comes.
     """
     without = without or {}
     header = raw.header
     observed_on = dt.date.fromisoformat(header["observed_on"])
-    publication = Publication(data, header["run_id"], observed_on)
+    publication = ahead.publication or Publication(data, header["run_id"], observed_on)
+    if not header["accounts"][0]["is_published"] or header["accounts"][0]["account"] in without:
+        ahead.begin_again()
     observations = []
     for decision in header["accounts"]:
         account = decision["account"]
@@ -67,7 +69,15 @@ def publish(
             row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
         if is_published:
             last_pass = _last_pass(mine, decision["ended_passes"])
-            row.update(_publish_account(publication, raw, row, last_pass, ahead))
+            is_distinct = row["certificate"] != "unproven"
+            at = row["observed_at_utc"]
+            written = ahead.write(publication, raw, account, at, last_pass, is_distinct=is_distinct)
+            row |= {
+                "image_count": written.image_count,
+                "disk_count": written.disk_count,
+                "reject_count": written.reject_count,
+                "unknown_field_count": len(written.unknown_fields),
+            }
         observations.append(row)
     publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
     publication.commit()
@@ -78,25 +88,6 @@ def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[tuple
     """The believed answers of the last pass, in the order of their pages."""
     found = {a.page_number: (place, a) for place, a in answers if a.pass_number == number and a.page is not None}
     return [found[page_number] for page_number in sorted(found)]
-
-
-def _publish_account(
-    publication: Publication, raw: RawRun, row: dict[str, Any], last_pass: list[tuple[int, Answer]], ahead: Ahead
-) -> dict[str, int]:
-    """Flatten one account's last pass into the publication; the counts that only this tells."""
-    counts = {"image_count": 0, "disk_count": 0, "reject_count": 0}
-    unknown: set[str] = set()
-    is_distinct = row["certificate"] != "unproven"
-    for flat in ahead.flat(raw, row["account"], row["observed_at_utc"], last_pass, is_distinct=is_distinct):
-        for table, rows, count in (
-            (IMAGES, flat.images, "image_count"),
-            (IMAGE_DISKS, flat.image_disks, "disk_count"),
-            (REJECTS, flat.rejects, "reject_count"),
-        ):
-            publication.add(table, rows)
-            counts[count] += len(rows)
-        unknown |= flat.unknown_fields
-    return {**counts, "unknown_field_count": len(unknown)}
 
 
 def whole_runs(data: Path) -> set[str]:

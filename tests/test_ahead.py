@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline import ahead as room
+from pipeline import connect
+from pipeline.accounts import key_account
 from pipeline.ahead import PAGES_AT_ONCE, Ahead
+from pipeline.check import check
+from pipeline.errors import IncompleteListing
 from pipeline.flow import rebuild, run
+from pipeline.lake import Publication
 from pipeline.landing import RawRun, landed
-from pipeline.publish import read_answers
+from pipeline.publish import publish, read_answers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +78,31 @@ def test_of_an_account_that_is_read_again_only_the_last_pass_counts(serve, accou
     assert the_tables(tmp_path).items() >= the_tables(tmp_path / "again").items()
 
 
+def account_at(label, endpoint):
+    """An account of that endpoint."""
+    one = key_account(label, "emulator", "emulator")
+    one.endpoint = endpoint.url
+    return one
+
+
+def flats(ahead, raw, name, answers) -> list:
+    """What publishing would write of these answers."""
+    written = []
+
+    class Kept:
+        def add(self, _table, rows):
+            written.append(rows)
+
+    ahead.write(Kept(), raw, name, ON, answers, is_distinct=True)
+    return written
+
+
+def believed(answers) -> tuple[str, list]:
+    """The account, and the last answer to each of its pages."""
+    ((name, mine),) = answers.items()
+    return name, [pair for _, pair in sorted({one.page_number: (place, one) for place, one in mine}.items())]
+
+
 def test_what_waits_is_bounded(serve, account, tmp_path, made, monkeypatch):
     monkeypatch.setattr(room, "IMAGES_AHEAD", 50 * PAGES_AT_ONCE)
     endpoint = serve(images=IMAGES)
@@ -79,15 +110,14 @@ def test_what_waits_is_bounded(serve, account, tmp_path, made, monkeypatch):
     raw = RawRun(landed(tmp_path)[0])
     made.clear()
     with Ahead(lambda _account, _pass: True, at=ON) as ahead:
-        answers = read_answers(raw, ahead)
-        ((name, mine),) = answers.items()
-        flats = list(ahead.flat(raw, name, ON, sorted(mine, key=lambda one: one[1].page_number), is_distinct=True))
+        name, answers = believed(read_answers(raw, ahead))
+        images = flats(ahead, raw, name, answers)[::3]
 
-    assert sum(len(flat.images) for flat in flats) == IMAGES
+    assert sum(map(len, images)) == IMAGES
     assert len(made) == 3
 
 
-def test_pages_for_which_there_is_no_room_are_not_held(serve, account, tmp_path, monkeypatch):
+def test_pages_for_which_there_is_no_room_are_not_held(serve, tmp_path, monkeypatch):
     waiting: list[int] = []
 
     class Watched(Ahead):
@@ -97,9 +127,10 @@ def test_pages_for_which_there_is_no_room_are_not_held(serve, account, tmp_path,
 
     monkeypatch.setattr(room, "IMAGES_AHEAD", 1)
     monkeypatch.setattr("pipeline.flow.Ahead", Watched)
-    run(tmp_path, accounts=[account], endpoint=serve(images=IMAGES).url, rate=None, certificate="counted")
-    assert max(waiting) <= PAGES_AT_ONCE + 8  # as many as fill a batch, beside those that eight workers bring
-    assert waiting[-1] == 0
+    two = [account_at("first", serve(images=10)), account_at("second", serve(images=IMAGES))]
+    run(tmp_path, accounts=two, rate=None, certificate="counted")
+    assert max(waiting) <= PAGES_AT_ONCE + 8 + 1  # as many as fill a batch, beside those that eight workers bring
+    assert waiting[-1] <= 1
 
 
 def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, account, tmp_path):
@@ -107,13 +138,78 @@ def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, accou
     run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, certificate="counted", observed_at=ON)
     raw = RawRun(landed(tmp_path)[0])
     with Ahead(lambda _account, _pass: True, at=ON) as ahead, Ahead() as none:
-        answers = read_answers(raw, ahead)
-        ((name, mine),) = answers.items()
-        believed = [pair for _, pair in sorted({one.page_number: (place, one) for place, one in mine}.items())]
-        for one, other in zip(
-            ahead.flat(raw, name, ON, believed, is_distinct=True),
-            none.flat(raw, name, ON, believed, is_distinct=True),
-            strict=True,
-        ):
-            assert one.images.equals(other.images)
-            assert one.image_disks.equals(other.image_disks)
+        name, answers = believed(read_answers(raw, ahead))
+        for one, other in zip(flats(ahead, raw, name, answers), flats(none, raw, name, answers), strict=True):
+            assert one.equals(other)
+
+
+# ── written ahead ────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def begun_again(monkeypatch) -> list[int]:
+    """A number for each time that files were begun again."""
+    times: list[int] = []
+
+    def counting(publication):
+        times.append(1)
+        begin_again(publication)
+
+    begin_again = Publication.begin_again
+    monkeypatch.setattr(Publication, "begin_again", counting)
+    return times
+
+
+def test_a_first_account_is_written_while_it_is_read_however_little_may_wait(
+    serve, account, tmp_path, made, monkeypatch, begun_again
+):
+    monkeypatch.setattr(room, "IMAGES_AHEAD", 1)
+    at_once: list[int] = []
+
+    def published(*said, **more):
+        at_once.append(sum(made))
+        return publish(*said, **more)
+
+    monkeypatch.setattr("pipeline.flow.publish", published)
+    run(tmp_path, accounts=[account], endpoint=serve(images=IMAGES).url, rate=None, certificate="counted")
+    assert at_once == [2 * PAGES_AT_ONCE]
+    assert sum(made) == 2 * PAGES_AT_ONCE + 4
+    assert begun_again == []
+
+
+def test_what_was_written_of_a_pass_that_proved_nothing_is_taken_back(serve, account, tmp_path, begun_again):
+    endpoint = serve(images=IMAGES, faults=["deletions:page=120,after=1,times=1"])
+    told = run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=ON).observations[0]
+    assert told["certificate"] == "verified"
+    assert begun_again
+    with closing(connect(tmp_path)) as lake:
+        assert lake.execute("select count(*) from images").fetchall() == [(told["image_count"],)]
+    assert check(tmp_path, deep=True).findings == []
+
+
+def test_a_first_account_that_is_not_published_leaves_no_row(serve, tmp_path, begun_again):
+    doubled = serve(images=IMAGES, faults=["double:page=130"])
+    two = [account_at("first", doubled), account_at("second", serve(images=10))]
+    with pytest.raises(IncompleteListing):
+        run(tmp_path, accounts=two, rate=None, certificate="counted")
+    with closing(connect(tmp_path)) as lake:
+        assert lake.execute("select distinct account from images").fetchall() == [("second",)]
+    assert begun_again
+    assert check(tmp_path, deep=True).findings == []
+
+
+def test_what_fails_while_it_is_written_ahead_is_written_again(serve, account, tmp_path, monkeypatch, begun_again):
+    add = Publication.add
+    failed: list[str] = []
+
+    def failing(publication, table, rows):
+        if not failed and table.name == "image_disks":
+            failed.append(table.name)
+            raise OSError(28, "No space left on device")
+        add(publication, table, rows)
+
+    monkeypatch.setattr(Publication, "add", failing)
+    run(tmp_path, accounts=[account], endpoint=serve(images=IMAGES).url, rate=None, certificate="counted")
+    assert failed
+    assert begun_again
+    assert check(tmp_path, deep=True).findings == []
