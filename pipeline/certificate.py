@@ -14,6 +14,7 @@ the run from the pages that were landed, and years later by anyone who kept them
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -296,7 +297,7 @@ def certify(passes: Sequence[Sequence[Page]]) -> Level:
     return _level(passes, _ids(passes[-1])) if passes else "unproven"
 
 
-def _level(passes: Sequence[Sequence[Page]], ids: set[str]) -> Level:
+def _level(passes: Sequence[Sequence[Page]], ids: dict[str, None]) -> Level:
     """The same, where the ids of the last pass are at hand: of a large account they are collected once."""
     *earlier, last = passes
     if not _adds_up(last, ids):
@@ -311,7 +312,7 @@ def _level(passes: Sequence[Sequence[Page]], ids: set[str]) -> Level:
     return "counted"
 
 
-def _adds_up(pages: Sequence[Page], ids: set[str]) -> bool:
+def _adds_up(pages: Sequence[Page], ids: dict[str, None]) -> bool:
     """Whether a pass came to its end with distinct ids, as many as the one TotalCount on every answer."""
     if not pages or {page.total for page in pages} != {pages[0].total} or pages[0].total is None:
         return False
@@ -321,8 +322,9 @@ def _adds_up(pages: Sequence[Page], ids: set[str]) -> bool:
     return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
-def _ids(pages: Sequence[Page]) -> set[str]:
-    return set().union(*(page.ids for page in pages))
+def _ids(pages: Iterable[Page]) -> dict[str, None]:
+    """The distinct ids, in the order listed: who sorts them walks through memory in order, twice as fast."""
+    return dict.fromkeys(itertools.chain.from_iterable(page.ids for page in pages))
 
 
 def digest(pages: Sequence[Page]) -> str:
@@ -330,7 +332,7 @@ def digest(pages: Sequence[Page]) -> str:
     return _digest(_ids(pages))
 
 
-def _digest(ids: set[str]) -> str:
+def _digest(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode("utf-8", "surrogatepass")).hexdigest()
 
 

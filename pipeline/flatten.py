@@ -1,10 +1,11 @@
 """Pages → typed tables, and rejects with a reason. Pure: no files, no network.
 
-    bodies ─→ the list of images in each, byte for byte
-                 ├─ pyarrow's JSON reader over whole pages: every field as text         fast, the usual way
-                 ├─ where a field is not known: the same, and those fields beside it    half as fast
-                 └─ where anything else is not as published: page by page, value by value
-              ─→ text → declared type, a column at a time; what does not fit: null, and a row in `rejects`
+    bodies ─┬─ pyarrow's JSON reader over whole bodies: every field as text         fast, the usual way
+            └─ where anything is not as published: the list of images in each, byte for byte
+                 ├─ the same reader over whole lists                                a little slower
+                 ├─ where a field is not known: the same, and those beside it       half as fast
+                 └─ where anything else is odd: page by page, value by value
+           ─→ text → declared type, a column at a time; what does not fit: null, and a row in `rejects`
 
 Every way ends in the same columns of text, so a value is typed in one place
 only. Fields that are not declared go to `extra`; one bad value never costs its
@@ -59,8 +60,15 @@ def _strings(names: Iterable[str]) -> pa.Schema:
 _IMAGE_TEXTS: Final = _strings(_IMAGE_FIELDS)
 _DISK_TEXTS: Final = _strings(_DISK_FIELDS)
 _DISK_STRUCT: Final = pa.struct([pa.field(_DISK, pa.list_(pa.struct(list(_DISK_TEXTS))))])
-_PAGE_SCHEMA: Final = pa.schema(
+_LIST_SCHEMA: Final = pa.schema(
     [pa.field("Image", pa.list_(pa.struct([*_IMAGE_TEXTS, pa.field(_DISKS, _DISK_STRUCT)])))]
+)
+_BODY_SCHEMA: Final = pa.schema(
+    [
+        pa.field("Code", pa.int64()),
+        pa.field("Images", pa.struct(list(_LIST_SCHEMA))),
+        *_strings(("RequestId", "PageSize", "PageNumber", "TotalCount")),
+    ]
 )
 
 
@@ -83,7 +91,7 @@ def flatten(
     it is left out, so that the first of two stays. None: the ids are known to be distinct.
     The bodies are pages that `read_page` could read.
     """
-    texts = _texts([image_list(body) for body in bodies])
+    texts = _read_bodies(bodies) or _texts([image_list(body) for body in bodies])
     rejects = list(texts.rejects)
     images = _typed(texts.images, _IMAGE_FIELDS, texts.raw, rejects, disks=None)
     disks = _typed(texts.disks, _DISK_FIELDS, texts.raw_disk, rejects, disks=texts)
@@ -141,24 +149,41 @@ def _texts(pages: list[tuple[bytes, SetAside]]) -> _Texts:
     return _read_carefully(*pages[0]) if len(pages) == 1 else _joined([_texts([page]) for page in pages])
 
 
-def _read_quickly(pages: list[bytes], unknown_fields: str = "error") -> _Texts | None:
-    """Let pyarrow read whole pages as published; None where anything in them is not as published."""
+def _read_bodies(bodies: Sequence[bytes]) -> _Texts | None:
+    """Let pyarrow read whole answers as published; None where anything in them is not as published."""
+    table = _read_lines(bodies, _BODY_SCHEMA) if bodies else None
+    return None if table is None else _as_texts(pc.struct_field(table.column("Images").combine_chunks(), "Image"))
+
+
+def _read_quickly(lists: Sequence[bytes], unknown_fields: str = "error") -> _Texts | None:
+    """The same of their lists of images alone."""
+    table = _read_lines([b'{"Image":%b}' % one for one in lists], _LIST_SCHEMA, unknown_fields)
+    return None if table is None else _as_texts(table.column("Image").combine_chunks())
+
+
+def _read_lines(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str = "error") -> pa.Table | None:
     if sum(map(len, pages)) > _LONGEST_AT_ONCE:
         return None
-    # a line a page: a raw line break can only stand between JSON's tokens
-    pages = [page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages]
-    lines = b'{"Image":' + b'}\n{"Image":'.join(pages) + b"}\n"
     try:
+        for page in pages:
+            page.decode()  # pyarrow lets through what is no UTF-8
+        # a line a page: a raw line break can only stand between JSON's tokens
+        lines = b"\n".join([page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages])
         table = pyarrow.json.read_json(
             pa.BufferReader(lines),
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(lines) + 1, 1 << 16)),
             parse_options=pyarrow.json.ParseOptions(
-                explicit_schema=_PAGE_SCHEMA, newlines_in_values=False, unexpected_field_behavior=unknown_fields
+                explicit_schema=schema, newlines_in_values=False, unexpected_field_behavior=unknown_fields
             ),
         )
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
-    images = pc.list_flatten(table.column("Image").combine_chunks())
+    return table if len(table) == len(pages) else None
+
+
+def _as_texts(lists: pa.Array) -> _Texts | None:
+    """Columns of text from a list of images a page; None where an image is null, or has no id."""
+    images = pc.list_flatten(lists)
     *texts, around = images.flatten()  # as in the schema: a null image is null in every field
     ids = texts[_ID_PLACE]
     if images.null_count or ids.null_count or pc.any(pc.equal(ids, "")).as_py():

@@ -336,7 +336,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is not None and whole_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
-    with held(target):
+    with held(target), draft_catalogue(target) as draft:
         there = whole_runs(target)
         missing = [path for path in raw_files if path.stem not in there]
         with contextlib.nullcontext(data) if into is None else new_lake(target) as written:
@@ -345,7 +345,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
                 withdrawn = {} if into is None else gone.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(written, RawRun(path), withdrawn)
-        write_catalogue(target)
+        write_catalogue(target, draft=draft)
     return [path.stem for path in missing]
 
 

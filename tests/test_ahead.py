@@ -11,7 +11,7 @@ import pytest
 from pipeline import ahead as room
 from pipeline import connect
 from pipeline.accounts import key_account
-from pipeline.ahead import PAGES_AT_ONCE, Ahead
+from pipeline.ahead import Ahead
 from pipeline.check import check
 from pipeline.errors import IncompleteListing
 from pipeline.flow import rebuild, run
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ON = dt.datetime.fromisoformat("2026-10-01T02:00:00")
+PAGES_AT_ONCE = 16
 IMAGES = 50 * PAGES_AT_ONCE * 2 + 170
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(room, "PAGES_AT_ONCE", PAGES_AT_ONCE)
 
 
 def the_tables(data: Path) -> dict[str, bytes]:
@@ -61,7 +67,7 @@ def test_a_run_that_flattens_ahead_gives_the_tables_of_one_that_does_not(
     assert len(of_rows) == 3
     assert [name for name in of_rows if tables[name] != later[name]] == []
 
-    monkeypatch.undo()
+    monkeypatch.setattr(room, "IMAGES_AHEAD", 1_000)
     rebuild(tmp_path / "ahead", into=tmp_path / "again")
     again = the_tables(tmp_path / "again")
     assert [name for name in of_rows if tables[name] != again[name]] == []
@@ -134,7 +140,7 @@ def test_pages_for_which_there_is_no_room_are_not_held(serve, tmp_path, monkeypa
 
 
 def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, account, tmp_path):
-    endpoint = serve(images=IMAGES, faults=["short:page=70,times=1"])
+    endpoint = serve(images=IMAGES, faults=["short:page=20,times=1"])
     run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, certificate="counted", observed_at=ON)
     raw = RawRun(landed(tmp_path)[0])
     with Ahead(lambda _account, _pass: True, at=ON) as ahead, Ahead() as none:
@@ -178,7 +184,7 @@ def test_a_first_account_is_written_while_it_is_read_however_little_may_wait(
 
 
 def test_what_was_written_of_a_pass_that_proved_nothing_is_taken_back(serve, account, tmp_path, begun_again):
-    endpoint = serve(images=IMAGES, faults=["deletions:page=120,after=1,times=1"])
+    endpoint = serve(images=IMAGES, faults=["deletions:page=30,after=1,times=1"])
     told = run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=ON).observations[0]
     assert told["certificate"] == "verified"
     assert begun_again
@@ -188,7 +194,7 @@ def test_what_was_written_of_a_pass_that_proved_nothing_is_taken_back(serve, acc
 
 
 def test_a_first_account_that_is_not_published_leaves_no_row(serve, tmp_path, begun_again):
-    doubled = serve(images=IMAGES, faults=["double:page=130"])
+    doubled = serve(images=IMAGES, faults=["double:page=34"])
     two = [account_at("first", doubled), account_at("second", serve(images=10))]
     with pytest.raises(IncompleteListing):
         run(tmp_path, accounts=two, rate=None, certificate="counted")

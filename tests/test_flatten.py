@@ -230,15 +230,27 @@ def tables(said: Flat) -> list[pa.Table]:
 
 
 @given(PLAIN_PAGES)
-def test_the_quick_way_and_the_careful_way_give_the_same(pages):
-    quick = module._read_quickly([image_list(one)[0] for one in pages])  # noqa: SLF001  (the two ways are the promise)
-    assert quick is not None
+def test_the_quick_ways_and_the_careful_way_give_the_same(pages):
+    assert module._read_bodies(pages) is not None  # noqa: SLF001  (the three ways are the promise)
+    assert module._read_quickly([image_list(one)[0] for one in pages]) is not None  # noqa: SLF001
     said = flatten(pages, "default", AT)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_read_bodies", lambda _: None)
+        by_lists = flatten(pages, "default", AT)
         patch.setattr(module, "_read_quickly", lambda *_: None)
         carefully = flatten(pages, "default", AT)
 
+    assert tables(said) == tables(by_lists)
     assert tables(said) == tables(carefully)
+
+
+@pytest.mark.parametrize("raw", [b'"a\xffb"', b'"a\xed\xa0\x80b"', rb'"a\ud800b"'])
+def test_what_is_no_text_is_a_reject_in_a_body_that_is_otherwise_as_published(raw):
+    plain = page([{"ImageId": "m-1", "ImageName": "?"}, {"ImageId": "m-2", "ImageName": "b"}])
+    said = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
+
+    assert said.images.column("image_name").to_pylist() == [None, "b", None]
+    assert said.rejects.column("field").to_pylist() == ["ImageName"]
 
 
 @given(ODD_PAGES)
