@@ -57,6 +57,12 @@ def test_the_readme_shows_the_drawing_of_the_package():
     assert "\n".join(rooms) in README
 
 
+def test_no_section_of_the_readme_stands_there_twice():
+    titles = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", README, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+
+    assert sorted(titles) == sorted(set(titles))
+
+
 def test_every_command_stands_in_the_readme():
     from pipeline.cli import commands
 
