@@ -27,6 +27,7 @@ from pipeline.bucket import place
 from pipeline.errors import EnsImagesError, FixTheInput
 from pipeline.shell import (
     Commands,
+    Summarised,
     complete_view,
     completes,
     found_settings,
@@ -196,7 +197,7 @@ def commands() -> None:
     """  # noqa: D301  (click takes the backspaces for "leave these lines alone")
 
 
-@commands.command()
+@commands.command(cls=Summarised)
 @data_option
 @service_options
 @option(
@@ -240,6 +241,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
             rate=rate or None,
             entries=said.accounts,
             progress=progress,
+            signalled=lambda: _Ended.by,
             **options,
         )
     click.echo(str(night), err=True)
@@ -666,12 +668,17 @@ def _without_frames() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
+class _Ended:
+    """Which signal a KeyboardInterrupt stands for."""
+
+    by = signal.SIGINT
+
+
 def _exit_code(arguments: Sequence[str] | None) -> int:
-    ended_by = signal.SIGINT
+    _Ended.by = signal.SIGINT
 
     def on_term(*_: object) -> None:
-        nonlocal ended_by
-        ended_by = signal.SIGTERM
+        _Ended.by = signal.SIGTERM
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background of a shell script
             raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)  # asyncio ends cleanly on this one
@@ -696,7 +703,7 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         return error.exit_code if error.run is None else int(error.run.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped: nothing half-done was published", err=True)
-        return 128 + ended_by
+        return 128 + _Ended.by
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

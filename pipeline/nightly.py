@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import signal
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bucket import place
-from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.errors import EnsImagesError, FixTheInput, OurMistake
 from pipeline.files import make_folder, replacing
 from pipeline.flow import Run, chosen, export_all, run
 from pipeline.logs import about, logger
@@ -101,11 +102,12 @@ def nightly(
     entries: Sequence[AccountEntry] = (),
     profiles: Sequence[str] = (),
     profiles_from: Path | None = None,
+    signalled: Callable[[], int] = lambda: signal.SIGINT,
     **options: Any,
 ) -> Night:
     """Run, then do what `after` says; `retention` is what `prune` is asked for, `options` are those of `run`.
 
-    The accounts are those of `flow.chosen`.
+    The accounts are those of `flow.chosen`; `signalled` tells which signal a KeyboardInterrupt stands for.
 
     Nothing of it raises an `EnsImagesError`: each is the result of its step.
     """
@@ -116,13 +118,25 @@ def nightly(
             for name, work in _following(night.data, after, retention).items():
                 _step(night, name, work)
     except BaseException as error:  # ours, or a signal: who reads the summary must not take yesterday's for today's
-        night.steps.append(Step("run", 1, f"ended by {type(error).__name__}", 0))
+        if isinstance(error, KeyboardInterrupt):
+            ended_by = signal.Signals(signalled())
+            night.steps.append(Step("run", 128 + ended_by, f"ended by {ended_by.name}", 0))
+        else:
+            night.steps.append(Step("run", OurMistake.exit_code, f"ended by {type(error).__name__}", 0))
         raise
     finally:
         night.ended_at_utc = _now()
         if summary is not None:
             _write(night, Path(summary))
     return night
+
+
+def not_begun(summary: Path, data: str | Path, said: str) -> None:
+    """Put a summary of a run that was asked for wrongly where yesterday's stands."""
+    night = Night(place(data), _now())
+    night.steps.append(Step("run", FixTheInput.exit_code, harmless(f"error: {said}"), 0))
+    night.ended_at_utc = night.began_at_utc
+    _write(night, summary)
 
 
 def _now() -> dt.datetime:

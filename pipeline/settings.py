@@ -138,6 +138,17 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     return _absolute(settings, file.resolve().parent), file
 
 
+def options_of_a_wrong_file(path: Path | None = None) -> dict[str, str]:
+    """Where a file that `load` refuses wants the lake and the summary to be; nothing where it cannot be read at all."""
+    file = Path(FILE) if path is None else path
+    try:
+        said = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    texts = {name: value for name in ("data", "summary") if isinstance(value := said.get(name), str) and value}
+    return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+
+
 def _tables(said: object) -> list[dict[str, Any]]:
     return [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
 
@@ -167,9 +178,13 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
 
 
+def _absolute_path(value: str | None, folder: Path) -> str | None:
+    return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+
+
 def _absolute(settings: Settings, folder: Path) -> Settings:
     def absolute(value: str | None) -> str | None:
-        return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+        return _absolute_path(value, folder)
 
     after = settings.after_run
     paths = {name: absolute(getattr(settings, name)) for name in _PATHS}

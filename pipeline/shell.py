@@ -7,6 +7,7 @@ click looks for a value in that order by itself, and remembers where it found on
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import platform
@@ -18,7 +19,7 @@ import click
 
 from pipeline import logs, settings, versions
 from pipeline.bucket import configure
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, EnsImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,6 +89,45 @@ class Command(click.Command):
             return super().invoke(ctx)
 
 
+class Summarised(Command):
+    """A command with --summary: it is written where the command is asked for wrongly, too.
+
+    Who reads it must not take yesterday's for today's.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Read the line; where that fails, say so in the summary."""
+        words = list(args)  # click takes from these
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except (click.ClickException, EnsImagesError) as error:
+            how: dict[str, Any] = {"resilient_parsing": True, "ignore_unknown_options": True, "allow_extra_args": True}
+            with super().make_context(info_name, words, **how) as ctx:
+                _summarise(ctx, error)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where it does not come so far, say so in the summary."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, EnsImagesError) as error:
+            _summarise(ctx, error)
+            raise
+
+
+def _summarise(ctx: click.Context, error: Exception) -> None:
+    """Write the summary of a wrong line, as far as it tells where to."""
+    said = settings.options_of_a_wrong_file(ctx.meta.get("config"))
+    summary = ctx.params.get("summary") or said.get("summary")
+    if summary is None:
+        return
+    from pipeline.nightly import not_begun
+
+    told = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(EnsImagesError, OSError):  # what is wrong is told anyway
+        not_begun(Path(summary), ctx.params.get("data") or said.get("data") or "data", told)
+
+
 class Commands(click.Group):
     """The commands in the order in which one meets them."""
 
@@ -118,6 +158,7 @@ class Commands(click.Group):
 
 def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Make what the file says the defaults of this command, as far as it has such options."""
+    ctx.meta["config"] = path
     if ctx.resilient_parsing:
         return
     said, file = settings.load(path)

@@ -172,3 +172,35 @@ def test_the_settings_say_what_follows(serve, typed, tmp_path):
     (tmp_path / "ens-images.toml").write_text("raw_older_than = 'soon'\n[after_run]\nprune = true\n")
     code, _, err = typed("run", "--endpoint", url)
     assert (code, err.splitlines()[-1][:40]) == (2, "prune: error: BadSetting: 'soon' is no s")
+
+
+@pytest.mark.parametrize(
+    ("words", "line", "says"),
+    [
+        (["--ratee", "3", "--summary", "night.json"], "", "error: No such option"),
+        (["--summary=night.json", "--rate", "fast"], "", "error: Invalid value for '--rate'"),
+        (["--summary", "night.json", "more"], "", "error: Got unexpected extra argument"),
+        (["--summary", "night.json", "--config", "none.toml"], "", "error: BadSetting: there is no settings file"),
+        ([], "summary = 'night.json'\nratee = 3", "error: BadSetting: 'ens-images.toml': ratee is no setting"),
+        ([], "summary = 'night.json'\nrate = -3", "error: BadSetting: 'ens-images.toml': rate: -3.0 is not in"),
+        (["--profiles-from", "none.txt"], "summary = 'night.json'", "error: Invalid value for '--profiles-from'"),
+    ],
+)
+def test_a_wrong_line_leaves_no_summary_of_yesterday(typed, tmp_path, words, line, says):
+    (tmp_path / "night.json").write_text('{"exit_code": 0}')
+    (tmp_path / "ens-images.toml").write_text(line)
+    code, _, _ = typed("run", *words)
+
+    told = json.loads((tmp_path / "night.json").read_text())
+    assert (code, told["exit_code"], told["accounts"]) == (2, 2, [])
+    assert told["steps"][0]["said"].startswith(says)
+
+
+def test_a_run_that_was_ended_by_a_signal_is_no_mistake_of_ours(tmp_path, monkeypatch):
+    def ended(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", ended)
+    with pytest.raises(KeyboardInterrupt):
+        nightly(tmp_path, after=AfterRun(), retention={}, summary=tmp_path / "out" / "night.json")
+    assert (summary(tmp_path)["exit_code"], summary(tmp_path)["steps"][-1]["said"]) == (130, "ended by SIGINT")
