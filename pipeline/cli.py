@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.bucket import place
-from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.errors import BadSetting, EnsImagesError, FixTheInput
+from pipeline.settings import EXPORTS, span
 from pipeline.shell import (
     Commands,
     Summarised,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 FORMATS = ("table", "csv", "json", "markdown")
-EXPORTS = ("csv", "json", "parquet", "xlsx")  # exports.SUFFIXES: a test compares
 LEVELS = ("unproven", "counted", "verified")  # certificate.LEVELS, without what it imports: a test compares
 
 
@@ -63,6 +63,28 @@ class Lake(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read it."""
         return place(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+
+
+class Here(click.Path):
+    """A place on this machine: what is said of a bucket would be a folder called `s3:`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        if "://" in str(value):
+            self.fail(f"{str(value)!r} is no place on this machine: only --data can be a bucket", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Span(click.types.StringParamType):
+    """A span of time: `90d`, `26h`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it, and leave it as it was said."""
+        try:
+            span(value)
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 data_option = option(
@@ -218,7 +240,7 @@ def commands() -> None:
 @option("--accept-shrink", is_flag=True, help="Publish it all the same: what is gone is gone.")
 @option(
     "--summary",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Here(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write what was done, as JSON: the accounts, each step, the exit code.",
 )
@@ -273,11 +295,13 @@ def check_command(data: Path, deep: bool) -> None:  # noqa: FBT001  (click calls
 
 @commands.command("prune")
 @data_option
-@option("--raw-older-than", metavar="SPAN", help="Raw pages of days longer ago than this, such as 90d.")
+@option("--raw-older-than", type=Span(), metavar="SPAN", help="Raw pages of days longer ago than this, such as 90d.")
 @option("--observation", metavar="RUN/ACCOUNT", help="Withdraw an observation that is known to be wrong.")
 @option("--restore", metavar="RUN/ACCOUNT", help="Take a withdrawal back.")
 @option("--fold", is_flag=True, help="Fold every run that is not yet: days of copies become stretches.")
-@option("--grace", default="7d", show_default=True, metavar="SPAN", help="The bytes stay so long after that.")
+@option(
+    "--grace", type=Span(), default="7d", show_default=True, metavar="SPAN", help="The bytes stay so long after that."
+)
 @option("--dry-run", is_flag=True, help="Only tell what would go.")
 def prune_command(data: Path, **options: Any) -> None:
     """Take out old raw pages, a wrong observation, leftovers of crashes; fold; unlink what has had its grace."""
@@ -314,7 +338,7 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
 @as_of_option
 @option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=Here(path_type=Path),
     metavar="FILE",
     help="Write them as a page instead: one file with charts, to mail or print; - is standard output.",
 )
@@ -365,7 +389,7 @@ def diff_command(
     "--all",
     "folder",
     of="export",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Here(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write every standing report into DIR, with a manifest.",
 )
@@ -380,7 +404,7 @@ def diff_command(
     help="With --all: the files of each report; again for more.",
 )
 @click.argument("view", required=False, shell_complete=complete_view)
-@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=Here(dir_okay=False, path_type=Path))
 def export(
     data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
 ) -> None:
@@ -479,7 +503,12 @@ def views_command(data: Path, as_of: str | None, engine: str) -> None:
 @data_option
 @format_option
 @profile_options
-@option("--max-age", metavar="SPAN", help="End with 8 where an account is older, such as 26h, or has failed since.")
+@option(
+    "--max-age",
+    type=Span(),
+    metavar="SPAN",
+    help="End with 8 where an account is older, such as 26h, or has failed since.",
+)
 def status_command(data: Path, output_format: Any, max_age: str | None, **chosen: Any) -> None:
     """Tell how fresh each account is: its last observation, the certificate, and the failures since."""
     from pipeline import flow

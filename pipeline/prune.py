@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +31,7 @@ from pipeline.lake import held, leftovers, remove, table_path
 from pipeline.landing import landed, raw_path
 from pipeline.logs import logger
 from pipeline.publish import whole_runs
+from pipeline.settings import span
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
 from pipeline.taken_out import RawPages, TakenOut, Withdrawal, taken_out, write_record
 from pipeline.views import connect, write_catalogue
@@ -44,8 +44,6 @@ _log = logger(__name__)
 
 GRACE: Final = "7d"
 """How long the bytes stay of what was taken out, or folded."""
-
-_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +163,6 @@ def _holds_what_must_go(data: Path, record: TakenOut, now: dt.datetime) -> bool:
     there = newest_fold(data)
     lasting = [one for one in record.active if one.until_utc <= now]
     return there is not None and any(one.account in there.covered.get(one.run_id, ()) for one in lasting)
-
-
-def span(said: str | dt.timedelta) -> dt.timedelta:
-    """A span of time: a number and a letter, such as `90d`, `12h`.
-
-    Raises:
-        BadSetting: it is none.
-    """
-    if isinstance(said, dt.timedelta):
-        return said
-    found = re.fullmatch(r"([0-9]{1,6})([dhms])", said.strip())
-    if not found:
-        raise BadSetting(f"{said!r} is no span of time: a number and d, h, m or s are expected, such as 90d")
-    return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _day(path: Path) -> dt.date:

@@ -25,6 +25,7 @@ accepted: a profile, or a variable of the environment, is where one belongs.
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import re
 import tomllib
@@ -38,6 +39,9 @@ from pipeline.errors import BadSetting
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary")
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+EXPORTS: Final = ("csv", "json", "parquet", "xlsx")
+"""What `export` writes: `exports.SUFFIXES`, without what it imports; a test compares."""
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +139,24 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
         place = re.sub(r"\[(\d+)\]", lambda found: f"[{int(found[1]) + 1}]", place.rstrip("`"))  # from 1
         raise BadSetting(f"{str(file)!r}: {place}: {wrong.replace('`', '')}") from error
     _check_accounts(settings.accounts, file)
-    return _absolute(settings, file.resolve().parent), file
+    _check_formats(settings.after_run.export_formats, file)
+    settings = _absolute(settings, file.resolve().parent)
+    _check_places(settings, file)
+    return settings, file
+
+
+def span(said: str | dt.timedelta) -> dt.timedelta:
+    """A span of time: a number and a letter, such as `90d`, `12h`.
+
+    Raises:
+        BadSetting: it is none.
+    """
+    if isinstance(said, dt.timedelta):
+        return said
+    found = re.fullmatch(r"([0-9]{1,6})([dhms])", said.strip())
+    if not found:
+        raise BadSetting(f"{said!r} is no span of time: a number and d, h, m or s are expected, such as 90d")
+    return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def options_of_a_wrong_file(path: Path | None = None) -> dict[str, str]:
@@ -176,6 +197,36 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
         if names.index(name) + 1 != number:
             first = names.index(name) + 1
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
+
+
+def _check_formats(formats: tuple[str, ...], file: Path) -> None:
+    if not formats:
+        raise BadSetting(f"{str(file)!r}: after_run.export_formats names no format: there are {', '.join(EXPORTS)}")
+    for said in formats:
+        if said not in EXPORTS:
+            nearest = difflib.get_close_matches(said.lower(), EXPORTS, n=1, cutoff=0.5)
+            meant = f"did you mean {nearest[0]}? " if nearest else ""
+            raise BadSetting(
+                f"{str(file)!r}: after_run.export_formats: no format is called {said}: {meant}"
+                f"there are {', '.join(EXPORTS)}"
+            )
+
+
+def _check_places(settings: Settings, file: Path) -> None:
+    """What a run writes as a whole takes the place of what lies there: so nothing else of these may."""
+    after = settings.after_run
+    written = {"summary": settings.summary, "after_run.export": after.export, "after_run.page": after.page}
+    places = {name: Path(said) for name, said in written.items() if said is not None}
+    for name in places:
+        if "://" in str(written[name]):
+            raise BadSetting(f"{str(file)!r}: {name} cannot lie in a bucket, as data can: name a place here")
+    whole = {**places, "this file": file.resolve()}
+    if settings.data is not None and "://" not in settings.data:
+        whole["data"] = Path(settings.data)
+    for name, place in places.items():
+        for other, inside in whole.items():
+            if name != other and inside.resolve().is_relative_to(place.resolve()):
+                raise BadSetting(f"{str(file)!r}: {name} would be written over {other}: give it a place of its own")
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:

@@ -13,8 +13,8 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import NotFresh
-from pipeline.prune import span
 from pipeline.rows import Rows
+from pipeline.settings import span
 from pipeline.spelling import harmless
 from pipeline.views import connect
 

@@ -86,6 +86,16 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
         ("rate = 'fast'", "rate: Expected float, got str"),
         ("[[accounts]]\nprofile = 7", r"accounts\[1\]\.profile: Expected str"),
         ("accounts = 7", "accounts: Expected array"),
+        (
+            "grace = 'soon'\n[after_run]\nexport_formats = ['cvs']",
+            r"export_formats: .* called cvs: did you mean csv\? there",
+        ),
+        ("[after_run]\nexport_formats = []", "export_formats names no format"),
+        ("summary = 'out/a.json'\n[after_run]\nexport = 'out'", "after_run.export would be written over summary: give"),
+        ("data = 'lake'\n[after_run]\nexport = '.'", "after_run.export would be written over this file"),
+        ("data = 'lake'\n[after_run]\nexport = 'lake'", "after_run.export would be written over data"),
+        ("[after_run]\npage = 'ens-images.toml'", "after_run.page would be written over this file"),
+        ("[after_run]\nexport = 's3://b/out'", "after_run.export cannot lie in a bucket"),
         ("rate = 1\ndata = ?", "is no TOML: .*line 2"),
         ("[[accounts]]\nendpoint = 'x'", r"accounts\[1\] has neither a profile nor a label"),
         ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nprofile = 'b'\nlabel = 'a'", r"accounts\[2\] is called 'a', and"),
@@ -134,6 +144,24 @@ def test_a_value_of_the_file_is_as_free_as_that_of_the_option(tmp_path, typed):
         assert (code, err) == (2, "error: BadSetting: 'ens-images.toml': rate: -1.0 is not in the range x>=0.\n")
     (tmp_path / settings.FILE).write_text("certificate = 'sure'")
     assert typed("run")[2].startswith("error: BadSetting: 'ens-images.toml': certificate: 'sure' is not one of")
+
+
+@pytest.mark.parametrize("line", ["max_age = '26'", "grace = 'soon'", "raw_older_than = '400x'"])
+def test_a_span_that_is_none_is_found_before_anything_is_listed(tmp_path, typed, line):
+    (tmp_path / settings.FILE).write_text(line)
+    for command in ("doctor", "run"):
+        code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9")
+        assert (code, "is no span of time" in err, line.split()[0] in err) == (2, True, True), err
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "--summary"], ["report", "--html"], ["export", "--all"], ["export", "capacity_by_day"]]
+)
+def test_what_lies_here_alone_is_not_put_into_a_folder_called_s3(tmp_path, typed, words):
+    code, _, err = typed(*words, "s3://bucket/out.csv")
+
+    assert (code, "only --data can be a bucket" in err, list(tmp_path.iterdir())) == (2, True, [])
 
 
 def test_the_file_can_lie_elsewhere(tmp_path, typed):
