@@ -26,6 +26,7 @@ from pipeline.ens_api import EnsApi, blocking, reach
 from pipeline.errors import BadSetting, ClockIsWrong, DiskFull, EnsImagesError, LakeIsHeld, NoAccess, Refused
 from pipeline.lake import format_of, holder
 from pipeline.landing import landed
+from pipeline.logs import about
 from pipeline.rows import Rows
 from pipeline.spelling import harmless, how_many
 from pipeline.versions import check_versions
@@ -222,7 +223,8 @@ def _signed_call(account: Account, place: str, seen: Reached | None, *, allow_pl
         async with EnsApi(place, allow_plain_http=allow_plain_http, **_QUICK) as api:
             return await api.call(account, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
 
-    answer = blocking(call)
+    with about(account=account.label):
+        answer = blocking(call)
     try:
         page = read_page(answer.body or b"")
     except NotAPage as error:

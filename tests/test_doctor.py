@@ -326,3 +326,12 @@ def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_mend(ty
     assert "wrong      credentials of 'nobody'" in out
     assert {"check": "lock", "result": "good", "found": "free", "exit_code": 0} in told
     assert next(row["exit_code"] for row in told if row["check"].startswith("endpoint")) == 5
+
+
+def test_each_call_of_the_doctor_is_told_with_its_account(serve, tmp_path, caplog):
+    caplog.set_level("INFO", logger="pipeline")
+    examined(tmp_path, serve(images=3).url, key_account("fine", "emulator", "emulator"))
+
+    assert [record.message.partition(" call=")[0] for record in caplog.records if " 200, " in record.message] == [
+        "account='fine'"
+    ]
