@@ -229,6 +229,20 @@ def test_what_would_not_come_back_is_not_folded(tmp_path):
     assert newest_fold(tmp_path) is None
 
 
+@pytest.mark.parametrize("field", ["disk_type", "disk_size_gib", "disk_format", "disk_image_id", "extra"])
+def test_disks_that_exchange_a_value_are_a_change_that_comes_back(tmp_path, field):
+    one, other = (1, 2) if field == "disk_size_gib" else ("one", "other")
+    for day, values in enumerate(((one, other), (other, one), (one, None), (None, one)), start=1):
+        disks = ({"disk_size_gib": 10, field: value} for value in values)
+        write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1", *disks)]))
+    before = shown(tmp_path)
+    prune(tmp_path, fold=True, grace="0s")
+    prune(tmp_path)
+
+    assert len(before["image_versions"]) == 4
+    assert shown(tmp_path) == before
+
+
 @pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "folded_observations"])
 def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
     path = data / "lake" / place / "000001.parquet"

@@ -342,6 +342,14 @@ def sightings(files: Files, among: str) -> str:
 _FIELDS: Final = ", ".join(column.name for column in IMAGE_FIELDS)
 
 
+def _hashed(columns: str) -> str:
+    """Hash columns of one row of several: twice, as the rows are xor-ed.
+
+    DuckDB xors the last column to what the others come to: two rows that exchange it would come to the same.
+    """
+    return f"hash(hash({columns}))"
+
+
 def prints(files: Files, where: str = "") -> str:
     """Each image of each plain file that is read, and a fingerprint of its values and its disks.
 
@@ -353,7 +361,7 @@ def prints(files: Files, where: str = "") -> str:
         select account, observed_at_utc, image_id, hash(disk.fingerprint, {_FIELDS}) as fingerprint
         from ({over(IMAGES, paths, where=_until(None, _not_here(files, paths), where))}) as image
         left join (
-            select account, observed_at_utc, image_id, bit_xor(hash({of_disk})) as fingerprint
+            select account, observed_at_utc, image_id, bit_xor({_hashed(of_disk)}) as fingerprint
             from ({over(IMAGE_DISKS, disk_paths, where=_until(None, _not_here(files, disk_paths), where))}) as one
             group by account, observed_at_utc, image_id
         ) as disk using (account, observed_at_utc, image_id)"""  # noqa: S608
@@ -362,7 +370,7 @@ def prints(files: Files, where: str = "") -> str:
 def fingerprinted(stretches: str) -> str:
     """The instants of stretches, and the fingerprint that `prints` gives a sighting in them."""
     of_disk = ", ".join(f"disk.{column.name}" for column in DISK_FIELDS)
-    of_disks = f"list_aggregate(list_transform(disks, lambda disk: hash({of_disk})), 'bit_xor')"
+    of_disks = f"list_aggregate(list_transform(disks, lambda disk: {_hashed(of_disk)}), 'bit_xor')"
     return (
         "select account, image_id, first_seen_utc, last_seen_utc, life_began_utc, previous_seen_utc, "
         f"hash({of_disks}, {_FIELDS}) as fingerprint\nfrom (\n{stretches}\n) as stretch"
