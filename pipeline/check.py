@@ -32,7 +32,7 @@ from pipeline.schema import FORMAT
 from pipeline.spelling import quoted
 from pipeline.tables import IMAGE_DISKS, IMAGES, LAKE_TABLES, OBSERVATIONS, PAGES, REJECTS
 from pipeline.taken_out import TakenOut, taken_out
-from pipeline.views.reading import Files, empty, instant, observations, over, stretches, unfolded
+from pipeline.views.reading import Files, empty, instant, observations, over, pairs, stretches, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -215,7 +215,9 @@ class _Check:
             if table is REJECTS:
                 query = (
                     f"select {columns} from ({over(PLACES[REJECTED], self._files.folded[REJECTED])}) as one "  # noqa: S608
-                    f"where run_id = '{record.stem}'"
+                    # Those of what was withdrawn stay in a file that is not written again, and no reader takes them.
+                    f"where run_id = '{record.stem}' and (run_id, account) in "
+                    f"({pairs((record.stem, row['account']) for row in standing)})"
                 )
             else:
                 spanned = " union all ".join(

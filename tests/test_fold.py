@@ -273,6 +273,18 @@ def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
         prune(data, restore=name, at=NOW + dt.timedelta(days=9))
 
 
+def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were_folded(tmp_path):
+    bad = [{"image_id": "m-1", "field": "Status", "reason": "is null"}]
+    for day in (1, 2):
+        each = (Seen(account, f"2026-10-0{day} 02:00", [image("m-1")], rejects=bad) for account in "ab")
+        run_of_day = write_run(tmp_path, *each)
+    prune(tmp_path, fold=True, at=NOW)
+    for at, grace in ((NOW, "7d"), (NOW + dt.timedelta(days=8), "0s")):
+        prune(tmp_path, observation=f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
+        prune(tmp_path, at=at)
+        assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
+
+
 # ── as it was ────────────────────────────────────────────────────────────────
 
 
