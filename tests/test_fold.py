@@ -306,6 +306,14 @@ def test_as_of_before_the_first_observation_names_the_first(data):
         connect(data, as_of="spring")
 
 
+def test_as_of_the_ends_of_time_is_a_moment_or_told(data):
+    with connect(data, as_of="9999-12-31") as con:
+        assert con.execute("select max(observed_at_utc) from images").fetchall() == [(DAY0 + dt.timedelta(days=7),)]
+    for outside in ("9999-12-31T23:00-08:00", "0001-01-01T00:00+08:00"):
+        with pytest.raises(BadSetting, match="outside of the years 1 to 9999"):
+            connect(data, as_of=outside)
+
+
 def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
     asked = ["--data", str(data), "--as-of", "2026-10-02"]
     code, out, err = typed("sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images")

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pipeline.views.reading import Latest
 
 LATEST: Final = "latest"
-_A_DAY: Final = dt.timedelta(days=1)
-_TICK: Final = dt.timedelta(microseconds=1)
 
 
 def moment(said: str | dt.date, published: Sequence[Latest]) -> dt.datetime | None:
@@ -41,9 +39,12 @@ def moment(said: str | dt.date, published: Sequence[Latest]) -> dt.datetime | No
 
 def _instant(said: str | dt.date, published: Sequence[Latest]) -> dt.datetime | None:
     if isinstance(said, dt.datetime):
-        return said.astimezone(dt.UTC).replace(tzinfo=None) if said.tzinfo else said
+        try:
+            return said.astimezone(dt.UTC).replace(tzinfo=None) if said.tzinfo else said
+        except OverflowError:
+            raise BadSetting(f"as of {said} means nothing here: in UTC it is outside of the years 1 to 9999") from None
     if isinstance(said, dt.date):
-        return dt.datetime.combine(said, dt.time()) + _A_DAY - _TICK
+        return dt.datetime.combine(said, dt.time.max)
     text = said.strip()
     if text == LATEST:
         return None
