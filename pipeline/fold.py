@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.schema import Table
+    from pipeline.taken_out import TakenOut
 
 _log = logger(__name__)
 
@@ -165,11 +166,21 @@ def is_settled(data: Path, now: dt.datetime) -> bool:
         return True
 
 
-def let_go(data: Path, now: dt.datetime) -> list[Path]:
-    """The files that nothing reads any more since they were folded, and of which the grace is over."""
+def let_go(data: Path, now: dt.datetime, without: TakenOut | None = None) -> list[Path]:
+    """The files that nothing reads any more since they were folded, and of which the grace is over.
+
+    Where a newer observation was withdrawn since, those of the one that is the account's newest again stay.
+    `without` stands for the record of what was taken out, for who is about to write it.
+    """
     there = newest_fold(data)
     past = [data / "lake" / one.path for one in (there.superseded if there else ()) if one.until_utc <= now]
-    return [path for path in past if path.exists()]
+    past = [path for path in past if path.exists()]
+    if not past:
+        return []
+    files = Files.under(data, without)
+    with _opened() as con:
+        stay = _newest_runs(_read(con, files), files)
+    return [path for path in past if path.stem not in stay]
 
 
 @contextlib.contextmanager
@@ -487,14 +498,7 @@ class _Step:
 
     def _plain(self) -> Iterable[Path]:
         """The plain files of folded runs; those of each account's newest observation stay."""
-        newest: dict[str, tuple[Any, str]] = {}
-        hidden = {(one.run_id, one.account) for one in self._files.without.active}
-        for one in self._told:
-            if one.is_published and (one.run_id, one.account) not in hidden:
-                newest[one.account] = max(
-                    newest.get(one.account, (one.observed_at_utc, "")), (one.observed_at_utc, one.run_id)
-                )
-        stay = {run_id for _, run_id in newest.values()}
+        stay = _newest_runs(self._told, self._files)
         for table in LAKE_TABLES:
             for path in (*self._files.of[table.name], *self._files.standing.get(table.name, ())):
                 if path.stem in self._whole and path.stem not in stay:
@@ -507,6 +511,18 @@ class _Step:
         older = {one.path: one for one in (self._before.superseded if self._before else ())}
         kept = [one for path, one in older.items() if path not in stays and (lake / path).exists()]
         return (*kept, *(Superseded(path, until) for path in sorted(now - older.keys())))
+
+
+def _newest_runs(told: Iterable[_Told], files: Files) -> set[str]:
+    """The runs that hold an account's newest observation: what other engines read as "now"."""
+    newest: dict[str, tuple[Any, str]] = {}
+    hidden = {(one.run_id, one.account) for one in files.without.active}
+    for one in told:
+        if one.is_published and (one.run_id, one.account) not in hidden:
+            newest[one.account] = max(
+                newest.get(one.account, (one.observed_at_utc, "")), (one.observed_at_utc, one.run_id)
+            )
+    return {run_id for _, run_id in newest.values()}
 
 
 def _first(new: list[_Told]) -> list[_Told]:

@@ -296,5 +296,5 @@ def _doomed(data: Path, record: TakenOut, now: dt.datetime) -> list[Path]:
         withdrawn = list(record.withdrawn_from(run_id).values())
         if all(one.until_utc <= now for one in withdrawn):
             paths += _files_of(data, withdrawn[0])
-    paths += let_go(data, now)
+    paths += let_go(data, now, record)
     return [path for path in dict.fromkeys(paths) if path.exists()]

@@ -273,6 +273,19 @@ def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
         prune(data, restore=name, at=NOW + dt.timedelta(days=9))
 
 
+def test_the_files_of_an_observation_that_is_the_newest_again_stay(tmp_path):
+    first, second = (write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1")])) for day in (1, 2))
+    prune(tmp_path, fold=True, at=NOW)
+    prune(tmp_path, observation=second, grace="0s", at=NOW)
+    for day in (8, 9):
+        prune(tmp_path, fold=True, at=NOW + dt.timedelta(days=day))
+        assert plain(tmp_path) == plain(tmp_path, "observations") == [first]
+    third = write_run(tmp_path, Seen(at="2026-10-03 02:00", images=[image("m-1")]))
+    prune(tmp_path, fold=True, grace="0s", at=NOW + dt.timedelta(days=10))
+    prune(tmp_path, at=NOW + dt.timedelta(days=10))
+    assert plain(tmp_path) == [third]
+
+
 def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were_folded(tmp_path):
     bad = [{"image_id": "m-1", "field": "Status", "reason": "is null"}]
     for day in (1, 2):
