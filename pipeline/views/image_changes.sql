@@ -305,7 +305,7 @@ changes as (
 select
     changes.account,
     changes.observed_at_utc,             -- The observation that shows the change.
-    changes.previous_observed_at_utc,    -- The observation it is told against: where the image was last seen; for `appeared` the last verified one without it.
+    changes.previous_observed_at_utc,    -- The observation it is told against: where the image was last seen; for `appeared` the last verified one without it, for `seen` the one before, which lacks it.
     changes.image_id,
     changes.image_name,                -- Name of the image when it was last seen, by then.
     changes.region_id,                 -- Region of the image when it was last seen, by then.
