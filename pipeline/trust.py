@@ -10,19 +10,19 @@ from pipeline.spelling import harmless, how_many
 from pipeline.views import AS_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import duckdb
 
 
-def trust_line(con: duckdb.DuckDBPyConnection) -> str:
+def trust_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | None = None) -> str:
     """Say in one line whose images these are, as of when, how far proven, how many, and what did not fit.
 
     1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields
 
-    Of a lake that is shown as it was, it says so, and of when.
+    Of a lake that is shown as it was, it says so, and of when. With `among`, it speaks of those accounts alone.
     """
-    accounts = as_dicts(read(con, "accounts"))
+    accounts = [row for row in as_dicts(read(con, "accounts")) if among is None or row["account"] in among]
     published = [row for row in accounts if row["observed_at_utc"] is not None]
     stale = [row["account"] for row in published if row["is_stale"]]
     never = [row["account"] for row in accounts if row["observed_at_utc"] is None]

@@ -301,4 +301,5 @@ def test_the_exit_code_says_that_they_differ_only_where_it_is_asked(lake, typed)
     assert err.splitlines()[-1] == "error: Differs: 1 appeared, 1 gone, 1 changed, 1 seen"
     assert typed(*asked, "2026-10-27", "--exit-code")[0] == 0
     assert typed(*asked, "--account", "test", "2026-10-27", "--exit-code")[0] == 2  # it was not there yet
+    assert typed(*asked, "--account", "test")[1].startswith("1 account (1 stale: test) · as of 2026-10-28 02:01 UTC · ")
     assert typed("diff", "--data", str(lake))[0] == 2

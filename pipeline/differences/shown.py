@@ -36,7 +36,8 @@ def write_diff(found: Diff, output_format: Format, out: TextIO, err: TextIO) -> 
 
     csv holds the changes alone, json is one object of three arrays: accounts, changes, capacity_by_region.
     """
-    told = [trust_line(found.lake), *_notes(as_dicts(_read(found, "accounts")))]
+    accounts = as_dicts(_read(found, "accounts"))
+    told = [trust_line(found.lake, {row["account"] for row in accounts}), *_notes(accounts)]
     if output_format == "csv":
         write_rows(_read(found, "changes"), output_format, out)
     elif output_format == "json":
