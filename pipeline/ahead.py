@@ -19,8 +19,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-import pyarrow as pa
-
 from pipeline.certificate import PAGE_SIZE
 from pipeline.flatten import Flat, flatten
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
@@ -103,16 +101,11 @@ class Ahead:
         self._workers = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="flatten")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        self._memory = pa.default_memory_pool()
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(NotImplementedError):
-            # What one thread makes another lets go: jemalloc uses it again, pyarrow's own choice keeps 100 MB of it.
-            pa.set_memory_pool(pa.jemalloc_memory_pool())
         return self
 
     def __exit__(self, *_: object) -> None:
-        pa.set_memory_pool(self._memory)
         self._pool.shutdown(cancel_futures=True)
         self._writer.shutdown(cancel_futures=True)
 

@@ -431,7 +431,13 @@ class _TableWriter:
 
         self._is_repeatable = is_repeatable
         self._schema = table.arrow()
-        self._writer: Any = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
+        self._writer: Any = pq.ParquetWriter(
+            path,
+            self._schema,
+            compression="zstd",
+            use_dictionary=table.with_dictionary,
+            write_page_checksum=True,
+        )
         self._waiting: list[pa.Table] = []
         self._rows = 0
         self._is_open = True

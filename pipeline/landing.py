@@ -101,7 +101,13 @@ class Landing:
         make_folder(self._aside.parent.parent, 0o700)
         make_folder(self._aside.parent)
         self._schema = PAGES.arrow()
-        self._writer = pq.ParquetWriter(self._aside, self._schema, compression="zstd", write_page_checksum=True)
+        self._writer = pq.ParquetWriter(
+            self._aside,
+            self._schema,
+            compression="zstd",
+            use_dictionary=PAGES.with_dictionary,
+            write_page_checksum=True,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -69,6 +69,8 @@ class Column:
     """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
     of: tuple[Column, ...] = ()
     """The columns of each row in a list."""
+    is_distinct: bool = False
+    """True where nearly every row has a value of its own: a file keeps no dictionary of them."""
 
     @property
     def unit(self) -> str | None:
@@ -117,9 +119,9 @@ class Column:
         return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
 
 
-def text(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_distinct: bool = False) -> Column:
     """Text, stored as sent."""
-    return Column(name, "text", api, doc, since=since)
+    return Column(name, "text", api, doc, since=since, is_distinct=is_distinct)
 
 
 def whole(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -149,7 +151,7 @@ def flag(name: str, api: str | None, doc: str, *, since: str | None = None) -> C
 
 def raw_bytes(name: str, api: str | None, doc: str) -> Column:
     """Bytes, as they came."""
-    return Column(name, "bytes", api, doc)
+    return Column(name, "bytes", api, doc, is_distinct=True)
 
 
 def day(name: str, api: str | None, doc: str) -> Column:
@@ -183,6 +185,12 @@ class Table:
     def stored(self) -> tuple[Column, ...]:
         """The columns that lie in the file (the others lie in the folder's name)."""
         return tuple(column for column in self.columns if not column.in_folder)
+
+    @property
+    def with_dictionary(self) -> list[str] | bool:
+        """The columns that a file keeps a dictionary of; True: all, which a table with lists has."""
+        has_lists = any(column.kind == "list" for column in self.columns)
+        return has_lists or [column.name for column in self.stored if not column.is_distinct]
 
     def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
         """The Arrow schema of a file of this table; `header` is added to its metadata."""

@@ -23,7 +23,7 @@ _OBSERVED_AT = instant_utc(
     "The instant at which the account looked like this: the first answer of the last pass of its listing.",
 )
 _OBSERVED_ON = day("observed_on", ADDED, "UTC day on which the run began; the name of the folder.")
-_IMAGE_ID = text("image_id", "ImageId", "The image, unique in the account.")
+_IMAGE_ID = text("image_id", "ImageId", "The image, unique in the account.", is_distinct=True)
 _EXTRA = "JSON text of the fields that this version does not know; null where there are none."
 
 _DISK_SUMS = (
@@ -53,8 +53,8 @@ IMAGES = Table(
         gib("image_size_gib", "ImageSize", "Size of the image."),
         whole("image_storage_size", "ImageStorageSize", "Size in storage; the API does not state its unit."),
         instant_utc("created_at_utc", "CreationTime", "When the image was created."),
-        text("instance_id", "InstanceId", "Instance that the image was made from."),
-        text("snapshot_id", "SnapshotId", "Disk snapshot that the image was made from."),
+        text("instance_id", "InstanceId", "Instance that the image was made from.", is_distinct=True),
+        text("snapshot_id", "SnapshotId", "Disk snapshot that the image was made from.", is_distinct=True),
         text("extra", ADDED, _EXTRA),
         *_DISK_SUMS,
     ),
@@ -74,7 +74,12 @@ IMAGE_DISKS = Table(
         text("disk_type", "Type", "`system` or `data`, in the API's own letters: compare without case."),
         gib("disk_size_gib", "Size", "Size of the disk."),
         text("disk_format", "Format", "`raw` or `qcow2`."),
-        text("disk_image_id", "imageId", "Image of the disk itself; what it refers to is not documented."),
+        text(
+            "disk_image_id",
+            "imageId",
+            "Image of the disk itself; what it refers to is not documented.",
+            is_distinct=True,
+        ),
         text("extra", ADDED, _EXTRA),
     ),
     example="select observed_on, count(*) as disk_count from image_disks where disk_size_gib > 99 group by observed_on",
@@ -177,7 +182,12 @@ PAGES = Table(
         whole("pass_number", ADDED, "Which reading of the whole account, from 1."),
         whole("page_number", ADDED, "The PageNumber that was asked for."),
         whole("attempt_number", ADDED, "Which try of this page in this pass, from 1; the last usable one counts."),
-        text("request_id", "RequestId", "The service's name for the call; null where there was no answer."),
+        text(
+            "request_id",
+            "RequestId",
+            "The service's name for the call; null where there was no answer.",
+            is_distinct=True,
+        ),
         whole("status", ADDED, "HTTP status; null where there was no answer."),
         instant_utc("sent_at_utc", ADDED, "When the call was sent."),
         instant_utc("received_at_utc", ADDED, "When the answer was complete, or the try given up."),

@@ -161,3 +161,13 @@ def test_folders_are_made_for_their_owner_only(tmp_path):
 
     assert modes == {"raw": 0o700, "lake": 0o700}
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+def test_a_column_in_which_every_row_differs_has_no_dictionary_in_the_file(tmp_path):
+    publication(tmp_path, count=1_000).commit()
+
+    group = pq.read_metadata(table_path(tmp_path, IMAGES, "r1", DAY)).row_group(0)
+    columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
+    with_dictionary = {name for name, column in columns.items() if column.has_dictionary_page}
+    assert {"image_id", "instance_id", "snapshot_id"}.isdisjoint(with_dictionary)
+    assert {"account", "region_id", "status"} <= with_dictionary

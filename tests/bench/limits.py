@@ -90,7 +90,8 @@ def pieces(lake: Path, folder: Path) -> None:
     timed("promises and ids read", began)
     began = time.process_time()
     schema = PAGES.arrow()
-    with pq.ParquetWriter(folder / "raw.parquet", schema, compression="zstd", write_page_checksum=True) as file:
+    options = {"compression": "zstd", "use_dictionary": PAGES.with_dictionary, "write_page_checksum": True}
+    with pq.ParquetWriter(folder / "raw.parquet", schema, **options) as file:
         for start in range(0, len(rows), 256):
             listed = [{**row, "body": body} for row, body in rows[start : start + 256]]
             file.write_table(pa.Table.from_pylist(listed, schema=schema))
