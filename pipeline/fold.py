@@ -244,11 +244,11 @@ class _Step:
         self._standing = every - lasting
         published = {(one.run_id, one.account): one for one in told if one.is_published}
         kept = {(one.account, one.observed_at_utc) for key, one in published.items() if key in self._standing}
-        hidden = {(one.run_id, one.account) for one in files.without.active}
+        passed_over = every | {(one.run_id, one.account) for one in files.without.active}
         new = [
             one
             for key, one in published.items()
-            if key not in every | hidden and (one.account, one.observed_at_utc) not in kept
+            if key not in passed_over and (one.account, one.observed_at_utc) not in kept
         ]
         self._taken = _first(new)
         newest: dict[str, dt.datetime] = {}
@@ -278,11 +278,8 @@ class _Step:
     def _whole_runs(self) -> dict[str, dt.date]:
         """The runs of which nothing is left to fold, and their days."""
         found: dict[str, dt.date] = dict(self._before.runs) if self._before else {}
-        left = {
-            one.run_id
-            for one in self._told
-            if one.is_published and (one.run_id, one.account) not in self._covered | self._lasting
-        }
+        done = self._covered | self._lasting
+        left = {one.run_id for one in self._told if one.is_published and (one.run_id, one.account) not in done}
         found.update({one.run_id: one.observed_on for one in self._told if one.run_id not in left})
         return found
 
@@ -300,13 +297,15 @@ class _Step:
 
     def _live(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the table `living`: the stretches of the accounts that have news, still without their values."""
-        known = self._standing | {(one.run_id, one.account) for one in self._taken}
-        con.execute("create table told (account varchar, observed_at_utc timestamp, run_id varchar)").fetchall()
+        import pyarrow as pa
+
         concerned = self._anew | self._onward
-        rows = [one for one in self._told if (one.run_id, one.account) in known and one.account in concerned]
-        for start in range(0, len(rows), 1000):
-            values = ", ".join(_literal(one) for one in rows[start : start + 1000])
-            con.execute(f"insert into told values {values}").fetchall()  # noqa: S608
+        known = [one for one in self._told if (one.run_id, one.account) in self._covered and one.account in concerned]
+        names = ("account", "observed_at_utc", "run_id")
+        con.register("known", pa.table({name: [getattr(one, name) for one in known] for name in names}))
+        con.execute("create table told (account varchar, observed_at_utc timestamp, run_id varchar)").fetchall()
+        con.execute("insert into told from known").fetchall()
+        con.unregister("known")
         observation = numbered(f"""
             select
                 told.account, told.observed_at_utc, coalesce(said.certificate = 'verified', false) as is_verified,
@@ -535,11 +534,6 @@ def _first(new: list[_Told]) -> list[_Told]:
             runs.append(one.run_id)
         count += one.image_count
     return [one for one in new if one.run_id in runs]
-
-
-def _literal(one: _Told) -> str:
-    account, run_id = (text.replace("'", "''") for text in (one.account, one.run_id))
-    return f"('{account}', timestamp '{one.observed_at_utc}', '{run_id}')"
 
 
 def _among(accounts: Iterable[str], column: str = "account") -> str:

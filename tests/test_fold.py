@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from pipeline.lake import leftovers
 from pipeline.prune import prune
 from pipeline.taken_out import taken_out
 from pipeline.views import write_catalogue
+from pipeline.views.lives import lives, numbered
 
 NOW = utc("2027-01-01 00:00")
 HOUR = dt.timedelta(hours=1)
@@ -296,6 +298,31 @@ def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were
         prune(tmp_path, observation=f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
         prune(tmp_path, at=at)
         assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
+
+
+def test_no_join_of_a_fold_pairs_the_days_of_an_account_with_each_other():
+    days = 1500
+    with duckdb.connect() as con:
+        con.execute(
+            "create table told as select 'prod' as account, timestamp '2026-01-01 02:00' + to_days(day::int) as "
+            "observed_at_utc, true as is_verified, day < $1 as is_covered from range($1 + 1) as one(day)",
+            [days],
+        ).fetchall()
+        con.execute("""
+            create table stretch as
+            select
+                account, 'm-' || observed_at_utc as image_id, observed_at_utc as first_seen_utc,
+                max(observed_at_utc) over () as last_seen_utc, observed_at_utc as life_began_utc,
+                null::timestamp as previous_seen_utc, 1::ubigint as fingerprint
+            from told where is_covered;
+            create table print as
+            select account, observed_at_utc, 'm-1' as image_id, 1::ubigint as fingerprint
+            from told where not is_covered""").fetchall()
+        made = lives(numbered("from told"), "from stretch", "from print")
+        plan = con.execute(f"explain analyze {made}").fetchall()[0][1]
+    counts = [int(said.replace(",", "")) for said in re.findall(r"([0-9,]+) rows", plan)]
+
+    assert days <= max(counts) <= 4 * days
 
 
 # ── as it was ────────────────────────────────────────────────────────────────

@@ -29,11 +29,15 @@ _VALUES: Final = tuple(
 
 
 def numbered(observations: str) -> str:
-    """Number each account's published observations: account, observed_at_utc, is_verified, is_covered are given."""
+    """Number the published observations, given as account, observed_at_utc, is_verified and is_covered.
+
+    A number is of one observation of one account, and is joined by alone: were two joins by the account as well, DuckDB
+    may do them in an order that pairs all observations of an account with each other.
+    """
     return f"""
         select
             *,
-            row_number() over (partition by account order by observed_at_utc) as number,
+            row_number() over (order by account, observed_at_utc) as number,
             sum(case when is_verified then 1 else 0 end) over (
                 partition by account order by observed_at_utc
             ) as verified_count
@@ -61,46 +65,67 @@ def lives(observation: str, stretch: str, print_: str) -> str:
             on observation.account = proof.account and observation.verified_count + 1 = proof.verified_count
     ),
     stretch as materialized ({stretch}),
+    covered as materialized (select * from observation where is_covered),
     blocks as (
         select account, min(number) as from_number, max(number) as to_number
         from (
             select account, number, number - row_number() over (partition by account order by number) as block
-            from observation
-            where is_covered
+            from covered
         ) as standing
         group by account, block
     ),
+    -- The covered observations that a span takes in: by one pass over them all in order, for a join of spans with
+    -- observations would grow with the product of the two.
     bounds as (
-        select account, first_seen_utc as at_utc from stretch
-        union
-        select account, last_seen_utc as at_utc from stretch
+        select account, observed_at_utc as at_utc, number, null as first_seen_utc, null as last_seen_utc from covered
+        union all
+        select account, unnest([first_seen_utc, last_seen_utc]), null, first_seen_utc, last_seen_utc
+        from (select distinct account, first_seen_utc, last_seen_utc from stretch) as span
+    ),
+    reached as (
+        select
+            *,
+            min(number) over (partition by account order by at_utc desc) as number_from_here,
+            max(number) over (partition by account order by at_utc) as number_up_to_here
+        from bounds
     ),
     numbers as (
-        select bounds.account, bounds.at_utc, upper.number as from_number, under.number as to_number
-        from bounds
-        asof left join (select * from observation where is_covered) as upper
-            on bounds.account = upper.account and bounds.at_utc <= upper.observed_at_utc
-        asof left join (select * from observation where is_covered) as under
-            on bounds.account = under.account and bounds.at_utc >= under.observed_at_utc
+        select
+            account,
+            first_seen_utc,
+            last_seen_utc,
+            max(number_from_here) filter (at_utc = first_seen_utc) as from_number,
+            max(number_up_to_here) filter (at_utc = last_seen_utc) as to_number
+        from reached
+        where first_seen_utc is not null
+        group by account, first_seen_utc, last_seen_utc
+    ),
+    spans as materialized (
+        select
+            numbers.account,
+            numbers.first_seen_utc,
+            numbers.last_seen_utc,
+            greatest(numbers.from_number, blocks.from_number) as first_number,
+            least(numbers.to_number, blocks.to_number) as last_number
+        from numbers
+        inner join blocks
+            on numbers.account = blocks.account
+            and numbers.from_number <= blocks.to_number
+            and numbers.to_number >= blocks.from_number
+        where numbers.from_number <= numbers.to_number
     ),
     segments as materialized (
         select
             stretch.account,
             stretch.image_id,
-            greatest(since.from_number, blocks.from_number) as first_number,
-            least(till.to_number, blocks.to_number) as last_number,
+            spans.first_number,
+            spans.last_number,
             stretch.life_began_utc as carried_began,
             stretch.previous_seen_utc as carried_previous,
             stretch.first_seen_utc as valued_utc,
             stretch.fingerprint
         from stretch
-        inner join numbers as since on stretch.account = since.account and stretch.first_seen_utc = since.at_utc
-        inner join numbers as till on stretch.account = till.account and stretch.last_seen_utc = till.at_utc
-        inner join blocks
-            on stretch.account = blocks.account
-            and since.from_number <= blocks.to_number
-            and till.to_number >= blocks.from_number
-        where since.from_number <= till.to_number
+        inner join spans using (account, first_seen_utc, last_seen_utc)
         union all
         select
             print.account,
@@ -175,11 +200,10 @@ def lives(observation: str, stretch: str, print_: str) -> str:
             end as next_seen_utc,
             ending.proof_utc
         from kept
-        inner join observation as beginning
-            on kept.account = beginning.account and kept.first_number = beginning.number
-        inner join proven as ending on kept.account = ending.account and kept.end_number = ending.number
-        left join observation as before on kept.account = before.account and kept.number_before = before.number
-        left join observation as after on kept.account = after.account and kept.number_after = after.number
+        inner join observation as beginning on kept.first_number = beginning.number
+        inner join proven as ending on kept.end_number = ending.number
+        left join observation as before on kept.number_before = before.number
+        left join observation as after on kept.number_after = after.number
     ),
     living as (
         select
@@ -213,9 +237,8 @@ def lives(observation: str, stretch: str, print_: str) -> str:
             images.carried_previous as previous_seen_utc,
             null as next_seen_utc
         from images
-        inner join observation as beginning
-            on images.account = beginning.account and images.first_number = beginning.number
-        inner join proven as ending on images.account = ending.account and images.end_number = ending.number
+        inner join observation as beginning on images.first_number = beginning.number
+        inner join proven as ending on images.end_number = ending.number
         where images.is_steady
     )
     select account, image_id, {", ".join(_OWN)}, valued_utc
