@@ -43,6 +43,7 @@ from pipeline.views.reading import (
     empty,
     fingerprinted,
     instant,
+    latest_paths,
     latest_rows,
     observations,
     pages,
@@ -337,6 +338,8 @@ class Known:
     """Accounts that were observed since they were folded, or were never folded."""
     disordered: frozenset[str]
     """Accounts of which a folded observation was withdrawn, or an earlier one came after the fold."""
+    says_disks: bool = False
+    """Whether the files of the latest observations all say what the disks of an image come to."""
 
     @classmethod
     def of(cls, con: duckdb.DuckDBPyConnection, files: Files, as_of: dt.datetime | None = None) -> Known:
@@ -363,7 +366,23 @@ class Known:
             elif seen:
                 new.add(account)
         last = {row.account: row for row in rows if as_of is None or row.observed_at_utc <= as_of}
-        return cls(tuple(last.values()), frozenset(new), frozenset(disordered))
+        latest = tuple(last.values())
+        return cls(latest, frozenset(new), frozenset(disordered), _says_disks(con, files, latest))
+
+
+def _says_disks(con: duckdb.DuckDBPyConnection, files: Files, latest: Sequence[Latest]) -> bool:
+    """Whether the latest observations' plain files have the column; the stretches that stand for others always do."""
+    import duckdb
+
+    paths = list(latest_paths(IMAGES, files, latest).values())
+    if not paths:
+        return bool(latest)
+    meet(paths)
+    query = "select count(*) from parquet_schema($1) where name = 'unsized_disk_count'"
+    try:
+        return bool(con.execute(query, [list(map(str, paths))]).fetchall()[0][0] == len(paths))
+    except duckdb.Error:  # a torn file: whoever reads it is told
+        return False
 
 
 def _published(con: duckdb.DuckDBPyConnection, files: Files) -> list[Latest]:
@@ -428,9 +447,20 @@ def _filled(files: Files, known: Known, as_of: dt.datetime | None = None) -> str
         ]
     parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in _LATEST.items() if known.latest]
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
+    if known.says_disks:
+        capacity = relations()["image_capacity"]
+        parts += [_view(capacity.name, _without_disks(capacity.query or "")), _comments(capacity)]
     said = "null" if as_of is None else instant(as_of)
     parts.append(f"create or replace macro {AS_OF}() as cast({said} as timestamp);\n")
     return "".join(parts)
+
+
+_READING_DISKS: Final = re.compile(r"^with unsaid as .*?^\)\n(?=\nselect\n)", re.MULTILINE | re.DOTALL)
+
+
+def _without_disks(query: str) -> str:
+    """Have `image_capacity` read no disks, where all files tell them: to look for others is half its time."""
+    return _READING_DISKS.sub(f"with disks as (\n{empty(IMAGES)}\n)\n", query)
 
 
 def _comments(relation: Relation) -> str:

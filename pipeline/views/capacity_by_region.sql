@@ -3,15 +3,35 @@
 -- Reads: image_capacity.
 -- Example: select region_id, image_count, image_size_gib from capacity_by_region limit 3
 
+-- Added up by owner first: there are few of these, and many images.
+with held as (
+    select
+        account,
+        region_id,
+        ownership,
+        count(*) as image_count,
+        count(*) - count(image_size_gib) as unsized_image_count,
+        sum(image_size_gib) as image_size_gib,
+        sum(disk_count) as disk_count,
+        sum(disk_size_gib) as disk_size_gib
+    from image_capacity
+    group by
+        account,
+        region_id,
+        ownership
+)
+
 select
     region_id,
     count(distinct account) as account_count,                        -- Accounts with an image there.
-    count(case when ownership = 'owned' then 1 end) as image_count,  -- Images that the account owns.
+    cast(
+        coalesce(sum(case when ownership = 'owned' then image_count end), 0) as bigint
+    ) as image_count,                                                -- Images that the account owns.
     cast(
         coalesce(sum(case when ownership = 'owned' then image_size_gib end), 0) as bigint
     ) as image_size_gib,                                             -- Sizes of the owned images, added up; those without a size add nothing.
-    count(
-        case when ownership = 'owned' and image_size_gib is null then 1 end
+    cast(
+        coalesce(sum(case when ownership = 'owned' then unsized_image_count end), 0) as bigint
     ) as unsized_image_count,                                        -- Owned images whose size is not known.
     cast(
         coalesce(sum(case when ownership = 'owned' then disk_count end), 0) as bigint
@@ -19,12 +39,16 @@ select
     cast(
         coalesce(sum(case when ownership = 'owned' then disk_size_gib end), 0) as bigint
     ) as disk_size_gib,                                              -- Sizes of the owned images' disks, added up; those without a size add nothing.
-    count(case when ownership = 'shared' then 1 end) as shared_image_count,  -- Images that others share with the account.
+    cast(
+        coalesce(sum(case when ownership = 'shared' then image_count end), 0) as bigint
+    ) as shared_image_count,                                         -- Images that others share with the account.
     cast(
         coalesce(sum(case when ownership = 'shared' then image_size_gib end), 0) as bigint
     ) as shared_image_size_gib,                                      -- Sizes of the shared images, added up.
-    count(case when ownership = 'other' then 1 end) as other_image_count     -- Images of another owner, or none told.
-from image_capacity
+    cast(
+        coalesce(sum(case when ownership = 'other' then image_count end), 0) as bigint
+    ) as other_image_count                                           -- Images of another owner, or none told.
+from held
 group by
     region_id
 order by

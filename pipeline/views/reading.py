@@ -390,14 +390,23 @@ class Latest:
     run_id: str
 
 
+def latest_paths(table: Table, files: Files, latest: Sequence[Latest]) -> dict[str, Path]:
+    """The plain files of the latest observations, by run; those that are gone are left out."""
+    lying = {path.stem: path for path in (*files.standing.get(table.name, ()), *files.of[table.name])}
+    return {run: lying[run] for run in sorted({one.run_id for one in latest} & lying.keys())}
+
+
 def latest_rows(table: Table, files: Files, latest: Sequence[Latest]) -> str:
     """Read each account's latest observation: its plain file, or where that is gone the stretches that span it."""
-    runs = {one.run_id for one in latest}
-    lying = {path.stem: path for path in (*files.standing.get(table.name, ()), *files.of[table.name])}
-    paths = [lying[run] for run in sorted(runs & lying.keys())]
+    lying = latest_paths(table, files, latest)
+    paths = list(lying.values())
     parts = []
     plain = [(one.account, one.observed_at_utc) for one in latest if one.run_id in lying]
-    if plain:
+    if len(plain) == 1:  # the file's statistics answer this; they do not answer a list of pairs
+        ((account, at),) = plain
+        said = f"account = {quoted(account)} and observed_at_utc = {instant(at)}"
+        parts.append(f"select * from (\n{over(table, paths)}\n) as published\nwhere {said}")  # noqa: S608
+    elif plain:
         kept = ",\n".join(f"    ({quoted(account)}, {instant(at)})" for account, at in plain)
         parts.append(
             f"select * from (\n{over(table, paths)}\n) as published\nwhere (account, observed_at_utc) in (\n{kept}\n)"  # noqa: S608
