@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import bench_page as made
 import duckdb
 
+from pipeline import diff
 from pipeline.fold import fold
 from pipeline.tables import IMAGE_FIELDS, IMAGE_VERSIONS
 from pipeline.views import connect, write_catalogue
@@ -146,6 +147,17 @@ def opened(data: Path) -> float:
     return statistics.median(took[1:]) * 1000
 
 
+def differed(data: Path, old: dt.datetime, new: dt.datetime) -> str:
+    """The median milliseconds of a diff of two days, opening included, and the rows of what changed."""
+    took, count = [], 0
+    for _ in range(ROUNDS + 1):
+        began = time.perf_counter()
+        with diff(old.date(), new.date(), data) as found:
+            count = len(found.changes.fetchall())
+        took.append(time.perf_counter() - began)
+    return f"{statistics.median(took[1:]) * 1000:.0f} ms ({count:,} changes)"
+
+
 def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, str, bool]], list[str]]:
     """Every row of the table (what, target, measured, met), and the floors as lines."""
     seconds, memory, size = folded_year(folder / "folded", images, days)
@@ -153,7 +165,7 @@ def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, 
     for day in range(days):
         made.write_day(folder / "daily", life, day)
     copies = bytes_of(folder / "daily" / "lake") / 1e6
-    some_day = made.FIRST + dt.timedelta(days=days // 3)
+    some_day, next_day, last_day = (made.FIRST + dt.timedelta(days=day) for day in (days // 3, days // 3 + 1, days - 1))
     with connect(folder / "folded") as con, duckdb.connect() as daily:
         files = folder / "daily/lake/images/*/*.parquet"
         daily.execute(f"create view daily as from read_parquet('{files}', hive_partitioning = true)")
@@ -183,6 +195,8 @@ def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, 
         ("trend, beside the daily copies", "≥ 5 times", f"{daily_trend / trend:.1f} times", daily_trend >= 5 * trend),
         ("churn, beside the daily copies", "≥ 5 times", f"{daily_churn / churn:.1f} times", daily_churn >= 5 * churn),
         ("every change of all days, field by field, counted", "", f"{listed:.1f} ms", True),
+        ("diff of two days that follow each other", "", differed(folder / "folded", some_day, next_day), True),
+        ("diff of the first day and the last", "", differed(folder / "folded", made.FIRST, last_day), True),
         ("the answers are the same", "yes", "yes" if is_same else "no", is_same),
         (f"connect(), {days:,} runs, folded", "≤ 60 ms", f"{(told := opened(folder / 'folded')):.0f} ms", told <= 60),
     ]
