@@ -1,7 +1,6 @@
 """A lake in a bucket, over HTTP, with faults: `make cloud`. In no other run of the tests, for it wants a server.
 
-The server is moto's, an emulator in Python: docs/bucket.md says why. In front of it stands a proxy that loses, delays
-and cuts.
+The server is that of `s3_server.py`. In front of it stands a proxy that loses, delays and cuts.
 """
 
 from __future__ import annotations
@@ -21,18 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 from lake_builder import Seen, image, write_run
+from s3_server import KEY, SECRET, s3_server
 
 from pipeline import bucket, connect, run
 from pipeline.accounts import key_account
 from pipeline.bucket import BucketPath, place
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import LakeIsHeld, LakeMissing, Unreachable
+from pipeline.errors import LakeIsHeld, LakeMissing, NoAccess, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PUTS = 6
@@ -69,9 +69,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.server.puts += 1
                 fault = self.server.fault(self.server.puts)
         length = int(self.headers.get("Content-Length") or 0)
-        if fault == "cut":  # half of the body was taken, then the line is dead
-            self.rfile.read(length // 2)
-            return self.hang_up()
         body = self.rfile.read(length)
         if fault == "503":
             return self.answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
@@ -80,16 +77,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == "kill before":
             os.kill(self.server.victim, signal.SIGKILL)
             return self.hang_up()
-        hop = http.client.HTTPConnection(self.server.behind.hostname, self.server.behind.port, timeout=30)
-        hop.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            hop.putheader(name, value)
+        behind = self.server.behind
         is_oss = self.headers.get("x-oss-forbid-overwrite") == "true"
-        if is_oss:
-            hop.putheader("If-None-Match", "*")
-        hop.endheaders(body or None)
-        said = hop.getresponse()
-        answer = said.read()
+        with contextlib.closing(http.client.HTTPConnection(behind.hostname, behind.port, timeout=30)) as hop:
+            hop.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                hop.putheader(name, value)
+            if is_oss:
+                hop.putheader("If-None-Match", "*")
+            hop.endheaders((body[: length // 2] if fault == "cut" else body) or None)
+            if fault == "cut":  # the service has half of the body, then both lines are dead
+                return self.hang_up()
+            said = hop.getresponse()
+            answer = said.read()
         if is_oss and said.status == 412:  # as OSS's documentation has it
             return self.answer(409, {}, b"<Error><Code>FileAlreadyExists</Code></Error>")
         if fault == "kill after":
@@ -118,25 +118,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def server():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+def server(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        print(f"the server of S3: {server.name}")  # noqa: T201
+        yield server
 
 
 @pytest.fixture(scope="session")
 def proxy(server):
-    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-    boto3.client("s3", endpoint_url=server).create_bucket(Bucket="lake")
-    with Proxy(server) as proxy:
+    with Proxy(server.url) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.server_port}"
         yield proxy
@@ -249,10 +239,21 @@ def test_of_writers_of_one_record_at_once_one_stays(lake):
     assert path.read_bytes() == kept
 
 
+def test_a_wrong_secret_is_told_as_such(lake, server, monkeypatch):
+    if not server.is_real:
+        pytest.skip("moto checks no signature")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    bucket._store.cache_clear()  # noqa: SLF001
+    with pytest.raises(NoAccess, match="may not be read or written"):
+        BucketPath(f"{lake}/one").put_new(b"one")
+    monkeypatch.undo()
+    bucket._store.cache_clear()  # noqa: SLF001
+
+
 def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkeypatch):
     monkeypatch.setenv("OSS_ENDPOINT", f"http://127.0.0.1:{proxy.server_port}")
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
     there = lake.replace("s3:", "oss:")
     assert "holds" in bucket.try_bucket(place(there))
     proxy.puts, proxy.fault = 0, lambda n: "lost" if n == PUTS else ""
@@ -260,24 +261,39 @@ def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkey
     assert (runs(there), proxy.puts) == (1, PUTS + 1)
 
 
-def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, tmp_path):
-    """Prints what docs/bucket.md tells."""
+def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_path, monkeypatch):
+    """Prints what docs/bucket.md tells; past the proxy."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    bucket._store.cache_clear()  # noqa: SLF001
     regions = ("cn-beijing", "cn-shanghai", "cn-wulanchabu", "eu-central-1")
     for day in range(1000):
         at = f"{dt.date(2024, 1, 1) + dt.timedelta(days=day)} 02:00"
         numbers = range(day // 20, day // 20 + 300)
         images = [image(f"m-{n:06}", 20, 40 + n % 50, region_id=regions[n % 4], image_size_gib=20) for n in numbers]
         write_run(tmp_path, Seen("default", at, images))
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda path: copied(path, tmp_path, lake), tmp_path.rglob("*.parquet")))
+    with measured("open"):
+        con = connect(lake)
+    with con:
+        with measured("latest capacity by region"):
+            con.execute("from capacity_by_region").fetchall()
+        assert bucket.traffic["get"] <= 4
+        assert bucket.traffic["bytes_read"] < 100_000
+        with measured("one day"):
+            con.execute("select count(image_id) from images where observed_on = date '2025-06-01'").fetchall()
+        with measured("one column of all days"):
+            con.execute("select sum(image_size_gib) from images").fetchall()
+    monkeypatch.undo()
+    bucket._store.cache_clear()  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def measured(what: str) -> Iterator[None]:
     bucket.traffic.clear()
-    with connect(lake) as con:
-        print("opened:", dict(bucket.traffic))  # noqa: T201
-        bucket.traffic.clear()
-        con.execute("from capacity_by_region").fetchall()
-        print("latest capacity by region:", dict(bucket.traffic))  # noqa: T201
-    assert bucket.traffic["get"] <= 4
-    assert bucket.traffic["bytes_read"] < 100_000
+    began = time.perf_counter()
+    yield
+    print(f"{what}: {dict(bucket.traffic)}, {time.perf_counter() - began:.2f} s")  # noqa: T201
 
 
 def copied(path: Path, folder: Path, lake: str) -> None:
