@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _SCHEME: Final = re.compile(r"(s3|oss):/+([^/]*)")
 _TAIL_BYTES: Final = 32 << 10
 """The end of an object comes in one piece: a Parquet file's footer, or the whole of a small one."""
+AT_HAND: Final = 2048
+"""Ends of objects that are kept, for who reads them next: as many as 64 MiB hold."""
 _AT_ONCE: Final = 32
 _PUTS: Final = 4
 """Tries of a PUT that ended without an answer, each of them with the retries of the library."""
@@ -301,9 +303,9 @@ class _Object(io.RawIOBase):
         return _tail(self._path)[start - tail : end - tail]
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=AT_HAND)
 def _tail(path: BucketPath) -> bytes:
-    """The end of an object; of as many as 64 MiB hold."""
+    """The end of an object."""
     end, _ = path.size()
     return path.read_range(max(0, end - _TAIL_BYTES), end)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 from typing import Any
 
 import obstore
 import pytest
+from lake_builder import Seen, image, write_run
 from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
@@ -122,6 +124,19 @@ def test_only_the_columns_that_are_asked_for_are_read(lake):
         bucket.let_read(con, lake)
         assert con.execute(f"select sum(narrow) from '{lake}/one.parquet'").fetchall() == [(sum(range(60_000)),)]  # noqa: S608
     assert bucket.traffic["bytes_read"] < len(body) / 2
+
+
+def test_each_commit_record_is_fetched_once_however_many_there_are(lake, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.views.AT_HAND", 2)
+    monkeypatch.setattr(bucket, "_tail", functools.lru_cache(maxsize=2)(bucket._tail.__wrapped__))  # noqa: SLF001
+    for day in range(1, 8):
+        write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
+    for path in tmp_path.rglob("*.parquet"):
+        BucketPath(f"{lake}/{path.relative_to(tmp_path)}").put_new(path.read_bytes())
+    bucket.traffic.clear()
+    connect(lake).close()
+    assert bucket.traffic["get"] == 7
+    assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(dt.datetime(2026, 10, 1, 2), 7)]  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("said", ["gs://bucket/lake", "s3://", "http://bucket"])

@@ -28,7 +28,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.bucket import is_bucket, let_read, meet, place
+from pipeline.bucket import AT_HAND, is_bucket, let_read, meet, place
 from pipeline.errors import BadQuery, BadSetting, LakeDamaged
 from pipeline.folded import RECORDS
 from pipeline.spelling import quoted
@@ -390,18 +390,24 @@ def _published(con: duckdb.DuckDBPyConnection, files: Files) -> list[Latest]:
     import duckdb
 
     names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
-    meet(files.of[OBSERVATIONS.name])
+    records = files.of[OBSERVATIONS.name]
+    found: list[Latest] = []
     try:
-        rows = con.execute(
-            "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (of our own making)
-            f"from ({observations(files, None, names)}) as record where is_published order by 1, 2, 4"
-        ).fetchall()
+        for start in range(0, max(len(records), 1), AT_HAND):  # of a bucket's no more than stay at hand
+            some = records[start : start + AT_HAND]
+            meet(some)
+            here = replace(files, of={**files.of, OBSERVATIONS.name: some}, folded={} if start else files.folded)
+            rows = con.execute(
+                "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (of our own making)
+                f"from ({observations(here, None, names)}) as record where is_published"
+            ).fetchall()
+            found += [Latest(*row) for row in rows]
     except duckdb.Error as error:
         first = next(iter(files.of[OBSERVATIONS.name] or files.folded.get(RECORDS, ())))
         raise LakeDamaged(
             f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
-    return [Latest(*row) for row in rows]
+    return sorted(found, key=lambda one: (one.account, one.observed_at_utc or dt.datetime.max, one.run_id))  # noqa: DTZ901  (as above)
 
 
 def _refuse_missing(files: Files, runs: set[str]) -> None:
