@@ -15,6 +15,7 @@ import bisect
 import datetime as dt
 import itertools
 import json
+import stat
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -54,7 +55,13 @@ def files_by_day(folder: Path) -> list[Path]:
 
 def _may_be_read(file: Path) -> bool:
     """No hidden file; none that would make a reader wait for ever, such as a FIFO."""
-    return not file.name.startswith(".") and not (file.is_fifo() or file.is_socket() or file.is_char_device())
+    if file.name.startswith("."):
+        return False
+    try:
+        kind = file.stat().st_mode  # asked for once: a lake has many files
+    except OSError:  # whoever reads it says what is wrong
+        return True
+    return not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or stat.S_ISCHR(kind))
 
 
 def _listed(folder: Path) -> list[Path]:
