@@ -449,12 +449,13 @@ class _Step:
 
     def _records(self, con: duckdb.DuckDBPyConnection, publication: FoldPublication, added: list[str]) -> bool:
         """Write the commit records of all folded runs, and the rejects of those that were added; whether any are."""
-        paths = [path for path in self._files.of[OBSERVATIONS.name] if path.stem in added]
+        new = set(added)
+        paths = [path for path in self._files.of[OBSERVATIONS.name] if path.stem in new]
         parts = [over(OBSERVATIONS, paths)]
         if self._before is not None:
             parts.append(over(PLACES[RECORDS], self._files.folded[RECORDS]))
         _write(con, publication, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
-        paths = [path for path in self._files.of[REJECTS.name] if path.stem in added]
+        paths = [path for path in self._files.of[REJECTS.name] if path.stem in new]
         if not paths:
             return False
         declared = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
@@ -526,12 +527,12 @@ def _newest_runs(told: Iterable[_Told], files: Files) -> set[str]:
 
 def _first(new: list[_Told]) -> list[_Told]:
     """The earliest of them that a step can take: whole runs, so that a file is read once."""
-    count, runs = 0, list[str]()
+    count, runs = 0, set[str]()
     for one in new:
         if one.run_id not in runs:
             if runs and count + one.image_count > STEP_ROWS:
                 break
-            runs.append(one.run_id)
+            runs.add(one.run_id)
         count += one.image_count
     return [one for one in new if one.run_id in runs]
 
