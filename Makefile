@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .PHONY: spark help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
-	test-oldest test-newest cloud clean
+	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
 	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
 	@echo "make cloud   a lake in a bucket over HTTP, with every fault at every put, in an environment of its own"
+	@echo "make scale   what listing, opening and folding cost from a thousand runs to a hundred thousand, a bucket too"
 	@echo "make spark   every table and view on DuckDB and on Spark, row by row, in an environment of its own; wants Java 17"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
@@ -109,6 +110,11 @@ $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
 
 cloud: $(VENV)-cloud/installed
 	@$(VENV)-cloud/bin/python -m pytest -s tests/cloud.py
+
+scale: $(VENV)-cloud/installed
+	@$(VENV)-cloud/bin/python tests/scale.py --runs 1000 10000 --bucket-runs 3000
+	@$(VENV)-cloud/bin/python tests/scale.py --runs 3000 --accounts 370 --no-fold
+	@$(VENV)-cloud/bin/python tests/scale.py --runs 100000 --no-fold
 
 $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-spark

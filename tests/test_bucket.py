@@ -139,6 +139,21 @@ def test_each_commit_record_is_fetched_once_however_many_there_are(lake, tmp_pat
     assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(dt.datetime(2026, 10, 1, 2), 7)]  # noqa: DTZ001
 
 
+def test_a_lake_that_was_folded_in_a_folder_goes_on_in_a_bucket(lake, account_here, tmp_path):
+    for day in range(1, 9):
+        write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40 + day // 4), image("m-2", 20)]))
+    prune(tmp_path, fold=True)
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.relative_to(tmp_path).parts[0] in {"raw", "lake"}:
+            BucketPath(f"{lake}/{path.relative_to(tmp_path)}").put_new(path.read_bytes())
+
+    for name in ("images", "image_disks", "image_versions", "observations", "capacity_by_day"):
+        assert sorted(map(repr, rows(lake, f"from {name}"))) == sorted(map(repr, rows(tmp_path, f"from {name}")))
+    run(lake, **account_here)
+    assert rows(lake, "select count(distinct run_id) from observations") == [(9,)]
+    assert check(lake).findings == check(tmp_path).findings
+
+
 @pytest.mark.parametrize("said", ["gs://bucket/lake", "s3://", "http://bucket"])
 def test_what_is_no_bucket_is_named(said):
     with pytest.raises(BadSetting, match="bucket"):
