@@ -135,7 +135,7 @@ def test_each_commit_record_is_fetched_once_however_many_there_are(lake, tmp_pat
         BucketPath(f"{lake}/{path.relative_to(tmp_path)}").put_new(path.read_bytes())
     bucket.traffic.clear()
     connect(lake).close()
-    assert bucket.traffic["get"] == 7
+    assert bucket.traffic["get"] == 7 + 1  # and the end of the latest file of images, for what columns it has
     assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(dt.datetime(2026, 10, 1, 2), 7)]  # noqa: DTZ001
 
 
