@@ -1,7 +1,8 @@
 """What is folded: one record, which names every file that stands for it.
 
     data/lake/folds/000012.json                      the newest record is the one that counts
-      ├─ covered      run → accounts: the observations that the versions hold
+      ├─ covered      run → its group of accounts: the observations that the versions hold
+      ├─ groups       the accounts of each group, named once, however many runs listed them
       ├─ runs         the runs that nothing is read of any more but what is folded, and their days
       ├─ ended        lake/image_versions/<fold>.parquet: stretches that have ended, never written again
       │               lake/image_versions_open/000012.parquet: those that may go on
@@ -9,8 +10,8 @@
       ├─ rejects      lake/folded_rejects/<fold>.parquet
       └─ superseded   files that nothing reads any more, and until when they stay for who has them open
 
-A record is written once and never changed. It goes in last, as a commit
-record does: before it there is the fold before, after it this one.
+A record is written once and never changed. It goes in last, as a commit record does: before it there is the fold
+before, after it this one. Before format 3 there were no groups: a record named the accounts of each run.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Fold(msgspec.Struct, frozen=True):
 
     name: str
     covered: dict[str, tuple[str, ...]]
+    """Run → accounts; runs of the same accounts share one tuple."""
     runs: dict[str, dt.date]
     ended: tuple[Ended, ...] = ()
     rejects: tuple[str, ...] = ()
@@ -74,6 +76,14 @@ class Fold(msgspec.Struct, frozen=True):
     open_count: int = 0
     """Stretches that may go on."""
     format: str = FORMAT
+
+    def encoded(self) -> bytes:
+        """The record as it is written."""
+        groups = {accounts: number for number, accounts in enumerate(dict.fromkeys(self.covered.values()))}
+        said = msgspec.to_builtins(msgspec.structs.replace(self, covered={}))
+        said["covered"] = {run: groups[accounts] for run, accounts in self.covered.items()}
+        said["groups"] = list(groups)
+        return msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -136,9 +146,14 @@ def fold_records(data: Path) -> list[Path]:
 
 def _decoded(path: Path, said: bytes) -> Fold:
     try:
-        refuse_newer(str(msgspec.json.decode(said)["format"]), path)
-        return msgspec.json.decode(said, type=Fold)
-    except (msgspec.MsgspecError, KeyError, TypeError, UnicodeDecodeError) as error:
+        told = msgspec.json.decode(said)
+        refuse_newer(str(told["format"]), path)
+        if "groups" not in told:
+            return msgspec.convert(told, Fold)
+        groups = msgspec.convert(told["groups"], list[tuple[str, ...]])
+        covered = {run: groups[number] for run, number in told["covered"].items()}
+        return msgspec.structs.replace(msgspec.convert({**told, "covered": {}}, Fold), covered=covered)
+    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise LakeDamaged(
             f"{str(path)!r} cannot be read ({error}): it says what is folded; put it back from a copy, "
             "or `ens-images rebuild --into` a new folder"

@@ -62,8 +62,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from pipeline.bucket import aside_for, is_bucket, readable
 from pipeline.errors import BadSetting, DiskFull, LakeDamaged, LakeIsHeld, LakeMissing, NoAccess
 from pipeline.files import make_folder, put_in_place, sync_folder
@@ -417,7 +415,7 @@ class FoldPublication:
         if format_of(self._data) != FORMAT:
             _say_format(self._data, FORMAT, self.aside)
         aside = self.aside / "record.json"
-        aside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+        aside.write_bytes(record.encoded())
         put_in_place(aside, record_path(self._data, self._name))
         shutil.rmtree(self.aside)
         sync_folder(self.aside.parent)

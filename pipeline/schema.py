@@ -25,12 +25,14 @@ Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "d
 ADDED = None
 """Stands where the API has no field: the pipeline adds the column."""
 
-FORMAT = "2"
-"""The newest layout of a lake that this version reads and writes: 1 are runs as plain files, 2 folded ones beside them.
+FORMAT = "3"
+"""The newest layout of a lake that this version reads and writes: 1 are runs as plain files, 2 folded ones beside them,
+3 the same, with each group of accounts named once in the record of a fold.
 
 A lake is of format 1 until its first fold, and a file's header names the format that it came with.
 """
 PLAIN_FORMAT = "1"
+FOLDED_FORMAT = "2"
 
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",

@@ -14,7 +14,20 @@ Keys are natural. Instants are UTC without a zone. Text is stored as sent.
 
 import dataclasses
 
-from pipeline.schema import ADDED, FORMAT, Table, day, flag, gib, instant_utc, raw_bytes, rows, seconds, text, whole
+from pipeline.schema import (
+    ADDED,
+    FOLDED_FORMAT,
+    Table,
+    day,
+    flag,
+    gib,
+    instant_utc,
+    raw_bytes,
+    rows,
+    seconds,
+    text,
+    whole,
+)
 
 _ACCOUNT = text("account", ADDED, "Label of the credentials that were used: the profile's name, else `default`.")
 _OBSERVED_AT = instant_utc(
@@ -168,7 +181,7 @@ IMAGE_VERSIONS = Table(
         *_DISK_SUMS,
         rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),
     ),
-    format=FORMAT,
+    format=FOLDED_FORMAT,
     example="select image_id, first_seen_utc, last_seen_utc from image_versions where gone_at_utc is not null",
 )
 
@@ -211,7 +224,7 @@ def _folded(table: Table) -> Table:
     names = {column.name for column in table.columns}
     run = () if "run_id" in names else (text("run_id", ADDED, "The run."),)
     columns = tuple(dataclasses.replace(column, in_folder=False) for column in (*run, *table.columns))
-    return dataclasses.replace(table, name=f"folded_{table.name}", columns=columns, format=FORMAT)
+    return dataclasses.replace(table, name=f"folded_{table.name}", columns=columns, format=FOLDED_FORMAT)
 
 
 FOLDED_OBSERVATIONS = _folded(OBSERVATIONS)

@@ -21,7 +21,7 @@ from pipeline.accounts import key_account
 from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting, LakeDamaged
-from pipeline.folded import newest_fold
+from pipeline.folded import newest_fold, record_path
 from pipeline.lake import leftovers
 from pipeline.prune import prune
 from pipeline.taken_out import taken_out
@@ -167,7 +167,7 @@ def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
 
     assert there is not None
     assert sorted(there.runs) == [run_id(day) for day in range(7)]
-    assert (lived / "lake" / "format").read_text() == "2\n"
+    assert (lived / "lake" / "format").read_text() == "3\n"
     assert len(plain(lived)) == 8  # the grace goes on
 
 
@@ -298,6 +298,20 @@ def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were
         prune(tmp_path, observation=f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
         prune(tmp_path, at=at)
         assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
+
+
+def test_the_record_of_a_fold_names_an_account_no_oftener_for_more_runs(tmp_path):
+    labels = ["a", "b", "c"]
+    counts = []
+    for day in range(1, 7):
+        write_run(tmp_path, *(Seen(label, f"2026-10-0{day} 02:00", [image("m-1")]) for label in labels))
+        if day in {3, 6}:
+            prune(tmp_path, fold=True, at=NOW)
+            fold = newest_fold(tmp_path)
+            said = record_path(tmp_path, fold.name).read_text()
+            counts.append([said.count(f'"{label}"') for label in labels])
+            assert list(fold.covered.values()) == [tuple(labels)] * day
+    assert counts[0] == counts[1]
 
 
 def test_no_join_of_a_fold_pairs_the_days_of_an_account_with_each_other():

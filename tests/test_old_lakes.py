@@ -94,7 +94,7 @@ def test_a_newer_lake_is_refused_with_what_to_do_by_whatever_reads_or_writes(new
         lambda: prune(newer),
         lambda: check(newer),
     ):
-        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 3, .* reads 2 at most: pip install --upgrade"):
+        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 4, .* reads 3 at most: pip install --upgrade"):
             act()
 
     assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file() and path.name != ".lock"} == before
