@@ -30,14 +30,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pipeline.errors import BadSetting, LakeIsHeld, NoAccess, Unreachable
+from pipeline.accounts import environment_account
+from pipeline.errors import BadSetting, LakeIsHeld, NoAccess, NoCredentials, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import duckdb
 
-_SCHEME: Final = re.compile(r"(s3|oss):/+([^/]*)")
+_SCHEME: Final = re.compile(r"(s3|oss):(/{0,2})([^/]*)")
+_REFUSED: Final = re.compile(r"status code: (?!408|409|429)4\d\d|incorrectly configured region")
+"""How the library tells that the service did not take a request, and will not take the same one later."""
+_ROLE: Final = re.compile(r"169\.254\.|/latest/(api/token|meta-data)")
+"""Where the library looks for the role of this machine, when nothing else gave it a key."""
 _TAIL_BYTES: Final = 32 << 10
 """The end of an object comes in one piece: a Parquet file's footer, or the whole of a small one."""
 AT_HAND: Final = 2048
@@ -63,7 +68,7 @@ def place(data: str | Path) -> Path:
     """Where a lake lies: in a folder, or in a bucket.
 
     Raises:
-        BadSetting: it names no bucket, or a service that is not known.
+        BadSetting: it names no bucket, or a service that is not known, or no prefix.
     """
     if isinstance(data, BucketPath):
         return data
@@ -72,8 +77,10 @@ def place(data: str | Path) -> Path:
         if "://" in str(data):
             raise BadSetting(f"{str(data)!r} is neither a folder nor a bucket: s3://BUCKET/PREFIX, oss://BUCKET/PREFIX")
         return Path(data)
-    if not found[2]:
+    if not (found[2] and found[3]):
         raise BadSetting(f"{str(data)!r} names no bucket: {found[1]}://BUCKET/PREFIX is expected")
+    if ".." in str(data).split("/"):
+        raise BadSetting(f"{str(data)!r} is no prefix of a bucket: a bucket has no folders, and none above")
     return BucketPath(str(data))
 
 
@@ -127,9 +134,9 @@ class BucketPath(PosixPath):
 
     def objects(self) -> Iterator[BucketPath]:
         """Every object below this prefix, in a request a thousand; their sizes are known from here on."""
+        store, key = self._at
         import obstore
 
-        store, key = self._at
         with _told(self):
             for page in obstore.list(store, f"{key}/" if key else None, chunk_size=1000):
                 _count("list")
@@ -161,10 +168,10 @@ class BucketPath(PosixPath):
         Raises:
             FileNotFoundError: there is no such object.
         """
-        import obstore
-
         if str(self) not in _sizes:
             store, key = self._at
+            import obstore
+
             with _told(self):
                 said = obstore.head(store, key)
             _count("head")
@@ -193,9 +200,9 @@ class BucketPath(PosixPath):
         Raises:
             FileNotFoundError: there is none.
         """
+        store, key = self._at
         import obstore
 
-        store, key = self._at
         with _told(self):
             said = bytes(obstore.get(store, key).bytes())
         _count("get", read=len(said))
@@ -207,9 +214,9 @@ class BucketPath(PosixPath):
 
     def read_range(self, start: int, end: int) -> bytes:
         """Some bytes of it."""
+        store, key = self._at
         import obstore
 
-        store, key = self._at
         with _told(self):
             said = bytes(obstore.get_range(store, key, start=start, end=end))
         _count("get", read=len(said))
@@ -230,34 +237,47 @@ class BucketPath(PosixPath):
             LakeIsHeld: there is another; it stays as it is.
             Unreachable: no answer came, and it is not known whether the object is there.
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
-
         scheme, (_, key) = self.parts[0][:-1], self._at
         store = _store(scheme, self.parts[1], is_writing=True)
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, BaseError
+
         mode: Any = "overwrite" if scheme == "oss" else "create"  # OSS is told by a header
         for number in range(1, _PUTS + 1):
+            if number > 1:
+                time.sleep((number - 1) / 2)
             _count("put", put=len(body))
             try:
                 obstore.put(store, key, body, mode=mode, use_multipart=False)
-            except AlreadyExistsError:
-                if self.read_bytes() == body:  # the answer to an earlier try was lost, or somebody rebuilds the same
+            except AlreadyExistsError as error:
+                there = self._there()
+                if there == body:  # the answer to an earlier try was lost, or somebody rebuilds the same
                     return
-                raise LakeIsHeld(
-                    f"{str(self)!r} is there already, and is not what this process writes: another machine wrote it, "
-                    "or another version; nothing of this was published: run again"
-                ) from None
-            except GenericError as error:
-                if number == _PUTS:
-                    raise Unreachable(
-                        f"no answer to the put of {str(self)!r}, and it is not known whether it is there "
-                        f"({_first_line(error)}): `ens-images status` shows it, or run again"
-                    ) from error
-                time.sleep(number / 2)
-            except BaseError as error:
-                raise _meant(self, error) from error
+                if there is not None:
+                    raise LakeIsHeld(
+                        f"{str(self)!r} is there already, and is not what this process writes: another machine wrote "
+                        "it, or another version; nothing of this was published: run again"
+                    ) from None
+                met: Exception = error  # 409: two puts of it met, and the service took neither, or one is on its way
+            except (BaseError, FileNotFoundError) as error:
+                meant = _meant(self, error)
+                if isinstance(meant, FileNotFoundError):  # what is put need not be there: its bucket must
+                    meant = _no_bucket(self)
+                if not isinstance(meant, Unreachable):
+                    raise meant from error
+                met = error
             else:
                 return
+        raise Unreachable(
+            f"no answer to the put of {str(self)!r}, and it is not known whether it is there "
+            f"({_first_line(met)}): `ens-images status` shows it, or run again"
+        ) from met
+
+    def _there(self) -> bytes | None:
+        try:
+            return self.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 class _Object(io.RawIOBase):
@@ -328,10 +348,8 @@ _sizes: dict[str, tuple[int, dt.datetime]] = {}
 @functools.cache
 def _store(scheme: str, bucket: str, *, is_writing: bool = False) -> Any:
     """The library's store of one bucket; one of its own for writing, where the service wants a header for that."""
-    try:
+    with _extra():
         from obstore.store import S3Store
-    except ImportError as error:
-        raise BadSetting("a lake in a bucket needs the extra `cloud`: pip install 'ens-images[cloud]'") from error
     is_oss = scheme == "oss"
     names = ("OSS_ENDPOINT",) if is_oss else ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     endpoint = _first(*names) or _said.get("endpoint")
@@ -347,15 +365,18 @@ def _store(scheme: str, bucket: str, *, is_writing: bool = False) -> Any:
         if is_writing:
             options["default_headers"] = {"x-oss-forbid-overwrite": "true"}
     if endpoint:
+        if not re.match(r"https?://[^/]", endpoint):
+            raise BadSetting(f"the bucket's endpoint {endpoint!r} is no address: https://HOST is expected")
         is_here = re.match(r"http://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)", endpoint) is not None
         if endpoint.startswith("http:") and not is_here and os.environ.get("AWS_ALLOW_HTTP") != "true":
             raise BadSetting(f"the bucket's endpoint {endpoint!r} is not https: AWS_ALLOW_HTTP=true allows it")
         options["allow_http"] = endpoint.startswith("http:")
         config["endpoint"] = endpoint
-    provider = _oss_provider() if is_oss else _aws_provider()
+    provider = _oss_provider(bucket) if is_oss else _aws_provider(bucket)
+    said = {} if is_oss or provider is None else provider.config  # what the profile says of the region
     return S3Store(
         bucket,
-        region=region or "us-east-1",
+        region=region or said.get("region") or "us-east-1",
         client_options=options,
         retry_config=_RETRY,
         credential_provider=provider,
@@ -367,7 +388,15 @@ def _first(*names: str) -> str | None:
     return next((value for name in names if (value := os.environ.get(name))), None)
 
 
-def _aws_provider() -> Any:
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise BadSetting("a lake in a bucket needs the extra `cloud`: pip install 'ens-images[cloud]'") from error
+
+
+def _aws_provider(bucket: str) -> Any:
     """A profile's credentials; None: the library reads the environment, and what the machine's role gives."""
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return None
@@ -377,26 +406,38 @@ def _aws_provider() -> Any:
     )
     if not (os.environ.get("AWS_PROFILE") or any(Path(file).expanduser().exists() for file in files)):
         return None
-    import boto3
-    from obstore.auth.boto3 import Boto3CredentialProvider
+    with _extra():
+        import boto3
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    try:
+        return Boto3CredentialProvider(boto3.Session())
+    except (BotoCoreError, ValueError) as error:  # there is no such profile; it holds no key
+        raise _no_credentials(f"s3://{bucket}", error) from error
 
-    return Boto3CredentialProvider(boto3.Session())
+
+def _no_credentials(bucket: str, error: Exception) -> NoCredentials:
+    aws, oss = "AWS_ACCESS_KEY_ID and its secret, or AWS_PROFILE", "OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET"
+    names = oss if bucket.startswith("oss:") else aws
+    return NoCredentials(f"no credentials for {bucket!r}: set {names} ({_first_line(error)})")
 
 
-def _oss_provider() -> Any:
-    """OSS_ACCESS_KEY_ID and its secret, else the vendor's own chain."""
+def _oss_provider(bucket: str) -> Any:
+    """OSS_ACCESS_KEY_ID and its secret, else the vendor's own chain: asked once here, to say what is missing."""
 
     def found() -> dict[str, Any]:
         key, secret = _first("OSS_ACCESS_KEY_ID"), _first("OSS_ACCESS_KEY_SECRET")
         token = _first("OSS_SESSION_TOKEN")
         if not (key and secret):
-            from alibabacloud_credentials.provider.default import DefaultCredentialsProvider
-
-            said = DefaultCredentialsProvider().get_credentials()
-            key, secret, token = said.get_access_key_id(), said.get_access_key_secret(), said.get_security_token()
+            said = environment_account().resolve()
+            key, secret, token = said.id, said.secret, said.token
         soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=10)  # then they are asked for anew
         return {"access_key_id": key, "secret_access_key": secret, "token": token or None, "expires_at": soon}
 
+    try:
+        found()
+    except NoCredentials as error:
+        raise _no_credentials(f"oss://{bucket}", error) from error
     return found
 
 
@@ -414,20 +455,32 @@ def _told(path: BucketPath) -> Iterator[None]:
 
     try:
         yield
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:
         raise _meant(path, error) from error
 
 
 def _meant(path: BucketPath, error: Exception) -> Exception:
     from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-    if "NoSuchBucket" in str(error):
-        return BadSetting(f"there is no bucket {path.parts[1]!r}: make it, or name another")
-    if isinstance(error, NotFoundError):
+    said = str(error)
+    if "NoSuchBucket" in said:
+        return _no_bucket(path)
+    if isinstance(error, NotFoundError | FileNotFoundError):
         return FileNotFoundError(str(path))
+    if _ROLE.search(said):
+        return _no_credentials("://".join((path.parts[0][:-1], path.parts[1])), error)
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return NoAccess(f"{str(path)!r} may not be read or written with these credentials: {_first_line(error)}")
+    if _REFUSED.search(said):
+        return BadSetting(
+            f"the service does not take what is asked about {str(path)!r}: look at the endpoint and the region "
+            f"({_first_line(error)})"
+        )
     return Unreachable(f"no usable answer about {str(path)!r}: {_first_line(error)}")
+
+
+def _no_bucket(path: BucketPath) -> BadSetting:
+    return BadSetting(f"there is no bucket {path.parts[1]!r}: make it, or name another")
 
 
 def _first_line(error: Exception) -> str:
@@ -441,18 +494,24 @@ def try_bucket(data: BucketPath) -> str:
         BadSetting: it did not.
         NoAccess, Unreachable: it could not be put.
     """
-    import obstore
-
     tried = data / f".tried-{secrets.token_hex(8)}"
     store, key = tried._at  # noqa: SLF001
+    import obstore
+
     tried.put_new(b"first")
+    holds = left = ""
     try:
         tried.put_new(b"second")
     except LakeIsHeld:
-        return "written, and not overwritten: a conditional put holds"
+        holds = "written, and not overwritten: a conditional put holds"
     finally:
-        with _told(tried):
-            obstore.delete(store, key)
+        try:
+            with _told(tried):
+                obstore.delete(store, key)
+        except (NoAccess, FileNotFoundError):  # a run needs no right to delete
+            left = f"; {tried.name!r} stays, for these credentials may not delete"
+    if holds:
+        return holds + left
     raise BadSetting(
         f"the service of {str(data)!r} overwrites an object that should be put only if absent: two machines could undo "
         "each other's runs there; take one that supports conditional puts (If-None-Match)"
@@ -484,7 +543,8 @@ def let_read(con: duckdb.DuckDBPyConnection, data: str | Path) -> None:
 
 @functools.cache
 def _file_system() -> Any:
-    from fsspec import AbstractFileSystem
+    with _extra():
+        from fsspec import AbstractFileSystem
 
     class Objects(AbstractFileSystem):  # type: ignore[misc, unused-ignore]
         """What DuckDB asks of a file system, from sizes that a listing has told."""

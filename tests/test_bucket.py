@@ -8,18 +8,20 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import os
+import sys
 from typing import Any
 
 import obstore
 import pytest
 from lake_builder import Seen, image, write_run
-from obstore.exceptions import GenericError
+from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError
 from obstore.store import MemoryStore
 
 from pipeline import bucket, connect, diff, export, rebuild, run
 from pipeline.bucket import BucketPath, place
 from pipeline.check import check
-from pipeline.errors import BadSetting, LakeIsHeld, LakeMissing, Unreachable
+from pipeline.errors import BadSetting, LakeIsHeld, LakeMissing, NoCredentials, Unreachable
 from pipeline.prune import prune
 
 BODY = b"an object"
@@ -99,6 +101,77 @@ def test_an_answer_that_was_lost_is_recognised_by_the_bytes(lake, monkeypatch):
     assert one.read_bytes() == BODY
 
 
+def test_two_puts_that_met_are_no_object_that_is_there(lake, monkeypatch):
+    put, tries = obstore.put, []
+
+    def met(*given: Any, **options: Any) -> Any:  # Amazon: 409 ConditionalRequestConflict, and neither was taken
+        tries.append(given[1])
+        if len(tries) == 1:
+            raise AlreadyExistsError("409 ConditionalRequestConflict")
+        return put(*given, **options)
+
+    monkeypatch.setattr(obstore, "put", met)
+    one = BucketPath(f"{lake}/one")
+    one.put_new(BODY)
+    assert (one.read_bytes(), len(tries)) == (BODY, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (GenericError("status code: 400 Bad Request: <Code>AuthorizationHeaderMalformed</Code>"), BadSetting),
+        (GenericError("Received redirect without LOCATION: an incorrectly configured region"), BadSetting),
+        (GenericError("Error performing PUT http://169.254.169.254/latest/api/token"), NoCredentials),
+        (FileNotFoundError("status code: 404 Not Found: <Code>NoSuchBucket</Code>"), BadSetting),
+    ],
+)
+def test_a_put_that_was_refused_is_not_made_again(lake, monkeypatch, said, meant):
+    tries = []
+
+    def refused(*given: Any, **_: Any) -> None:
+        tries.append(given[1])
+        raise said
+
+    monkeypatch.setattr(obstore, "put", refused)
+    with pytest.raises(meant):
+        BucketPath(f"{lake}/one").put_new(BODY)
+    assert len(tries) == 1
+
+
+def test_who_may_not_delete_may_write_all_the_same(lake, monkeypatch):
+    def refused(*_: Any) -> None:
+        raise PermissionDeniedError("403 Forbidden")
+
+    monkeypatch.setattr(obstore, "delete", refused)
+    assert "holds; '.tried-" in bucket.try_bucket(place(lake))
+
+
+def test_without_the_extra_a_bucket_says_what_to_install(monkeypatch):
+    bucket._store.cache_clear()  # noqa: SLF001
+    for name in ("obstore", "obstore.store"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BadSetting, match=r"ens-images\[cloud\]"):
+        connect("s3://bucket/lake")
+
+
+def test_a_bucket_without_an_address_or_a_key_says_which(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    bucket._store.cache_clear()  # noqa: SLF001
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(NoCredentials, match="nobody"):
+        connect("s3://bucket/lake")
+    (tmp_path / "config").write_text("[profile nobody]\nregion = eu-central-1\n")
+    (tmp_path / "credentials").write_text("[nobody]\naws_access_key_id = k\naws_secret_access_key = s\n")
+    assert bucket._store("s3", "bucket").config["region"] == "eu-central-1"  # noqa: SLF001
+    bucket._store.cache_clear()  # noqa: SLF001
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "s3.example.com")
+    with pytest.raises(BadSetting, match="https://HOST"):
+        connect("s3://bucket/lake")
+
+
 def test_of_two_writers_of_one_object_the_first_stays(lake):
     one = BucketPath(f"{lake}/one")
     one.put_new(BODY)
@@ -154,7 +227,9 @@ def test_a_lake_that_was_folded_in_a_folder_goes_on_in_a_bucket(lake, account_he
     assert check(lake).findings == check(tmp_path).findings
 
 
-@pytest.mark.parametrize("said", ["gs://bucket/lake", "s3://", "http://bucket"])
+@pytest.mark.parametrize(
+    "said", ["gs://bucket/lake", "s3://", "http://bucket", "s3:bucket", "s3:///bucket", "s3://bucket/../lake"]
+)
 def test_what_is_no_bucket_is_named(said):
     with pytest.raises(BadSetting, match="bucket"):
         place(said)
