@@ -124,6 +124,9 @@ $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 spark: $(VENV)-spark/installed
 	@$(VENV)-spark/bin/python -m pytest tests/spark.py
 
+bench-spark: $(VENV)-spark/installed
+	@$(VENV)-spark/bin/python tests/bench_spark.py
+
 $(VENV)-oldest/installed: tests/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest
 	@$(VENV)-oldest/bin/pip install --quiet $$(python3.11 tests/oldest.py)

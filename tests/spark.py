@@ -78,10 +78,15 @@ def strange(data: Path) -> None:
     write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
 
 
+compared: dict[str, int] = {}
+"""How many rows of each table and view were compared last."""
+
+
 def unlike(spark: SparkSession, data: Path) -> dict[str, list[Any]]:
     """By table and view, the rows that only one engine has, and the columns that are not alike."""
     register(spark, data)
     found: dict[str, list[Any]] = {}
+    compared.clear()
     with connect(data) as lake:
         for name in relations():
             here = lake.sql(f"from {name}").to_arrow_table()
@@ -92,6 +97,7 @@ def unlike(spark: SparkSession, data: Path) -> dict[str, list[Any]]:
                 for table in (here, there)
             )
             rows, others_rows = (sorted(map(repr, table.to_pylist())) for table in (here, there))
+            compared[name] = len(rows)
             differing = sorted(set(rows) ^ set(others_rows))
             if names != others or rows != others_rows:
                 found[name] = [set(names) ^ set(others), len(rows), len(others_rows), differing[:6]]

@@ -1,0 +1,89 @@
+"""A rebuild here and by Spark over the same raw pages, row by row, then every view by both: `make bench-spark`.
+
+Prints the rows of the table in docs/spark.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+import spark as by_both
+from pyspark.sql import SparkSession
+
+from pipeline import rebuild as rebuild_here
+from pipeline import run
+from pipeline.accounts import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.spark import rebuild
+from pipeline.tables import LAKE_TABLES
+
+ACCOUNTS = "ab"
+
+
+def live(data: Path, images: int, days: int) -> None:
+    """A real run a day over two accounts that live."""
+    keys = {name: Key("secret", living_account(images=images, seed=seed)) for seed, name in enumerate(ACCOUNTS, 1)}
+    accounts = [key_account(name, name, "secret") for name in ACCOUNTS]
+    with Endpoint(keys) as endpoint:
+        for day in range(days):
+            endpoint.day = day
+            at = dt.datetime(2026, 10, 1, 2) + dt.timedelta(days=day)  # noqa: DTZ001  (UTC)
+            run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+
+
+def unlike(here: Path, there: Path) -> tuple[int, int]:
+    """How many rows the lake's tables have here, and how many of either lake the other has not."""
+    rows = differing = 0
+    for table in LAKE_TABLES:
+        one, other = (f"read_parquet('{data}/lake/{table.name}/*/*.parquet')" for data in (here, there))
+        rows += duckdb.sql(f"select count(*) from {one}").fetchall()[0][0]  # noqa: S608  (paths of our own)
+        for left, right in ((one, other), (other, one)):
+            query = f"select count(*) from (from {left} except all from {right})"  # noqa: S608
+            differing += duckdb.sql(query).fetchall()[0][0]
+    return rows, differing
+
+
+def main() -> None:
+    """Measure, compare, print."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--images", type=int, default=25_000, help="of each of the two accounts, on the first day")
+    asked.add_argument("--days", type=int, default=10)
+    asked.add_argument("--data", type=Path, help="a folder with landed pages, instead of days lived through")
+    told = asked.parse_args()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    with tempfile.TemporaryDirectory(prefix="ens-images-bench-") as folder:
+        aside = Path(folder)
+        landed = told.data or aside / "lived"
+        if told.data is None:
+            live(landed, told.images, told.days)
+        for name in ("here", "there"):
+            shutil.copytree(landed / "raw", aside / name / "raw")
+        began = time.monotonic()
+        runs = rebuild_here(aside / "here")
+        print(f"local rebuild: {len(runs)} runs in {time.monotonic() - began:.1f} s")  # noqa: T201
+        spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+        spark.sparkContext.setLogLevel("ERROR")
+        began = time.monotonic()
+        by_spark = rebuild(spark, aside / "there")
+        print(f"Spark rebuild, local[2]: {len(by_spark)} runs in {time.monotonic() - began:.1f} s")  # noqa: T201
+        rows, differing = unlike(aside / "here", aside / "there")
+        print(f"rebuilt rows compared: {rows:,}, differing: {differing:,}")  # noqa: T201
+        live(aside / "small", 60, 12)
+        by_both.strange(aside / "strange")
+        for name in ("small", "strange"):
+            found = by_both.unlike(spark, aside / name)
+            relations, rows = len(by_both.compared), sum(by_both.compared.values())
+            print(f"{name}: {relations} tables and views, {rows:,} rows compared, unlike: {found}")  # noqa: T201
+        spark.stop()
+
+
+if __name__ == "__main__":
+    main()
