@@ -161,13 +161,17 @@ class Ahead:
         for key in reading.made.values() if reading else ():
             made = self._made.pop(key, None)
             if made is None:
-                self.begin_again()
+                self._begin_again()
             else:
                 made.cancel()
                 self._room += PAGES_AT_ONCE * PAGE_SIZE
 
-    def begin_again(self) -> None:
-        """Take back what was written ahead: the first account is not published, or not as it was then."""
+    def leave_out(self, account: str) -> None:
+        """Take back what was written ahead of an account that is not published."""
+        if account == self._first:
+            self._begin_again()
+
+    def _begin_again(self) -> None:
         for _, done in self._drafted:
             done.cancel()
         while self._unsettled:
@@ -207,7 +211,7 @@ class Ahead:
             there = [done.result() for key, done in self._drafted]
             if [key for key, _ in self._drafted] == wanted[: len(there)]:
                 return there
-        self.begin_again()
+        self._begin_again()
         return []
 
     def _flat(

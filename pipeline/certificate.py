@@ -146,7 +146,7 @@ def read_page(body: bytes) -> Page:
 
 
 def _read_page(body: bytes) -> Page:
-    _refuse_no_utf8(body)  # what is skipped in the reading would be let through otherwise
+    refuse_no_utf8(body)  # what is skipped in the reading would be let through otherwise
     try:
         said = _decode_body(body)
     except msgspec.ValidationError:
@@ -158,8 +158,13 @@ def _read_page(body: bytes) -> Page:
     return _page(said.Code, said.PageNumber, said.PageSize, said.TotalCount, said.RequestId, ids)
 
 
-def _refuse_no_utf8(body: bytes) -> None:
-    if not body.isascii():  # ten times as fast as reading it all as text
+def refuse_no_utf8(body: bytes) -> None:
+    """Let bytes pass that are text.
+
+    Raises:
+        UnicodeDecodeError: they are none.
+    """
+    if not body.isascii():  # which makes no copy of it
         body.decode()
 
 
@@ -187,7 +192,7 @@ def _read_odd_page(body: bytes, aside: SetAside) -> Page:
 def image_list(body: bytes) -> tuple[bytes, SetAside]:
     """The JSON text of the list of images in one answer, as it came (`[]` where it has none); what was set aside."""
     try:
-        _refuse_no_utf8(body)
+        refuse_no_utf8(body)
         return _image_list(body), NOTHING
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text, aside = mended(body)
@@ -302,7 +307,7 @@ def _level(passes: Sequence[Sequence[Page]], ids: dict[str, None]) -> Level:
     *earlier, last = passes
     if not _adds_up(last, ids):
         return "unproven"
-    if _NAMELESS in "".join(ids) and any(one.startswith(_NAMELESS) for one in ids):  # looking first is ten times faster
+    if _NAMELESS in "".join(ids) and any(one.startswith(_NAMELESS) for one in ids):  # looking first is faster
         return "counted"
     if len(last[0].ids) == last[0].total:
         return "verified"

@@ -11,7 +11,6 @@ wrong, and how much of it.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import tempfile
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from pipeline.taken_out import TakenOut, taken_out
 from pipeline.views.reading import Files, empty, instant, observations, over, pairs, stretches, unfolded
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Collection, Iterator
 
     import duckdb
@@ -409,7 +409,7 @@ class _Check:
             self._result.rebuilt_count += 1
             for table in LAKE_TABLES:
                 there = _as_arrow(rows) if table is OBSERVATIONS else (tables or {}).get(table.name)
-                path = table_path(Path(aside), table, record.stem, dt.date.fromisoformat(raw.header["observed_on"]))
+                path = table_path(Path(aside), table, record.stem, raw.observed_on)
                 if there is None or not path.exists():
                     continue
                 again = pq.ParquetFile(path).read()

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from pipeline.certificate import image_list, scalar_text
+from pipeline.certificate import image_list, refuse_no_utf8, scalar_text
 from pipeline.mending import NOTHING, SetAside
 from pipeline.schema import Table
 from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
@@ -166,7 +166,7 @@ def _read_lines(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str =
         return None
     try:
         for page in pages:
-            page.decode()  # pyarrow lets through what is no UTF-8
+            refuse_no_utf8(page)  # pyarrow lets it through
         # a line a page: a raw line break can only stand between JSON's tokens
         lines = b"\n".join([page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages])
         table = pyarrow.json.read_json(

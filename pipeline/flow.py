@@ -352,7 +352,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
 def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
     ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
-    publication = Publication(data, raw.header["run_id"], dt.date.fromisoformat(raw.header["observed_on"]))
+    publication = Publication(data, raw.header["run_id"], raw.observed_on)
     with Ahead(
         lambda account, number: ended.get(account) == number,
         at=raw.given_at_utc,

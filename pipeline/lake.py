@@ -358,9 +358,8 @@ class Publication:
 
     def begin_again(self) -> None:
         """Take back every row that was added."""
-        for name, writer in self._writers.items():
-            writer.close()
-            (self._aside / f"{name}.parquet").unlink()
+        for writer in self._writers.values():
+            writer.drop()
         self._writers.clear()
 
     def commit(self) -> None:
@@ -425,17 +424,10 @@ class _TableWriter:
     """One Parquet file with row groups of a fixed size; repeatable: the same bytes, however the rows arrive."""
 
     def __init__(self, table: Table, path: Path, *, is_repeatable: bool = True) -> None:
-        import pyarrow.parquet as pq
-
+        self._path = path
         self._is_repeatable = is_repeatable
         self._schema = table.arrow()
-        self._writer: Any = pq.ParquetWriter(
-            path,
-            self._schema,
-            compression="zstd",
-            use_dictionary=table.with_dictionary,
-            write_page_checksum=True,
-        )
+        self._writer: Any = table.writer(path)
         self._waiting: list[pa.Table] = []
         self._rows = 0
         self._is_open = True
@@ -461,3 +453,9 @@ class _TableWriter:
             self._write(self._rows)
             self._writer.close()
             self._is_open = False
+
+    def drop(self) -> None:
+        """Give the file up, whatever is wrong with it."""
+        with contextlib.suppress(Exception):  # a full disk, say: the footer is not wanted
+            self._writer.close()
+        self._path.unlink(missing_ok=True)

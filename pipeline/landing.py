@@ -103,18 +103,10 @@ class Landing:
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        import pyarrow.parquet as pq
-
         make_folder(self._aside.parent.parent, 0o700)
         make_folder(self._aside.parent)
         self._schema = PAGES.arrow()
-        self._writer = pq.ParquetWriter(
-            self._aside,
-            self._schema,
-            compression="zstd",
-            use_dictionary=PAGES.with_dictionary,
-            write_page_checksum=True,
-        )
+        self._writer = PAGES.writer(self._aside)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,6 +190,11 @@ class RawRun:
         rows = (self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups))
         self._starts = [0, *itertools.accumulate(rows)]
         self._kept: dict[int, pa.ChunkedArray] = {}
+
+    @property
+    def observed_on(self) -> dt.date:
+        """The UTC day on which the run began."""
+        return dt.date.fromisoformat(self.header["observed_on"])
 
     @property
     def given_at_utc(self) -> dt.datetime | None:

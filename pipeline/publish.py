@@ -12,7 +12,6 @@ pages always give the same lake.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bucket import readable
@@ -46,10 +45,7 @@ def publish(
     """
     without = without or {}
     header = raw.header
-    observed_on = dt.date.fromisoformat(header["observed_on"])
-    publication = ahead.publication or Publication(data, header["run_id"], observed_on)
-    if not header["accounts"][0]["is_published"] or header["accounts"][0]["account"] in without:
-        ahead.begin_again()
+    publication = ahead.publication or Publication(data, header["run_id"], raw.observed_on)
     observations = []
     for decision in header["accounts"]:
         account = decision["account"]
@@ -78,6 +74,8 @@ def publish(
                 "reject_count": written.reject_count,
                 "unknown_field_count": len(written.unknown_fields),
             }
+        else:
+            ahead.leave_out(account)
         observations.append(row)
     publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
     publication.commit()

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day", "list"]
 
@@ -188,12 +190,6 @@ class Table:
         """The columns that lie in the file (the others lie in the folder's name)."""
         return tuple(column for column in self.columns if not column.in_folder)
 
-    @property
-    def with_dictionary(self) -> list[str] | bool:
-        """The columns that a file keeps a dictionary of; True: all, which a table with lists has."""
-        has_lists = any(column.kind == "list" for column in self.columns)
-        return has_lists or [column.name for column in self.stored if not column.is_distinct]
-
     def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
         """The Arrow schema of a file of this table; `header` is added to its metadata."""
         import pyarrow as pa
@@ -206,6 +202,19 @@ class Table:
             "example": self.example,
         }
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
+
+    def writer(self, path: Path) -> pq.ParquetWriter:
+        """A writer of a Parquet file of this table: zstd, checksums, dictionaries where values come again."""
+        import pyarrow.parquet as pq
+
+        has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
+        return pq.ParquetWriter(
+            path,
+            self.arrow(),
+            compression="zstd",
+            use_dictionary=has_lists or [column.name for column in self.stored if not column.is_distinct],
+            write_page_checksum=True,
+        )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
         """Type `rows` as declared: N rows in, an N-row table out, same order; what a row leaves out is null."""

@@ -171,3 +171,18 @@ def test_a_column_in_which_every_row_differs_has_no_dictionary_in_the_file(tmp_p
     with_dictionary = {name for name, column in columns.items() if column.has_dictionary_page}
     assert {"image_id", "instance_id", "snapshot_id"}.isdisjoint(with_dictionary)
     assert {"account", "region_id", "status"} <= with_dictionary
+
+
+def test_what_is_taken_back_wants_no_room_on_a_full_disk(tmp_path, monkeypatch):
+    class Full:
+        def close(self):
+            raise OSError(28, "No space left on device")
+
+    one = publication(tmp_path, count=3)
+    monkeypatch.setattr(one._writers["images"], "_writer", Full())  # noqa: SLF001
+    one.begin_again()
+    for table, rows in ((IMAGES, images(2)), (IMAGE_DISKS, IMAGE_DISKS.to_arrow([])), (OBSERVATIONS, record())):
+        one.add(table, rows)
+    one.commit()
+
+    assert pq.ParquetFile(table_path(tmp_path, IMAGES, "r1", DAY)).metadata.num_rows == 2

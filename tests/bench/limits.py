@@ -56,7 +56,6 @@ def pieces(lake: Path, folder: Path) -> None:
     import time
 
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from pipeline.accounts import Key
     from pipeline.certificate import evidence, read_page
@@ -90,8 +89,7 @@ def pieces(lake: Path, folder: Path) -> None:
     timed("promises and ids read", began)
     began = time.process_time()
     schema = PAGES.arrow()
-    options = {"compression": "zstd", "use_dictionary": PAGES.with_dictionary, "write_page_checksum": True}
-    with pq.ParquetWriter(folder / "raw.parquet", schema, **options) as file:
+    with PAGES.writer(folder / "raw.parquet") as file:
         for start in range(0, len(rows), 256):
             listed = [{**row, "body": body} for row, body in rows[start : start + 256]]
             file.write_table(pa.Table.from_pylist(listed, schema=schema))
