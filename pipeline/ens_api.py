@@ -120,6 +120,31 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for `url` (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), asked once and not a call.
+
+    Nothing else of the environment counts: a password in ~/.netrc would be one too many for a signed call.
+
+    Raises:
+        BadSetting: it is of a kind that nobody here understands.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    there = urlsplit(url)
+    host = there.hostname or ""
+    said = getproxies().get(there.scheme)
+    if not said or is_loopback(host) or proxy_bypass(host):  # no proxy reaches this machine's own loopback
+        return None
+    proxy = said if "://" in said else f"http://{said}"
+    kind = proxy.partition("://")[0]
+    if kind not in {"http", "https"}:
+        raise BadSetting(
+            f"the environment names a proxy of kind {kind!r} for {there.scheme}://: http and https are understood; "
+            f"with NO_PROXY={host} there is none"
+        )
+    return proxy
+
+
 # ── what became of a try ─────────────────────────────────────────────────────
 
 
@@ -224,7 +249,7 @@ class EnsApi:
         allow_plain_http: bool = False,
         workers: int = DEFAULT_WORKERS,
         rate: float | None = DEFAULT_RATE,
-        try_seconds: float = 60.0,
+        try_seconds: float = 30.0,
         back_off_seconds: float = 0.25,
         throttled_seconds: float = THROTTLED_SECONDS,
     ) -> None:
@@ -256,12 +281,11 @@ class EnsApi:
         import alibabacloud_tea_openapi.utils  # noqa: F401
 
         quiet_the_vendor()
-        local = is_loopback(urlsplit(self.url).hostname or "")
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._try_seconds, sock_connect=10, sock_read=30),
+            timeout=aiohttp.ClientTimeout(total=self._try_seconds, sock_connect=10),
             connector=aiohttp.TCPConnector(limit=0),  # the workers are the limit
-            trust_env=not local,  # a proxy of the environment cannot reach this machine's own loopback
-            auto_decompress=True,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=_proxy(self.url),
         )
         return self
 
@@ -352,10 +376,9 @@ class EnsApi:
         assert self._session is not None  # noqa: S101  (entered)
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         sent_at = utc_now()
+        headers = self._signed_headers(key, parameters, sent_at)
         try:
-            async with self._session.post(
-                url, headers=self._signed_headers(key, parameters), allow_redirects=False
-            ) as answer:
+            async with self._session.post(url, headers=headers, allow_redirects=False) as answer:
                 body = _without(key, await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
@@ -372,7 +395,7 @@ class EnsApi:
         retry_after = _seconds(answer.headers.get("x-acs-retry-after", ""))
         return Try(sent_at, received_at, waited, answer.status, request_id, body, code, _text(message), retry_after)
 
-    def _signed_headers(self, key: Key, parameters: Mapping[str, str]) -> dict[str, str]:
+    def _signed_headers(self, key: Key, parameters: Mapping[str, str], at: dt.datetime) -> dict[str, str]:
         from alibabacloud_tea_openapi.utils import Utils
         from darabonba.request import DaraRequest
 
@@ -380,7 +403,7 @@ class EnsApi:
             "host": self._host,
             "x-acs-action": ACTION,
             "x-acs-version": VERSION,
-            "x-acs-date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "x-acs-date": f"{at.isoformat(timespec='seconds')}Z",
             "x-acs-signature-nonce": secrets.token_hex(16),
             "x-acs-content-sha256": _EMPTY_SHA256,
         }
@@ -491,11 +514,10 @@ def reach(endpoint: str, *, allow_plain_http: bool = False, try_seconds: float =
     url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
 
     async def ask() -> Reached:
-        local = is_loopback(urlsplit(url).hostname or "")
         wait = aiohttp.ClientTimeout(total=try_seconds)
         began = time.monotonic()
         async with (
-            aiohttp.ClientSession(timeout=wait, trust_env=not local) as session,
+            aiohttp.ClientSession(timeout=wait, proxy=_proxy(url)) as session,
             session.get(url, allow_redirects=False) as answer,
         ):
             seconds = time.monotonic() - began

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.accounts import Account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import THROTTLED_SECONDS, EnsApi, Pace, Try, blocking, endpoint_url
+from pipeline.ens_api import THROTTLED_SECONDS, EnsApi, Pace, Try, blocking, endpoint_url, reach
 from pipeline.errors import (
     BadSetting,
     ClockIsWrong,
@@ -112,11 +112,13 @@ class Answers:
 
     def __init__(self, *answers: tuple[int, dict[str, str], bytes]) -> None:
         self.nonces: list[str] = []
+        self.words_to_a_proxy: list[str | None] = []
         outer, todo = self, list(answers)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.nonces.append(self.headers["x-acs-signature-nonce"])
+                outer.words_to_a_proxy.append(self.headers["Proxy-Authorization"])
                 status, headers, body = todo.pop(0) if len(todo) > 1 else todo[0]
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -290,6 +292,34 @@ def test_an_endpoint_is_a_host_name_or_a_url(given, url):
 def test_an_endpoint_that_makes_no_sense_or_is_not_safe_is_refused(given):
     with pytest.raises(BadSetting, match="endpoint"):
         endpoint_url(given)
+
+
+def test_a_proxy_of_the_environment_is_used_and_netrc_adds_nothing(account, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("no_proxy", "elsewhere.example")
+    with Answers((200, {}, b"{}")) as proxy:  # the name leads nowhere: what answers is the proxy
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
+
+        assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
+        assert reach("http://ens.example", allow_plain_http=True).error is None
+    assert proxy.words_to_a_proxy == ["Basic dXNlcjp3b3Jk"]
+
+
+def test_no_proxy_stands_before_this_machine_or_where_none_is_wanted(serve, account, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "ens.example")
+
+    assert call(serve(images=1).url, account).status == 200
+    assert "ens.example" in str(reach("http://ens.example", allow_plain_http=True).error)  # asked itself: no such name
+
+
+def test_a_proxy_of_a_kind_that_nobody_understands_is_named_without_its_password(account, monkeypatch):
+    monkeypatch.setenv("https_proxy", "socks5://user:word@127.0.0.1:9")
+
+    with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*NO_PROXY=ens.example") as error:
+        call("ens.example", account)
+    assert "word" not in str(error.value)
 
 
 def test_calls_come_no_faster_than_the_pace():

@@ -59,7 +59,7 @@ def pieces(lake: Path, folder: Path) -> None:
 
     from pipeline.accounts import Key
     from pipeline.certificate import evidence, read_page
-    from pipeline.ens_api import EnsApi
+    from pipeline.ens_api import EnsApi, utc_now
     from pipeline.flatten import flatten
     from pipeline.lake import _TableWriter
     from pipeline.landing import RawRun, landed
@@ -77,11 +77,11 @@ def pieces(lake: Path, folder: Path) -> None:
     # What loads with the first use of each is no page's.
     pa.Table.from_pylist([{**rows[0][0], "body": rows[0][1]}], schema=PAGES.arrow())
     flatten([body for _, body in rows[:64]], "prod", rows[0][0]["received_at_utc"])
-    api, key = EnsApi(), Key("emulator", "emulator", None)
-    api._signed_headers(key, {"PageNumber": "1", "PageSize": "50"})  # noqa: SLF001  (loads what it needs)
+    api, key, at = EnsApi(), Key("emulator", "emulator", None), utc_now()
+    api._signed_headers(key, {"PageNumber": "1", "PageSize": "50"}, at)  # noqa: SLF001  (loads what it needs)
     began = time.process_time()
     for number in range(len(rows)):
-        api._signed_headers(key, {"PageNumber": str(number), "PageSize": "50"})  # noqa: SLF001
+        api._signed_headers(key, {"PageNumber": str(number), "PageSize": "50"}, at)  # noqa: SLF001
     timed("the vendor's signature", began)
     began = time.process_time()
     for _, body in rows:
