@@ -312,13 +312,11 @@ def write_catalogue(
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
-    import duckdb
-
     if is_bucket(place(data)):
         return None
     files = Files.under(data, without)
     with contextlib.nullcontext(draft) if draft else Draft(Path(data), _frame()) as begun:
-        with duckdb.connect() as con:
+        with begun.reader() as con:
             known = Known.of(con, files)
         return begun.finish(_filled(files, known), files.fingerprint())
 

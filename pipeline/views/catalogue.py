@@ -63,6 +63,10 @@ class Draft:
             sys.setswitchinterval(switching)
         return con
 
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """A connection that reads files: of the same DuckDB, which to open once more takes 15 ms."""
+        return self._begun.result().cursor()
+
     def finish(self, filled: str, fingerprint: str) -> Path:
         """Add what follows from the files, and swap it in by rename; where it lies."""
         con = self._begun.result()
