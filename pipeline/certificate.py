@@ -13,8 +13,10 @@ the run from the pages that were landed, and years later by anyone who kept them
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
+import operator
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -244,7 +246,8 @@ def _page(
 
 def _whole(said: str | int | None) -> int | None:
     text = "" if said is None else str(said).strip()
-    text = re.sub(r"\.0+$", "", text)  # 120.0 is a whole number too
+    if "." in text:
+        text = re.sub(r"\.0+$", "", text)  # 120.0 is a whole number too
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
@@ -302,12 +305,13 @@ def certify(passes: Sequence[Sequence[Page]]) -> Level:
     return _level(passes, _ids(passes[-1])) if passes else "unproven"
 
 
-def _level(passes: Sequence[Sequence[Page]], ids: dict[str, None]) -> Level:
+def _level(passes: Sequence[Sequence[Page]], ids: Sequence[str]) -> Level:
     """The same, where the ids of the last pass are at hand: of a large account they are collected once."""
     *earlier, last = passes
     if not _adds_up(last, ids):
         return "unproven"
-    if _NAMELESS in "".join(ids) and any(one.startswith(_NAMELESS) for one in ids):  # looking first is faster
+    nameless = bisect.bisect_left(ids, _NAMELESS)  # sorted, they stand together
+    if nameless < len(ids) and ids[nameless].startswith(_NAMELESS):
         return "counted"
     if len(last[0].ids) == last[0].total:
         return "verified"
@@ -317,7 +321,7 @@ def _level(passes: Sequence[Sequence[Page]], ids: dict[str, None]) -> Level:
     return "counted"
 
 
-def _adds_up(pages: Sequence[Page], ids: dict[str, None]) -> bool:
+def _adds_up(pages: Sequence[Page], ids: Sequence[str]) -> bool:
     """Whether a pass came to its end with distinct ids, as many as the one TotalCount on every answer."""
     if not pages or {page.total for page in pages} != {pages[0].total} or pages[0].total is None:
         return False
@@ -327,9 +331,11 @@ def _adds_up(pages: Sequence[Page], ids: dict[str, None]) -> bool:
     return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
-def _ids(pages: Iterable[Page]) -> dict[str, None]:
-    """The distinct ids, in the order listed: who sorts them walks through memory in order, twice as fast."""
-    return dict.fromkeys(itertools.chain.from_iterable(page.ids for page in pages))
+def _ids(pages: Iterable[Page]) -> list[str]:
+    """The distinct ids, sorted. Of a million of them a set or a dict costs more than the sorting."""
+    ids = sorted(itertools.chain.from_iterable(page.ids for page in pages))
+    comes_again = any(map(operator.eq, ids, itertools.islice(ids, 1, None)))
+    return list(dict.fromkeys(ids)) if comes_again else ids
 
 
 def digest(pages: Sequence[Page]) -> str:
@@ -338,7 +344,7 @@ def digest(pages: Sequence[Page]) -> str:
 
 
 def _digest(ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(ids)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:

@@ -33,7 +33,7 @@ from pipeline.ens_api import (
     utc_now,
 )
 from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing, LakeUnusable
-from pipeline.extract import Listing, Progress, extract
+from pipeline.extract import Listing, Progress, extract, seldom_collected
 from pipeline.flatten import flatten
 from pipeline.fold import fold_what_is_due
 from pipeline.judge import judge_what_was_not, lake_or_nothing, shrunk
@@ -353,12 +353,13 @@ def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) 
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
     ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
     publication = Publication(data, raw.header["run_id"], raw.observed_on)
-    with Ahead(
+    ahead = Ahead(
         lambda account, number: ended.get(account) == number,
         at=raw.given_at_utc,
         publication=publication,
         first=raw.header["accounts"][0]["account"],
-    ) as ahead:
+    )
+    with seldom_collected(), ahead:
         answers = read_answers(raw, ahead)
         judge_what_was_not(data, raw, answers)
         publish(data, raw, answers, ahead, without=withdrawn)
