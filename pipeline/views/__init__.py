@@ -477,10 +477,10 @@ def _comments(relation: Relation) -> str:
 def _versions(files: Files, known: Known, as_of: dt.datetime | None) -> str:
     """Write `image_versions`: the fold's stretches as they are; of what is not folded, or not so any more, anew."""
     parts = []
-    anew, out_of_order = known.new | known.disordered, _listed(known.disordered)
+    anew = known.new | known.disordered
     if files.fold is not None:
-        kept = [stretches(files, ended=True, still_open=False, accounts=f"account not in ({out_of_order})")]
-        kept.append(stretches(files, ended=False, accounts=f"account not in ({_listed(anew)})"))
+        kept = [stretches(files, ended=True, still_open=False, accounts=_but(known.disordered))]
+        kept.append(stretches(files, ended=False, accounts=_but(anew)))
         parts.append("\nunion all\n".join(kept))
         if as_of is not None:
             cuts = " union all ".join(
@@ -518,6 +518,11 @@ def _made_anew(files: Files, known: Known, as_of: dt.datetime | None) -> str:
         f"with living as materialized (\n{lives(observation, known_lives, prints(files))}\n)\n"
         f"{valued('living', stretch, sightings(files, begun))}"
     )
+
+
+def _but(accounts: Collection[str]) -> str:
+    """The condition that leaves accounts out; where there are none, no condition, which would be asked of every row."""
+    return f"account not in ({_listed(accounts)})" if accounts else ""
 
 
 def _listed(names: Collection[str]) -> str:
