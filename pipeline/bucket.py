@@ -68,7 +68,7 @@ def place(data: str | Path) -> Path:
     """Where a lake lies: in a folder, or in a bucket.
 
     Raises:
-        BadSetting: it names no bucket, or a service that is not known, or no prefix.
+        BadSetting: it names no bucket, or a service that is not known, or no prefix; or a folder that cannot be one.
     """
     if isinstance(data, BucketPath):
         return data
@@ -76,6 +76,8 @@ def place(data: str | Path) -> Path:
     if found is None:
         if "://" in str(data):
             raise BadSetting(f"{str(data)!r} is neither a folder nor a bucket: s3://BUCKET/PREFIX, oss://BUCKET/PREFIX")
+        if "?" in str(Path(data).resolve()):
+            raise BadSetting(f"{str(data)!r} has a ? in its name, below which DuckDB writes no file: rename the folder")
         return Path(data)
     if not (found[2] and found[3]):
         raise BadSetting(f"{str(data)!r} names no bucket: {found[1]}://BUCKET/PREFIX is expected")

@@ -44,7 +44,7 @@ from pipeline.folded import (
 from pipeline.folded import record_path as fold_record_path
 from pipeline.lake import FoldPublication, remove, unfinished
 from pipeline.logs import logger
-from pipeline.spelling import quoted
+from pipeline.spelling import file_named, quoted
 from pipeline.tables import (
     DISK_FIELDS,
     IMAGE_DISKS,
@@ -372,7 +372,7 @@ class _Step:
                 coalesce(living.last_seen_utc, old.last_seen_utc) as last_seen_utc,
                 living.gone_at_utc,
                 living.next_seen_utc
-            from read_parquet({quoted(path)}, file_row_number = true) as old
+            from read_parquet({quoted(file_named(path))}, file_row_number = true) as old
             left join (select * from living where valued_utc is not null and {_among(self._onward)}) as living
                 on old.account = living.account and old.image_id = living.image_id
             order by old.file_row_number""").to_arrow_table()  # noqa: S608
@@ -459,7 +459,7 @@ class _Step:
         if not paths:
             return False
         declared = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
-        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        listed = ", ".join(quoted(file_named(path)) for path in paths)
         days = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
         rows = (
             f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {declared}, {days} "  # noqa: S608

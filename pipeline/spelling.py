@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 import unicodedata
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -84,6 +85,11 @@ def json_value(value: object) -> object:
 def how_many(number: int, word: str) -> str:
     """`1 image`, `1,037 images`."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def file_named(path: str | Path) -> str:
+    """The pattern by which DuckDB reads this file alone: `data [old]` may be a folder's name."""
+    return re.sub(r"[*?[]", r"[\g<0>]", str(path))
 
 
 def quoted(text: str | Path) -> str:

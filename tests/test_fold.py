@@ -245,6 +245,22 @@ def test_disks_that_exchange_a_value_are_a_change_that_comes_back(tmp_path, fiel
     assert shown(tmp_path) == before
 
 
+@pytest.mark.parametrize(("name", "like"), [("lake [of] old", "lake o old"), ("any*", "anyone")])
+def test_a_folder_whose_name_is_a_pattern_is_that_folder_alone(lived, tmp_path, name, like):
+    for folder in (name, like):  # the pattern means the other one too, or it alone
+        shutil.copytree(lived, tmp_path / folder)
+    prune(tmp_path / name, grace=dt.timedelta(0))
+    assert check(tmp_path / name).findings == []
+    write_run(tmp_path / name, Seen("prod", "2026-12-01 00:00", [image("m-new")]))
+    write_catalogue(tmp_path / name)
+
+    assert shown(tmp_path / name, as_of="2026-10-08") == shown(lived)
+    with connect(tmp_path / name, only_lake=True) as con:
+        assert con.execute("select image_id from images_latest where account = 'prod'").fetchall() == [("m-new",)]
+    with pytest.raises(BadSetting, match=r"a \? in its name.*rename the folder"):
+        connect(tmp_path / "why?")
+
+
 @pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "folded_observations"])
 def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
     path = data / "lake" / place / "000001.parquet"

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.bucket import AT_HAND, is_bucket, let_read, meet, place
 from pipeline.errors import BadQuery, BadSetting, LakeDamaged
 from pipeline.folded import RECORDS
-from pipeline.spelling import quoted
+from pipeline.spelling import file_named, quoted
 from pipeline.tables import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES, OBSERVATIONS, PAGES, REJECTS, TABLES
 from pipeline.views.catalogue import Draft, copied
 from pipeline.views.lives import clipped, lives, numbered, valued
@@ -378,7 +378,7 @@ def _says_disks(con: duckdb.DuckDBPyConnection, files: Files, latest: Sequence[L
     meet(paths)
     query = "select count(*) from parquet_schema($1) where name = 'unsized_disk_count'"
     try:
-        return bool(con.execute(query, [list(map(str, paths))]).fetchall()[0][0] == len(paths))
+        return bool(con.execute(query, [list(map(file_named, paths))]).fetchall()[0][0] == len(paths))
     except duckdb.Error:  # a torn file: whoever reads it is told
         return False
 
@@ -555,7 +555,8 @@ def _macro(relation: Relation) -> str:
 
 def _close_every_door_but(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
     """Let the connection reach these files alone: nothing else is read, and no setting opens a door again."""
-    con.execute("set allowed_paths = $1", [paths]).fetchall()
+    asked = {*paths, *(file_named(path) for path in paths)}  # a pattern is looked at before what it finds
+    con.execute("set allowed_paths = $1", [sorted(asked)]).fetchall()
     con.execute("set python_enable_replacements = false; set enable_external_access = false").fetchall()
     con.execute("set lock_configuration = true").fetchall()
 

@@ -20,7 +20,7 @@ from pipeline.bucket import place
 from pipeline.folded import ENDED, OPEN, PLACES, RECORDS, REJECTED, Fold, fold_path
 from pipeline.lake import committed_files
 from pipeline.landing import landed
-from pipeline.spelling import quoted
+from pipeline.spelling import file_named, quoted
 from pipeline.tables import (
     DISK_FIELDS,
     IMAGE_DISKS,
@@ -131,7 +131,7 @@ def over(table: Table, paths: Sequence[Path], *, names: Collection[str] = (), wh
         else f"    {said.get(column.name, column.name)}"
         for column in wanted
     )
-    listed = ",\n".join(f"        {quoted(path)}" for path in paths)
+    listed = ",\n".join(f"        {quoted(file_named(path))}" for path in paths)
     return (
         f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)" + (f"\nwhere {where}" if where else "")
