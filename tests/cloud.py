@@ -17,12 +17,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+import test_howtos
 from lake_builder import Seen, image, write_run
-from s3_server import KEY, SECRET, s3_server
+from s3_server import BUCKET, KEY, SECRET, s3_server
 
 from pipeline import bucket, connect, run
 from pipeline.accounts import key_account
@@ -33,8 +35,8 @@ from pipeline.errors import LakeIsHeld, LakeMissing, NoAccess, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+desk = test_howtos.desk
 PUTS = 6
 """Objects of a first run: raw pages, the format, three tables, the commit record."""
 
@@ -259,6 +261,20 @@ def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkey
     proxy.puts, proxy.fault = 0, lambda n: "lost" if n == PUTS else ""
     run(there, **ens)
     assert (runs(there), proxy.puts) == (1, PUTS + 1)
+
+
+def test_the_commands_of_the_page_run_against_a_server(server, desk):
+    """By the profile that the page names, and nothing else of the environment."""
+    home = Path(desk["HOME"])
+    (home / ".aws").mkdir()
+    (home / ".aws" / "credentials").write_text(f"[lake]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")
+    plain = {name: value for name, value in desk.items() if not name.startswith("AWS_")}
+    texts = [text for language, text in test_howtos.blocks("docs/bucket.md") if language == "sh"]
+
+    assert any("ens-images run" in text for text in texts)
+    for text in texts:
+        here = text.replace("s3://my-bucket/", f"s3://{BUCKET}/page/")
+        test_howtos.run("sh", here, {**plain, "AWS_ENDPOINT_URL": server.url})
 
 
 def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lake_builder import Seen, image, utc, write_run
 from pyspark.sql import SparkSession
+from test_howtos import blocks
 
 from pipeline import connect, run
 from pipeline import rebuild as rebuild_here
@@ -184,3 +185,12 @@ def test_a_folder_without_pages_says_so(spark, tmp_path):
         rebuild(spark, tmp_path)
     with pytest.raises(LakeMissing):
         register(spark, tmp_path)
+
+
+@pytest.mark.usefixtures("spark")  # the page asks for the session that there is
+def test_what_the_page_shows_runs(data, capsys):
+    shown = "".join(text for language, text in blocks("docs/spark.md") if language == "python")
+
+    assert "/shared/ens" in shown
+    exec(shown.replace("/shared/ens", str(data)), {})  # noqa: S102  (the page's own)
+    assert "image_count" in capsys.readouterr().out

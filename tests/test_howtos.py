@@ -1,34 +1,71 @@
-"""Every command, query, script and setting of docs/ runs, in order, a page in a folder of its own.
+"""Every command, query, script and setting that the documentation shows runs, in order, a page in a folder of its own.
 
 The tools of other houses that a page calls (cron, systemd, docker, the vendor's own) are stood in for by one that
-accepts everything: what is given to them is held to its promise by test_recipes.py.
+accepts everything: what is given to them is held to its promise by test_recipes.py. `pip` is stood in for by one that
+knows the extras, `make` by itself, asked what it would do, and a bucket by a folder: `make cloud` has a server for it.
 """
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from pipeline import errors, settings
+from pipeline import cli, errors, settings
 from pipeline.certificate import LEVELS
 from pipeline.emulator import Endpoint, Key, living_account
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SHOWN = ("README.md", "data/README.md", "notebooks/README.md", *(f"docs/{page.name}" for page in DOCS.glob("*.md")))
 REPORTS = {"benchmark.md", "benchmark-history.md", "reliability.md"}  # written by what they report on
 PAGES = sorted(page.name for page in DOCS.glob("*.md") if page.name not in REPORTS)
-BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```\n", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
+RUN = {"sh", "sql", "python", "toml"}
+DRAWINGS = ("    service ", "    errors.py ")  # of the README; all else that is indented would be run by nobody
+NOT_RUN_HERE = {
+    ("README.md", "console"): "test_documentation.py runs them, and compares what they print",
+    ("docs/spark.md", "python"): "Spark wants Java and an environment of its own (`make spark`): it is parsed",
+}
+FILLED_IN = {"KEY_ID=…": "KEY_ID=prod", "KEY_SECRET=…": "KEY_SECRET=emulator"}
 ELSEWHERE = ("aliyun", "crontab", "systemctl", "docker")
+PIP = """#!{python}
+import re, sys, tomllib
+
+known = tomllib.load(open({project!r}, "rb"))["project"]["optional-dependencies"]
+command, *wanted = sys.argv[1:]
+found = [re.fullmatch(r"ens-images\\[([\\w,]+)\\]", one) for one in wanted]
+sys.exit(command != "install" or not found or any(not one or set(one[1].split(",")) - set(known) for one in found))
+"""
+BUCKET = """
+import functools
+from pathlib import Path
+
+from pipeline import bucket
+
+@functools.cache
+def _store(_, name, **__):
+    from obstore.store import LocalStore
+    return LocalStore(Path.home() / "buckets" / name, mkdir=True)
+
+bucket._store = _store
+"""
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """The fenced blocks of a page, in order: language and text."""
-    found = BLOCK.findall((DOCS / page).read_text("utf-8"))
+    found = BLOCK.findall((ROOT / page).read_text("utf-8"))
     return [(language, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)) for indent, language, text in found]
 
 
@@ -42,11 +79,16 @@ def desk(tmp_path):
     ]
     (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "prod", "profiles": profiles}))
     (tmp_path / "docs").symlink_to(DOCS)
-    for folder in ("bin", "units", "dags"):
+    for folder in ("bin", "units", "dags", "instead"):
         (tmp_path / folder).mkdir()
-    for name in ELSEWHERE:
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexit 0\n")
+    tools = dict.fromkeys(ELSEWHERE, "#!/bin/sh\nexit 0\n")
+    tools["git"] = "#!/bin/sh\nmkdir ens-images\n"
+    tools["make"] = f'#!/bin/sh\nexec {shutil.which("make")} --dry-run --silent --directory {ROOT} "$@"\n'
+    tools["pip"] = PIP.format(python=sys.executable, project=str(ROOT / "pyproject.toml"))
+    for name, text in tools.items():
+        (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "instead" / "sitecustomize.py").write_text(BUCKET)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALIBABA_", "ENS_IMAGES_"))}
     with Endpoint({name: Key("emulator", living_account(images=60, seed=4)) for name in ("prod", "test")}) as endpoint:
         yield {
@@ -67,6 +109,8 @@ def run(language: str, text: str, desk: dict[str, str]) -> str:
         (home / settings.FILE).write_text(text)
         settings.load(home / settings.FILE)
         return ""
+    for blank, filled in FILLED_IN.items():
+        text = text.replace(blank, filled)
     command = {
         "sh": ["bash", "-euo", "pipefail", "-c", text],
         "sql": [sys.executable, "-m", "pipeline", "sql", text],
@@ -77,16 +121,54 @@ def run(language: str, text: str, desk: dict[str, str]) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", sorted(page for page in SHOWN if blocks(page)))
 def test_what_a_page_shows_runs(page, desk):
-    there = blocks(page)
+    there = [(language, text) for language, text in blocks(page) if (page, language) not in NOT_RUN_HERE]
+    if any("s3://" in text for _, text in there):
+        desk["PYTHONPATH"] = str(Path(desk["HOME"]) / "instead")
     first = [text for language, text in there if language == "sh" and "ens-images run" in text]
-    if not first:  # a page that reads begins with a lake
-        run("sh", "ens-images run --profile prod", desk)
+    if not first and any(re.search("ens-images (?!views --engine)|from pipeline|^select|^from", x) for _, x in there):
+        run("sh", "ens-images run --profile prod", desk)  # a page that reads begins with a lake
 
     said = "".join(run(language, text, desk) for language, text in there)
-    assert said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_nothing_that_a_page_shows_is_left_out(page):
+    text = (ROOT / page).read_text("utf-8")
+    plain = BLOCK.sub("", text)
+    languages = {language for language, _ in blocks(page)}
+
+    assert "```" not in plain, "a block without a language"
+    assert [block for block in INDENTED.findall(plain) if not block.startswith(DRAWINGS)] == []
+    assert {(page, language) for language in languages - RUN} <= {*NOT_RUN_HERE}
+
+
+@pytest.mark.parametrize("page", [page for page, language in NOT_RUN_HERE if language == "python"])
+def test_python_that_is_only_parsed_imports_what_there_is(page):
+    code = ast.parse("".join(text for language, text in blocks(page) if language == "python"))
+    imports = [node for node in ast.walk(code) if isinstance(node, ast.ImportFrom)]
+    ours = [(node.module, name.name) for node in imports for name in node.names if node.module.startswith("pipeline")]
+
+    assert ours
+    assert [name for module, name in ours if not hasattr(importlib.import_module(module), name)] == []
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_a_command_in_a_sentence_is_one_that_there_is(page):
+    text = BLOCK.sub("", (ROOT / page).read_text("utf-8"))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+
+    assert {*re.findall(r"`make ([\w-]+)", text)} <= {*targets}
+    assert {*re.findall(r"ens-images\[(\w+)\]", text)} <= {*extras}
+    for said in re.findall(r"`ens-images ([^`\n]+)`", text):
+        name, *words = shlex.split(said)
+        if name.startswith("-"):
+            assert name in {spelled for option in cli.commands.params for spelled in option.opts}
+        else:
+            cli.commands.commands[name].make_context(name, words).close()
 
 
 def test_every_page_is_linked_from_the_readme():
