@@ -22,7 +22,7 @@ from pipeline.bucket import configure
 from pipeline.errors import BadSetting, EnsImagesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _VARIABLE: Final = "ENS_IMAGES_"
 _COMPLETE: Final = "_ENS_IMAGES_COMPLETE"
@@ -72,6 +72,13 @@ class Command(click.Command):
                 help="Tell each call; -vv: retries and timings too.",
             )
         )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the line; an option that is not there is named with the nearest."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _no_such("option", error.option_name, _spelled(self, ctx), ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show how it is called."""
@@ -142,15 +149,39 @@ class Commands(click.Group):
         """In the order in which they were added."""
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the line as far as the command; an option of a command belongs behind it."""
+        words = list(args)  # click takes from these
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            having = [one for one, command in self.commands.items() if name in _spelled(command, ctx)]
+            if not having:
+                raise _no_such("option", name, _spelled(self, ctx), ctx) from error
+            one = next((word for word in words if word in having), having[0])
+            said = f"{name!r} is an option of a command, and goes behind it: ens-images {one} {name}"
+            raise click.UsageError(said, ctx) from error
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; one that is not there is named with the nearest."""
         if args and args[0] not in self.commands and not ctx.resilient_parsing:
-            nearest = difflib.get_close_matches(args[0], self.commands, n=1, cutoff=0.5)
-            meant = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise click.UsageError(f"No such command {args[0]!r}.{meant}", ctx)
+            raise _no_such("command", args[0], self.commands, ctx)
         return super().resolve_command(ctx, args)
+
+
+def _no_such(kind: str, said: str, known: Iterable[str], ctx: click.Context) -> click.UsageError:
+    bare = {one.lstrip("-"): one for one in known}  # what all begin with makes none of them the nearer
+    nearest = difflib.get_close_matches(said.lstrip("-"), bare, n=1, cutoff=0.5)
+    meant = f" Did you mean {bare[nearest[0]]!r}?" if nearest else ""
+    return click.UsageError(f"No such {kind} {said!r}.{meant}", ctx)
+
+
+def _spelled(command: click.Command, ctx: click.Context) -> list[str]:
+    """Every way to spell an option of a command."""
+    return [name for parameter in command.get_params(ctx) for name in (*parameter.opts, *parameter.secondary_opts)]
 
 
 # ── the settings file ────────────────────────────────────────────────────────

@@ -394,8 +394,9 @@ def test_faults_can_be_set_while_it_serves(faulty):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("delusions", "there is deletions, insertions"),
+        ("delusions", "no fault is called 'delusions': did you mean deletions? there are deletions, insertions"),
         ("empty:pages=1", "'pages=1' is not option=value; the options are page"),
+        ("empty:pages=1", "; did you mean page?"),
         ("empty:page", "'page' is not option=value"),
         ("empty:page=one", "Expected `int"),
         ("empty:p=2", "no probability"),

@@ -39,14 +39,31 @@ def test_the_help_of_a_command_ends_with_examples_that_are_commands(name, typed,
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
         (["exprot", "x", "y.csv"], "No such command 'exprot'. Did you mean 'export'?"),
         (["xyz"], "No such command 'xyz'.\n"),
-        (["run", "--profle", "x"], "--profile"),
-        (["status", "--fromat", "csv"], "--format"),
+        (["run", "--profle", "x"], "No such option '--profle'. Did you mean '--profile'?"),
+        (["status", "--fromat", "csv"], "Did you mean '--format'?"),
+        (["run", "--ratee", "3"], "No such option '--ratee'. Did you mean '--rate'?"),
+        (["run", "-x"], "No such option '-x'.\n"),
+        (["report", "--xyz"], "No such option '--xyz'.\n"),
+        (["--verison"], "No such option '--verison'. Did you mean '--version'?"),
+        (["-vv", "status"], "'-v' is an option of a command, and goes behind it: ens-images status -v"),
+        (["--config", "x", "run"], "goes behind it: ens-images run --config"),
+        (["--html", "x"], "goes behind it: ens-images report --html"),
+        (["describe", "image_agee"], "did you mean image_age? there are images, "),
+        (["emulate", "--fault", "deletion"], "no fault is called 'deletion': did you mean deletions? there are "),
     ],
 )
 def test_what_is_mistyped_is_named_with_the_nearest(typed, words, says):
     code, _, err = typed(*words)
 
     assert (code, says in err) == (2, True), err
+
+
+@pytest.mark.parametrize("words", [["report"], ["export"], ["sql"]])
+def test_a_view_that_is_mistyped_is_named_with_the_nearest(typed, lake, words):
+    more = {"report": ["age_band"], "export": ["age_band", "x.csv"], "sql": ["from age_band"]}[words[0]]
+    code, _, err = typed(*words, "--data", str(lake), *more)
+
+    assert (code, "age_bands" in err.partition("there are")[0]) == (2, True), err
 
 
 def test_a_column_that_is_mistyped_is_named_with_the_nearest(typed, lake):

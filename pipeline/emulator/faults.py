@@ -12,6 +12,7 @@ random depends on the seed, the page and how often it was asked for: not on what
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,7 +59,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.name not in KINDS:
-            raise ValueError(f"fault {self.name!r}: there is {', '.join(KINDS)}")
+            there = f"there are {', '.join(KINDS)}"
+            meant = _meant(self.name, KINDS)
+            raise ValueError(f"no fault is called {self.name!r}: {f'{meant} {there}' if meant else there}")
         if self.p is not None and not 0 <= self.p <= 1:
             raise ValueError(f"fault {self.name!r}: p={self.p} is no probability")
         for option, least in (("page", 1), ("times", 1), ("after", 0), ("ms", 0)):
@@ -78,13 +81,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         for part in filter(None, rest.split(",")):
             option, has_value, value = part.partition("=")
             if option not in cls.__struct_fields__[1:] or not has_value:
-                known = ", ".join(cls.__struct_fields__[1:])
-                raise ValueError(f"fault {spec!r}: {part!r} is not option=value; the options are {known}")
+                known = cls.__struct_fields__[1:]
+                meant = "" if option in known else _meant(option, known)
+                said = f"{part!r} is not option=value; the options are {', '.join(known)}"
+                raise ValueError(f"fault {spec!r}: {said}; {meant}" if meant else f"fault {spec!r}: {said}")
             options[option] = value
         try:
             return msgspec.convert({"name": name, **options}, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ValueError(f"fault {spec!r}: {error}") from None
+            is_ours = isinstance(error.__cause__, ValueError)  # it says which fault
+            raise ValueError(str(error) if is_ours else f"fault {spec!r}: {error}") from None
+
+
+def _meant(said: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(said, [*known], n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else ""
 
 
 class Draft:
