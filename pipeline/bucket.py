@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pipeline.accounts import environment_account
 from pipeline.errors import BadSetting, LakeIsHeld, NoAccess, NoCredentials, Unreachable
+from pipeline.spelling import without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,6 +82,10 @@ def place(data: str | Path) -> Path:
         return Path(data)
     if not (found[2] and found[3]):
         raise BadSetting(f"{str(data)!r} names no bucket: {found[1]}://BUCKET/PREFIX is expected")
+    if "@" in found[3]:
+        raise BadSetting(
+            f"{without_secret(str(data))!r} names no bucket: a key belongs into the environment or a profile"
+        )
     if ".." in str(data).split("/"):
         raise BadSetting(f"{str(data)!r} is no prefix of a bucket: a bucket has no folders, and none above")
     return BucketPath(str(data))
@@ -367,8 +372,9 @@ def _store(scheme: str, bucket: str, *, is_writing: bool = False) -> Any:
         if is_writing:
             options["default_headers"] = {"x-oss-forbid-overwrite": "true"}
     if endpoint:
-        if not re.match(r"https?://[^/]", endpoint):
-            raise BadSetting(f"the bucket's endpoint {endpoint!r} is no address: https://HOST is expected")
+        if not re.match(r"https?://[^/@]+(/|$)", endpoint):
+            said = without_secret(endpoint)
+            raise BadSetting(f"the bucket's endpoint {said!r} is no address: https://HOST is expected")
         is_here = re.match(r"http://(localhost|127\.[0-9.]+|\[::1\])(:|/|$)", endpoint) is not None
         if endpoint.startswith("http:") and not is_here and os.environ.get("AWS_ALLOW_HTTP") != "true":
             raise BadSetting(f"the bucket's endpoint {endpoint!r} is not https: AWS_ALLOW_HTTP=true allows it")

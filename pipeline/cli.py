@@ -546,6 +546,7 @@ def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain
         settings=origins(),
         unknown=unknown_variables(),
         folders=said.folders(),
+        extras=said.extras(),
     )
     if output_format == "table":
         click.echo(doctor.as_lines(findings))

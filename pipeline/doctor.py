@@ -1,7 +1,7 @@
 """What must be right before a run can be, checked in order: the first that is not is the first to mend.
 
     settings ─→ credentials ─→ endpoint ─→ TLS ─→ clock ─→ a signed call of one image      (each account, each endpoint)
-             ─→ folder ─→ file system ─→ room ─→ versions ─→ lock
+             ─→ extras ─→ folder ─→ file system ─→ room ─→ versions ─→ lock
 
 Each check says what it found, or raises what a run would end with. What another check must tell first is
 "not known", and no more is made of it: with no credentials at all, everything but the signed call is checked.
@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.bucket import BucketPath, try_bucket
@@ -28,11 +29,11 @@ from pipeline.lake import format_of, holder
 from pipeline.landing import landed
 from pipeline.logs import about
 from pipeline.rows import Rows
-from pipeline.spelling import harmless, how_many
-from pipeline.versions import check_versions
+from pipeline.spelling import harmless, how_many, without_secret
+from pipeline.versions import check_extra, check_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.accounts import Account
     from pipeline.ens_api import Reached, Try
@@ -81,8 +82,13 @@ def examine(
     settings: Iterable[tuple[str, Any, str]] = (),
     unknown: Sequence[str] = (),
     folders: Iterable[Path] = (),
+    extras: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Finding]:
-    """Check everything, in order; `settings` are key, value and origin, `folders` what else is written to."""
+    """Check everything, in order.
+
+    `settings` are key, value and origin, `folders` what else is written to; `extras` are what is needed beside the
+    core, and the setting that asks for it.
+    """
     doctor = _Doctor()
     doctor.settings(settings, unknown)
     listed: Sequence[Account] = doctor.value("accounts", lambda: _named(accounts())) or ()
@@ -95,6 +101,8 @@ def examine(
         place = account.endpoint or endpoint
         call = partial(_signed_call, account, place, reached[place], allow_plain_http=allow_plain_http)
         doctor.check(f"one image of {account.label!r}", call)
+    for extra, key in {**extras, **({"cloud": "data"} if isinstance(data, BucketPath) else {})}.items():
+        doctor.check(f"extra {extra}", partial(_extra, extra, key))
     for folder in folders if isinstance(data, BucketPath) else (data, *folders):
         doctor.check(f"folder {str(folder)!r}", partial(_writable, folder))
     if isinstance(data, BucketPath):
@@ -162,11 +170,12 @@ class _Doctor:
 
     def endpoint(self, place: str, *, allow_plain_http: bool) -> Reached | None:
         """Reach an endpoint, once, for three checks."""
+        shown = without_secret(place)
         seen: Reached | None = self.value(
-            f"endpoint {place}", lambda: _reached(place, reach(place, allow_plain_http=allow_plain_http))
+            f"endpoint {shown}", lambda: _reached(place, reach(place, allow_plain_http=allow_plain_http))
         )
-        self.check(f"TLS of {place}", lambda: _tls(seen))
-        self.check(f"clock beside {place}", lambda: _clock(seen))
+        self.check(f"TLS of {shown}", lambda: _tls(seen))
+        self.check(f"clock beside {shown}", lambda: _clock(seen))
         return seen
 
 
@@ -190,7 +199,7 @@ def _credentials(account: Account) -> str:
 def _reached(place: str, seen: Reached) -> tuple[str, Reached]:
     if seen.error is not None and not seen.is_tls:
         raise seen.error
-    return f"{place} answers, in {seen.seconds:.3f} s", seen
+    return f"{without_secret(place)} answers, in {seen.seconds:.3f} s", seen
 
 
 def _tls(seen: Reached | None) -> str:
@@ -316,6 +325,13 @@ def _room(data: Path) -> str:
 def _versions(data: Path) -> str:
     format_of(data)
     return check_versions()
+
+
+def _extra(extra: str, key: str) -> str:
+    try:
+        return f"{check_extra(extra)}, for {key}"
+    except BadSetting as error:
+        raise BadSetting(f"{key}: {error}") from error
 
 
 def _lock(data: Path) -> str:

@@ -52,6 +52,7 @@ from pipeline.errors import (
     verdict,
 )
 from pipeline.logs import about, logger
+from pipeline.spelling import without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -101,9 +102,10 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
     except ValueError:
         url, host, port = urlsplit(""), "", None
     is_a_name = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+", host) is not None
-    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query or url.username:
+    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query or "@" in url.netloc:
         raise BadSetting(
-            f"endpoint {endpoint!r} is not a host name or an http(s) URL: try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
+            f"endpoint {without_secret(endpoint)!r} is not a host name or an http(s) URL: "
+            f"try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
         )
     if url.scheme == "http" and not (allow_plain_http or is_loopback(host)):
         raise BadSetting(

@@ -98,6 +98,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         names = [name for name in self.__struct_fields__ if name not in {"accounts", "after_run", "bucket"}]
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
+    def extras(self) -> dict[str, str]:
+        """What is to be installed beside the core for what follows a run, and which key asks for it."""
+        after = self.after_run
+        asked = {"report": "after_run.page" if after.page else ""}
+        asked["excel"] = "after_run.export_formats" if after.export and "xlsx" in after.export_formats else ""
+        return {extra: key for extra, key in asked.items() if key}
+
     def folders(self) -> list[Path]:
         """The folders, beside that of the lake, that a run and what follows it write to."""
         # an export's folder is swapped for a new one, beside it

@@ -20,6 +20,7 @@ import click
 from pipeline import logs, settings, versions
 from pipeline.bucket import configure
 from pipeline.errors import BadSetting, EnsImagesError
+from pipeline.spelling import without_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -253,6 +254,7 @@ def origins() -> list[tuple[str, Any, str]]:
             rows.append((key, values[key], name))
         else:
             rows.append((key, parameter.to_info_dict()["default"], "default"))
+    rows = [(key, _shown(key, value), origin) for key, value, origin in rows]
     rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
     after = {} if file is None else dict(_said(said.after_run))
     rows += [(f"after_run.{key}", value, name) for key, value in after.items() if value]
@@ -261,7 +263,13 @@ def origins() -> list[tuple[str, Any, str]]:
 
 
 def _said(struct: Any) -> list[tuple[str, Any]]:
-    return [(key, value) for key in struct.__struct_fields__ if (value := getattr(struct, key)) is not None]
+    found = ((key, getattr(struct, key)) for key in struct.__struct_fields__)
+    return [(key, _shown(key, value)) for key, value in found if value is not None]
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A value as it may be shown: an endpoint that somebody gave a password has none here."""
+    return without_secret(value) if key == "endpoint" and isinstance(value, str) else value
 
 
 def unknown_variables() -> list[str]:

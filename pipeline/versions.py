@@ -24,17 +24,33 @@ def check_versions() -> str:
         BadSetting: something needed is missing, or older than the tests pass on.
     """
     found = installed()
-    for name, least in _needed().items():
-        if found[name] == "missing" or _numbers(found[name]) < _numbers(least):
-            raise BadSetting(
-                f"{name} is {found[name]}, and {least} or newer is needed: pip install --upgrade ens-images"
-            )
+    _refuse_old(found, _needed(), "--upgrade ens-images")
     return ", ".join(f"{name} {said}" for name, said in found.items())
 
 
-def _needed() -> dict[str, str]:
-    """What the core needs, by its own record: name → oldest version."""
-    lines = [_NEEDED.match(line) for line in requires("ens-images") or () if "extra ==" not in line]
+def check_extra(extra: str) -> str:
+    """Say the versions of what an extra brings, in one line.
+
+    Raises:
+        BadSetting: something of it is missing, or older than the tests pass on.
+    """
+    needed = _needed(extra)
+    found = {name: _version(name) for name in needed}
+    _refuse_old(found, needed, f"'ens-images[{extra}]'")
+    return ", ".join(f"{name} {said}" for name, said in found.items())
+
+
+def _refuse_old(found: dict[str, str], needed: dict[str, str], what: str) -> None:
+    for name, least in needed.items():
+        if found[name] == "missing" or _numbers(found[name]) < _numbers(least):
+            raise BadSetting(f"{name} is {found[name]}, and {least} or newer is needed: pip install {what}")
+
+
+def _needed(extra: str = "") -> dict[str, str]:
+    """What the core needs, or an extra beside it, by its own record: name → oldest version."""
+    every = [line.partition(";") for line in requires("ens-images") or ()]
+    wanted = [line for line, _, when in every if (f"'{extra}'" in when if extra else "extra ==" not in when)]
+    lines = [_NEEDED.match(line.strip()) for line in wanted]
     return {found["name"]: found["least"] or "0" for found in lines if found}
 
 

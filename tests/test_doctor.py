@@ -289,6 +289,51 @@ def test_a_package_that_is_too_old_or_missing_is_named(serve, account, tmp_path,
     assert wrong.exit_code == 2
 
 
+def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, monkeypatch):
+    lines = ["[after_run]", "page = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
+    (tmp_path / "ens-images.toml").write_text("\n".join(lines))
+    there = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
+    assert {row["check"]: row["result"] for row in there if row["check"].startswith("extra")} == {
+        "extra report": "good",
+        "extra excel": "good",
+    }
+
+    monkeypatch.setattr(versions, "_version", lambda _: "missing")
+    for words, key, extra in (
+        (["--data", "data"], "after_run.page", "report"),
+        (["--data", "data"], "after_run.export_formats", "excel"),
+        (["--data", "s3://bucket/lake"], "data", "cloud"),
+    ):
+        asked = ("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json", *words)
+        (found,) = [row for row in json.loads(typed(*asked)[1]) if row["check"] == f"extra {extra}"]
+        assert found["found"].startswith(f"BadSetting: {key}: ")
+        assert f"is needed: pip install 'ens-images[{extra}]'" in found["found"]
+
+
+@pytest.mark.parametrize("endpoint", ["http://somebody:hunter2@h", "somebody:hun/ter2@h", "https://:hunter2@h/x"])
+def test_no_password_of_an_endpoint_is_shown(endpoint, tmp_path, typed, monkeypatch):
+    monkeypatch.setattr("pipeline.bucket._said", {})
+    texts = []
+    for words in (["doctor"], ["doctor", "--format", "json"], ["run", "-vv"], ["list"]):
+        texts.append("".join(map(str, typed(*words, "--endpoint", endpoint))))
+        monkeypatch.setenv("ENS_IMAGES_ENDPOINT", endpoint)
+        texts.append("".join(map(str, typed(*words))))
+        monkeypatch.delenv("ENS_IMAGES_ENDPOINT")
+    line = f"endpoint = '{endpoint}'\n"
+    (tmp_path / "ens-images.toml").write_text(f"{line}[[accounts]]\nlabel = 'a'\n{line}[bucket]\n{line}")
+    texts += [
+        "".join(map(str, typed(*words))) for words in (["doctor"], ["run"], ["sql", "--data", "s3://b/x", "from x"])
+    ]
+
+    assert [text for text in texts if "ter2" in text or "somebody" in text or "…@h" not in text] == []
+
+
+def test_no_key_in_the_address_of_a_bucket_is_shown(typed):
+    code, out, err = typed("doctor", "--data", "s3://somebody:hunter2@bucket/lake")
+
+    assert (code, "hunter2" in out + err, "'s3://…@bucket/lake' names no bucket" in err) == (2, False, True)
+
+
 def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, tmp_path):
     one, other = serve(images=3), serve(images=5)
     second = key_account("second", "emulator", "emulator")
