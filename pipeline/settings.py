@@ -40,6 +40,18 @@ FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_WORDS: Final = {
+    "str": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "datetime": "a date and time",
+    "date": "a date",
+    "time": "a time",
+}
+"""What TOML calls the kinds of values."""
 EXPORTS: Final = ("csv", "json", "parquet", "xlsx")
 """What `export` writes: `exports.SUFFIXES`, without what it imports; a test compares."""
 
@@ -142,9 +154,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     try:
         settings = msgspec.convert(said, Settings)
     except msgspec.ValidationError as error:
-        wrong, _, place = str(error).replace(" | null", "").partition(" - at `$.")
-        place = re.sub(r"\[(\d+)\]", lambda found: f"[{int(found[1]) + 1}]", place.rstrip("`"))  # from 1
-        raise BadSetting(f"{str(file)!r}: {place}: {wrong.replace('`', '')}") from error
+        raise BadSetting(f"{str(file)!r}: {_in_words_of_toml(str(error))}") from error
     _check_accounts(settings.accounts, file)
     _check_formats(settings.after_run.export_formats, file)
     settings = _absolute(settings, file.resolve().parent)
@@ -194,6 +204,21 @@ def _refuse_unknown(said: dict[str, Any], kind: type[msgspec.Struct], file: Path
         nearest = difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.5)
         meant = f"did you mean {place}{nearest[0]}? " if nearest else ""
         raise BadSetting(f"{str(file)!r}: {place}{key} is no setting: {meant}there are {', '.join(known)}")
+
+
+def _in_words_of_toml(said: str) -> str:
+    """Say what was expected and what stands there by the names that TOML has for them."""
+    wrong, _, place = said.replace(" | null", "").partition(" - at `$.")
+    place = re.sub(r"\[(\d+)\]", lambda found: f"[{int(found[1]) + 1}]", place.rstrip("`"))  # from 1
+    found = re.fullmatch(r"Expected `(\w+)`, got `(\w+)`", wrong)
+    if not found:
+        return f"{place}: {wrong.replace('`', '')}"
+    expected, got = (_WORDS.get(kind, kind) for kind in found.groups())
+    if re.fullmatch(r"accounts(\[\d+\])?", place):
+        expected = "a table headed [[accounts]]"
+    elif found[1] == "object":
+        expected = f"a table headed [{place}]"
+    return f"{place}: {expected} is expected, and this is {got}"
 
 
 def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
