@@ -261,6 +261,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
             after=said.after_run,
             retention=of_command(prune_command, "raw_older_than", "grace"),
             rate=rate or None,
+            thresholds=said.thresholds,
             entries=said.accounts,
             progress=progress,
             signalled=lambda: _Ended.by,
@@ -327,7 +328,8 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
     from pipeline.views import connect
 
     text = query if query is not None else sys.stdin.read()
-    with contextlib.closing(connect(data, as_of=as_of, only_lake=not allow_files)) as lake:
+    thresholds = found_settings()[0].thresholds
+    with contextlib.closing(connect(data, as_of=as_of, only_lake=not allow_files, thresholds=thresholds)) as lake:
         write_rows(ask(lake, text, only_reads=not allow_files), output_format, sys.stdout)
         click.echo(trust_line(lake), err=True)
 
@@ -354,7 +356,7 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
             raise click.UsageError("--html writes every standing report as a page: it takes no view and no --format")
         _write_page(data, html, as_of)
         return
-    with contextlib.closing(connect(data, as_of=as_of)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=found_settings()[0].thresholds)) as lake:
         report(lake, views, output_format=output_format, out=sys.stdout, err=sys.stderr)
 
 
@@ -411,11 +413,12 @@ def export(
     """Write a table or VIEW to FILE: .csv, .json, .parquet or .xlsx, by its suffix; or all reports to a folder."""
     from pipeline import flow
 
+    thresholds = found_settings()[0].thresholds
     if folder is not None and view is None:
-        manifest, trust = flow.export_all(folder, data, formats=formats, as_of=as_of)
+        manifest, trust = flow.export_all(folder, data, formats=formats, as_of=as_of, thresholds=thresholds)
         click.echo(f"{len(manifest['files'])} files and their manifest in {str(folder)!r}\n{trust}", err=True)
     elif view is not None and file is not None and folder is None:
-        rows, trust = flow.export(view, file, data, as_of=as_of)
+        rows, trust = flow.export(view, file, data, as_of=as_of, thresholds=thresholds)
         click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{trust}", err=True)
     else:
         raise click.UsageError("say a VIEW and a FILE, or --all DIR")
@@ -469,7 +472,7 @@ def questions(data: Path, output_format: Any, number: int | None, as_of: str | N
             write_rows(asked.listed(), output_format, sys.stdout)
         return
     one = asked.question(number)
-    with contextlib.closing(connect(data, as_of=as_of)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=found_settings()[0].thresholds)) as lake:
         click.echo(f"{one.number}. {one.words}{f' {one.note}' if one.note else ''}\n\n{one.sql}\n", err=True)
         write_rows(ask(lake, one.sql), output_format, sys.stdout)
         click.echo(trust_line(lake), err=True)
@@ -496,7 +499,7 @@ def views_command(data: Path, as_of: str | None, engine: str) -> None:
         return
     from pipeline.views import views_sql
 
-    click.echo(views_sql(data, as_of=as_of), nl=False)
+    click.echo(views_sql(data, as_of=as_of, thresholds=found_settings()[0].thresholds), nl=False)
 
 
 @commands.command("status")
@@ -656,7 +659,7 @@ def _write_page(data: Path, file: Path, as_of: str | None) -> None:
     from pipeline.trust import trust_line
     from pipeline.views import connect
 
-    with contextlib.closing(connect(data, as_of=as_of)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=found_settings()[0].thresholds)) as lake:
         write_page(lake, file)
         where = "on standard output" if str(file) == "-" else f"in {str(file)!r}: open it in any browser"
         click.echo(f"a page {where}\n{trust_line(lake)}", err=True)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from pipeline.formats import Format
-    from pipeline.views import Relation, Setting
+    from pipeline.views import Relation
+    from pipeline.views.thresholds import Setting
 
 
 def describe(name: str | None = None) -> Rows:

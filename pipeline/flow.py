@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.taken_out import Withdrawal
+    from pipeline.views.thresholds import Thresholds
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
@@ -429,11 +430,16 @@ _COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
 
 
 def export(
-    view: str, file: str | Path, data: str | Path = "data", *, as_of: str | dt.date | None = None
+    view: str,
+    file: str | Path,
+    data: str | Path = "data",
+    *,
+    as_of: str | dt.date | None = None,
+    thresholds: Thresholds | None = None,
 ) -> tuple[int, str]:
     """Write a table or view to `file`, .csv, .json, .parquet or .xlsx by its suffix, whole or not at all.
 
-    With `as_of`, the lake as it was then: see `connect`.
+    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
 
     Returns:
         How many rows were written, and the trust line.
@@ -443,7 +449,7 @@ def export(
         BadSetting: the suffix is none of those, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    with contextlib.closing(connect(data, as_of=as_of)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
         return exports.export(lake, view, Path(file)), trust_line(lake)
 
 
@@ -453,10 +459,11 @@ def export_all(
     *,
     formats: Sequence[str] = ("csv",),
     as_of: str | dt.date | None = None,
+    thresholds: Thresholds | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Write every standing report into `folder`, a file a format, with a manifest: replaced as a whole.
 
-    With `as_of`, the lake as it was then: see `connect`.
+    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
 
     Returns:
         The manifest, and the trust line.
@@ -468,7 +475,7 @@ def export_all(
     """
     if unknown := set(formats) - set(exports.SUFFIXES):
         raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(exports.SUFFIXES)}")
-    with contextlib.closing(connect(data, as_of=as_of)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
         return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), trust_line(lake)
 
 

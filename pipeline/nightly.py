@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pipeline.accounts import Account
     from pipeline.settings import AccountEntry, AfterRun
+    from pipeline.views.thresholds import Thresholds
 
 _log = logger(__name__)
 
@@ -99,6 +100,7 @@ def nightly(
     after: AfterRun,
     retention: Mapping[str, Any],
     summary: str | Path | None = None,
+    thresholds: Thresholds | None = None,
     entries: Sequence[AccountEntry] = (),
     profiles: Sequence[str] = (),
     profiles_from: Path | None = None,
@@ -107,6 +109,7 @@ def nightly(
 ) -> Night:
     """Run, then do what `after` says; `retention` is what `prune` is asked for, `options` are those of `run`.
 
+    `thresholds` hold for what is exported and drawn: see `views.connect`.
     The accounts are those of `flow.chosen`; `signalled` tells which signal a KeyboardInterrupt stands for.
 
     Nothing of it raises an `EnsImagesError`: each is the result of its step.
@@ -115,7 +118,7 @@ def nightly(
     try:
         _step(night, "run", lambda: _run(night, lambda: chosen(profiles, profiles_from, entries), options))
         if night.run is not None:
-            for name, work in _following(night.data, after, retention).items():
+            for name, work in _following(night.data, after, retention, thresholds).items():
                 _step(night, name, work)
     except BaseException as error:  # ours, or a signal: who reads the summary must not take yesterday's for today's
         if isinstance(error, KeyboardInterrupt):
@@ -168,28 +171,30 @@ def _step(night: Night, name: str, work: Callable[[], str]) -> None:
     night.steps.append(Step(name, code, said, seconds))
 
 
-def _following(data: Path, after: AfterRun, retention: Mapping[str, Any]) -> dict[str, Callable[[], str]]:
+def _following(
+    data: Path, after: AfterRun, retention: Mapping[str, Any], thresholds: Thresholds | None
+) -> dict[str, Callable[[], str]]:
     """The steps that follow, in order."""
     steps: dict[str, Callable[[], str]] = {}
     if after.prune:
         steps["prune"] = lambda: str(prune(data, **retention)).replace("\n", "; ")
     if after.export is not None:
-        steps["export"] = partial(_export, data, after.export, after.export_formats)
+        steps["export"] = partial(_export, data, after.export, after.export_formats, thresholds)
     if after.page is not None:
-        steps["page"] = partial(_page, data, Path(after.page))
+        steps["page"] = partial(_page, data, Path(after.page), thresholds)
     return steps
 
 
-def _export(data: Path, folder: str, formats: Sequence[str]) -> str:
-    manifest, _ = export_all(folder, data, formats=formats)
+def _export(data: Path, folder: str, formats: Sequence[str], thresholds: Thresholds | None) -> str:
+    manifest, _ = export_all(folder, data, formats=formats, thresholds=thresholds)
     return f"{how_many(len(manifest['files']), 'file')} in {folder!r}"
 
 
-def _page(data: Path, file: Path) -> str:
+def _page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
     from pipeline.page import write_page  # what draws pages is an extra
 
     make_folder(file.parent)
-    with contextlib.closing(connect(data)) as lake:
+    with contextlib.closing(connect(data, thresholds=thresholds)) as lake:
         write_page(lake, file)
     return repr(str(file))
 

@@ -15,6 +15,9 @@
     export_formats = ["csv", "xlsx"]    one file a format; else CSV alone
     page = "report.html"                the standing reports as one page
 
+    [thresholds.stale_images]           of a view, as in `from stale_images(older_than_days := 365)`
+    older_than_days = 365
+
     [bucket]                            the service of `data = "s3://bucket/prefix"`; AWS_… and OSS_… go before
     endpoint = "https://s3.example.com"
     region = "eu-central-1"
@@ -39,6 +42,7 @@ from pipeline.errors import BadSetting
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary")
+_TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _WORDS: Final = {
     "str": "text in quotes",
@@ -86,7 +90,7 @@ class BucketEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the file says; None: nothing. Each key but the last three is an option, which has the default."""
+    """What the file says; None: nothing. Each key but the last four is an option, which has the default."""
 
     data: str | None = None
     endpoint: str | None = None
@@ -103,11 +107,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()
+    thresholds: dict[str, Any] = {}
+    """What of the views' thresholds holds instead; the views know which there are (`views.check_thresholds`)."""
     bucket: BucketEntry = BucketEntry()
 
     def options(self) -> dict[str, Any]:
         """The options that the file sets, by key."""
-        names = [name for name in self.__struct_fields__ if name not in {"accounts", "after_run", "bucket"}]
+        names = [name for name in self.__struct_fields__ if name not in _TABLES]
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def extras(self) -> dict[str, str]:

@@ -194,6 +194,13 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
     if ctx.resilient_parsing:
         return
     said, file = settings.load(path)
+    if said.thresholds:
+        from pipeline.views import check_thresholds
+
+        try:
+            check_thresholds(said.thresholds)
+        except BadSetting as error:
+            raise BadSetting(f"{str(file)!r}: {error}") from error
     configure(said.bucket.endpoint, said.bucket.region)
     values = said.options()
     for parameter in _options(ctx):
@@ -258,6 +265,8 @@ def origins() -> list[tuple[str, Any, str]]:
     rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
     after = {} if file is None else dict(_said(said.after_run))
     rows += [(f"after_run.{key}", value, name) for key, value in after.items() if value]
+    for view, thresholds in said.thresholds.items():
+        rows += [(f"thresholds.{view}.{key}", value, name) for key, value in thresholds.items()]
     rows += [(f"bucket.{key}", value, name) for key, value in _said(said.bucket)]
     return rows
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline.dictionary import describe, dictionary
+from pipeline.errors import BadSetting
 from pipeline.rows import as_dicts, query
-from pipeline.views import connect, connect_empty, relations, write_catalogue
+from pipeline.story import story
+from pipeline.views import connect, connect_empty, relations, relations_in, views_sql, write_catalogue
 
 WITH_SETTINGS = [one for one in relations().values() if one.settings]
 NOW = utc("2026-10-30 02:00")
@@ -68,6 +70,41 @@ def test_each_setting_of_a_view_s_file_is_used_and_the_file_runs_without_a_macro
         assert con.execute(one.query).fetchall() == con.execute(f"from {one.name}").fetchall()
         used = set(re.findall(r"settings\.(\w+)", one.query))
         assert used == {setting.name for setting in one.settings}
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_the_thresholds_of_a_connection_are_those_of_its_views_and_macros(lake, is_copied):
+    if is_copied:
+        write_catalogue(lake)
+    asked = {"stale_images": {"older_than_days": 500, "unchanged_days": 1}}
+    expected = ask(lake, "from stale_images(older_than_days := 500, unchanged_days := 1)")
+    assert 0 < len(expected) < len(ask(lake, "from stale_images"))
+    with connect(lake, thresholds=asked, only_lake=True) as con:
+        assert as_dicts(query(con, "from stale_images")) == expected
+        assert as_dicts(query(con, "from stale_images()")) == expected
+        assert relations_in(con)["stale_images"].settings[0].default == "500"
+        assert relations_in(con)["cleanup_candidates"] == relations()["cleanup_candidates"]
+        told = con.execute("select comment from duckdb_functions() where function_name = 'stale_images'").fetchall()
+        assert "older_than_days := 500: " in told[0][0]
+    with duckdb.connect() as con:
+        con.execute(views_sql(lake, thresholds=asked))
+        assert len(con.execute("from stale_images").fetchall()) == len(expected)
+
+
+def test_the_report_tells_the_rule_and_the_sql_by_the_thresholds_of_the_connection(lake):
+    with connect(lake, thresholds={"cleanup_candidates": {"older_than_days": 77}}) as con:
+        told = story(con)
+        (going,) = [one for one in told.sections if one.name == "cleanup"]
+    assert "The rule: our own, 77 days old or more" in going.notes[0]
+    assert "77 as older_than_days" in told.views["cleanup_candidates"]
+
+
+def test_a_text_among_the_thresholds_is_a_regular_expression_and_can_hold_anything(lake):
+    fits = {"cleanup_candidates": {"ignored_in_name": "it's' as x, -- \\d as y  -- z\n"}}
+    with connect(lake, thresholds=fits) as con:
+        assert con.execute("from cleanup_candidates").fetchall() == con.execute("from cleanup_candidates()").fetchall()
+    with pytest.raises(BadSetting, match=r"ignored_in_name = '\(' is no regular expression: .*missing \)"):
+        connect(lake, thresholds={"cleanup_candidates": {"ignored_in_name": "("}})
 
 
 def test_the_catalogue_holds_the_macros_too(lake):

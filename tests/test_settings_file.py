@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline import cli, settings
-from pipeline.accounts import profile_account
+from pipeline.accounts import key_account, profile_account
 from pipeline.errors import BadSetting
 from pipeline.flow import chosen
 from pipeline.settings import AccountEntry
 from pipeline.shell import key_of
+from pipeline.views import connect
 
 WHOLE = """
 data = "lake"
@@ -64,7 +66,9 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
 def test_every_key_but_the_tables_is_an_option_of_some_command():
     options = {key_of(option) for command in cli.commands.commands.values() for option in command.params}
 
-    assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run", "bucket"} == options - {None}
+    assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run", "thresholds", "bucket"} == options - {
+        None
+    }
 
 
 def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
@@ -155,6 +159,82 @@ def test_a_value_of_the_file_is_as_free_as_that_of_the_option(tmp_path, typed):
         assert (code, err) == (2, "error: BadSetting: 'ens-images.toml': rate: -1.0 is not in the range x>=0.\n")
     (tmp_path / settings.FILE).write_text("certificate = 'sure'")
     assert typed("run")[2].startswith("error: BadSetting: 'ens-images.toml': certificate: 'sure' is not one of")
+
+
+def test_the_thresholds_of_the_file_hold_for_all_that_reads(lake, serve, typed, tmp_path):
+    file = f"data = '{lake}'\nendpoint = '{serve(images=1).url}'\n"
+    asked = {
+        "report": ["report", "--format", "csv", "stale_images"],
+        "sql": ["sql", "--format", "csv", "from stale_images"],
+        "export": ["export", "stale_images", "out.csv"],
+        "views": ["views"],
+    }
+
+    (tmp_path / settings.FILE).write_text(file)
+    before = typed(*asked["report"])[1]
+    (tmp_path / settings.FILE).write_text(f"{file}[thresholds.stale_images]\nolder_than_days = 500\n")
+    after = {name: typed(*words)[1] for name, words in asked.items()}
+    after["export"] = (tmp_path / "out.csv").read_text()
+    told = {row["check"]: row["found"] for row in json.loads(typed("doctor", "--format", "json")[1])}
+
+    assert "300 days old" in before
+    assert [name for name, text in after.items() if "300 days old" in text] == []
+    assert [name for name, text in after.items() if "m-5qm2r6b" not in text] == ["views"]
+    assert "500 as older_than_days" in after["views"]
+    assert told["setting thresholds.stale_images.older_than_days"] == f"500  ({settings.FILE})"
+    with connect(lake) as con:  # which reads no settings
+        assert len(con.execute("from stale_images").fetchall()) == before.count("\n") - 1
+
+
+def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.flow.environment_account", lambda: key_account("default", "emulator", "emulator"))
+    file = f"endpoint = '{serve(images=30).url}'\n[after_run]\npage = 'out/page.html'\nexport = 'out/reports'\n"
+    (tmp_path / settings.FILE).write_text(
+        f"{file}[thresholds.cleanup_candidates]\nolder_than_days = 1\nkeep_newest = 0\n"
+    )
+    assert typed("run")[0] == 0
+
+    assert "The rule: our own, 1 days old or more" in (tmp_path / "out" / "page.html").read_text("utf-8")
+    lines = (tmp_path / "out" / "reports" / "cleanup_candidates.csv").read_text("utf-8").splitlines()
+    with connect(tmp_path / "data") as con:
+        every = con.execute("from cleanup_candidates(older_than_days := 1, keep_newest := 0)").fetchall()
+        assert len(lines) - 1 == len(every) > len(con.execute("from cleanup_candidates").fetchall())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("thresholds = 7", r"thresholds: a table headed \[thresholds\] is expected, and this is a whole number"),
+        (
+            "[thresholds]\nolder_than_days = 7",
+            r"thresholds\.older_than_days: of which view\? thresholds\.\w+\.older_than",
+        ),
+        (
+            "[thresholds.stale_image]\nx = 7",
+            r"thresholds\.stale_image is no view .*did you mean stale_images\? there are",
+        ),
+        (
+            "[thresholds]\nstale_images = 7",
+            r"stale_images = 7: a table headed \[thresholds\.stale_images\] is expected",
+        ),
+        (
+            "[thresholds.stale_images]\nolder_than = 7",
+            r"older_than is no threshold: did you mean older_than_days\? there",
+        ),
+        ("[thresholds.stale_images]\nwatched_days = -1", "watched_days = -1: a whole number is expected, 0 or more"),
+        ("[thresholds.stale_images]\nwatched_days = 7.5", r"watched_days = 7\.5: a whole number"),
+        ("[thresholds.stale_images]\nwatched_days = true", "watched_days = True: a whole number"),
+        ("[thresholds.cleanup_candidates]\nignored_in_name = '('", r"= '\(' is no regular expression"),
+        ("[thresholds.cleanup_candidates]\nignored_in_name = 3", "ignored_in_name = 3: text in quotes is expected"),
+        ("[tresholds.stale_images]\nx = 1", r"tresholds is no setting: did you mean thresholds\?"),
+    ],
+)
+def test_a_threshold_that_makes_no_sense_is_found_before_anything_is_done(tmp_path, typed, text, says):
+    (tmp_path / settings.FILE).write_text(text)
+    for command in ("doctor", "run", "report"):
+        code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9") if command != "report" else typed(command)
+        assert (code, re.search(f"'ens-images.toml': .*{says}", err) is not None) == (2, True), err
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("line", ["max_age = '26'", "grace = 'soon'", "raw_older_than = '400x'"])

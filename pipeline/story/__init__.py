@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pipeline.spelling import NOTHING, how_many
-from pipeline.story.asking import Answers, added_up, measure, views_behind
+from pipeline.story.asking import Answers, added_up, measure
 from pipeline.story.happened import (
     CLEANUP_BY_REGION,
     FAILURES_BY_REGION,
@@ -74,7 +74,7 @@ def story(con: duckdb.DuckDBPyConnection) -> Story:
             ),
             figures=_figures(answers),
             sections=sections,
-            views=views_behind(name for section in (*sections, whose) for name in section.reads),
+            views=answers.views_behind(name for section in (*sections, whose) for name in section.reads),
         )
 
 

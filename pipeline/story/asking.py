@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.rows import as_dicts, query
 from pipeline.story.parts import Chart, Series, label
-from pipeline.views import relations
+from pipeline.views import relations_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,14 +41,15 @@ class Answers:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
         self._cursor = cursor
+        self._relations = relations_in(cursor)
         self._known: dict[str, list[Row]] = {}
         self._kept: set[str] = set()
 
     def rows(self, asked: Asked) -> list[Row]:
         """All rows of an answer, each by the names of its columns."""
         if asked.sql not in self._known:
-            views = views_behind(asked.reads)
-            behind = views.keys() | {name for view in views for name in relations()[view].reads}
+            views = self.views_behind(asked.reads)
+            behind = views.keys() | {name for view in views for name in self._relations[view].reads}
             for view in _KEPT:
                 if view in behind and view not in self._kept:
                     self._ask(f"create temp table {view} as from {view}")
@@ -56,21 +57,23 @@ class Answers:
             self._known[asked.sql] = self._ask(asked.sql)
         return self._known[asked.sql]
 
+    def views_behind(self, names: Iterable[str]) -> dict[str, str]:
+        """The SQL of these views, and of those that they read in turn."""
+        found: dict[str, str] = {}
+        waiting = list(names)
+        while waiting:
+            one = self._relations[waiting.pop(0)]
+            if one.query and one.name not in found:
+                found[one.name] = one.query
+                waiting += one.reads
+        return found
+
+    def threshold(self, view: str, name: str) -> str:
+        """A threshold of a view, as this lake has it."""
+        return next(one.default for one in self._relations[view].settings if one.name == name)
+
     def _ask(self, sql: str) -> list[Row]:
         return as_dicts(query(self._cursor, sql, only_reads=False))
-
-
-def views_behind(names: Iterable[str]) -> dict[str, str]:
-    """The SQL of these views, and of those that they read in turn."""
-    known = relations()
-    found: dict[str, str] = {}
-    waiting = list(names)
-    while waiting:
-        one = known[waiting.pop(0)]
-        if one.query and one.name not in found:
-            found[one.name] = one.query
-            waiting += one.reads
-    return found
 
 
 def bar_chart(

@@ -10,7 +10,6 @@ from pipeline.spelling import how_many
 from pipeline.story.asking import CHART_DAYS, added_up, bar_chart, without_one_account
 from pipeline.story.held import TREND
 from pipeline.story.parts import Asked, Chart, Column, Section, Series, days_between, table
-from pipeline.views import relations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -309,9 +308,10 @@ def cleanup(answers: Answers) -> Section:
     )
     total = added_up(by_region)
     dated = answers.rows(_CLEANUP_DATED)[0]
+    days = answers.threshold("cleanup_candidates", "older_than_days")
     notes = [
         (
-            f"The rule: our own, {_older_than_days()} days old or more, and a newer one of its name and architecture "
+            f"The rule: our own, {days} days old or more, and a newer one of its name and architecture "
             "is Available. No listing tells whether an instance still runs from an image: look before deleting."
         )
     ]
@@ -330,11 +330,6 @@ def cleanup(answers: Answers) -> Section:
     )
     asked = (CLEANUP_BY_REGION, _CLEANUP, _CLEANUP_DATED)
     return Section("cleanup", "What could go", finding, shown, asked, chart, tuple(notes), is_wide=True)
-
-
-def _older_than_days() -> str:
-    settings = relations()["cleanup_candidates"].settings
-    return next(one.default for one in settings if one.name == "older_than_days")
 
 
 def cleanup_finding(by_region: Sequence[Row]) -> str:

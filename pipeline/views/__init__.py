@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import json
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -53,6 +54,7 @@ from pipeline.views.reading import (
     sightings,
     stretches,
 )
+from pipeline.views.thresholds import Setting, Thresholds, set_otherwise, settings_of, with_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -71,6 +73,8 @@ _LATEST_EXAMPLES: Final = {
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
 """The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
+_THRESHOLDS: Final = "asked_thresholds"
+"""The macro that answers with the thresholds that a connection was asked for, as JSON."""
 
 
 # ── what there is ────────────────────────────────────────────────────────────
@@ -94,20 +98,6 @@ class Described:
         if self.api:
             parts.append(f"API: {self.api}.")
         return " ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A threshold of a view that is a table macro as well: its default as SQL, and what it means."""
-
-    name: str
-    default: str
-    doc: str
-
-    @property
-    def kind(self) -> str:
-        """Its type as DuckDB spells it."""
-        return "VARCHAR" if self.default.startswith("'") else "INTEGER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +132,21 @@ def relations() -> dict[str, Relation]:
         if name in texts:
             found[name] = _of_file(name, texts[name], found)
     return found
+
+
+def relations_in(con: duckdb.DuckDBPyConnection) -> dict[str, Relation]:
+    """Every table and view by name, as this connection has them: by the thresholds that it was asked for."""
+    said = json.loads(con.execute(f"select {_THRESHOLDS}()").fetchall()[0][0])
+    return {**relations(), **set_otherwise(relations(), said)}
+
+
+def check_thresholds(said: Thresholds) -> None:
+    """Refuse thresholds that no view has.
+
+    Raises:
+        BadSetting: there is no such view, no such threshold, or a value makes no sense.
+    """
+    set_otherwise(relations(), said)
 
 
 def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
@@ -180,7 +185,7 @@ def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
         reads=reads,
         columns=tuple(columns),
         query=text,
-        settings=_settings(text),
+        settings=settings_of(text),
         example=_example(name, text),
     )
 
@@ -207,26 +212,18 @@ def _example(name: str, text: str) -> str:
     return said[0] if said else f"select * from {name} limit 10"  # noqa: S608  (a known name)
 
 
-_SETTINGS: Final = re.compile(r"^with settings as \(\n    select\n(.*?)^\)", re.MULTILINE | re.DOTALL)
-_SETTING: Final = re.compile(r"^( +)(.+) as (\w+)(,?) +-- (.*)$", re.MULTILINE)
-
-
-def _settings(text: str) -> tuple[Setting, ...]:
-    """Read the settings with which a view's file may begin: each a value, a name, and a comment."""
-    found = _SETTINGS.search(text)
-    return tuple(Setting(one[3], one[2], one[5]) for one in _SETTING.finditer(found[1])) if found else ()
-
-
 # ── the script ───────────────────────────────────────────────────────────────
 
 
-def views_sql(data: str | Path = "data", *, as_of: str | dt.date | None = None) -> str:
+def views_sql(
+    data: str | Path = "data", *, as_of: str | dt.date | None = None, thresholds: Thresholds | None = None
+) -> str:
     """Write the script that gives any DuckDB the tables and views of this lake, described: paths are absolute.
 
-    With `as_of`, the lake as it was then: see `connect`.
+    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
 
     Raises:
-        BadSetting: `as_of` means nothing, or there was no observation by then.
+        BadSetting: `as_of` or `thresholds` mean nothing, or there was no observation by then.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
@@ -236,26 +233,33 @@ def views_sql(data: str | Path = "data", *, as_of: str | dt.date | None = None) 
     with duckdb.connect() as con:
         let_read(con, data)
         cut = None if as_of is None else moment(as_of, _published(con, files))
-        return _script(files, Known.of(con, files, cut), cut)
+        return _script(files, Known.of(con, files, cut), cut) + _set_otherwise(thresholds)
 
 
 def connect(
-    data: str | Path = "data", *, as_of: str | dt.date | None = None, only_lake: bool = False
+    data: str | Path = "data",
+    *,
+    as_of: str | dt.date | None = None,
+    only_lake: bool = False,
+    thresholds: Thresholds | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
 
     The connection sees the lake as it is now, and goes on seeing that; with `as_of`, as it was then: a day means
     its end in UTC, an instant itself, the id of a run (or `<run>/<account>`) that of its observation, and `latest`
     means now. With `only_lake` it reaches no other file, loads no extension and cannot be set otherwise: for SQL
-    that somebody typed (see `refuse_writes`).
+    that somebody typed (see `refuse_writes`). `thresholds`, by view and name, hold instead of those in the views'
+    files: `{"stale_images": {"older_than_days": 365}}`.
 
     Raises:
-        BadSetting: `as_of` is none of those, or there was no observation by then; the message names the first.
+        BadSetting: `as_of` is none of those, or there was no observation by then; the message names the first. Or
+            there is no such threshold.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
     import duckdb
 
+    otherwise = _set_otherwise(thresholds)
     files = Files.under(data)
     con = duckdb.connect()
     try:
@@ -263,6 +267,8 @@ def connect(
         cut = None if as_of is None else moment(as_of, _published(con, files))
         if cut is not None or not copied(con, place(data), files.fingerprint()):
             con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
+        if otherwise:
+            con.execute(otherwise).fetchall()
         if only_lake:
             _close_every_door_but(con, files.everything())
     except BaseException:
@@ -433,8 +439,18 @@ def _frame() -> str:
     parts += [_view(name, empty(table)) for name, table in _tables().items()]
     parts += [_view(name, relation.query) for name, relation in every.items() if relation.query]
     parts += [_macro(relation) for relation in every.values() if relation.settings]
+    parts.append(f"create or replace macro {_THRESHOLDS}() as '{{}}';\n\n")
     parts += [_comments(relation) for relation in every.values() if relation.query]
     return "".join(parts)
+
+
+def _set_otherwise(thresholds: Thresholds | None) -> str:
+    """Write the views that these thresholds change, and what they are."""
+    if not thresholds:
+        return ""
+    changed = set_otherwise(relations(), thresholds).values()
+    parts = [_view(one.name, one.query or "") + _macro(one) + _comments(one) for one in changed]
+    return f"{''.join(parts)}create or replace macro {_THRESHOLDS}() as {quoted(json.dumps(thresholds))};\n"
 
 
 def _filled(files: Files, known: Known, as_of: dt.datetime | None = None) -> str:
@@ -539,7 +555,7 @@ def _view(name: str, query: str) -> str:
 
 def _macro(relation: Relation) -> str:
     """Make a view's query a table macro, its settings the parameters."""
-    query = _SETTINGS.sub(lambda found: _SETTING.sub(r"\1\3 as \3\4", found[0]), relation.query or "")
+    query = with_parameters(relations()[relation.name].query or "")  # as its file has it: a value may hold anything
     parameters = ", ".join(f"{one.name} := {one.default}" for one in relation.settings)
     said = " ".join(
         (relation.grain, "Settings:", *(f"{one.name} := {one.default}: {one.doc}" for one in relation.settings))
