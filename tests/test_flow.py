@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -209,6 +210,16 @@ def test_what_was_refused_does_not_come_back_with_a_rebuild(account, tmp_path):
     rebuild(tmp_path / "data", into=tmp_path / "other")
 
     assert rows(tmp_path / "other", "select is_published from observations order by run_id") == [(True,), (False,)]
+
+
+def test_a_rebuild_of_a_folder_that_was_moved_makes_its_catalogue_anew(serve, account, tmp_path):
+    go(tmp_path / "data", serve(images=3), account, observed_at=ON)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    catalogue = tmp_path / "moved" / "lake.duckdb"
+
+    assert rebuild(tmp_path / "moved") == []
+    with duckdb.connect(str(catalogue), read_only=True) as con:
+        assert con.execute("select count(*) from images_latest").fetchall() == [(3,)]
 
 
 def test_a_rebuild_without_landed_pages_says_so(tmp_path):
