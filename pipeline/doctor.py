@@ -25,6 +25,7 @@ from pipeline.bucket import BucketPath, try_bucket
 from pipeline.certificate import NotAPage, read_page
 from pipeline.ens_api import EnsApi, blocking, reach
 from pipeline.errors import BadSetting, ClockIsWrong, DiskFull, EnsImagesError, LakeIsHeld, NoAccess, Refused
+from pipeline.files import refuse_a_file_above
 from pipeline.lake import format_of, holder
 from pipeline.landing import landed
 from pipeline.logs import about
@@ -247,6 +248,7 @@ def _signed_call(account: Account, place: str, seen: Reached | None, *, allow_pl
 
 def _writable(folder: Path) -> str:
     """Write, sync and rename a file of our own, where there is a folder; nothing is left of it."""
+    refuse_a_file_above(folder)
     place = _existing(folder)
     try:
         _replace_one_of_our_own(place)

@@ -8,13 +8,14 @@ What a killed process left beside a file of a user's is cleared away by the next
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from pipeline.bucket import BucketPath
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, NoAccess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refuse_a_file_above(folder: Path) -> None:
+    """Refuse a folder that cannot be: it, or one above it, is a file.
+
+    Raises:
+        NoAccess: so it is.
+    """
+    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        wrong = f"{str(place)!r} cannot be written to: {os.strerror(errno.ENOTDIR)}"
+        raise NoAccess(f"{wrong}: name another folder than {str(folder)!r}")
 
 
 def make_folder(folder: Path, mode: int | None = None) -> None:

@@ -64,7 +64,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.bucket import aside_for, is_bucket, readable
 from pipeline.errors import BadSetting, DiskFull, LakeDamaged, LakeIsHeld, LakeMissing, NoAccess
-from pipeline.files import make_folder, put_in_place, sync_folder
+from pipeline.files import make_folder, put_in_place, refuse_a_file_above, sync_folder
 from pipeline.folded import PLACES, Fold, fold_path, fold_records, missing, newest_fold, record_path
 from pipeline.landing import files_by_day, landed, refuse_newer
 from pipeline.schema import FORMAT, PLAIN_FORMAT
@@ -195,7 +195,7 @@ def held(data: Path) -> Iterator[list[Path]]:
         LakeIsHeld: another process holds it; the message says which, and since when.
         LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: there was no room.
-        NoAccess: a file or folder may not be read or written.
+        NoAccess: a file or folder may not be read or written, or there can be no such folder.
     """
     if is_bucket(data):  # nobody holds it: what is put is put if absent, and the commit record decides
         format_of(data)
@@ -203,6 +203,7 @@ def held(data: Path) -> Iterator[list[Path]]:
         return
     with _explained(data):
         for folder in (data, data / "raw", data / "lake"):
+            refuse_a_file_above(folder)
             make_folder(folder, 0o700)
         with (data / LOCK).open("a+") as lock:
             try:

@@ -17,7 +17,7 @@ import pytest
 from pipeline import doctor, versions
 from pipeline.accounts import Account, environment_account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, NoAccess
 from pipeline.flow import run
 from pipeline.lake import held
 
@@ -265,6 +265,16 @@ def test_a_disk_that_is_all_but_full_is_found(serve, account, tmp_path, monkeypa
 
     assert (type(wrong).__name__, wrong.exit_code) == ("DiskFull", 5)
     assert "5 MiB are free, and 64 MiB should be" in str(wrong)
+
+
+def test_a_folder_below_a_file_is_what_a_run_says_of_it(serve, account, tmp_path):
+    (tmp_path / "file").touch()
+    data, endpoint = tmp_path / "file" / "sub", serve(images=1).url
+    with pytest.raises(NoAccess, match="file' cannot be written to: Not a directory: name another folder") as error:
+        run(data, accounts=[account], endpoint=endpoint)
+    _, wrong = examined(data, endpoint, account)
+
+    assert (str(wrong), wrong.exit_code) == (str(error.value), 6)
 
 
 def test_who_holds_the_lake_is_named(serve, account, tmp_path):
