@@ -101,8 +101,11 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
         host, port = url.hostname or "", url.port
     except ValueError:
         url, host, port = urlsplit(""), "", None
+    if "@" in url.netloc:
+        said = without_secret(endpoint)
+        raise BadSetting(f"endpoint {said!r} has a user or a password in it: name the host alone, calls are signed")
     is_a_name = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+", host) is not None
-    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query or "@" in url.netloc:
+    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query:
         raise BadSetting(
             f"endpoint {without_secret(endpoint)!r} is not a host name or an http(s) URL: "
             f"try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"

@@ -253,8 +253,7 @@ def origins() -> list[tuple[str, Any, str]]:
         variable = str(parameter.envvar)
         if ctx.get_parameter_source(str(parameter.name)) is click.core.ParameterSource.COMMANDLINE:
             value = ctx.params[str(parameter.name)]
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            rows.append((key, shown, f"flag {parameter.opts[0]}"))
+            rows.append((key, _listed(value), f"flag {parameter.opts[0]}"))
         elif os.environ.get(variable):
             rows.append((key, os.environ[variable], f"environment {variable}"))
         elif key in values:
@@ -264,7 +263,9 @@ def origins() -> list[tuple[str, Any, str]]:
     rows = [(key, _shown(key, value), origin) for key, value, origin in rows]
     rows += [("accounts", ", ".join(f"{x} {y}" for x, y in _said(entry)), name) for entry in said.accounts]
     after = {} if file is None else dict(_said(said.after_run))
-    rows += [(f"after_run.{key}", value, name) for key, value in after.items() if value]
+    if not said.after_run.export:
+        after.pop("export_formats", None)  # of no export
+    rows += [(f"after_run.{key}", _listed(value), name) for key, value in after.items() if value]
     for view, thresholds in said.thresholds.items():
         rows += [(f"thresholds.{view}.{key}", value, name) for key, value in thresholds.items()]
     rows += [(f"bucket.{key}", value, name) for key, value in _said(said.bucket)]
@@ -274,6 +275,10 @@ def origins() -> list[tuple[str, Any, str]]:
 def _said(struct: Any) -> list[tuple[str, Any]]:
     found = ((key, getattr(struct, key)) for key in struct.__struct_fields__)
     return [(key, _shown(key, value)) for key, value in found if value is not None]
+
+
+def _listed(value: Any) -> Any:
+    return ", ".join(value) if isinstance(value, tuple) else value
 
 
 def _shown(key: str, value: Any) -> Any:

@@ -307,6 +307,9 @@ def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path,
         "extra report": "good",
         "extra excel": "good",
     }
+    assert {"setting after_run.export_formats": "xlsx  (ens-images.toml)"}.items() <= {
+        row["check"]: row["found"] for row in there
+    }.items()
 
     monkeypatch.setattr(versions, "_version", lambda _: "missing")
     for words, key, extra in (
