@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import functools
 import io
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import threading
 import time
@@ -529,9 +531,36 @@ def try_bucket(data: BucketPath) -> str:
 # ── on this machine ──────────────────────────────────────────────────────────
 
 
+_ASIDE: Final = "ens-images-aside-"
+_NEW_SECONDS: Final = 60
+"""Within which whoever makes a folder has locked it."""
+
+
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="ens-images-")
+    """A folder for this process alone, locked as long as it lives; what killed ones left is cleared away."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_ASIDE}*"):
+        _clear_if_left(left)
+    folder = tempfile.TemporaryDirectory(prefix=_ASIDE)
+    fcntl.flock(os.open(folder.name, os.O_RDONLY), fcntl.LOCK_EX)  # the system closes it, however this process ends
+    return folder
+
+
+def _clear_if_left(folder: Path) -> None:
+    """Clear away a folder of this user's that no process has locked."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # it is gone, or another user's
+        return
+    try:
+        said = os.fstat(handle)
+        if said.st_uid == os.getuid() and said.st_mtime < time.time() - _NEW_SECONDS:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # its process lives
+        pass
+    finally:
+        os.close(handle)
 
 
 def aside_for(folder: Path) -> Path:

@@ -9,7 +9,9 @@ import contextlib
 import datetime as dt
 import functools
 import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import obstore
@@ -179,6 +181,37 @@ def test_of_two_writers_of_one_object_the_first_stays(lake):
     with pytest.raises(LakeIsHeld, match="is there already"):
         one.put_new(b"another")
     assert one.read_bytes() == BODY
+
+
+def test_what_a_killed_writer_left_on_this_machine_goes_with_the_next_one(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    write = (
+        "import sys, tempfile\n"
+        "from pipeline.bucket import aside_for, place\n"
+        "tempfile.tempdir = sys.argv[1]\n"
+        "aside = aside_for(place('s3://bucket/lake/raw'))\n"
+        "aside.mkdir(parents=True)\n"
+        "(aside / 'half.parquet').write_bytes(b'PAR1')\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", write, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [writer.stdout.readline() for writer in writers if writer.stdout] == [b"\n", b"\n"]
+    (tmp_path / "ens-images-aside-of-mine").symlink_to(Path(__file__).parent)
+    there = sorted(tmp_path.iterdir())
+    for path in there:
+        os.utime(path, (0, 0), follow_symlinks=False)
+    writers[0].kill()
+    writers[0].communicate()
+    bucket._scratch.__wrapped__().cleanup()  # noqa: SLF001
+    left = sorted(tmp_path.iterdir())
+    assert len(left) == len(there) - 1
+    assert Path(__file__).exists()
+    writers[1].communicate()  # and one that ends by itself leaves nothing
+    assert len(list(tmp_path.iterdir())) == len(left) - 1
 
 
 def test_only_the_columns_that_are_asked_for_are_read(lake):
