@@ -46,8 +46,9 @@ def files_by_day(folder: Path) -> list[Path]:
     """
     found: list[Path] = []
     if isinstance(folder, BucketPath):  # one listing, not one a day
-        found += [path for path in folder.rglob("*.parquet") if path.parent.name.startswith("observed_on=")]
-    for day in () if found else _listed(folder):
+        objects = [path for path in folder.rglob("*.parquet") if path.parent.name.startswith("observed_on=")]
+        return sorted(objects, key=lambda path: path.name)
+    for day in _listed(folder):
         if day.name.startswith("observed_on="):
             found += [file for file in _listed(day) if file.suffix == ".parquet" and _may_be_read(file)]
     return sorted(found, key=lambda path: path.name)

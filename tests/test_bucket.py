@@ -24,6 +24,7 @@ from pipeline import bucket, connect, diff, export, rebuild, run
 from pipeline.bucket import BucketPath, place
 from pipeline.check import check
 from pipeline.errors import BadSetting, LakeIsHeld, LakeMissing, NoCredentials, Unreachable
+from pipeline.landing import files_by_day
 from pipeline.prune import prune
 
 BODY = b"an object"
@@ -86,6 +87,19 @@ def test_the_record_is_put_last_and_a_run_without_it_is_not_there(lake, account_
 
     assert names[-1] == "observations"
     assert rows(lake, "select run_id from observations where is_published") == [(published,)]
+
+
+def test_a_first_run_that_is_committed_while_a_reader_lists_is_seen_by_the_next(lake, monkeypatch):
+    listed = BucketPath.objects
+    record = BucketPath(f"{lake}/lake/observations/observed_on=2026-10-01/20261001T020000.000000Z-abcdefgh.parquet")
+
+    def then_committed(self: BucketPath) -> Any:
+        yield from listed(self)
+        record.put_new(BODY)
+
+    monkeypatch.setattr(BucketPath, "objects", then_committed)
+    assert files_by_day(record.parents[1]) == []
+    assert files_by_day(record.parents[1]) == [record]
 
 
 def test_an_answer_that_was_lost_is_recognised_by_the_bytes(lake, monkeypatch):
