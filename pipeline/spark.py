@@ -61,7 +61,6 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     """
     import duckdb
 
-    spark.conf.set("spark.sql.session.timeZone", "UTC")
     files = Files.under(data)
     script = views_sql(data)
     with duckdb.connect() as con:

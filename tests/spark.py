@@ -38,6 +38,7 @@ def spark() -> Iterator[SparkSession]:
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.session.timeZone", "America/New_York")
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")
@@ -130,6 +131,14 @@ def data(lived: Path, tmp_path: Path) -> Path:
 def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
     strange(tmp_path)
     assert unlike(spark, tmp_path) == {}
+
+
+def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another_than_utc(spark, tmp_path):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    register(spark, tmp_path)
+    assert spark.conf.get("spark.sql.session.timeZone") == "America/New_York"
+    said = spark.sql("select observed_at_utc, observed_on from images").collect()
+    assert [tuple(row) for row in said] == [(utc("2026-10-01 02:00"), dt.date(2026, 10, 1))]
 
 
 def test_every_word_that_spark_says_otherwise_stands_in_a_view():
