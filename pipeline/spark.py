@@ -82,8 +82,16 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
 
 def views_spark_sql() -> str:
     """Write the views as Spark spells them, each column described; the tables that they read `register` makes."""
-    first = "-- Over the tables that `pipeline.spark.register(spark, data)` registers, which runs this as well.\n\n"
-    return first + "".join(f"{statement};\n\n" for statement in _statements())
+    return _HEAD + "".join(f"{statement}\n;\n" for statement in _statements())
+
+
+_HEAD: Final = """\
+-- Over the tables that `pipeline.spark.register(spark, data)` registers, which runs this as well.
+-- A session takes a statement at a time, and each ends with a line that is `;` alone:
+--     for statement in text.split("\\n;\\n")[:-1]:
+--         spark.sql(statement)
+
+"""
 
 
 def _statements() -> Iterator[str]:

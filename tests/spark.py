@@ -6,7 +6,9 @@ import datetime as dt
 import os
 import re
 import shutil
+import subprocess
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,7 @@ from pipeline.spark import WORDS, rebuild, register, views_spark_sql
 from pipeline.views import relations, write_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -84,9 +86,14 @@ compared: dict[str, int] = {}
 """How many rows of each table and view were compared last."""
 
 
-def unlike(spark: SparkSession, data: Path) -> dict[str, list[Any]]:
+def unlike(spark: SparkSession, data: Path | str) -> dict[str, list[Any]]:
     """By table and view, the rows that only one engine has, and the columns that are not alike."""
     register(spark, data)
+    return unlike_there(spark, data)
+
+
+def unlike_there(spark: SparkSession, data: Path | str, names: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """The same, of what is registered, or some of it."""
     found: dict[str, list[Any]] = {}
     compared.clear()
     with connect(data) as lake:
@@ -139,6 +146,20 @@ def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another
     assert spark.conf.get("spark.sql.session.timeZone") == "America/New_York"
     said = spark.sql("select observed_at_utc, observed_on from images").collect()
     assert [tuple(row) for row in said] == [(utc("2026-10-01 02:00"), dt.date(2026, 10, 1))]
+
+
+def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
+    strange(tmp_path)
+    register(spark, tmp_path)
+    for name, one in relations().items():
+        if one.query:
+            spark.catalog.dropTempView(name)
+    printed = [sys.executable, "-m", "pipeline", "views", "--engine", "spark"]
+    text = subprocess.run(printed, capture_output=True, text=True, check=True).stdout
+    loop = [line.removeprefix("--") for line in text.partition("\n\n")[0].splitlines() if line.startswith("--  ")]
+    assert len(loop) == 2
+    exec(textwrap.dedent("\n".join(loop)), {"text": text, "spark": spark})  # noqa: S102  (our own words)
+    assert unlike_there(spark, tmp_path) == {}
 
 
 def test_every_word_that_spark_says_otherwise_stands_in_a_view():
