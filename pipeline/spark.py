@@ -14,6 +14,8 @@ the two engines mean the same by the rest: `make spark` runs every view on both,
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.bucket import let_read, place
@@ -61,6 +63,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     """
     import duckdb
 
+    _let_workers_run_this_python(spark)
     files = Files.under(data)
     script = views_sql(data)
     with duckdb.connect() as con:
@@ -78,6 +81,18 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     _register_latest(spark, [(one.account, one.observed_at_utc) for one in known.latest])
     for statement in _statements():
         spark.sql(statement)
+
+
+def _let_workers_run_this_python(spark: SparkSession) -> None:
+    """On this machine alone, let Spark's workers run the Python that runs here: `python3` of the path may be another.
+
+    Who said which they run is heeded.
+    """
+    context = getattr(spark, "sparkContext", None)  # Spark Connect has none here
+    if context is None or not context.master.startswith("local"):
+        return
+    if not (os.environ.get("PYSPARK_PYTHON") or context.getConf().get("spark.pyspark.python")):
+        context.pythonExec = sys.executable
 
 
 def views_spark_sql() -> str:
@@ -172,6 +187,7 @@ def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
         LakeMissing: no pages were ever landed in `data`.
         LakeIsHeld: another run holds the lake.
     """
+    _let_workers_run_this_python(spark)
     folder = place(data)
     gone = taken_out(folder)
     raw_files = [path for path in landed(folder) if path.stem not in gone.raw_runs]

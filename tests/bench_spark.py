@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -58,7 +56,6 @@ def main() -> None:
     asked.add_argument("--days", type=int, default=10)
     asked.add_argument("--data", type=Path, help="a folder with landed pages, instead of days lived through")
     told = asked.parse_args()
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory(prefix="ens-images-bench-") as folder:
         aside = Path(folder)
         landed = told.data or aside / "lived"

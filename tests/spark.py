@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lake_builder import Seen, image, utc, write_run
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from test_howtos import blocks
 
@@ -32,8 +33,20 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A session of this machine, where the `python3` of the path has nothing installed."""
+    bare = tmp_path_factory.mktemp("bare") / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    os.environ["PATH"] = f"{bare.parent}:{os.environ['PATH']}"
+    os.environ.pop("PYSPARK_PYTHON", None)
+    session = begun()
+    yield session
+    session.stop()
+
+
+def begun() -> SparkSession:
+    """A session of two workers on this machine, in a time zone that is not UTC."""
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
@@ -44,8 +57,7 @@ def spark() -> Iterator[SparkSession]:
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+    return session
 
 
 def strange(data: Path) -> None:
@@ -146,6 +158,18 @@ def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another
     assert spark.conf.get("spark.sql.session.timeZone") == "America/New_York"
     said = spark.sql("select observed_at_utc, observed_on from images").collect()
     assert [tuple(row) for row in said] == [(utc("2026-10-01 02:00"), dt.date(2026, 10, 1))]
+
+
+def test_workers_run_the_python_that_runs_here_unless_somebody_says_which(spark, tmp_path, monkeypatch):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", "python3")
+    monkeypatch.setenv("PYSPARK_PYTHON", "python3")
+    register(spark, tmp_path)
+    with pytest.raises(PySparkException, match="No module named"):
+        spark.table("image_versions").count()
+    monkeypatch.delenv("PYSPARK_PYTHON")
+    register(spark, tmp_path)
+    assert spark.table("image_versions").count() == 1
 
 
 def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
