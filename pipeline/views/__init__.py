@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from pipeline.taken_out import TakenOut
 
 _UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "seconds": "s"}
-_LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
     "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
@@ -122,7 +122,7 @@ class Relation:
 def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables first, then each view after what it reads."""
     found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
-    for name, table in _LATEST.items():
+    for name, table in LATEST.items():
         grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
         found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
@@ -233,7 +233,7 @@ def views_sql(
     with duckdb.connect() as con:
         let_read(con, data)
         cut = None if as_of is None else moment(as_of, _published(con, files))
-        return _script(files, Known.of(con, files, cut), cut) + _set_otherwise(thresholds)
+        return script_over(files, Known.of(con, files, cut), cut) + _set_otherwise(thresholds)
 
 
 def connect(
@@ -266,7 +266,7 @@ def connect(
         let_read(con, data)
         cut = None if as_of is None else moment(as_of, _published(con, files))
         if cut is not None or not copied(con, place(data), files.fingerprint()):
-            con.execute(_script(files, Known.of(con, files, cut), cut)).fetchall()
+            con.execute(script_over(files, Known.of(con, files, cut), cut)).fetchall()
         if otherwise:
             con.execute(otherwise).fetchall()
         if only_lake:
@@ -300,7 +300,9 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     import duckdb
 
     con = duckdb.connect()
-    con.execute(_script(Files({table.name: () for table in TABLES}), Known((), frozenset(), frozenset()))).fetchall()
+    con.execute(
+        script_over(Files({table.name: () for table in TABLES}), Known((), frozenset(), frozenset()))
+    ).fetchall()
     return con
 
 
@@ -423,8 +425,8 @@ def _refuse_missing(files: Files, runs: set[str]) -> None:
             )
 
 
-def _script(files: Files, known: Known, as_of: dt.datetime | None = None) -> str:
-    """Write the whole script.
+def script_over(files: Files, known: Known, as_of: dt.datetime | None = None) -> str:
+    """Write the whole script, over files and what is known of them.
 
     A view is bound when it is made, and binding looks at every file that it reads. So the tables come first as empty
     ones, the views over them, and then the tables in their place: a thousand files are looked at once, not once a view.
@@ -465,7 +467,7 @@ def _filled(files: Files, known: Known, as_of: dt.datetime | None = None) -> str
             _view(PAGES.name, pages(files, as_of)),
             _view(IMAGE_VERSIONS.name, _versions(files, known, as_of)),
         ]
-    parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in _LATEST.items() if known.latest]
+    parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in LATEST.items() if known.latest]
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
     if known.says_disks:
         capacity = relations()["image_capacity"]
@@ -546,7 +548,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _tables() -> dict[str, Table]:
-    return {**{table.name: table for table in TABLES}, **_LATEST}
+    return {**{table.name: table for table in TABLES}, **LATEST}
 
 
 def _view(name: str, query: str) -> str:
