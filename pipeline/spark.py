@@ -153,7 +153,7 @@ def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.functions import col, regexp_extract
     from pyspark.sql.types import StructType
 
-    if is_bucket(paths[0]):
+    if is_bucket(paths[0]) or any(column.since and column.api for column in table.columns):  # `over` looks into extra
         parts = [(over(table, some), list(map(str, some))) for some in _in_parts(paths)]
         return _by_duckdb(spark, schema, str(paths[0]), parts)
     stored = StructType([field for field in schema if field.name != "observed_on"])

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from test_howtos import blocks
 from s3_server import Server, s3_server
+from test_old_lakes import KEPT, LATER
 
 from pipeline import connect, run
 from pipeline import rebuild as rebuild_here
@@ -31,7 +34,6 @@ from pipeline.views import relations, write_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -235,6 +237,35 @@ def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
         if path.is_file() and path.suffix != ".parquet":
             BucketPath(f"s3://lake/folded/{path.relative_to(data)}").put_new(path.read_bytes())
     assert unlike(spark, put(data, "s3://lake/folded")) == {}
+
+
+ADDED = """
+import spark as by_both
+
+session = by_both.begun()
+by_both.register(session, sys.argv[1])
+names = ("images", "image_disks", "images_latest", "image_disks_latest", "image_versions", "image_lifetimes")
+print(by_both.unlike_there(session, sys.argv[1], names))
+print(session.sql("select count(*) from images where boot_gib is not null").collect()[0][0])
+session.stop()
+"""
+
+
+def test_a_column_that_was_added_later_is_what_extra_holds_of_it(tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    code = LATER.partition("\nfrom pipeline import connect")[0] + ADDED
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert said.returncode == 0, said.stderr
+    alike, filled = said.stdout.splitlines()
+    assert alike == "{}"
+    assert int(filled) > 0
 
 
 def test_a_session_goes_on_showing_what_it_was_registered_with(spark, tmp_path):
