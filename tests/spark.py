@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,11 @@ from pipeline import connect, run
 from pipeline import rebuild as rebuild_here
 from pipeline.accounts import key_account
 from pipeline.bucket import BucketPath
+from pipeline.check import check
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import LakeMissing
+from pipeline.errors import LakeIsHeld, LakeMissing
 from pipeline.fold import fold
+from pipeline.lake import held
 from pipeline.prune import prune
 from pipeline.spark import WORDS, rebuild, register, views_spark_sql
 from pipeline.views import relations, write_catalogue
@@ -292,6 +295,43 @@ def test_a_lake_that_spark_rebuilds_is_the_local_one_row_for_row_and_file_for_fi
             rows, others = (sorted(map(repr, one.sql(f"from {name}").fetchall())) for one in (theirs, ours))
             assert rows == others, name
     assert rebuild(spark, tmp_path / "there") == []
+
+
+def test_a_rebuild_by_spark_and_a_local_writer_keep_out_of_each_others_way(spark, data, tmp_path, monkeypatch):
+    shutil.copytree(data / "raw", tmp_path / "lake" / "raw")
+    with held(tmp_path / "lake"), pytest.raises(LakeIsHeld):
+        rebuild(spark, tmp_path / "lake")
+
+    def meanwhile(folder: Path) -> None:
+        with pytest.raises(LakeIsHeld):
+            rebuild_here(folder)
+        write_catalogue(folder)
+
+    monkeypatch.setattr("pipeline.spark.write_catalogue", meanwhile)
+    assert len(rebuild(spark, tmp_path / "lake")) == 8
+    assert rebuild_here(tmp_path / "lake") == []
+    assert check(tmp_path / "lake").findings == []
+
+
+def test_spark_a_local_rebuild_and_a_run_publish_into_one_bucket_at_once(spark, data, tmp_path):
+    for path in (data / "raw").rglob("*.parquet"):
+        BucketPath(f"s3://lake/both/{path.relative_to(data)}").put_new(path.read_bytes())
+    shutil.copytree(data / "raw", tmp_path / "here" / "raw")
+    runs = rebuild_here(tmp_path / "here")
+    with Endpoint({"c": Key("secret", living_account(images=20))}) as endpoint, ThreadPoolExecutor() as pool:
+        beside = subprocess.Popen([sys.executable, "-m", "pipeline", "rebuild", "--data", "s3://lake/both"])
+        options = {"accounts": [key_account("c", "c", "secret")], "endpoint": endpoint.url}
+        listed = pool.submit(run, "s3://lake/both", **options)
+        by_spark = rebuild(spark, "s3://lake/both")
+        listed.result()
+        assert beside.wait() == 0
+    assert set(by_spark) <= set(runs)
+    for path in (tmp_path / "here" / "lake").rglob("*.parquet"):
+        assert BucketPath(f"s3://lake/both/{path.relative_to(tmp_path / 'here')}").read_bytes() == path.read_bytes()
+    assert check("s3://lake/both").findings == []
+    with connect("s3://lake/both") as lake:
+        assert lake.sql("select count(distinct run_id) from observations").fetchall() == [(9,)]
+    assert rebuild(spark, "s3://lake/both") == []
 
 
 def test_a_folder_without_pages_says_so(spark, tmp_path):
