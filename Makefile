@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: spark bench-spark help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark bench-spark beyond help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
@@ -23,6 +23,7 @@ help:
 	@echo "make cloud   a lake in a bucket over HTTP, with every fault at every put, in an environment of its own"
 	@echo "make scale   what listing, opening and folding cost from a thousand runs to a hundred thousand, a bucket too"
 	@echo "make spark   every table and view on DuckDB and on Spark, row by row, in an environment of its own; wants Java 17"
+	@echo "make beyond  what make bench-spark and make cloud show, in one table; writes docs/beyond.md"
 	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
 	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
 	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
@@ -130,6 +131,9 @@ spark: $(VENV)-spark/installed
 
 bench-spark: $(VENV)-spark/installed
 	@$(VENV)-spark/bin/python tests/bench_spark.py
+
+beyond: $(VENV)-spark/installed
+	@$(VENV)-spark/bin/python tests/beyond.py --out docs/beyond.md
 
 $(VENV)-oldest/installed: tests/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest

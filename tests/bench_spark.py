@@ -1,6 +1,6 @@
 """A rebuild here and by Spark over the same raw pages, row by row, then every view by both: `make bench-spark`.
 
-Prints the rows of the table in docs/spark.md.
+Prints its rows of the table in docs/beyond.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import spark as by_both
@@ -23,7 +24,11 @@ from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.spark import rebuild
 from pipeline.tables import LAKE_TABLES
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ACCOUNTS = "ab"
+IMAGES, DAYS = 25_000, 10
 
 
 def live(data: Path, images: int, days: int) -> None:
@@ -49,37 +54,45 @@ def unlike(here: Path, there: Path) -> tuple[int, int]:
     return rows, differing
 
 
-def main() -> None:
-    """Measure, compare, print."""
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--images", type=int, default=25_000, help="of each of the two accounts, on the first day")
-    asked.add_argument("--days", type=int, default=10)
-    asked.add_argument("--data", type=Path, help="a folder with landed pages, instead of days lived through")
-    told = asked.parse_args()
+def measured(images: int, days: int, pages: Path | None = None) -> Iterator[tuple[str, str]]:
+    """What was measured, and what came out: a rebuild here and by Spark, then every table and view."""
     with tempfile.TemporaryDirectory(prefix="ens-images-bench-") as folder:
         aside = Path(folder)
-        landed = told.data or aside / "lived"
-        if told.data is None:
-            live(landed, told.images, told.days)
+        landed = pages or aside / "lived"
+        if pages is None:
+            live(landed, images, days)
         for name in ("here", "there"):
             shutil.copytree(landed / "raw", aside / name / "raw")
         began = time.monotonic()
         runs = rebuild_here(aside / "here")
-        print(f"local rebuild: {len(runs)} runs in {time.monotonic() - began:.1f} s")  # noqa: T201
+        yield f"local rebuild of {len(runs)} runs", f"{time.monotonic() - began:.1f} s"
         spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
         spark.sparkContext.setLogLevel("ERROR")
         began = time.monotonic()
         by_spark = rebuild(spark, aside / "there")
-        print(f"Spark rebuild, local[2]: {len(by_spark)} runs in {time.monotonic() - began:.1f} s")  # noqa: T201
+        yield f"Spark rebuild of {len(by_spark)} runs, `local[2]`", f"{time.monotonic() - began:.1f} s"
         rows, differing = unlike(aside / "here", aside / "there")
-        print(f"rebuilt rows compared: {rows:,}, differing: {differing:,}")  # noqa: T201
-        live(aside / "small", 60, 12)
+        yield "rows of the two lakes compared", f"{rows:,}"
+        yield "differing", f"{differing:,}"
+        live(aside / "lives", 60, 12)
         by_both.strange(aside / "strange")
-        for name in ("small", "strange"):
+        for name, what in (("lives", "two living accounts over 12 days"), ("strange", "three strange accounts")):
             found = by_both.unlike(spark, aside / name)
             relations, rows = len(by_both.compared), sum(by_both.compared.values())
-            print(f"{name}: {relations} tables and views, {rows:,} rows compared, unlike: {found}")  # noqa: T201
+            yield f"rows of {relations} tables and views on DuckDB and on Spark compared, {what}", f"{rows:,}"
+            yield "tables and views that differ", ", ".join(found) or "0"
         spark.stop()
+
+
+def main() -> None:
+    """Measure, compare, print."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--images", type=int, default=IMAGES, help="of each of the two accounts, on the first day")
+    asked.add_argument("--days", type=int, default=DAYS)
+    asked.add_argument("--data", type=Path, help="a folder with landed pages, instead of days lived through")
+    told = asked.parse_args()
+    for what, result in measured(told.images, told.days, told.data):
+        print(f"{what}: {result}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
