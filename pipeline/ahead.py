@@ -6,8 +6,9 @@
 What is made ahead is known by its account, its instant and the places of its answers. It is used where publishing
 asks for just those, so the tables are the same with it and without it. The tables begin with the first account of a
 run, so its batches go into their files, aside, as soon as those before them have; were they not what is published in
-the end, the files are begun again. Of all others what waits is bounded: what a larger account has more is flattened
-when it is published. Nothing that goes wrong ahead is an error: publishing does it again, once the pages are safe.
+the end, the files are begun again. Of all others what waits is bounded, page by page: what a larger account has more
+is flattened when it is published, and so is the last of every account, which fills no batch. Nothing that goes wrong
+ahead is an error: publishing does it again, once the pages are safe.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Iterator, Sequence
 
-    from pipeline.certificate import Answer
+    from pipeline.certificate import Answer, Page
     from pipeline.lake import Publication
     from pipeline.landing import RawRun
 
@@ -60,9 +61,13 @@ class Written:
 class _Reading:
     """The pages of one pass as they come."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, room_a_page: int) -> None:
         self.number = number
+        self.room_a_page = room_a_page
+        """What a page takes of the room while it waits for its batch."""
         self.at: dt.datetime | None = None
+        self.full_batches = 0
+        """How many batches its pages fill, as page 1 tells: what comes after them is not held here."""
         self.pages: dict[int, tuple[int, bytes]] = {}
         """Page number → place of its answer, body; of those that are not yet in a batch."""
         self.count: Counter[int] = Counter()
@@ -116,22 +121,32 @@ class Ahead:
         reading = self._readings.get(answer.account)
         if reading is None or reading.number != answer.pass_number:
             self._forget(reading)
-            reading = self._readings[answer.account] = _Reading(answer.pass_number)
-        while self._room <= 0 and self._unsettled:  # who reads faster than can be written waits here
-            self._settle()
-        if self._room <= 0 and not reading.is_over:
-            reading.is_over = True
-            reading.pages.clear()
-        if reading.is_over:
-            return
+            # Of the first account they are few: as many as fill a batch, beside those that the workers bring.
+            room_a_page = 0 if answer.account == self._first else PAGE_SIZE
+            reading = self._readings[answer.account] = _Reading(answer.pass_number, room_a_page)
         number = answer.page_number
+        batch = (number - 1) // PAGES_AT_ONCE
         if number == 1:
             reading.at = self._at or answer.received_at_utc
-        batch = (number - 1) // PAGES_AT_ONCE
-        reading.count[batch] += number not in reading.pages
+            reading.full_batches = _full_batches(answer.page)
+        if reading.is_over or batch >= reading.full_batches or batch in reading.made:
+            return
+        while self._room <= 0 and self._unsettled:  # who reads faster than can be written waits here
+            self._settle()
+        if self._room <= 0:
+            reading.is_over = True
+            self._let_go_pages(reading)
+            return
+        if number not in reading.pages:
+            reading.count[batch] += 1
+            self._room -= reading.room_a_page
         reading.pages[number] = (place, body)
-        if reading.count[batch] == PAGES_AT_ONCE and self._room > 0:
+        if reading.count[batch] == PAGES_AT_ONCE:
             self._make(answer.account, reading, batch)
+
+    def _let_go_pages(self, reading: _Reading) -> None:
+        self._room += reading.room_a_page * len(reading.pages)
+        reading.pages.clear()
 
     def _make(self, account: str, reading: _Reading, batch: int) -> None:
         first = batch * PAGES_AT_ONCE + 1
@@ -139,7 +154,7 @@ class Ahead:
         key = (account, reading.at, tuple(place for place, _ in pages))
         assert reading.at is not None  # noqa: S101  (page 1 comes before all others)
         self._made[key] = self._pool.submit(flatten, [body for _, body in pages], account, reading.at)
-        self._room -= PAGES_AT_ONCE * PAGE_SIZE
+        self._room -= PAGES_AT_ONCE * (PAGE_SIZE - reading.room_a_page)
         reading.made[batch] = key
         while account == self._first and (ready := reading.made.get(len(self._drafted))) is not None:
             done = self._writer.submit(self._write_made, self._made.pop(ready))
@@ -158,7 +173,10 @@ class Ahead:
 
     def _forget(self, reading: _Reading | None) -> None:
         """Let go what was made of a pass that another one came after."""
-        for key in reading.made.values() if reading else ():
+        if reading is None:
+            return
+        self._let_go_pages(reading)
+        for key in reading.made.values():
             made = self._made.pop(key, None)
             if made is None:
                 self._begin_again()
@@ -239,6 +257,12 @@ class Ahead:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def _full_batches(first: Page) -> int:
+    """How many batches the pages of a pass fill, as its page 1 tells; what has no total proves nothing."""
+    pages = -(-(first.total or 0) // max(1, len(first.ids)))
+    return pages // PAGES_AT_ONCE
 
 
 def _add(publication: Publication, flat: Flat) -> Written:

@@ -123,20 +123,41 @@ def test_what_waits_is_bounded(serve, account, tmp_path, made, monkeypatch):
     assert len(made) == 3
 
 
-def test_pages_for_which_there_is_no_room_are_not_held(serve, tmp_path, monkeypatch):
-    waiting: list[int] = []
+@pytest.fixture
+def waiting(monkeypatch) -> list[int]:
+    """How many pages of all accounts wait for their batch, a number an answer."""
+    counts: list[int] = []
 
     class Watched(Ahead):
         def take(self, *answer):
             super().take(*answer)
-            waiting.append(sum(len(reading.pages) for reading in self._readings.values()))
+            counts.append(sum(len(reading.pages) for reading in self._readings.values()))
 
-    monkeypatch.setattr(room, "IMAGES_AHEAD", 1)
     monkeypatch.setattr("pipeline.flow.Ahead", Watched)
+    return counts
+
+
+def test_pages_for_which_there_is_no_room_are_not_held(serve, tmp_path, monkeypatch, waiting):
+    monkeypatch.setattr(room, "IMAGES_AHEAD", 1)
     two = [account_at("first", serve(images=10)), account_at("second", serve(images=IMAGES))]
     run(tmp_path, accounts=two, rate=None, certificate="counted")
     assert max(waiting) <= PAGES_AT_ONCE + 8 + 1  # as many as fill a batch, beside those that eight workers bring
     assert waiting[-1] <= 1
+
+
+def test_pages_that_can_fill_no_batch_are_not_held(serve, tmp_path, waiting):
+    endpoint = serve(images=50 * (PAGES_AT_ONCE - 1))
+    run(tmp_path, accounts=[account_at("first", endpoint), account_at("second", endpoint)], rate=None)
+    assert set(waiting) == {0}
+
+
+def test_however_many_accounts_are_read_side_by_side_no_more_pages_wait(serve, tmp_path, monkeypatch, waiting):
+    monkeypatch.setattr(room, "IMAGES_AHEAD", 50 * 20)
+    endpoint = serve(images=50 * PAGES_AT_ONCE)
+    accounts = [account_at(f"account {number}", endpoint) for number in range(6)]
+    run(tmp_path, accounts=accounts, rate=None, certificate="counted")
+    assert PAGES_AT_ONCE < max(waiting) <= 20 + PAGES_AT_ONCE
+    assert check(tmp_path, deep=True).findings == []
 
 
 def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, account, tmp_path):
