@@ -1,11 +1,13 @@
 """What the documentation shows is what the commands print."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bench.bench import readme
 
 import pipeline
 from pipeline import connect
@@ -73,6 +75,10 @@ def test_the_questions_are_what_the_code_says():
     said = ens_images(ROOT, "questions", "--format", "markdown").stdout
 
     assert (ROOT / "data" / "questions.md").read_text("utf-8") == said, "run `make docs`"
+
+
+def test_the_readme_says_what_was_measured_last():
+    assert readme(json.loads((ROOT / "docs" / "benchmark.json").read_text("utf-8"))) in README, "run `make bench`"
 
 
 def test_the_links_of_the_documentation_lead_somewhere():
