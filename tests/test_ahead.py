@@ -6,6 +6,7 @@ import datetime as dt
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import ahead as room
@@ -168,6 +169,36 @@ def test_an_answer_that_was_asked_for_again_is_not_taken_from_ahead(serve, accou
         name, answers = believed(read_answers(raw, ahead))
         for one, other in zip(flats(ahead, raw, name, answers), flats(none, raw, name, answers), strict=True):
             assert one.equals(other)
+
+
+def test_each_page_is_read_back_once_at_most_and_each_row_is_written_once(serve, account, tmp_path, monkeypatch):
+    groups: list[int] = []
+    rows: list[int] = []
+    read, add = RawRun._group, Publication.add  # noqa: SLF001  (what is counted)
+
+    def reading(raw, number, *columns):
+        groups.append(number)
+        return read(raw, number, *columns)
+
+    def adding(publication, table, more):
+        rows.append(len(more))
+        add(publication, table, more)
+
+    monkeypatch.setattr("pipeline.landing._GROUP_BYTES", 100_000)
+    monkeypatch.setattr(RawRun, "_group", reading)
+    monkeypatch.setattr(Publication, "add", adding)
+    endpoint = serve(images=IMAGES)
+    (told,) = run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, workers=1).observations
+    of_a_run = told["image_count"] + told["disk_count"] + told["reject_count"] + 1
+    assert sum(rows) == of_a_run
+    assert len(groups) <= 2  # those of the last pages, which fill no batch
+
+    rows.clear()
+    rebuild(tmp_path, into=tmp_path / "again")
+    assert sum(rows) == of_a_run
+    count = pq.ParquetFile(landed(tmp_path)[0]).num_row_groups
+    assert count > 10
+    assert len(groups) <= count + 2 * 2
 
 
 # ── written ahead ────────────────────────────────────────────────────────────
