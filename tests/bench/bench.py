@@ -360,6 +360,25 @@ def many(rounds: int, accounts: int = 200) -> Table:
     return table
 
 
+def at_once(rounds: int, images: int = 5_000) -> Table:
+    """What the default of --workers is chosen by: how many calls at once are worth it."""
+
+    def works(url: str, name: str, counts: Sequence[int], *pace: str) -> dict[str, Callable[[Path], Took]]:
+        def work(count: int) -> Callable[[Path], Took]:
+            options = ("--certificate", "counted", "--workers", str(count), *pace)
+            return lambda out: process(OURS, "run", "--data", out, "--endpoint", url, *options)
+
+        return {f"{name}, {count} at once": work(count) for count in counts}
+
+    with Endpoint(images, latency_ms=30) as near, Endpoint(images, latency_ms=300) as far:
+        free = works(near, "30 ms, no limit of pace", (1, 2, 4, 8, 16, 32), "--rate", "0")
+        took = in_turn(rounds, {**free, **works(far, "300 ms, the default pace", (2, 4, 8, 16))})
+    table = Table(f"Calls at once: {images:,} images, whole processes", took)
+    eight, sixteen = (table.median(f"300 ms, the default pace, {count} at once") for count in (8, 16))
+    table.want("the default, 8, at the default pace and 300 ms: at most 1.1 × 16", eight / sixteen, 1.1)
+    return table
+
+
 def machine() -> str:
     """What it was measured on, and when."""
     memory = resource.getpagesize() * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -419,7 +438,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--only", nargs="*", default=["large", "late", "million", "small", "many"])
+    parser.add_argument("--only", nargs="*", default=["large", "late", "million", "small", "many", "at_once"])
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     works: dict[str, Callable[[], Table]] = {
@@ -428,6 +447,7 @@ def main() -> int:
         "million": lambda: million(min(asked.rounds, 3), 10 * asked.images),
         "small": lambda: small(asked.rounds),
         "many": lambda: many(asked.rounds),
+        "at_once": lambda: at_once(min(asked.rounds, 3)),
     }
     found: dict[str, Any] = {"machine": machine()}
     text = [found["machine"], ""]
