@@ -170,7 +170,7 @@ class Try:
 
 
 _SHORT_BODY: Final = 1_000
-"""Bytes: a refusal is shorter, under a status of 200 too; no page with images in it is."""
+"""Bytes: a refusal is shorter, under a status of 200 too, or has no word of images; no page with images in it is."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -391,7 +391,8 @@ class EnsApi:
             said = _without(key, _text(str(error) or code).encode()).decode()
             return Try(sent_at, utc_now(), waited, None, None, None, code, said)
         received_at = utc_now()
-        refusal = _error_body(body) if answer.status != 200 or len(body) < _SHORT_BODY else _ErrorBody()
+        is_page = answer.status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
+        refusal = _ErrorBody() if is_page else _error_body(body)
         said_id = answer.headers.get("x-acs-request-id") or refusal.RequestId
         request_id = _text(str(said_id)) if said_id else None
         if answer.status == 200 and (not isinstance(refusal.Code, str) or verdict(200, refusal.Code) == "usable"):

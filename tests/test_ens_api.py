@@ -203,8 +203,10 @@ def test_a_request_id_that_is_no_text_can_still_be_written(account):
     assert request_id.encode().startswith(b"R")
 
 
-def test_throttling_under_a_status_of_success_is_throttling(account):
-    with Answers((200, {}, refusal("Throttling.User")), (200, {}, b"{}")) as server:
+@pytest.mark.parametrize("length", [0, 5_000])
+def test_throttling_under_a_status_of_success_is_throttling(account, length):
+    said = refusal("Throttling.User") + b" " * length
+    with Answers((200, {}, said), (200, {}, b"{}")) as server:
         assert call(server.url, account).body == b"{}"
 
     assert len(server.nonces) == 2
