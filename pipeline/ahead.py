@@ -26,7 +26,7 @@ from pipeline.tables import IMAGE_DISKS, IMAGES, REJECTS
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pipeline.certificate import Answer, Page
     from pipeline.lake import Publication
@@ -38,6 +38,9 @@ IMAGES_AHEAD: Final = 80_000
 """Images that wait at most, as pages or as tables: some 50 MB. Half as many take a rebuild a twentieth longer."""
 
 _Key = tuple[str, "dt.datetime | None", tuple[int, ...]]
+
+PAGES_AT_HAND: Final = 800
+"""Pages of small accounts that are fetched from the raw file together: some 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +260,21 @@ class Ahead:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+
+
+def small_ones(passes: Mapping[str, Sequence[tuple[int, Answer]]]) -> dict[str, list[int]]:
+    """The accounts that fill no batch, some at a time: the first of them → the places of the answers of all.
+
+    Accounts are read side by side, so each has pages in nearly every row group of a raw file.
+    """
+    together: dict[str, list[int]] = {}
+    places: list[int] = []
+    for account, answers in passes.items():
+        if len(answers) < PAGES_AT_ONCE:
+            if not together or len(places) + len(answers) > PAGES_AT_HAND:
+                places = together[account] = []
+            places += [place for place, _ in answers]
+    return together
 
 
 def _full_batches(first: Page) -> int:

@@ -191,6 +191,7 @@ class RawRun:
         rows = (self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups))
         self._starts = [0, *itertools.accumulate(rows)]
         self._kept: dict[int, pa.ChunkedArray] = {}
+        self._at_hand: dict[int, bytes] = {}
 
     @property
     def observed_on(self) -> dt.date:
@@ -213,13 +214,25 @@ class RawRun:
     def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
         """The bodies of the given rows, in the order given, with a few row groups in memory at a time."""
         for row in rows:
-            group = bisect.bisect_right(self._starts, row) - 1
+            if row in self._at_hand:
+                yield self._at_hand.pop(row)
+                continue
+            group = self._group_of(row)
             if group not in self._kept:
                 while len(self._kept) >= _GROUPS_KEPT:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[group] = self._group(group, ["body"]).column("body")
             body: bytes = self._kept[group][row - self._starts[group]].as_py()
             yield body
+
+    def fetch(self, rows: Iterable[int]) -> None:
+        """Have the bodies of these rows at hand, each until it is asked for; a row group is read once for all."""
+        for group, some in itertools.groupby(sorted(rows), self._group_of):
+            bodies = self._group(group, ["body"]).column("body")
+            self._at_hand |= {row: bodies[row - self._starts[group]].as_py() for row in some}
+
+    def _group_of(self, row: int) -> int:
+        return bisect.bisect_right(self._starts, row) - 1
 
     def _group(self, number: int, columns: list[str] | None = None) -> pa.Table:
         import pyarrow as pa

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline.ahead import small_ones
 from pipeline.bucket import readable
 from pipeline.certificate import Answer, NotAPage, evidence, read_page
 from pipeline.errors import LakeDamaged, LakeMissing
@@ -46,6 +47,12 @@ def publish(
     without = without or {}
     header = raw.header
     publication = ahead.publication or Publication(data, header["run_id"], raw.observed_on)
+    passes = {
+        one["account"]: _last_pass(answers.get(one["account"], ()), one["ended_passes"])
+        for one in header["accounts"]
+        if one["is_published"] and one["account"] not in without
+    }
+    together = small_ones(passes)
     observations = []
     for decision in header["accounts"]:
         account = decision["account"]
@@ -64,10 +71,10 @@ def publish(
         if row["observed_at_utc"] is not None:
             row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
         if is_published:
-            last_pass = _last_pass(mine, decision["ended_passes"])
+            raw.fetch(together.get(account, ()))
             is_distinct = row["certificate"] != "unproven"
             at = row["observed_at_utc"]
-            written = ahead.write(publication, raw, account, at, last_pass, is_distinct=is_distinct)
+            written = ahead.write(publication, raw, account, at, passes[account], is_distinct=is_distinct)
             row |= {
                 "image_count": written.image_count,
                 "disk_count": written.disk_count,

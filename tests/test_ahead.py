@@ -201,6 +201,34 @@ def test_each_page_is_read_back_once_at_most_and_each_row_is_written_once(serve,
     assert len(groups) <= count + 2 * 2
 
 
+def test_a_row_group_is_read_once_for_all_small_accounts(serve, tmp_path, monkeypatch):
+    groups: list[int] = []
+    read = RawRun._group  # noqa: SLF001  (what is counted)
+
+    def reading(raw, number, *columns):
+        groups.append(number)
+        return read(raw, number, *columns)
+
+    monkeypatch.setattr("pipeline.landing._GROUP_BYTES", 50_000)
+    monkeypatch.setattr(RawRun, "_group", reading)
+    endpoint = serve(images=240)
+    accounts = [account_at(f"account {number}", endpoint) for number in range(8)]
+    run(tmp_path, accounts=accounts, rate=None, certificate="counted")
+    count = pq.ParquetFile(landed(tmp_path)[0]).num_row_groups
+    assert count > 8
+    assert len(groups) == count
+
+    groups.clear()
+    monkeypatch.setattr(room, "PAGES_AT_HAND", 20)
+    rebuild(tmp_path, into=tmp_path / "again")
+    assert len(groups) <= 3 * count  # to read the answers, and for half of the accounts each
+    assert check(tmp_path, deep=True).findings == []
+    again = the_tables(tmp_path / "again")
+    assert [
+        name for name, said in the_tables(tmp_path).items() if "observations" not in name and said != again[name]
+    ] == []
+
+
 # ── written ahead ────────────────────────────────────────────────────────────
 
 
