@@ -18,8 +18,8 @@ import pytest
 from lake_builder import Seen, image, utc, write_run
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from test_howtos import blocks
 from s3_server import Server, s3_server
+from test_howtos import blocks
 from test_old_lakes import KEPT, LATER
 
 from pipeline import connect, run
