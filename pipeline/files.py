@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from pipeline.bucket import BucketPath
-from pipeline.errors import BadSetting, NoAccess
+from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +35,12 @@ def refuse_a_file_above(folder: Path) -> None:
     """Refuse a folder that cannot be: it, or one above it, is a file.
 
     Raises:
-        NoAccess: so it is.
+        BadSetting: so it is.
     """
     place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not place.is_dir():
         wrong = f"{str(place)!r} cannot be written to: {os.strerror(errno.ENOTDIR)}"
-        raise NoAccess(f"{wrong}: name another folder than {str(folder)!r}")
+        raise BadSetting(f"{wrong}: name another folder than {str(folder)!r}")
 
 
 def make_folder(folder: Path, mode: int | None = None) -> None:

@@ -195,7 +195,8 @@ def held(data: Path) -> Iterator[list[Path]]:
         LakeIsHeld: another process holds it; the message says which, and since when.
         LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: there was no room.
-        NoAccess: a file or folder may not be read or written, or there can be no such folder.
+        NoAccess: a file or folder may not be read or written.
+        BadSetting: there can be no such folder.
     """
     if is_bucket(data):  # nobody holds it: what is put is put if absent, and the commit record decides
         format_of(data)

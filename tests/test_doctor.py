@@ -17,7 +17,7 @@ import pytest
 from pipeline import doctor, versions
 from pipeline.accounts import Account, environment_account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import BadSetting, NoAccess
+from pipeline.errors import BadSetting
 from pipeline.flow import run
 from pipeline.lake import held
 
@@ -221,7 +221,7 @@ def test_a_folder_below_a_file_is_found_and_so_is_one_of_what_follows_a_run(serv
     second = examined(tmp_path / "lake", url, account, folders=[tmp_path / "file" / "out"])[1]
 
     for wrong in (first, second):
-        assert (wrong.exit_code, "file' cannot be written to: Not a directory" in str(wrong)) == (6, True)
+        assert (wrong.exit_code, "file' cannot be written to: Not a directory" in str(wrong)) == (2, True)
 
 
 def test_a_folder_that_is_not_there_yet_will_be_made(serve, account, tmp_path):
@@ -270,11 +270,11 @@ def test_a_disk_that_is_all_but_full_is_found(serve, account, tmp_path, monkeypa
 def test_a_folder_below_a_file_is_what_a_run_says_of_it(serve, account, tmp_path):
     (tmp_path / "file").touch()
     data, endpoint = tmp_path / "file" / "sub", serve(images=1).url
-    with pytest.raises(NoAccess, match="file' cannot be written to: Not a directory: name another folder") as error:
+    with pytest.raises(BadSetting, match="file' cannot be written to: Not a directory: name another folder") as error:
         run(data, accounts=[account], endpoint=endpoint)
     _, wrong = examined(data, endpoint, account)
 
-    assert (str(wrong), wrong.exit_code) == (str(error.value), 6)
+    assert (str(wrong), wrong.exit_code) == (str(error.value), 2)
 
 
 def test_who_holds_the_lake_is_named(serve, account, tmp_path):
