@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from pipeline.formats import write_rows
@@ -108,6 +109,7 @@ def _call(setting: Setting) -> str:
     return f"{setting.name} := {setting.default}"
 
 
+@functools.cache  # a lake is made for it: most of what a dictionary of all takes
 def _types() -> dict[tuple[str, str], str]:
     """The type of every column, as DuckDB binds it on a lake without a row."""
     with contextlib.closing(connect_empty()) as con:
