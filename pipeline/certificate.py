@@ -331,6 +331,9 @@ def _adds_up(pages: Sequence[Page], ids: Sequence[str]) -> bool:
     return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
+_IDS_AT_ONCE: Final = 10_000
+
+
 def _ids(pages: Iterable[Page]) -> list[str]:
     """The distinct ids, sorted. Of a million of them a set or a dict costs more than the sorting."""
     ids = sorted(itertools.chain.from_iterable(page.ids for page in pages))
@@ -343,8 +346,12 @@ def digest(pages: Sequence[Page]) -> str:
     return _digest(_ids(pages))
 
 
-def _digest(ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(ids: Sequence[str]) -> str:
+    said = hashlib.sha256()
+    for start in range(0, len(ids), _IDS_AT_ONCE):  # of a million all at once are 50 MB
+        some = "\n".join(ids[start : start + _IDS_AT_ONCE])
+        said.update((f"\n{some}" if start else some).encode("utf-8", "surrogatepass"))
+    return said.hexdigest()
 
 
 def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
