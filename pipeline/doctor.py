@@ -25,7 +25,7 @@ from pipeline.bucket import BucketPath, try_bucket
 from pipeline.certificate import NotAPage, read_page
 from pipeline.ens_api import EnsApi, blocking, reach
 from pipeline.errors import BadSetting, ClockIsWrong, DiskFull, EnsImagesError, LakeIsHeld, NoAccess, Refused
-from pipeline.files import refuse_a_file_above
+from pipeline.files import existing, refuse_a_file_above
 from pipeline.lake import format_of, holder
 from pipeline.landing import landed
 from pipeline.logs import about
@@ -249,7 +249,7 @@ def _signed_call(account: Account, place: str, seen: Reached | None, *, allow_pl
 def _writable(folder: Path) -> str:
     """Write, sync and rename a file of our own, where there is a folder; nothing is left of it."""
     refuse_a_file_above(folder)
-    place = _existing(folder)
+    place = existing(folder)
     try:
         _replace_one_of_our_own(place)
     except OSError as error:
@@ -271,12 +271,8 @@ def _replace_one_of_our_own(folder: Path) -> None:
             raise OSError(errno.EIO, "a rename did not replace", str(folder))
 
 
-def _existing(folder: Path) -> Path:
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-
-
 def _file_system(data: Path) -> str:
-    place = _existing(data).resolve()
+    place = existing(data).resolve()
     kind = kind_of_file_system(place, _mounts())
     if kind is None:
         raise _NotKnown("this system does not tell")
@@ -313,7 +309,7 @@ def _mounts() -> list[tuple[str, str]]:
 
 
 def _room(data: Path) -> str:
-    free = shutil.disk_usage(_existing(data)).free
+    free = shutil.disk_usage(existing(data)).free
     runs = landed(data)
     last = runs[-1].stat().st_size if runs else 0
     needed = max(_LEAST_ROOM, _RUNS_OF_ROOM * last)

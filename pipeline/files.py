@@ -31,13 +31,18 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def existing(folder: Path) -> Path:
+    """The folder, or what is the nearest above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+
+
 def refuse_a_file_above(folder: Path) -> None:
     """Refuse a folder that cannot be: it, or one above it, is a file.
 
     Raises:
         BadSetting: so it is.
     """
-    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    place = existing(folder)
     if not place.is_dir():
         wrong = f"{str(place)!r} cannot be written to: {os.strerror(errno.ENOTDIR)}"
         raise BadSetting(f"{wrong}: name another folder than {str(folder)!r}")
