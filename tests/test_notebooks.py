@@ -37,7 +37,7 @@ def test_a_notebook_is_kept_without_outputs_asks_a_question_and_holds_no_pipelin
     code = [cell for cell in found.cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
     assert found.cells[0].source.splitlines()[0].endswith("?")
-    assert found.cells[-1].source.startswith("## What one learns")
+    assert found.cells[-1].source.startswith("## Interpretation")
     text = "\n".join(cell.source for cell in code)
     assert set(re.findall(r"^(?:from|import) (\S+)", text, re.MULTILINE)) <= {"altair", "os", "pandas", "pipeline"}
     assert not re.search(r"^\s*(?:def|class) ", text, re.MULTILINE)
