@@ -48,7 +48,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def dag(home: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [TOOLS / "airflow", "dags", "test", "ens_images_nightly"]
+    command = [TOOLS / "airflow", "dags", "test", "ens_images_daily"]
     return subprocess.run(command, env=environment(home, **more), capture_output=True, text=True, check=False)
 
 

@@ -1,7 +1,7 @@
-"""Every night in Airflow: run, then look whether every account is fresh.
+"""Run ens-images daily in Airflow, then check that every account is fresh.
 
-`ens-images` lives in an environment of its own (ENS_IMAGES says where its command is), with its settings in
-ENS_IMAGES_CONFIG: nothing of it is imported here, so neither can break the other.
+`ens-images` is installed in its own virtual environment: ENS_IMAGES is the path of its command, ENS_IMAGES_CONFIG that
+of its settings. Nothing is imported from it, so its dependencies do not conflict with Airflow's.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from airflow.sdk import dag, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 TRY_LATER = 5
-"""Not reachable, throttled, or the lake is held: the one exit code for which trying again can help."""
+"""Unreachable, throttled, or the lake is locked: the only exit code for which a retry can help."""
 
 
 def ens_images(*arguments: str) -> None:
-    """Run a command: what it says goes to the task's log, its exit code decides whether trying again can help."""
+    """Run a command, print its output to the task's log, and map its exit code to retry or failure."""
     command = [os.environ.get("ENS_IMAGES", "ens-images"), *arguments]
     done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     print(done.stdout)
@@ -31,12 +31,12 @@ def ens_images(*arguments: str) -> None:
 @dag(
     schedule="17 2 * * *",
     start_date=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-    catchup=False,  # a day that is over cannot be listed any more
+    catchup=False,  # a past day cannot be listed any more
     max_active_runs=1,
     default_args={"retries": 3, "retry_delay": dt.timedelta(minutes=10)},
 )
-def ens_images_nightly() -> None:
-    """List every account, keep the day; fail where an account is not fresh."""
+def ens_images_daily() -> None:
+    """List every account; fail if an account is not fresh."""
 
     @task
     def run() -> None:
@@ -49,4 +49,4 @@ def ens_images_nightly() -> None:
     run() >> fresh()
 
 
-ens_images_nightly()
+ens_images_daily()
