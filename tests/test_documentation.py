@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench.bench import readme
+from bench import readme
 
 import pipeline
 from pipeline import connect
-from pipeline.story import STANDING
+from pipeline.reports.standing import STANDING
 
 ROOT = Path(pipeline.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -45,11 +45,11 @@ def test_a_command_of_the_readme_prints_what_the_readme_shows(after_the_demo, co
     assert done.stdout + done.stderr == output
 
 
-def test_the_readme_shows_the_drawing_of_the_package():
+def test_the_readme_shows_the_package_map():
     assert pipeline.__doc__
-    rooms = re.findall(r"^    (?:\w+\.py|\w+/) .*$", pipeline.__doc__, flags=re.MULTILINE)
+    packages = re.findall(r"^    (?:\w+\.py|\w+/) .*$", pipeline.__doc__, flags=re.MULTILINE)
 
-    assert "\n".join(rooms) in README
+    assert "\n".join(packages) in README
 
 
 def test_no_section_of_the_readme_stands_there_twice():

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, errors, settings
-from pipeline.certificate import LEVELS
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.extract.completeness import LEVELS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

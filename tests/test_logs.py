@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 import stamina
 
-from pipeline import logs, run
-from pipeline.accounts import key_account
-from pipeline.check import check
+from pipeline import log as logs
+from pipeline import run
+from pipeline.credentials import key_account
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError
-from pipeline.extract import Bounds, extract
-from pipeline.prune import prune
+from pipeline.extract.listing import extract
+from pipeline.extract.reader import Bounds
+from pipeline.jobs.retention import prune
+from pipeline.lake.check import check
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|DEBUG) pipeline\.\w+ .+")
@@ -127,16 +129,16 @@ def test_no_secret_is_told_whatever_goes_wrong(secret, caplog):
 
 
 def test_the_command_tells_as_much_as_it_is_asked(typed, monkeypatch, account, serve):
-    monkeypatch.setattr("pipeline.nightly.chosen", lambda *_: [account])
+    monkeypatch.setattr("pipeline.jobs.scheduled.chosen", lambda *_: [account])
     asked = ("run", "--endpoint", serve(images=3).url)
 
     assert " pipeline." not in typed(*asked)[2]
-    assert "INFO pipeline.ens_api" in (calls := typed(*asked, "-v")[2])
+    assert "INFO pipeline.extract.client" in (calls := typed(*asked, "-v")[2])
     assert "DEBUG" not in calls
     assert " pages\n" not in calls  # the calls tell it
-    assert "DEBUG pipeline.flow" in typed(*asked, "-vv")[2]
+    assert "DEBUG pipeline.jobs.run" in typed(*asked, "-vv")[2]
     monkeypatch.setenv("ENS_IMAGES_VERBOSE", "1")
-    assert "INFO pipeline.ens_api" in typed(*asked)[2]
+    assert "INFO pipeline.extract.client" in typed(*asked)[2]
 
 
 def test_the_library_that_retries_says_nothing_by_itself(capfd):

@@ -14,7 +14,7 @@ import pytest
 import vl_convert
 
 import pipeline
-from pipeline.views import connect
+from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

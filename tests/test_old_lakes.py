@@ -14,13 +14,14 @@ import pytest
 from old_lake import Stock, answers
 
 from pipeline import connect, rebuild, run
-from pipeline.accounts import key_account
-from pipeline.check import check
+from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
-from pipeline.prune import prune
-from pipeline.schema import FORMAT, PLAIN_FORMAT
-from pipeline.tables import IMAGE_DISKS, IMAGES, TABLES
+from pipeline.jobs.retention import prune
+from pipeline.lake.check import check
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.schema import FORMAT, PLAIN_FORMAT
+from pipeline.resources.tables import TABLES
 
 KEPT = sorted((Path(__file__).parent / "data").glob("old_lake_v*"))
 

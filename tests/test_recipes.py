@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.ens_api import ACTION
 from pipeline.errors import EnsImagesError
+from pipeline.extract.client import ACTION
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 HERE = str(Path(sys.executable).parent / "ens-images")

@@ -26,14 +26,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import cli, connect, export, rebuild, run
-from pipeline.accounts import key_account
+from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.ens_api import endpoint_url
 from pipeline.errors import BadQuery, BadSetting, EnsImagesError, LakeDamaged, Refused, Unreachable
-from pipeline.formats import write_rows
-from pipeline.rows import query as ask
-from pipeline.rows import read
-from pipeline.views import views_sql
+from pipeline.extract.endpoint import endpoint_url
+from pipeline.reports.formats import write_rows
+from pipeline.reports.query import query as ask
+from pipeline.reports.query import read
+from pipeline.views.script import views_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.accounts import key_account, profile_account
+from pipeline.cli.framework import key_of
+from pipeline.credentials import key_account, profile_account
 from pipeline.errors import BadSetting
-from pipeline.flow import chosen
+from pipeline.jobs.accounts import select_accounts
 from pipeline.settings import AccountEntry
-from pipeline.shell import key_of
-from pipeline.views import connect
+from pipeline.views.connection import connect
 
 WHOLE = """
 data = "lake"
@@ -187,7 +187,7 @@ def test_the_thresholds_of_the_file_hold_for_all_that_reads(lake, serve, typed, 
 
 
 def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.flow.environment_account", lambda: key_account("default", "emulator", "emulator"))
+    monkeypatch.setattr("pipeline.jobs.run.environment_account", lambda: key_account("default", "emulator", "emulator"))
     file = f"endpoint = '{serve(images=30).url}'\n[after_run]\npage = 'out/page.html'\nexport = 'out/reports'\n"
     (tmp_path / settings.FILE).write_text(
         f"{file}[thresholds.cleanup_candidates]\nolder_than_days = 1\nkeep_newest = 0\n"
@@ -280,14 +280,14 @@ ENTRIES = (
 
 
 def named(*profiles: str) -> list[tuple[str, str | None]]:
-    return [(account.label, account.endpoint) for account in chosen(profiles, entries=ENTRIES)]
+    return [(account.label, account.endpoint) for account in select_accounts(profiles, entries=ENTRIES)]
 
 
 def test_the_accounts_of_the_file_are_listed_unless_others_are_named():
     assert named() == [(entry.name, entry.endpoint) for entry in ENTRIES]
     assert named("other") == [("other", None)]
-    assert [account.label for account in chosen(accounts=[profile_account("x")], entries=ENTRIES)] == ["x"]
-    assert [account.label for account in chosen()] == ["default"]
+    assert [account.label for account in select_accounts(accounts=[profile_account("x")], entries=ENTRIES)] == ["x"]
+    assert [account.label for account in select_accounts()] == ["default"]
 
 
 def test_a_profile_that_the_file_knows_keeps_its_label_and_endpoint():

@@ -17,9 +17,9 @@ import sys
 import time
 from typing import Final
 
-from pipeline.certificate import PAGE_SIZE
 from pipeline.emulator import living_account
 from pipeline.emulator.stock import Filters, Stock
+from pipeline.extract.response import PAGE_SIZE
 
 _PAGE: Final = re.compile(rb"[?&]PageNumber=([0-9]+)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)

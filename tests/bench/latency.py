@@ -12,10 +12,10 @@ import argparse
 import statistics
 import sys
 
-from pipeline.accounts import key_account
-from pipeline.certificate import PAGE_SIZE
+from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.extract import extract
+from pipeline.extract.listing import extract
+from pipeline.extract.response import PAGE_SIZE
 
 
 def passes_ms(endpoint: Endpoint, workers: int) -> list[float]:

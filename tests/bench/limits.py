@@ -57,25 +57,28 @@ def pieces(lake: Path, folder: Path) -> None:
 
     import pyarrow as pa
 
-    from pipeline.accounts import Key
-    from pipeline.certificate import evidence, read_page
-    from pipeline.ens_api import EnsApi, utc_now
-    from pipeline.flatten import flatten
-    from pipeline.lake import _TableWriter
-    from pipeline.landing import RawRun, landed
-    from pipeline.publish import read_answers
-    from pipeline.tables import IMAGE_DISKS, IMAGES, PAGES
+    from pipeline.credentials import Key
+    from pipeline.extract.attempt import utc_now
+    from pipeline.extract.client import EnsApi
+    from pipeline.extract.completeness import evidence
+    from pipeline.extract.raw_pages import RawRun, raw_paths
+    from pipeline.extract.response import read_page
+    from pipeline.lake.commit import _TableWriter
+    from pipeline.lake.publish import read_answers
+    from pipeline.resources.control import RAW_PAGES
+    from pipeline.resources.images import IMAGE_DISKS, IMAGES
+    from pipeline.transform.assemble import flatten
 
     pa.set_cpu_count(1)
     took: dict[str, float] = {}
-    raw = RawRun(landed(lake)[-1])
+    raw = RawRun(raw_paths(lake)[-1])
     rows = [(row, body) for row, body in raw.answers() if body is not None]
 
     def timed(name: str, began: float) -> None:
         took[name] = (time.process_time() - began) / len(rows) * 1e6
 
     # What loads with the first use of each is no page's.
-    pa.Table.from_pylist([{**rows[0][0], "body": rows[0][1]}], schema=PAGES.arrow())
+    pa.Table.from_pylist([{**rows[0][0], "body": rows[0][1]}], schema=RAW_PAGES.arrow())
     flatten([body for _, body in rows[:64]], "prod", rows[0][0]["received_at_utc"])
     api, key, at = EnsApi(), Key("emulator", "emulator", None), utc_now()
     api._signed_headers(key, {"PageNumber": "1", "PageSize": "50"}, at)  # noqa: SLF001  (loads what it needs)
@@ -88,8 +91,8 @@ def pieces(lake: Path, folder: Path) -> None:
         read_page(body)
     timed("promises and ids read", began)
     began = time.process_time()
-    schema = PAGES.arrow()
-    with PAGES.writer(folder / "raw.parquet") as file:
+    schema = RAW_PAGES.arrow()
+    with RAW_PAGES.writer(folder / "raw.parquet") as file:
         for start in range(0, len(rows), 256):
             listed = [{**row, "body": body} for row, body in rows[start : start + 256]]
             file.write_table(pa.Table.from_pylist(listed, schema=schema))

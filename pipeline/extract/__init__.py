@@ -1,0 +1,1 @@
+"""One account, page by page, until its listing is proven."""

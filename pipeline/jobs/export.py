@@ -1,0 +1,68 @@
+"""Export views to files."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import BadSetting
+from pipeline.reports import export as exports
+from pipeline.reports.provenance import provenance_line
+from pipeline.views.connection import connect
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+
+    from pipeline.views.parameters import Thresholds
+
+
+def export(
+    view: str,
+    file: str | Path,
+    data: str | Path = "data",
+    *,
+    as_of: str | dt.date | None = None,
+    thresholds: Thresholds | None = None,
+) -> tuple[int, str]:
+    """Write a table or view to `file`, .csv, .json, .parquet or .xlsx by its suffix, whole or not at all.
+
+    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
+
+    Returns:
+        How many rows were written, and the trust line.
+
+    Raises:
+        UnknownName: there is no such view; the message names the nearest.
+        BadSetting: the suffix is none of those, or there was no observation by then.
+        LakeMissing: there is no lake in `data`.
+    """
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+        return exports.export(lake, view, Path(file)), provenance_line(lake)
+
+
+def export_all(
+    folder: str | Path,
+    data: str | Path = "data",
+    *,
+    formats: Sequence[str] = ("csv",),
+    as_of: str | dt.date | None = None,
+    thresholds: Thresholds | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Write every standing report into `folder`, a file a format, with a manifest: replaced as a whole.
+
+    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
+
+    Returns:
+        The manifest, and the trust line.
+
+    Raises:
+        BadSetting: the folder holds something else than an earlier export, a format needs an extra, or there was no
+            observation by then.
+        LakeMissing: there is no lake in `data`.
+    """
+    if unknown := set(formats) - set(exports.SUFFIXES):
+        raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(exports.SUFFIXES)}")
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+        return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)

@@ -1,0 +1,1 @@
+"""The lake: layout, commits, orphans, tombstones, file set, versions, compaction, checks."""

@@ -1,0 +1,1 @@
+"""Daily copies become versions."""

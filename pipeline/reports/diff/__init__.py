@@ -1,0 +1,119 @@
+"""What differs between two moments of the lake: which images appeared, went and changed, and the capacity by region.
+
+    diff ──► Diff         three tables on a connection that shows the lake as of TO: tables.py
+               └──► write_diff       table · csv · json · markdown, with the trust line: shown.py
+
+    gone        missing from TO, and as of TO a verified observation without it has followed its last sighting
+    unseen      missing from TO, and nothing proves that it is gone
+    appeared    missing from FROM, and from a verified observation, that of FROM or a later one, before it was seen
+    seen        missing from FROM, and nothing proves that it was not there
+    changed     in both, and a field differs: a row a field
+
+What came back to what it was is no difference.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import BadSetting, Differs, UnknownName
+from pipeline.reports.diff.tables import tables
+from pipeline.reports.query import duckdb_message
+from pipeline.reports.standing.changes import in_words
+from pipeline.views.connection import connect, resolve_moments
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What differs, as tables of `lake`, which shows every table and view as of TO.
+
+    diff_changes               a row an image that came or went; of a changed one, a row a field
+    diff_capacity_by_region    a row a region of either moment: the owned images' count and GiB, old, new and difference
+    diff_accounts              a row an account: the observation that either moment stands on, and what failed since
+    """
+
+    lake: duckdb.DuckDBPyConnection
+
+    @property
+    def changes(self) -> duckdb.DuckDBPyRelation:
+        """`diff_changes`, in the order appeared, gone, changed, seen, unseen."""
+        return self.lake.table("diff_changes")
+
+    @property
+    def capacity_by_region(self) -> duckdb.DuckDBPyRelation:
+        """`diff_capacity_by_region`, the largest difference first."""
+        return self.lake.table("diff_capacity_by_region")
+
+    @property
+    def accounts(self) -> duckdb.DuckDBPyRelation:
+        """`diff_accounts`, by name."""
+        return self.lake.table("diff_accounts")
+
+    def __bool__(self) -> bool:
+        """Whether anything differs."""
+        return bool(self.lake.execute("select count(*) from diff_changes").fetchall()[0][0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.lake.close()
+
+
+def diff(
+    old: str | dt.date, new: str | dt.date = "latest", data: str | Path = "data", *, accounts: Sequence[str] = ()
+) -> Diff:
+    """Compare two moments of the lake, each named as `connect(as_of=…)` takes it; of some accounts, or of all.
+
+    Raises:
+        BadSetting: a moment means nothing or lies before the first observation, or `old` is later than `new`.
+        UnknownName: there is no such account by then.
+        LakeMissing: no run was ever committed in `data`.
+        LakeDamaged: a file of the lake is missing or cannot be read.
+    """
+    since, until = resolve_moments(data, old, new)
+    if since > until:
+        raise BadSetting(f"FROM, {old}, is later than TO, {new} ({until:%F %T} UTC): say the earlier moment first")
+    lake = connect(data, as_of=new)
+    try:
+        _refuse_unknown(lake, accounts)
+        with duckdb_message():
+            for statement in tables(since, accounts):
+                lake.execute(statement).fetchall()
+    except BaseException:
+        lake.close()
+        raise
+    return Diff(lake)
+
+
+def _refuse_unknown(lake: duckdb.DuckDBPyConnection, accounts: Sequence[str]) -> None:
+    known = [account for (account,) in lake.execute("select account from accounts").fetchall()]
+    for name in accounts:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            meant = f"did you mean {nearest[0]!r}? " if nearest else ""
+            there = ", ".join(known[:10]) + (f" and {len(known) - 10:,} more" if len(known) > 10 else "")
+            raise UnknownName(f"no account is called {name!r} by then: {meant}there are {there}")
+
+
+def raise_if_different(found: Diff) -> None:
+    """End with the code that says so.
+
+    Raises:
+        Differs: anything does.
+    """
+    rows = found.lake.execute("select distinct change, account, image_id from diff_changes").fetchall()
+    if rows:
+        raise Differs(in_words(Counter(change for change, _, _ in rows)))

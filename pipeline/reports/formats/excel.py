@@ -1,0 +1,103 @@
+"""A result as an Excel workbook: typed cells, a header that stays, what a column means in its comment.
+
+A text is written as text, whatever it begins with, so no spreadsheet runs it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.errors import BadSetting
+from pipeline.text import plain_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.reports.query import Rows
+    from pipeline.views.model import Relation
+
+MOST_ROWS: Final = 1_048_575
+"""Rows of a sheet below its header; no more is possible."""
+MOST_CHARACTERS: Final = 32_767
+_MOST_DIGITS: Final = 10**15
+_FIRST_YEAR: Final = 1900
+_NO_INSTANT: Final = dt.datetime(1980, 1, 1)  # noqa: DTZ001  (what a zip file can hold at the earliest)
+_WIDTHS: Final = {"VARCHAR": 28, "TIMESTAMP": 19, "BOOLEAN": 8}
+
+
+def write_workbook(path: Path, one: Relation, rows: Rows, trust: str) -> int:
+    """Write rows as the workbook's first sheet, and what they are as its second; return the number of rows.
+
+    The same rows give the same bytes. Whole numbers of more than 15 digits and instants before 1900 are text, for
+    Excel cannot hold them.
+
+    Raises:
+        BadSetting: the extra is not installed, or the rows do not fit on a sheet.
+    """
+    if find_spec("xlsxwriter") is None:
+        raise BadSetting("an Excel file needs XlsxWriter, not installed here: pip install 'ens-images[excel]'")
+    import xlsxwriter
+
+    book = xlsxwriter.Workbook(str(path), {"constant_memory": True})
+    try:
+        book.set_properties({"title": one.name, "comments": trust, "created": _NO_INSTANT})
+        sheet = book.add_worksheet(one.name[:31])
+        header = book.add_format({"bold": True, "bottom": 1})
+        looks = {
+            "day": book.add_format({"num_format": "yyyy-mm-dd"}),
+            "instant": book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"}),
+            "whole": book.add_format({"num_format": "#,##0"}),
+        }
+        meanings = {column.name: column.comment for column in one.columns}
+        sheet.freeze_panes(1, 0)
+        for place, (name, kind) in enumerate(zip(rows.columns, rows.types, strict=True)):
+            sheet.set_column(place, place, max(len(name) + 3, _WIDTHS.get(kind, 12)))
+            sheet.write_string(0, place, name, header)
+            sheet.write_comment(0, place, meanings[name], {"x_scale": 2})
+        count = 0
+        for count, row in enumerate(rows.rows, start=1):
+            if count > MOST_ROWS:
+                raise BadSetting(f"{one.name} has more than {MOST_ROWS:,} rows, the most of a sheet: take .csv")
+            for place, value in enumerate(row):
+                _write_cell(sheet, (count, place), value, looks)
+        sheet.autofilter(0, 0, max(count, 1), len(rows.columns) - 1)
+        _write_about(book, one, trust)
+    finally:
+        book.close()
+    return count
+
+
+def _write_cell(sheet: Any, at: tuple[int, int], value: object, looks: dict[str, Any]) -> None:
+    """Write a value as what it is; where Excel has no such cell, as text."""
+    if value is None:
+        return
+    if isinstance(value, bool):
+        sheet.write_boolean(*at, value)
+    elif isinstance(value, int) and abs(value) < _MOST_DIGITS:
+        sheet.write_number(*at, value, looks["whole"])
+    elif isinstance(value, (float, Decimal)) and math.isfinite(value):
+        sheet.write_number(*at, float(value))
+    elif isinstance(value, dt.datetime) and value.year >= _FIRST_YEAR:
+        sheet.write_datetime(*at, value, looks["instant"])
+    elif isinstance(value, dt.date) and value.year >= _FIRST_YEAR:
+        sheet.write_datetime(*at, value, looks["day"])
+    else:
+        text = plain_text(value)
+        if len(text) > MOST_CHARACTERS:
+            raise BadSetting(f"a text of {len(text):,} characters does not fit in a cell of Excel: take .csv")
+        sheet.write_string(*at, text)
+
+
+def _write_about(book: Any, one: Relation, trust: str) -> None:
+    about = book.add_worksheet("about")
+    about.set_column(0, 0, 14)
+    about.set_column(1, 1, 110)
+    for row, (name, words) in enumerate(
+        (("table", one.name), ("one row is", one.grain), ("trust", trust), ("example", one.example))
+    ):
+        about.write_string(row, 0, name)
+        about.write_string(row, 1, words)

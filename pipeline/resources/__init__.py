@@ -1,0 +1,1 @@
+"""What is collected, declared once."""

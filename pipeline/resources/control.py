@@ -1,0 +1,88 @@
+"""The control tables: observations, rejects, raw pages."""
+
+from __future__ import annotations
+
+from pipeline.resources.columns import ACCOUNT, OBSERVED_AT, OBSERVED_ON
+from pipeline.resources.schema import ADDED, Table, boolean, integer, raw_bytes, seconds, text, timestamp_utc
+
+REJECTS = Table(
+    name="rejects",
+    grain="One value that could not be typed; it is null in its row, and the rest of the row stays.",
+    key=(),
+    columns=(
+        ACCOUNT,
+        OBSERVED_AT,
+        OBSERVED_ON,
+        text("image_id", ADDED, "The image that it belongs to; null where the image has no usable id."),
+        text("field", ADDED, "The API field, such as `ImageSize` or `DiskDeviceMapping[2].Size`."),
+        text("reason", ADDED, "Why it could not be typed."),
+        text("raw_json", ADDED, "The value as it was sent, as JSON text."),
+    ),
+    example="select field, reason, count(*) as reject_count from rejects group by field, reason",
+)
+
+OBSERVATIONS = Table(
+    name="observations",
+    grain="One account in one run, tried or done. What has no published observation is not in the lake.",
+    key=("account", "run_id"),
+    columns=(
+        ACCOUNT,
+        text("run_id", ADDED, "The run, named for the instant at which it began; the name of its files."),
+        timestamp_utc("observed_at_utc", ADDED, f"{OBSERVED_AT.doc} Null where no listing came to an end."),
+        OBSERVED_ON,
+        boolean("is_published", ADDED, "True where the run's rows of this account are in the lake."),
+        text("certificate", ADDED, "What the listing proves: verified, counted, unproven; null where none ended."),
+        text("asked_certificate", ADDED, "The level that was asked for."),
+        integer("pass_count", ADDED, "Times that the whole account was read."),
+        integer("page_count", ADDED, "Pages of the last pass."),
+        integer("call_count", ADDED, "Tries of calls, answered or not."),
+        integer("retry_count", ADDED, "Tries that followed a try without a usable answer."),
+        integer("throttle_count", ADDED, "Tries that the service refused as too many."),
+        seconds("waited_seconds", ADDED, "Time spent backing off before tries."),
+        integer("hiccup_count", ADDED, "Answers that did not hold together, and did when asked again."),
+        integer("clamp_count", ADDED, "Answers with fewer rows a page than asked for, and saying so."),
+        integer("drift_count", ADDED, "Answers with another TotalCount than the first of their pass."),
+        integer("contradiction_count", ADDED, "Answers that did not hold together however often they were asked."),
+        integer("total_count", "TotalCount", "TotalCount of the first answer of the last pass; null where not sent."),
+        text("image_ids_sha256", ADDED, "SHA-256 over the sorted ids of the last pass: equal sets, equal digests."),
+        text("first_request_id", "RequestId", "The service's name for the first answer of the last pass."),
+        text("last_request_id", "RequestId", "The service's name for the last answer of the listing."),
+        integer("image_count", ADDED, "Images in the last pass, each counted once."),
+        integer("disk_count", ADDED, "Disks of those images."),
+        integer("reject_count", ADDED, "Values that could not be typed."),
+        integer("unknown_field_count", ADDED, "Different fields that this version does not know, kept in `extra`."),
+        timestamp_utc("started_at_utc", ADDED, "When the first call was sent."),
+        timestamp_utc("ended_at_utc", ADDED, "When the last answer came."),
+        text("error", ADDED, "Why nothing was published; null where it was."),
+        text("code_version", ADDED, "Version of ens-images that read the account."),
+        text("endpoint", ADDED, "Where the calls went."),
+    ),
+    example="select run_id, account, error from observations where not is_published order by run_id",
+)
+
+RAW_PAGES = Table(
+    name="pages",
+    grain="One try of one call, with the answer's bytes as they came.",
+    key=("account", "pass_number", "page_number", "attempt_number"),
+    columns=(
+        ACCOUNT,
+        OBSERVED_ON,
+        integer("pass_number", ADDED, "Which reading of the whole account, from 1."),
+        integer("page_number", ADDED, "The PageNumber that was asked for."),
+        integer("attempt_number", ADDED, "Which try of this page in this pass, from 1; the last usable one counts."),
+        text(
+            "request_id",
+            "RequestId",
+            "The service's name for the call; null where there was no answer.",
+            is_distinct=True,
+        ),
+        integer("status", ADDED, "HTTP status; null where there was no answer."),
+        timestamp_utc("sent_at_utc", ADDED, "When the call was sent."),
+        timestamp_utc("received_at_utc", ADDED, "When the answer was complete, or the try given up."),
+        seconds("waited_seconds", ADDED, "Back-off before this try."),
+        text("error_code", "Code", "The service's error code, or ours for what has none; null where all was well."),
+        text("error", ADDED, "What went wrong with this try; null where all was well."),
+        raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
+    ),
+    example="select account, error_code, count(*) as page_count from pages group by account, error_code",
+)

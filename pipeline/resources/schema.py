@@ -1,0 +1,223 @@
+"""How a table is declared, and what follows from a declaration.
+
+    gib("image_size_gib", "ImageSize", "Size of the image.")
+     │
+     ├─ Arrow      image_size_gib: int64 {doc, unit, api}     header of every Parquet file
+     ├─ DuckDB     BIGINT, and a comment on the column
+     └─ reader     ens-images describe, data/dictionary.md
+
+A column is said once, in `tables.py`; everything else is computed from it.
+Importing this module costs nothing: pyarrow is loaded when an Arrow type is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day", "list"]
+
+ADDED = None
+"""Stands where the API has no field: the pipeline adds the column."""
+
+FORMAT = "3"
+"""The newest layout of a lake that this version reads and writes: 1 are runs as plain files, 2 folded ones beside them,
+3 the same, with each group of accounts named once in the record of a fold.
+
+A lake is of format 1 until its first fold, and a file's header names the format that it came with.
+"""
+PLAIN_FORMAT = "1"
+COMPACTED_FORMAT = "2"
+
+_DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
+    "text": "VARCHAR",
+    "whole": "BIGINT",
+    "gib": "BIGINT",
+    "seconds": "DOUBLE",
+    "instant": "TIMESTAMP",
+    "flag": "BOOLEAN",
+    "bytes": "BLOB",
+    "day": "DATE",
+}
+_UNIT: dict[Kind, str | None] = {
+    "gib": "GiB",
+    "seconds": "s",
+    "instant": "UTC",
+    "day": "UTC day",
+    "whole": None,
+    "text": None,
+    "flag": None,
+    "bytes": None,
+    "list": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, kind, meaning, and the API field that it comes from (None: added here)."""
+
+    name: str
+    kind: Kind
+    api: str | None
+    doc: str
+    in_folder: bool = False
+    """True where the folder's name holds the value and the file does not."""
+    since: str | None = None
+    """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
+    of: tuple[Column, ...] = ()
+    """The columns of each row in a list."""
+    is_distinct: bool = False
+    """True where nearly every row has a value of its own: a file keeps no dictionary of them."""
+
+    @property
+    def unit(self) -> str | None:
+        """The unit, or None for what has none."""
+        return _UNIT[self.kind]
+
+    @property
+    def most_digits(self) -> int:
+        """Digits of the longest whole number that it takes: what a million rows add up to must fit into 64 bits."""
+        return 12 if self.kind == "gib" else 18
+
+    @property
+    def duckdb_type(self) -> str:
+        """The type as DuckDB spells it."""
+        if self.kind == "list":
+            return f"STRUCT({', '.join(f'{column.name} {column.duckdb_type}' for column in self.of)})[]"
+        return _DUCKDB[self.kind]
+
+    @property
+    def comment(self) -> str:
+        """Meaning, unit and API field in one line, as a comment in DuckDB."""
+        parts = [self.doc]
+        if self.unit:
+            parts.append(f"Unit: {self.unit}.")
+        if self.api:
+            parts.append(f"API: {self.api}.")
+        return " ".join(parts)
+
+    def arrow(self) -> pa.Field:
+        """The Arrow field, its meaning in the metadata."""
+        import pyarrow as pa
+
+        types: dict[Kind, pa.DataType] = {
+            "text": pa.string(),
+            "whole": pa.int64(),
+            "gib": pa.int64(),
+            "seconds": pa.float64(),
+            "instant": pa.timestamp("us"),
+            "flag": pa.bool_(),
+            "bytes": pa.large_binary(),
+            "day": pa.date32(),
+        }
+        if self.kind == "list":
+            types["list"] = pa.list_(pa.struct([column.arrow() for column in self.of]))
+        meaning = {"doc": self.doc, "unit": self.unit or "", "api": self.api or ""}
+        return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
+
+
+def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_distinct: bool = False) -> Column:
+    """Text, stored as sent."""
+    return Column(name, "text", api, doc, since=since, is_distinct=is_distinct)
+
+
+def integer(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+    """A whole number without a unit: a count, a place, a number whose unit the API does not state."""
+    return Column(name, "whole", api, doc, since=since)
+
+
+def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+    """A whole number of GiB."""
+    return Column(name, "gib", api, doc, since=since)
+
+
+def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+    """A span of time in seconds."""
+    return Column(name, "seconds", api, doc, since=since)
+
+
+def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+    """An instant in UTC, without a zone, to the microsecond."""
+    return Column(name, "instant", api, doc, since=since)
+
+
+def boolean(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+    """True or false."""
+    return Column(name, "flag", api, doc, since=since)
+
+
+def raw_bytes(name: str, api: str | None, doc: str) -> Column:
+    """Bytes, as they came."""
+    return Column(name, "bytes", api, doc, is_distinct=True)
+
+
+def day(name: str, api: str | None, doc: str) -> Column:
+    """A UTC day that the folder's name holds: a column for readers, none of the file."""
+    return Column(name, "day", api, doc, in_folder=True)
+
+
+def rows(name: str, api: str | None, doc: str, of: tuple[Column, ...]) -> Column:
+    """A list of rows of another table, in their order."""
+    return Column(name, "list", api, doc, of=of)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: what one row is, its key, and its columns in order."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    example: str
+    """A query that shows what the table is for."""
+    format: str = PLAIN_FORMAT
+    """The format of the lake that its files came with."""
+
+    def column(self, name: str) -> Column:
+        """The column called `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """The columns that lie in the file (the others lie in the folder's name)."""
+        return tuple(column for column in self.columns if not column.in_folder)
+
+    def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
+        """The Arrow schema of a file of this table; `header` is added to its metadata."""
+        import pyarrow as pa
+
+        about = {
+            "table": self.name,
+            "grain": self.grain,
+            "key": ", ".join(self.key),
+            "format": self.format,
+            "example": self.example,
+        }
+        return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
+
+    def writer(self, path: Path) -> pq.ParquetWriter:
+        """A writer of a Parquet file of this table: zstd, checksums, dictionaries where values come again."""
+        import pyarrow.parquet as pq
+
+        has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
+        return pq.ParquetWriter(
+            path,
+            self.arrow(),
+            compression="zstd",
+            use_dictionary=has_lists or [column.name for column in self.stored if not column.is_distinct],
+            write_page_checksum=True,
+        )
+
+    def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+        """Type `rows` as declared: N rows in, an N-row table out, same order; what a row leaves out is null."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())

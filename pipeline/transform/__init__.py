@@ -1,0 +1,1 @@
+"""Raw pages to typed tables and rejects: pure functions."""

@@ -1,0 +1,127 @@
+"""Every table and view, read from its declaration."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import TABLES
+from pipeline.views.model import UNITS, ColumnDoc, Relation
+from pipeline.views.parameters import Thresholds, settings_of, with_thresholds
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pipeline.resources.schema import Table
+
+LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+_LATEST_EXAMPLES: Final = {
+    "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
+    "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
+}
+_HERE: Final = Path(__file__).parent
+AS_OF: Final = "asked_as_of"
+"""The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
+THRESHOLDS: Final = "asked_thresholds"
+"""The macro that answers with the thresholds that a connection was asked for, as JSON."""
+
+
+@functools.cache
+def relations() -> dict[str, Relation]:
+    """Every table and view by name: the tables first, then each view after what it reads."""
+    found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
+    for name, table in LATEST.items():
+        grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
+        found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
+        found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
+    texts = {path.stem: path.read_text("utf-8") for path in sorted((_HERE / "sql").glob("*.sql"))}
+    order = TopologicalSorter({name: _reads(text) for name, text in texts.items()})
+    for name in order.static_order():
+        if name in texts:
+            found[name] = _of_file(name, texts[name], found)
+    return found
+
+
+def relations_in(con: duckdb.DuckDBPyConnection) -> dict[str, Relation]:
+    """Every table and view by name, as this connection has them: by the thresholds that it was asked for."""
+    said = json.loads(con.execute(f"select {THRESHOLDS}()").fetchall()[0][0])
+    return {**relations(), **with_thresholds(relations(), said)}
+
+
+def check_thresholds(said: Thresholds) -> None:
+    """Refuse thresholds that no view has.
+
+    Raises:
+        BadSetting: there is no such view, no such threshold, or a value makes no sense.
+    """
+    with_thresholds(relations(), said)
+
+
+def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
+    columns = tuple(ColumnDoc(column.name, column.doc, column.unit, column.api) for column in table.columns)
+    return Relation(
+        name, is_view=bool(reads), grain=grain, reads=reads, columns=columns, key=table.key, example=table.example
+    )
+
+
+def _header(text: str) -> list[str]:
+    lines = text.splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    return [line[2:].strip() for line in lines[:end]]
+
+
+def _reads(text: str) -> tuple[str, ...]:
+    said = next(line for line in _header(text) if line.startswith("Reads: "))
+    return tuple(name.strip() for name in said.removeprefix("Reads: ").rstrip(".").split(","))
+
+
+def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
+    """Read a view's file: its header, and the columns of its last select with the comments after them."""
+    reads = _reads(text)
+    inherited = {column.name: column for read in reversed(reads) for column in known[read].columns}
+    columns = []
+    for column, doc in _documented_columns(text):
+        if doc is None:
+            columns.append(inherited[column])
+        else:
+            columns.append(ColumnDoc(column, doc, UNITS.get(column.rpartition("_")[2])))
+    grain = " ".join(line for line in _header(text) if line and not line.startswith(("Reads: ", "Example: ")))
+    return Relation(
+        name,
+        is_view=True,
+        grain=grain,
+        reads=reads,
+        columns=tuple(columns),
+        query=text,
+        settings=settings_of(text),
+        example=_example(name, text),
+    )
+
+
+def _documented_columns(text: str) -> list[tuple[str, str | None]]:
+    """Name the columns of the last select, each with the comment on its last line, if it has one."""
+    body = text[text.rindex("\nselect\n") + len("\nselect\n") :]
+    body = body[: body.index("\nfrom ")]
+    found = []
+    depth = 0
+    lines = body.splitlines()
+    for number, line in enumerate(lines):
+        code, _, doc = (part.strip() for part in line.partition(" -- "))
+        depth += code.count("(") - code.count(")")
+        if depth == 0 and (code.endswith(",") or number == len(lines) - 1):
+            name = re.split(r"[\s.]", code.rstrip(","))[-1]
+            found.append((name, doc or None))
+    return found
+
+
+def _example(name: str, text: str) -> str:
+    """Read the example in a view's header; where it says none, the first rows are one."""
+    said = [line.removeprefix("Example: ") for line in _header(text) if line.startswith("Example: ")]
+    return said[0] if said else f"select * from {name} limit 10"  # noqa: S608  (a known name)

@@ -1,0 +1,419 @@
+"""The command line as its users meet it: what it prints where, and how it ends."""
+
+import csv
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import EXAMPLE
+
+from pipeline import cli
+from pipeline.emulator import Endpoint, Key, living_account, read_account
+from pipeline.extract.completeness import LEVELS
+from pipeline.extract.reader import Bounds
+from pipeline.jobs import demo as demo_job
+from pipeline.jobs import list as list_job
+from pipeline.jobs import run as run_job
+
+KEYS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "emulator", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "emulator"}
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALIBABA_", "ENS_IMAGES_"))}
+    return {**kept, "HOME": str(home), "COLUMNS": "100", **more}
+
+
+def ens_images(cwd: Path, *arguments: str, stdin: str | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `cwd` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=cwd,
+        env=environment(cwd, **{**KEYS, **more}),
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory) -> Path:
+    """A folder in which a run has been."""
+    folder = tmp_path_factory.mktemp("user")
+    with Endpoint({"emulator": Key("emulator", living_account(images=60))}) as endpoint:
+        done = ens_images(folder, "run", "--endpoint", endpoint.url)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_levels_are_those_of_the_certificate():
+    assert cli.LEVELS == LEVELS
+
+
+def plainly(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+@pytest.mark.parametrize(
+    ("command", "step"), [("run", run_job.run), ("list", list_job.list_images), ("demo", demo_job.demo)]
+)
+def test_an_option_means_without_a_word_what_the_step_means(command, step):
+    theirs = {name: parameter.default for name, parameter in inspect.signature(step).parameters.items()}
+    context = cli.commands.commands[command].make_context(command, [])
+    ours = {name: value for name, value in context.params.items() if name in theirs and name != "profiles"}
+
+    assert {name: plainly(value) for name, value in ours.items()} == {name: plainly(theirs[name]) for name in ours}
+    assert len(ours) > 2
+
+
+def test_the_help_tells_when_a_run_ends_by_itself():
+    bounds, told = Bounds(), " ".join((cli.run.help or "").split())
+
+    assert f"at most {bounds.passes} times over" in told
+    assert f"begun {bounds.seconds_after_two:g} s after the second" in told
+    assert f"throttled for {bounds.throttled_seconds:g} s" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            ["run", f"{option}={value}"]
+            for option in ("--rate", "--timeout", "--max-shrink")
+            for value in ("nan", "inf")
+        ),
+        ["run", "--rate=-1"],
+        ["run", "--rate=fast"],
+        ["run", "--timeout=0"],
+        ["run", "--workers=0"],
+        ["run", "--max-shrink=101"],
+        ["list", "--rate=-inf"],
+        ["emulate", "--latency-ms=nan"],
+        ["emulate", "--qps=inf"],
+        ["emulate", "--qps=0"],
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_its_name(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(arguments)
+    option, _, value = arguments[1].partition("=")
+    said = capsys.readouterr().err
+
+    assert option in said
+    assert value in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_tells_what_it_did_on_stderr_and_leaves_a_lake(serve, tmp_path):
+    done = ens_images(tmp_path, "run", "--endpoint", serve(images=60).url)
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.search(
+        r"^default: verified, 60 images, \d+ disks, 0 rejects, as of .* UTC \(4 calls\)$", done.stderr, re.MULTILINE
+    )
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".lock", "lake", "lake.duckdb", "raw"]
+
+
+def test_every_option_has_a_variable(serve, tmp_path):
+    url = serve(images=3).url
+    done = ens_images(tmp_path, "run", ENS_IMAGES_ENDPOINT=url, ENS_IMAGES_DATA="elsewhere")
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "elsewhere" / "lake.duckdb").exists()
+    for command in cli.commands.commands.values():
+        for parameter in command.params:
+            if isinstance(parameter, cli.click.Option) and parameter.name not in {"help", "list_faults"}:
+                assert str(parameter.envvar).startswith("ENS_IMAGES_")
+
+
+def test_data_goes_to_stdout_and_the_trust_line_to_stderr(lake):
+    done = ens_images(lake, "sql", "--format", "csv", "select image_id, created_at_utc from images_latest")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+
+    assert len(rows) == 60
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["created_at_utc"]) for row in rows)
+    assert re.fullmatch(
+        r"1 account · as of .* UTC · verified · 60 images · 0 rejects · 0 unknown fields\n", done.stderr
+    )
+
+
+def test_sql_comes_from_standard_input_too(lake):
+    done = ens_images(lake, "sql", "--format", "json", stdin="select count(*) as image_count from images")
+
+    assert json.loads(done.stdout) == [{"image_count": 60}]
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+def test_a_result_is_written_in_every_format(lake, output_format):
+    done = ens_images(lake, "sql", "--format", output_format, "select 'a,b' as x, 1234 as y")
+
+    assert done.returncode == 0
+    assert "1234" in done.stdout.replace(",", "") or output_format == "table"
+
+
+def test_the_reports_are_printed(lake):
+    done = ens_images(lake, "report")
+
+    assert done.returncode == 0
+    assert "By region: " in done.stdout
+    assert "verified · 60 images" in done.stdout
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_view_is_exported_whole(lake, suffix):
+    done = ens_images(lake, "export", "images_latest", f"out/images.{suffix}")
+
+    assert done.returncode == 0, done.stderr
+    assert f"60 rows of images_latest in 'out/images.{suffix}'" in done.stderr
+    assert [path.name for path in (lake / "out").glob(f"*.{suffix}")] == [f"images.{suffix}"]
+
+
+def test_the_views_can_be_given_to_any_duckdb(lake, tmp_path):
+    script = ens_images(lake, "views").stdout
+    code = "import duckdb, sys; c = duckdb.connect(); c.execute(sys.stdin.read()); print(len(c.sql('from image_age')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=script, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "60\n"
+
+
+def test_columns_are_described_without_a_lake(tmp_path):
+    one = ens_images(tmp_path, "describe", "--format", "json", "images")
+    every = ens_images(tmp_path, "describe", "--format", "markdown")
+
+    size = next(row for row in json.loads(one.stdout) if row["column"] == "image_size_gib")
+    assert (size["type"], size["unit"], size["api"]) == ("BIGINT", "GiB", "ImageSize")
+    assert "## images" in every.stdout
+
+
+def test_images_are_listed_live_and_nothing_is_stored(serve, tmp_path):
+    stock = living_account(images=60)
+    name = stock.images_on(0)[3]["ImageName"]
+    url = serve(stock).url
+    part = ens_images(tmp_path, "list", "--endpoint", url, "--format", "json", "--image-name", name[:-1])
+    whole = ens_images(tmp_path, "list", "--endpoint", url, "--format", "json", "--image-name", name[:-1], "--exact")
+
+    assert name in {row["image_name"] for row in json.loads(part.stdout)}
+    assert json.loads(whole.stdout) == [row for row in json.loads(part.stdout) if row["image_name"] == name[:-1]]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_profiles_are_read_side_by_side_by_name_and_from_a_file(serve, tmp_path):
+    (tmp_path / ".aliyun").mkdir()
+    profiles = [
+        {"name": name, "mode": "AK", "access_key_id": "emulator", "access_key_secret": "emulator"} for name in "abc"
+    ]
+    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "a", "profiles": profiles}))
+    (tmp_path / "names.txt").write_text("b  # the second\n\nc\n")
+    url = serve(images=3).url
+    done = ens_images(tmp_path, "run", "--endpoint", url, "--profile", "a", "--profiles-from", "names.txt")
+
+    assert done.returncode == 0, done.stderr
+    found = ens_images(tmp_path, "sql", "--format", "csv", "select account from accounts").stdout.split()
+    assert found == ["account", "a", "b", "c"]
+
+
+# ── how it ends when it cannot do what was asked ─────────────────────────────
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, says: str) -> None:
+    """It ended with `code`, one or two lines that say what and what to do, and no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(says, done.stderr), done.stderr
+    assert len(done.stderr.splitlines()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nonsense"], 2, "No such command 'nonsense'"),
+        (["run", "--workers", "0"], 2, "workers"),
+        (["run", "--endpoint", "http://example.com"], 2, "in the clear: use https"),
+        (["run", "--endpoint", "ftp://x"], 2, "not a host name"),
+        (["run", "--profile", "a", "--profile", "a"], 2, "'a' is named twice"),
+        (["report"], 6, "no lake in 'data': `ens-images run --data data` makes one"),
+        (["sql", "select 1"], 6, "no lake in"),
+        (["rebuild"], 6, "nothing to rebuild from"),
+        (["describe", "imagse"], 2, "did you mean images"),
+        (["emulate", "--key", "nocolon"], 2, "ID:SECRET"),
+        (["emulate", "--fault", "nonsense"], 2, "nonsense"),
+        (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "no usable answer came from"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_what_to_do(tmp_path, arguments, code, says):
+    refused(ens_images(tmp_path, *arguments), code, says)
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("selct 1", "syntax error"),
+        ("from nonsense", "nonsense"),
+        ("", "there is no query"),
+        ("copy images to 'x.csv'", "only queries"),
+        ("select * from read_csv('/etc/passwd')", "."),
+        ("attach 'x.duckdb'", "only queries"),
+    ],
+)
+def test_bad_sql_is_bad_usage_and_reaches_nothing_but_the_lake(lake, query, says):
+    refused(ens_images(lake, "sql", query), 2, says)
+    assert not (lake / "x.csv").exists()
+
+
+def test_an_unknown_view_is_named_with_the_nearest(lake):
+    refused(ens_images(lake, "report", "image_agee"), 2, "did you mean image_age")
+    refused(ens_images(lake, "export", "image_agee", "x.csv"), 2, "did you mean image_age")
+    refused(ens_images(lake, "export", "image_age", "x.doc"), 2, "by its suffix")
+
+
+def test_a_refusal_of_the_service_is_4(serve, tmp_path):
+    done = ens_images(tmp_path, "run", "--endpoint", serve(images=3).url, ALIBABA_CLOUD_ACCESS_KEY_SECRET="wrong")
+
+    refused(done, 4, "SignatureDoesNotMatch")
+    assert "wrong" not in done.stderr
+
+
+def test_missing_credentials_are_4(tmp_path):
+    done = ens_images(tmp_path, "run", "--endpoint", "http://127.0.0.1:9", "--profile", "prod")
+
+    refused(done, 4, "no credentials for account 'prod'")
+
+
+def test_an_account_that_became_empty_is_3_and_a_word_publishes_it(tmp_path):
+    class Shelf:
+        def images_on(self, day: int) -> list[dict[str, Any]]:
+            return [] if day else read_account(EXAMPLE).images_on(0)
+
+        def newborn(self, serial: int, day: int) -> dict[str, Any]:
+            return {"ImageId": f"{day}-{serial}"}
+
+    with Endpoint({"emulator": Key("emulator", Shelf())}) as endpoint:
+        assert ens_images(tmp_path, "run", "--endpoint", endpoint.url).returncode == 0
+        endpoint.day = 1
+        refused(ens_images(tmp_path, "run", "--endpoint", endpoint.url), 3, "is empty now.*--accept-shrink")
+        assert ens_images(tmp_path, "run", "--endpoint", endpoint.url, "--accept-shrink").returncode == 0
+
+
+def test_a_damaged_file_is_6_and_named(serve, tmp_path):
+    ens_images(tmp_path, "run", "--endpoint", serve(images=3).url)
+    (path,) = (tmp_path / "data" / "lake" / "images").rglob("*.parquet")
+    path.write_bytes(b"not parquet")
+
+    refused(ens_images(tmp_path, "sql", "select * from images"), 6, path.name)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_cleanly(serve, tmp_path, number, code):
+    endpoint = serve(images=2000, latency_ms=300)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "run", "--endpoint", endpoint.url, "--workers", "1"],
+        cwd=tmp_path,
+        env=environment(tmp_path, **KEYS),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while endpoint.calls < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+
+    assert process.returncode == code, told
+    assert "Traceback" not in told
+    assert "stopped" in told
+    assert list((tmp_path / "data").rglob("*.parquet")) == []
+
+
+def test_emulate_says_how_it_is_called_and_serves_the_published_example(tmp_path):
+    command = [sys.executable, "-m", "pipeline", "emulate", "--port", "0", "--file", str(EXAMPLE)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as process:
+        told = [process.stderr.readline() for _ in range(3)]
+        url = re.search(r"http://127\.0\.0\.1:\d+", told[0])[0]
+        listed = ens_images(tmp_path, "list", "--endpoint", url, "--format", "json")
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(30) == 0
+    assert [row["image_id"] for row in json.loads(listed.stdout)] == ["centos_6_08_64_20G_a****"]
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID=emulator" in told[1]
+
+
+def test_head_has_seen_enough_and_that_is_no_error(lake):
+    command = f"{sys.executable} -m pipeline sql --format csv 'from range(100000)'"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],  # noqa: S607  (a user's shell)
+        cwd=lake,
+        env=environment(lake),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "range\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_job_in_the_background_of_a_script_is_ended_by_sigterm_too(serve, tmp_path):
+    endpoint = serve(images=2000, latency_ms=300)
+    script = (
+        f"{sys.executable} -m pipeline run --workers 1 --endpoint {endpoint.url} & job=$!; "
+        "until test -s marker; do sleep 0.1; done; kill -TERM $job; wait $job"
+    )
+    process = subprocess.Popen(["sh", "-c", script], cwd=tmp_path, env=environment(tmp_path, **KEYS))  # noqa: S607
+    while endpoint.calls < 2 and process.poll() is None:
+        time.sleep(0.05)
+    (tmp_path / "marker").write_text("now")
+
+    assert process.wait(30) == 143
+
+
+def test_an_account_of_no_name_is_refused(tmp_path):
+    refused(ens_images(tmp_path, "run", "--profile", ""), 2, "name is empty")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    refused(ens_images(tmp_path, "run", "--data", "file/sub"), 2, "file")
+
+
+# ── the demo ─────────────────────────────────────────────────────────────────
+
+
+def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
+    first = ens_images(tmp_path, "demo", "--days", "3")
+    second = ens_images(tmp_path, "demo", "--days", "2")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    for title in ("By region", "Capacity over time", "Age", "What changed", "What failed", "What could go", "Try next"):
+        assert title in first.stdout
+    assert len(list((tmp_path / "data" / "demo" / "raw").rglob("*.parquet"))) == 2
+
+
+def test_the_demo_keeps_out_of_a_lake_in_which_another_account_has_been(serve, tmp_path):
+    assert ens_images(tmp_path, "demo", "--days", "1", ENS_IMAGES_DATA="mine").returncode == 0
+    assert not (tmp_path / "mine").exists()
+    ens_images(tmp_path, "run", "--data", "data/demo", "--endpoint", serve(images=3).url)
+
+    refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is no demo's folder")
+
+
+def test_the_demo_clears_away_nothing_but_a_demo(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("mine")
+
+    refused(ens_images(tmp_path, "demo", "--data", "data"), 2, "is no demo's folder")
+    assert (tmp_path / "data" / "mine.txt").exists()

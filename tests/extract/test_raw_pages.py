@@ -1,0 +1,79 @@
+"""The pages of a run on disk, as they came."""
+
+import datetime as dt
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from conftest import page
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import LakeDamaged
+from pipeline.extract.raw_pages import RawPagesWriter, RawRun, raw_paths
+from pipeline.extract.response import Answer
+
+DAY = dt.date(2026, 11, 23)
+AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+
+
+def answer(number: int, status: int | None = 200) -> Answer:
+    return Answer("default", 1, number, 1, f"R{number}", status, AT, AT, 0.0, None, None, None)
+
+
+def land(data, *bodies: bytes | None):
+    with RawPagesWriter(data, "r1", DAY) as landing:
+        for number, body in enumerate(bodies, 1):
+            landing.add(answer(number), body)
+        return landing.finish({"run_id": "r1"})
+
+
+def test_the_bytes_of_every_answer_come_back_as_they_came(tmp_path):
+    bodies = [page([{"ImageId": "a"}]), None, b"", b"\x00\xff<html>"]
+    path = land(tmp_path, *bodies)
+
+    assert [body for _, body in RawRun(path).answers()] == bodies
+    assert raw_paths(tmp_path) == [path] == [tmp_path / "raw" / "observed_on=2026-11-23" / "r1.parquet"]
+
+
+def test_anything_that_reads_parquet_reads_the_pages(tmp_path):
+    land(tmp_path, page([{"ImageId": "a"}]))
+    found = duckdb.sql(f"select decode(body)::json->>'$.Images.Image[0].ImageId' from '{tmp_path}/raw/*/*.parquet'")  # noqa: S608  (a path of the test's own)
+
+    assert found.fetchall() == [("a",)]
+    assert pq.read_table(tmp_path / "raw").column("observed_on").to_pylist() == ["2026-11-23"]
+
+
+def test_without_an_end_there_is_no_file_and_no_leftover(tmp_path):
+    with RawPagesWriter(tmp_path, "r1", DAY) as landing:
+        landing.add(answer(1), b"{}")
+
+    assert raw_paths(tmp_path) == []
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_the_header_keeps_what_no_answer_holds(tmp_path):
+    with RawPagesWriter(tmp_path, "r1", DAY) as landing:
+        path = landing.finish({"run_id": "r1", "accounts": [{"account": "名字"}]})
+
+    assert RawRun(path).header == {"run_id": "r1", "accounts": [{"account": "名字"}]}
+
+
+@given(st.lists(st.integers(0, 29), max_size=40))
+def test_bodies_come_in_the_order_asked_for(tmp_path_factory, rows):
+    data = tmp_path_factory.mktemp("data")
+    path = land(data, *(b"%d" % number * 400_000 for number in range(30)))
+
+    assert list(RawRun(path).bodies(rows)) == [b"%d" % row * 400_000 for row in rows]
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", None])
+def test_a_file_that_is_none_of_ours_is_named(tmp_path, content):
+    path = land(tmp_path, b"{}")
+    if content is None:
+        pq.write_table(pq.read_table(path), path)
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(LakeDamaged, match=f"{path} is no file of raw pages"):
+        RawRun(path)

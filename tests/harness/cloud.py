@@ -1,0 +1,331 @@
+"""A lake in a bucket, over HTTP, with faults: `make cloud`. In no other run of the tests, for it wants a server.
+
+The server is that of `s3_server.py`. In front of it stands a proxy that loses, delays and cuts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.client
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import test_howtos
+from lake_builder import Seen, image, write_run
+from s3_server import BUCKET, KEY, SECRET, s3_server
+
+from pipeline import connect, run
+from pipeline.credentials import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
+from pipeline.lake.check import check
+from pipeline.storage import bucket
+from pipeline.storage.bucket import BucketPath, open_location
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+desk = test_howtos.desk
+PUTS = 6
+"""Objects of a first run: raw pages, the format, three tables, the commit record."""
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """Hands requests on; `fault` says what happens to a put instead, by its number."""
+
+    daemon_threads = True
+
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.behind = urlsplit(behind)
+        self.fault: Any = lambda _number: ""
+        self.puts = 0
+        self.lock = threading.Lock()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that is gone is none."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+    def handle_any(self) -> None:
+        fault = ""
+        if self.command == "PUT":
+            with self.server.lock:
+                self.server.puts += 1
+                fault = self.server.fault(self.server.puts)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if fault == "503":
+            return self.answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+        if fault == "slow":
+            time.sleep(1.5)
+        if fault == "kill before":
+            os.kill(self.server.victim, signal.SIGKILL)
+            return self.hang_up()
+        behind = self.server.behind
+        is_oss = self.headers.get("x-oss-forbid-overwrite") == "true"
+        with contextlib.closing(http.client.HTTPConnection(behind.hostname, behind.port, timeout=30)) as hop:
+            hop.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                hop.putheader(name, value)
+            if is_oss:
+                hop.putheader("If-None-Match", "*")
+            hop.endheaders((body[: length // 2] if fault == "cut" else body) or None)
+            if fault == "cut":  # the service has half of the body, then both lines are dead
+                return self.hang_up()
+            said = hop.getresponse()
+            answer = said.read()
+        if is_oss and said.status == 412:  # as OSS's documentation has it
+            return self.answer(409, {}, b"<Error><Code>FileAlreadyExists</Code></Error>")
+        if fault == "kill after":
+            os.kill(self.server.victim, signal.SIGKILL)
+        if fault in {"lost", "kill after"}:  # the service has it, and nobody hears of that
+            return self.hang_up()
+        return self.answer(said.status, dict(said.getheaders()), answer)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any  # noqa: N815
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        print(f"the server of S3: {server.name}")  # noqa: T201
+        yield server
+
+
+@pytest.fixture(scope="session")
+def proxy(server):
+    with Proxy(server.url) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{proxy.server_port}"
+        yield proxy
+        proxy.shutdown()
+
+
+@pytest.fixture
+def lake(proxy, request):
+    proxy.fault, proxy.puts = (lambda _number: ""), 0
+    yield f"s3://lake/{abs(hash(request.node.name))}-{time.time_ns()}"
+    proxy.fault = lambda _number: ""
+
+
+@pytest.fixture(scope="session")
+def ens():
+    with Endpoint({"emulator": Key("emulator", living_account(images=12))}) as endpoint:
+        yield {"accounts": [key_account("default", "emulator", "emulator")], "endpoint": endpoint.url}
+
+
+def runs(data: str) -> int:
+    """How many runs a reader sees; each of them whole."""
+    try:
+        with connect(data, only_lake=True) as con:
+            seen = con.execute(
+                "select run_id, "
+                "image_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
+                " from observations as told"
+            ).fetchall()
+    except LakeMissing:
+        return 0
+    assert all(is_whole for _, is_whole in seen)
+    return len(seen)
+
+
+@pytest.mark.parametrize("fault", ["503", "cut", "lost", "slow"])
+@pytest.mark.parametrize("number", range(1, PUTS + 1))
+def test_one_put_that_goes_wrong_costs_a_try_and_nothing_else(lake, proxy, ens, fault, number, record_property):
+    proxy.fault = lambda n: fault if n == number else ""
+    run(lake, **ens)
+    assert proxy.puts == PUTS + (fault != "slow")
+    assert runs(lake) == 1
+    assert check(lake).findings == []
+    record_property("fault", f"{fault}, put {number}")
+
+
+@pytest.mark.parametrize("fault", ["cut", "lost"])
+def test_a_commit_that_never_gets_an_answer_leaves_the_old_lake_or_the_new_one(
+    lake, proxy, ens, fault, record_property
+):
+    run(lake, **ens)
+    proxy.puts, proxy.fault = 0, lambda n: fault if n >= PUTS - 1 else ""  # the format is there already
+    if fault == "lost":  # the second try is refused, and its refusal lost too
+        with pytest.raises(Unreachable, match="status"):
+            run(lake, **ens)
+        assert runs(lake) == 2
+    else:
+        with pytest.raises(Unreachable):
+            run(lake, **ens)
+        assert runs(lake) == 1
+    record_property("fault", f"{fault}, every try of the commit")
+
+
+WRITER = """
+import sys
+from pipeline import run
+from pipeline.accounts import key_account
+run(sys.argv[1], accounts=[key_account("default", "emulator", "emulator")], endpoint=sys.argv[2])
+"""
+
+
+def writer(data: str, ens: dict[str, Any]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WRITER, data, ens["endpoint"]])
+
+
+@pytest.mark.parametrize("when", ["kill before", "kill after"])
+@pytest.mark.parametrize("number", range(1, PUTS + 1))
+def test_a_writer_killed_at_a_put_leaves_nothing_or_the_whole_run(lake, proxy, ens, when, number, record_property):
+    proxy.fault = lambda n: when if n == number else ""
+    with writer(lake, ens) as process:
+        proxy.victim = process.pid
+        assert process.wait(60) == -signal.SIGKILL
+    proxy.fault = lambda _number: ""
+    assert runs(lake) == (1 if (when, number) == ("kill after", PUTS) else 0)
+    run(lake, **ens)  # what was left is in nobody's way
+    assert runs(lake) == (2 if (when, number) == ("kill after", PUTS) else 1)
+    record_property("kill", f"{when}, put {number}")
+
+
+def test_machines_that_publish_at_once_all_do(lake, ens):
+    started = [writer(lake, ens) for _ in range(3)]
+    seen = []
+    while any(process.poll() is None for process in started):
+        seen.append(runs(lake))
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert runs(lake) == 3
+    assert seen == sorted(seen)
+
+
+def test_of_writers_of_one_record_at_once_one_stays(lake):
+    path, outcomes = BucketPath(f"{lake}/record"), []
+
+    def put(body: bytes) -> None:
+        try:
+            path.put_new(body)
+            outcomes.append(body)
+        except LakeLocked:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=put, args=(bytes([n]) * 1000,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (kept,) = [body for body in outcomes if body]
+    assert path.read_bytes() == kept
+
+
+def test_a_wrong_secret_is_told_as_such(lake, server, monkeypatch):
+    if not server.is_real:
+        pytest.skip("moto checks no signature")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    bucket._store.cache_clear()  # noqa: SLF001
+    with pytest.raises(NoAccess, match="may not be read or written"):
+        BucketPath(f"{lake}/one").put_new(b"one")
+    monkeypatch.undo()
+    bucket._store.cache_clear()  # noqa: SLF001
+
+
+def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkeypatch, record_property):
+    monkeypatch.setenv("OSS_ENDPOINT", f"http://127.0.0.1:{proxy.server_port}")
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
+    there = lake.replace("s3:", "oss:")
+    assert "holds" in bucket.try_bucket(open_location(there))
+    proxy.puts, proxy.fault = 0, lambda n: "lost" if n == PUTS else ""
+    run(there, **ens)
+    assert (runs(there), proxy.puts) == (1, PUTS + 1)
+    record_property("fault", f"lost, put {PUTS}, by the header of OSS")
+
+
+def test_the_commands_of_the_page_run_against_a_server(server, desk):
+    """By the profile that the page names, and nothing else of the environment."""
+    home = Path(desk["HOME"])
+    (home / ".aws").mkdir()
+    (home / ".aws" / "credentials").write_text(f"[lake]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")
+    plain = {name: value for name, value in desk.items() if not name.startswith("AWS_")}
+    texts = [text for language, text in test_howtos.blocks("docs/bucket.md") if language == "sh"]
+
+    assert any("ens-images run" in text for text in texts)
+    for text in texts:
+        here = text.replace("s3://my-bucket/", f"s3://{BUCKET}/page/")
+        test_howtos.run("sh", here, {**plain, "AWS_ENDPOINT_URL": server.url})
+
+
+def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_path, monkeypatch, record_property):
+    """Prints what docs/bucket.md and docs/beyond.md tell; past the proxy."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    bucket._store.cache_clear()  # noqa: SLF001
+    regions = ("cn-beijing", "cn-shanghai", "cn-wulanchabu", "eu-central-1")
+    for day in range(1000):
+        at = f"{dt.date(2024, 1, 1) + dt.timedelta(days=day)} 02:00"
+        numbers = range(day // 20, day // 20 + 300)
+        images = [image(f"m-{n:06}", 20, 40 + n % 50, region_id=regions[n % 4], image_size_gib=20) for n in numbers]
+        write_run(tmp_path, Seen("default", at, images))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda path: copied(path, tmp_path, lake), tmp_path.rglob("*.parquet")))
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.parquet")]
+    record_property("objects", len(sizes))
+    record_property("bytes", sum(sizes))
+    with measured("open"):
+        con = connect(lake)
+    record_property("opening: objects", bucket.traffic["get"])
+    record_property("opening: bytes", bucket.traffic["bytes_read"])
+    with con:
+        bucket._tail.cache_clear()  # noqa: SLF001  (else it reads nothing: opening has looked at the latest files)
+        with measured("latest capacity by region"):
+            con.execute("from capacity_by_region").fetchall()
+        assert 1 <= bucket.traffic["get"] <= 4
+        assert bucket.traffic["bytes_read"] < 100_000
+        record_property("latest: objects", bucket.traffic["get"])
+        record_property("latest: bytes", bucket.traffic["bytes_read"])
+        with measured("one day"):
+            con.execute("select count(image_id) from images where observed_on = date '2025-06-01'").fetchall()
+        with measured("one column of all days"):
+            con.execute("select sum(image_size_gib) from images").fetchall()
+    monkeypatch.undo()
+    bucket._store.cache_clear()  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def measured(what: str) -> Iterator[None]:
+    bucket.traffic.clear()
+    began = time.perf_counter()
+    yield
+    print(f"{what}: {dict(bucket.traffic)}, {time.perf_counter() - began:.2f} s")  # noqa: T201
+
+
+def copied(path: Path, folder: Path, lake: str) -> None:
+    BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())

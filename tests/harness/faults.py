@@ -1,0 +1,515 @@
+"""The drill: the real reader against every fault of the laboratory, and against accounts that change at random.
+
+    python tests/harness/faults.py --schedules 2000 --seed 1 --out docs/reliability.md
+
+    schedule   an account of some size, faults, a seed          Schedule
+    reading    real signatures over a real socket               drill, drill_run
+    truth      what was alive when the reader's one instant was answered, from the endpoint's journal
+    outcome    what was seen, the level given, what of it was wrong
+
+The promise: `verified` is never given to a set of images that is not the account's at that instant.
+For comparison a plain reader, as other tools have it, reads the same accounts: once, and content when it
+has as many rows as TotalCount says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.credentials import key_account
+from pipeline.emulator import FAULTS, Endpoint, Key, living_account
+from pipeline.errors import EnsImagesError, IncompleteListing
+from pipeline.extract.client import EnsApi
+from pipeline.extract.completeness import LEVELS, Level, believed, certify, evidence
+from pipeline.extract.event_loop import run_blocking
+from pipeline.extract.listing import extract
+from pipeline.extract.reader import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pipeline.emulator.accounts import Account as Served
+    from pipeline.extract.response import Answer, Page
+
+HASTE = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
+"""The bounds as they are, the pauses in between a hundred times shorter."""
+
+EDITS = ("deletions", "insertions", "churn")
+SLOW = {"throttling": "ms=5", "drip": "ms=50"}
+"""Options that spare the drill's time, not the reader's work."""
+RARE = ("throttling", "drip")
+SIZES = (1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 199, 200, 201, 249, 250, 251)
+NAMELESS = "raw JSON: "
+"""What an image without an id is listed by begins so."""
+READER = key_account("default", "emulator", "emulator")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One account and what happens to it while it is read."""
+
+    images: int
+    faults: tuple[str, ...]
+    seed: int = 1
+    workers: int = 1
+
+    def endpoint(self) -> Endpoint:
+        """A fresh endpoint with this account and these faults."""
+        stock = living_account(images=self.images, seed=self.seed % 16)
+        return Endpoint({"emulator": Key("emulator", stock)}, seed=self.seed, faults=self.faults)
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """What one pass alone proves, and whether its images were the account's at no instant of it."""
+
+    level: Level
+    is_wrong: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a schedule."""
+
+    schedule: Schedule
+    level: Level | None
+    error: str | None
+    said: dict[str, Any]
+    """The evidence, as `observations` has it."""
+    calls: int
+    lost: int
+    """Images that were alive at the instant and are neither listed nor reported as a reject."""
+    invented: int
+    """Images that are listed and were not alive at the instant."""
+    twice: int
+    lied: bool
+    """Whether TotalCount was wrong at that instant: then an assumption is broken, and nothing is promised."""
+    needless: bool
+    """Whether it was refused although nothing went wrong in its last two passes."""
+    one_pass: tuple[OnePass, ...]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the images are not the account's."""
+        return bool(self.lost or self.invented or self.twice)
+
+    @property
+    def is_undetected(self) -> bool:
+        """Whether the promise is broken: proven, and wrong."""
+        return self.level == "verified" and self.is_wrong and not self.lied
+
+
+def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
+    """Read one schedule's account with the real reader, and compare with the truth."""
+    with schedule.endpoint() as endpoint:
+        (listing,) = extract(
+            [READER], lambda *_: None, endpoint=endpoint.url, rate=None, workers=schedule.workers, bounds=bounds
+        )
+        ended = [answer for answer in listing.answers if answer.pass_number <= listing.ended_passes]
+        said = evidence(listing.answers, listing.ended_passes)
+        rows = [image_id for page in listing.last_pass for image_id in page.ids]
+        struck = {truth.request_id: truth.faults for truth in endpoint.truth}
+        last_two = [a for a in listing.answers if a.pass_number > listing.begun_passes - 2]
+        return Outcome(
+            schedule=schedule,
+            level=listing.level if listing.error is None else None,
+            error=type(listing.error).__name__ if listing.error else None,
+            said=said,
+            calls=endpoint.calls,
+            **compared(endpoint, said["first_request_id"], rows),
+            needless=isinstance(listing.error, IncompleteListing)
+            and not any(struck.get(answer.request_id or "") for answer in last_two),
+            one_pass=tuple(_one_pass(endpoint, ended, number) for number in range(1, listing.ended_passes + 1)),
+        )
+
+
+def drill_run(schedule: Schedule) -> Outcome:
+    """The same through a whole run: what counts is what a reader of the lake finds."""
+    from pipeline.jobs.run import run
+    from pipeline.views.connection import connect
+
+    with schedule.endpoint() as endpoint, tempfile.TemporaryDirectory() as folder:
+        error = None
+        try:
+            done: Any = run(folder, accounts=[READER], endpoint=endpoint.url, rate=None, workers=schedule.workers)
+        except EnsImagesError as ended:
+            error, done = type(ended).__name__, ended.run
+        (said,) = done.observations
+        with connect(folder) as lake:
+            rows = [row[0] for row in lake.execute("select image_id from images_latest").fetchall()]
+            rejected = lake.execute("select raw_json from rejects where field = 'ImageId'").fetchall()
+        return Outcome(
+            schedule=schedule,
+            level=said["certificate"] if said["is_published"] else None,
+            error=error,
+            said=dict(said),
+            calls=endpoint.calls,
+            **compared(endpoint, said["first_request_id"], [*rows, *(f"{NAMELESS}{raw}" for (raw,) in rejected)]),
+            needless=False,
+            one_pass=(),
+        )
+
+
+def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) -> dict[str, Any]:
+    """What of these rows was not the truth when this request was answered."""
+    if request_id is None:
+        return {"lost": 0, "invented": 0, "twice": 0, "lied": False}
+    truth = endpoint.truth_of(request_id)
+    known = _known(endpoint, rows)
+    ids = {one for one in known if one is not None}
+    nobody = known.count(None)  # an image of the account, and nobody can tell which
+    return {
+        "lost": max(0, len(truth.ids() - ids) - nobody),
+        "invented": len(ids - truth.ids()),
+        "twice": len(rows) - len(ids) - nobody,
+        "lied": "wrong-total" in truth.faults,
+    }
+
+
+def _known(endpoint: Endpoint, rows: Sequence[str]) -> list[str | None]:
+    """Whose rows these are: an image without an id is known by all else that it says; None where nobody is."""
+    if not any(row.startswith(NAMELESS) for row in rows):
+        return list(rows)
+    everyone = _everyone(endpoint.keys["emulator"].account)
+
+    def who(row: str) -> str | None:
+        if not row.startswith(NAMELESS):
+            return row
+        told = json.loads(row.removeprefix(NAMELESS)).items()
+        same = [image["ImageId"] for image in everyone if all(image.get(field) == value for field, value in told)]
+        return same[0] if len(same) == 1 else None
+
+    return [who(row) for row in rows]
+
+
+@lru_cache(maxsize=2)
+def _everyone(account: Served) -> list[dict[str, Any]]:
+    """Every image that this account has, and every one that may be born in a drill."""
+    return [*account.images_on(0), *(account.newborn(serial, 0) for serial in range(1, 500))]
+
+
+def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> OnePass:
+    mine = [answer for answer in answers if answer.pass_number == number]
+    passes = believed(mine)
+    pages: list[Page] = passes[0] if passes else []
+    rows = [image_id for page in pages for image_id in page.ids]
+    return OnePass(certify(passes), not _was_ever_true(endpoint, (a.request_id for a in mine), rows))
+
+
+def _was_ever_true(endpoint: Endpoint, request_ids: Iterable[str | None], rows: Sequence[str]) -> bool:
+    """Whether these were the account's images at any instant at which one of these requests was answered."""
+    ids = frozenset(_known(endpoint, rows))
+    truths = (endpoint.truth_of(request_id).ids() for request_id in request_ids if request_id)
+    return len(ids) == len(rows) and any(ids == truth for truth in truths)
+
+
+# ── the plain reader, for comparison ─────────────────────────────────────────
+
+
+def plain(schedule: Schedule) -> bool | None:
+    """Read once, page after page, until there are as many rows as TotalCount: None if it fails, else whether wrong."""
+    asked: list[str | None] = []
+
+    async def work() -> list[str] | None:
+        rows: list[str] = []
+        async with EnsApi(endpoint.url, rate=None, back_off_seconds=HASTE.back_off_seconds) as api:
+            for number in range(1, 100):
+                seen = await api.call(READER, {"PageNumber": str(number), "PageSize": "50"}, lambda _: None)
+                asked.append(seen.request_id)
+                try:
+                    body = json.loads(seen.body or b"")
+                    page = [str(image.get("ImageId")) for image in (body["Images"] or {}).get("Image") or []]
+                    total = int(body["TotalCount"])
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    return None
+                rows += page
+                if not page or len(rows) >= total:
+                    return rows if len(rows) == total else None
+        return None
+
+    with schedule.endpoint() as endpoint:
+        try:
+            rows = run_blocking(work)
+        except EnsImagesError:
+            return None
+        return None if rows is None else not _was_ever_true(endpoint, asked, rows)
+
+
+# ── schedules ────────────────────────────────────────────────────────────────
+
+
+def named_schedules(images: int = 123) -> Iterator[Schedule]:
+    """Every fault by itself: once, some times at random, without end at a page, and without end anywhere."""
+    for name in FAULTS:
+        for when in ("page=2,times=1", "p=0.3,times=3", "page=2", ""):
+            yield Schedule(images, (spec(name, when),))
+
+
+def spec(name: str, *options: str) -> str:
+    """A fault in the laboratory's spelling."""
+    told = ",".join(filter(None, (*options, SLOW.get(name, ""))))
+    return f"{name}:{told}" if told else name
+
+
+def random_schedules(count: int, seed: int, workers: int = 1) -> Iterator[Schedule]:
+    """Accounts around the borders of pages that change while they are read, with up to two faults more."""
+    dice = random.Random(f"{seed}/{workers}")  # noqa: S311  (a drill is to be repeatable, not secret)
+    others = [name for name in FAULTS if name not in (*EDITS, *RARE)]
+    for number in range(count):
+        images = dice.choice([dice.choice(SIZES), dice.randint(101, 260)])
+        names = dice.choices(EDITS, k=dice.choice((1, 1, 2))) + dice.sample(others, dice.choice((0, 0, 0, 1, 1, 2)))
+        if dice.random() < 0.03:
+            names.append(dice.choice(RARE))
+        faults = tuple(_random_fault(name, dice, seed * 100_000 + number) for name in names)
+        yield Schedule(images, faults, seed=number, workers=workers)
+
+
+def _random_fault(name: str, dice: random.Random, seed: int) -> str:
+    options = [f"seed={seed}"]
+    if name in EDITS:
+        options += [f"count={dice.randint(1, 4)}", f"place={dice.choice(('start', 'end', 'anywhere'))}"]
+    elif name == "wrong-total":
+        options.append(f"count={dice.choice((-3, -1, 1, 50, 10**12))}")
+    elif name == "clamped":
+        options.append(f"count={dice.choice((20, 49))}")
+    where = dice.random()
+    if where < 0.3:
+        options.append(f"page={dice.randint(1, 5)}")
+    elif where < 0.9:
+        options.append(f"p={dice.choice((0.05, 0.1, 0.2, 0.4))}")
+    if dice.random() < 0.7:
+        options.append(f"times={dice.randint(1, 6)}")
+    if dice.random() < 0.3:
+        options.append(f"after={dice.randint(1, 8)}")
+    return spec(name, *options)
+
+
+BEYOND = (
+    Schedule(49, ("short", "wrong-total:count=-1")),
+    Schedule(101, ("short:page=3", "wrong-total:count=-1")),
+)
+"""TotalCount lies, and the rows lie alike: an assumption is broken, and nobody who only reads can tell."""
+
+
+# ── the report ───────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Drilled:
+    """Everything that was drilled, in order."""
+
+    seed: int
+    named: list[Outcome]
+    runs: list[Outcome]
+    serial: list[Outcome]
+    """Random schedules, one call at a time: the same for a seed, always."""
+    plain: list[bool | None]
+    """The plain reader on the same ones."""
+    side_by_side: list[Outcome]
+    """Random schedules with eight calls at once: who comes first is not in the seed's hand."""
+    beyond: list[Outcome]
+
+    @property
+    def all(self) -> list[Outcome]:
+        """Every outcome within the assumptions' reach."""
+        return [*self.named, *self.runs, *self.serial, *self.side_by_side]
+
+    @property
+    def undetected(self) -> list[Outcome]:
+        """The promise's breaches."""
+        return [outcome for outcome in self.all if outcome.is_undetected]
+
+
+def summary(drilled: Drilled) -> str:
+    """The drill in a few sentences."""
+    random_ones = [*drilled.serial, *drilled.side_by_side]
+    verified = sum(outcome.level == "verified" for outcome in random_ones)
+    accepted = [wrong for wrong in drilled.plain if wrong is not None]
+    return (
+        f"**{len(drilled.undetected)} undetected lost or invented images** in {len(random_ones):,} random schedules "
+        f"of an account that changes while it is read, and in {len(drilled.named) + len(drilled.runs)} readings "
+        f"against the {len(FAULTS)} named faults. {verified:,} of the random ones were proven and published; the "
+        f"others were refused, with a reason. A plain reader, content when it has as many rows as TotalCount says, "
+        f"accepted {len(accepted):,} of {len(drilled.plain):,}, and {sum(accepted):,} of those were wrong."
+    )
+
+
+REPORT = """# What the reader withstands
+
+Made by `make drill` (seed {seed}); not edited by hand. The real reader, with real signatures over a real socket, reads
+accounts on the local endpoint while the fault laboratory is at work. The endpoint keeps what was true at each answer.
+
+{summary}
+
+## Accounts that change at random
+
+Sizes around the borders of pages; deletions, insertions and both at once, at random or at a page, with an end or
+without, and up to two more faults. *Wrong* means for `verified`: not the account's images at the very instant
+`observed_at_utc`. For all others, more kindly: at no instant at which one of the answers was given.
+
+| reading | of | accepted | wrong |
+|---|--:|--:|--:|
+{levels}
+
+Refused needlessly, though nothing went wrong in the last two passes: {needless}. Proven while TotalCount itself was
+wrong at that instant, which breaks an assumption: {lied}, of which wrong: {lied_and_wrong}.
+
+With eight calls at once the order of the answers is not in the seed's hand: those figures move a little from drill to
+drill. All others are the same for a seed.
+
+## Each fault by itself
+
+An account of {images} images, three pages: the fault once, three times at random, without end at page 2, and without
+end everywhere. Lost, invented and twice count what is published.
+
+{named}
+
+## Each fault through a whole run
+
+The same once more, from the service to what `connect()` shows.
+
+{runs}
+
+## What cannot be seen
+
+The proof assumes that ids are not reused and that TotalCount is honest at one instant. Where TotalCount and the rows
+lie alike, no reader can know:
+
+{beyond}
+
+## What each fault is
+
+| fault | meaning |
+|---|---|
+{meanings}
+"""
+
+
+def report(drilled: Drilled) -> str:
+    """The whole report, as Markdown."""
+    random_ones = [*drilled.serial, *drilled.side_by_side]
+    lied = [outcome for outcome in random_ones if outcome.lied and outcome.level == "verified"]
+    return REPORT.format(
+        seed=drilled.seed,
+        summary=summary(drilled),
+        levels="\n".join(_levels(drilled)),
+        needless=sum(outcome.needless for outcome in random_ones),
+        lied=len(lied),
+        lied_and_wrong=sum(outcome.is_wrong for outcome in lied),
+        images=drilled.named[0].schedule.images,
+        named="\n".join(_fault_table(drilled.named)),
+        runs="\n".join(_fault_table(drilled.runs)),
+        beyond="\n".join(_fault_table(drilled.beyond)),
+        meanings="\n".join(f"| `{name}` | {meaning} |" for name, meaning in FAULTS.items()),
+    )
+
+
+def _levels(drilled: Drilled) -> Iterator[str]:
+    for what, outcomes in (("one call at a time", drilled.serial), ("eight calls at once", drilled.side_by_side)):
+        verified = [outcome for outcome in outcomes if outcome.level == "verified"]
+        wrong = sum(outcome.is_undetected for outcome in verified)
+        yield f"| **`verified`**, {what} | {len(outcomes):,} schedules | {len(verified):,} | **{wrong}** |"
+    passes = [one for outcome in drilled.serial for one in outcome.one_pass]
+    for level in LEVELS[1::-1]:
+        found = [one for one in passes if one.level == level]
+        wrong = sum(one.is_wrong for one in found)
+        yield f"| one pass that by itself is `{level}` | {len(passes):,} passes | {len(found):,} | {wrong:,} |"
+    accepted = [wrong for wrong in drilled.plain if wrong is not None]
+    yield (
+        f"| a plain reader, rows == TotalCount | {len(drilled.plain):,} schedules "
+        f"| {len(accepted):,} | {sum(accepted):,} |"
+    )
+
+
+def _fault_table(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    yield "| fault | seen | level | published | lost | invented | twice | calls |"
+    yield "|---|---|---|---|--:|--:|--:|--:|"
+    for outcome in outcomes:
+        faults = " + ".join(f"`{fault}`" for fault in outcome.schedule.faults)
+        level = outcome.said["certificate"] or ""
+        if outcome.error is None:
+            result = f"yes | {outcome.lost} | {outcome.invented} | {outcome.twice}"
+        else:
+            result = f"no: {outcome.error} | | |"
+        yield f"| {faults} | {_seen(outcome.said)} | {level} | {result} | {outcome.calls} |"
+
+
+def _seen(said: dict[str, Any]) -> str:
+    kinds = {
+        "hiccups": "hiccup_count",
+        "clamps": "clamp_count",
+        "drifts": "drift_count",
+        "contradictions": "contradiction_count",
+        "retries": "retry_count",
+        "throttles": "throttle_count",
+    }
+    return ", ".join(f"{kind}: {said[column]}" for kind, column in kinds.items() if said[column])
+
+
+# ── from a shell ─────────────────────────────────────────────────────────────
+
+
+def drill_all(schedules: int, seed: int, processes: int, tell: Callable[[str], None]) -> Drilled:
+    """Drill everything: `schedules` random ones one call at a time, and a quarter as many with eight at once."""
+    named = list(named_schedules())
+    runs = [Schedule(123, (spec(name, "page=2,times=1"),)) for name in FAULTS]
+    serial = list(random_schedules(schedules, seed))
+    side_by_side = list(random_schedules(schedules // 4, seed, workers=8))
+
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+
+        def mapped(what: str, work: Callable[[Schedule], Any], todo: Sequence[Schedule]) -> list[Any]:
+            found = []
+            for number, one in enumerate(pool.map(work, todo, chunksize=4), 1):
+                found.append(one)
+                if number % 100 == 0 or number == len(todo):
+                    tell(f"{what}: {number:,} of {len(todo):,}")
+            return found
+
+        return Drilled(
+            seed=seed,
+            named=mapped("named faults", drill, named),
+            runs=mapped("whole runs", drill_run, runs),
+            serial=mapped("random schedules", drill, serial),
+            plain=mapped("the plain reader on them", plain, serial),
+            side_by_side=mapped("random schedules, eight calls at once", drill, side_by_side),
+            beyond=mapped("beyond the assumptions", drill, BEYOND),
+        )
+
+
+def main() -> int:
+    """Drill, write the report, and say whether the promise held."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--schedules", type=int, default=2000, help="random schedules, one call at a time")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="where the report goes (else stdout)")
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+    drilled = drill_all(asked.schedules, asked.seed, asked.processes, _tell)
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(report(drilled), encoding="utf-8")
+    else:
+        sys.stdout.write(report(drilled))
+    _tell(summary(drilled))
+    for outcome in drilled.undetected:
+        _tell(f"undetected: {outcome.schedule}")
+    return 1 if drilled.undetected else 0
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Lakes for the tests: real Parquet in the lake's layout, of whatever images a test writes down."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pipeline.resources.schema import Table
+
+Row = dict[str, Any]
+
+
+def utc(text: str) -> dt.datetime:
+    """An instant, such as `2026-10-30 02:00`."""
+    return dt.datetime.fromisoformat(text)
+
+
+def image(image_id: str, *disks: int | Row | None, **fields: Any) -> Row:
+    """An image of the account's own, 20 GiB, Available; each disk is its size in GiB, or its fields."""
+    row: Row = {
+        "image_id": image_id,
+        "image_name": f"name of {image_id}",
+        "image_owner": "self",
+        "status": "Available",
+        "platform": "centos",
+        "region_id": "cn-wulanchabu",
+        "image_size_gib": 20,
+        "created_at_utc": utc("2026-01-01 00:00"),
+    }
+    whole = [disk if isinstance(disk, dict) else {"disk_size_gib": disk} for disk in disks]
+    return {**row, **fields, "disks": [{"disk_type": "Data", "disk_format": "qcow2", **disk} for disk in whole]}
+
+
+def disk_sums(row: Row) -> Row:
+    """What the disks of an image come to."""
+    sizes = [disk["disk_size_gib"] for disk in row["disks"] if disk.get("disk_size_gib") is not None]
+    count = len(row["disks"])
+    total = sum(sizes) if sizes else None
+    return {"disk_count": count, "unsized_disk_count": count - len(sizes), "disk_size_gib": total}
+
+
+@dataclass(slots=True)
+class Seen:
+    """One account in one run: published with its images, or tried in vain."""
+
+    account: str = "default"
+    at: str = "2026-10-30 02:00"
+    images: Sequence[Row] = ()
+    certificate: str | None = "verified"
+    error: str | None = None
+    rejects: Sequence[Row] = field(default_factory=list)
+    unknown_field_count: int = 0
+
+
+def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
+    """Publish one run over these accounts, and land its pages; its id."""
+    begin = utc(began or min(one.at for one in seen))
+    run_id = f"{begin:%Y%m%dT%H%M%S}Z"
+    images, disks, rejects, observations = [], [], [], []
+    for one in seen:
+        published = one.error is None
+        key = {"account": one.account, "observed_at_utc": utc(one.at)}
+        for row in one.images if published else ():
+            images.append({**key, **{name: value for name, value in row.items() if name != "disks"}, **disk_sums(row)})
+            disks += [
+                {**key, "image_id": row["image_id"], "disk_number": number, **disk}
+                for number, disk in enumerate(row["disks"], start=1)
+            ]
+        rejects += [{**key, **row} for row in one.rejects]
+        observations.append(
+            {
+                **key,
+                "observed_at_utc": utc(one.at) if published else None,
+                "run_id": run_id,
+                "is_published": published,
+                "certificate": one.certificate if published else None,
+                "image_count": len(one.images) if published else None,
+                "disk_count": sum(len(row["disks"]) for row in one.images) if published else None,
+                "reject_count": len(one.rejects),
+                "unknown_field_count": one.unknown_field_count,
+                "error": one.error,
+            }
+        )
+    for table, rows in (
+        (IMAGES, images),
+        (IMAGE_DISKS, disks),
+        (REJECTS, rejects),
+        (OBSERVATIONS, observations),
+    ):
+        write_table(data / "lake" / table.name, table, rows, run_id, begin)
+    write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
+    return run_id
+
+
+def write_table(folder: Path, table: Table, rows: Sequence[Row], run_id: str, begin: dt.datetime) -> Path:
+    """Write one file of one run."""
+    path = folder / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.to_arrow(rows), path)
+    return path

@@ -1,0 +1,244 @@
+"""How a lake goes to years of many accounts: what listing, opening, asking and folding cost by the number of runs.
+
+    make scale                                    what docs/scale.md tells: half an hour, and 4 GB aside
+    python tests/harness/scale.py --runs 1000 --bucket-runs 1000
+
+The runs are real commit records, each with the files of its tables: without images, so that what is measured is what
+the number of runs costs, but for the last run of each machine, which "now" is read from. Each step runs in a process
+of its own, whose memory is told; one that takes longer than `--limit` is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+from lake_builder import disk_sums, image
+from s3_server import BUCKET, s3_server
+
+from pipeline import connect
+from pipeline.lake.committed import committed_files
+from pipeline.lake.compaction.manifest import Manifest
+from pipeline.lake.compaction.step import compact
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.layout import table_path
+from pipeline.resources.control import OBSERVATIONS, REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.storage import bucket
+from pipeline.storage.bucket import BucketPath, open_location
+from pipeline.views.database import write_catalog
+
+MACHINES = 27
+"""They run once a day each, so that ten years are 100,000 runs."""
+IMAGE_COUNT = 10
+FIRST = dt.datetime(2016, 1, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+LINKS = 1000
+"""Names that a file without a row is given, where a file system bounds them."""
+
+
+def made(data: Path, runs: int, accounts: int) -> None:
+    """Generate the lake: `runs` runs of `accounts` accounts each."""
+    jobs = [(data, first, min(first + LINKS, runs), runs, accounts) for first in range(0, runs, LINKS)]
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(_write, jobs))
+    (data / "lake" / "format").write_text("1\n", "ascii")
+
+
+def _write(job: tuple[Path, int, int, int, int]) -> None:
+    data, first, end, runs, accounts = job
+    empty = {}
+    for number in range(first, end):
+        day, machine = divmod(number, MACHINES)
+        at = FIRST + dt.timedelta(days=day, minutes=machine)
+        run_id = f"{at:%Y%m%dT%H%M%S}Z"
+        count = IMAGE_COUNT if number >= runs - MACHINES else 0
+        names = [f"account-{machine:02}-{one:05}" for one in range(accounts)]
+        record = {"observed_at_utc": at, "run_id": run_id, "is_published": True, "certificate": "verified",
+                  "image_count": count, "disk_count": count, "reject_count": 0, "unknown_field_count": 0}  # fmt: skip
+        seen = [image(f"m-{one:03}", 40, region_id=f"cn-{one % 3}") for one in range(count)]
+        rows: dict[str, list[dict[str, Any]]] = {
+            OBSERVATIONS.name: [{"account": name, **record} for name in names],
+            IMAGES.name: [
+                {
+                    "account": name,
+                    "observed_at_utc": at,
+                    **{k: v for k, v in row.items() if k != "disks"},
+                    **disk_sums(row),
+                }
+                for name in names
+                for row in seen
+            ],
+            IMAGE_DISKS.name: [
+                {
+                    "account": name,
+                    "observed_at_utc": at,
+                    "image_id": row["image_id"],
+                    "disk_number": 1,
+                    **row["disks"][0],
+                }
+                for name in names
+                for row in seen
+            ],
+            REJECTS.name: [],
+        }
+        for table in (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS):
+            path = table_path(data, table, run_id, at.date())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not rows[table.name] and table.name in empty:
+                os.link(empty[table.name], path)
+                continue
+            pq.write_table(table.to_arrow(rows[table.name]), path, compression="zstd")
+            if not rows[table.name]:
+                empty[table.name] = path
+
+
+# ── what is measured, each in a process of its own ───────────────────────────
+
+
+def step(name: str, data: str) -> dict[str, Any]:
+    """Do one step; seconds, MiB, and what a bucket was asked for."""
+    where = open_location(data)
+    began = time.perf_counter()
+    said: dict[str, Any] = {}
+    if name == "list":
+        said["files"] = sum(map(len, committed_files(where).of.values()))
+    elif name == "open":
+        connect(data).close()
+    elif name in {"ask", "history"}:
+        sql = (
+            "from capacity_by_region" if name == "ask" else "select count(*), count(distinct run_id) from observations"
+        )
+        with connect(data) as con:
+            began = time.perf_counter()
+            con.execute(sql).fetchall()
+    elif name == "catalogue":
+        write_catalog(data)
+    elif name == "fold":
+        said["folds"] = len(compact(where))
+        said["unfolded"] = len(FileSet.under(data).of[OBSERVATIONS.name])
+    said["seconds"] = round(time.perf_counter() - began, 3)
+    said["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    said["traffic"] = dict(bucket.traffic)
+    return said
+
+
+def measured(name: str, data: str, limit: float) -> dict[str, Any] | None:
+    """Do one step in a process of its own; None: it took too long."""
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__, "--step", name, "--data", data],
+            capture_output=True, text=True, timeout=limit, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"failed": f"more than {limit:.0f} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1][:200]}
+    return dict(json.loads(done.stdout))
+
+
+def told(what: str, runs: int, said: dict[str, Any]) -> None:
+    """Print a line of the table."""
+    more = ", ".join(f"{key} {value}" for key, value in said.items() if key not in {"seconds", "mib"} and value)
+    print(f"| {runs:,} | {what} | {said.get('seconds', '')} | {said.get('mib', '')} | {more} |", flush=True)  # noqa: T201
+
+
+STEPS = (
+    ("list", "list the files"),
+    ("open", "`connect`"),
+    ("ask", "latest capacity by region, connected"),
+    ("history", "count all commit records, connected"),
+)
+
+
+def in_a_folder(runs: int, accounts: int, limit: float, *, folds: bool) -> None:
+    """Measure a lake in a folder: not folded, then folded."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        began = time.perf_counter()
+        made(data, runs, accounts)
+        records = list((data / "lake" / OBSERVATIONS.name).rglob("*.parquet"))
+        size = sum(path.stat().st_size for path in records)
+        told("made", runs, {"seconds": round(time.perf_counter() - began, 1), "bytes of commit records": size})
+        for name, what in STEPS:
+            told(what, runs, measured(name, folder, limit))
+        if not folds:
+            return
+        told("fold all", runs, measured("fold", folder, limit))
+        folded = sum(path.stat().st_size for path in (data / "lake" / "folded_observations").glob("*.parquet"))
+        record = sum(path.stat().st_size for path in (data / "lake" / "folds").glob("*.json"))
+        told("of that", runs, {"bytes of folded records": folded, "bytes of the fold's record": record})
+        for name, what in (*STEPS, ("catalogue", "make the catalogue"), ("open", "`connect` by the catalogue")):
+            told(f"{what}, folded", runs, measured(name, folder, limit))
+
+
+def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
+    """Measure a lake in a bucket, not folded."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(s3_server(folder / "s3"))
+        made(folder / "lake", runs, accounts)
+        began = time.perf_counter()
+        lake = f"s3://{BUCKET}/scale"
+        paths = [path for path in (folder / "lake").rglob("*") if path.is_file()]
+
+        def put(path: Path) -> None:
+            BucketPath(f"{lake}/{path.relative_to(folder / 'lake')}").put_new(path.read_bytes())
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(put, paths))
+        told(f"put into {server.name}", runs, {"seconds": round(time.perf_counter() - began, 1), "objects": len(paths)})
+        for name, what in STEPS:
+            told(f"{what}, in the bucket", runs, measured(name, lake, limit))
+
+
+def of_a_record(runs: int, accounts: int) -> None:
+    """Measure the record of a fold by itself: every connection reads it, and every fold writes it."""
+    names = tuple(f"account-{one:05}" for one in range(accounts))
+    days = {f"{FIRST + dt.timedelta(minutes=one):%Y%m%dT%H%M%S}Z": FIRST.date() for one in range(runs)}
+    said = msgspec.json.encode(Manifest("000001", dict.fromkeys(days, names), days))
+    began = time.perf_counter()
+    msgspec.json.decode(said, type=Manifest)
+    seconds = round(time.perf_counter() - began, 2)
+    told(f"read a fold's record, {accounts:,} accounts a run", runs, {"seconds": seconds, "bytes": len(said)})
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    given = argparse.ArgumentParser()
+    given.add_argument("--runs", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    given.add_argument("--bucket-runs", type=int, nargs="*", default=[])
+    given.add_argument("--accounts", type=int, default=1, help="in each run")
+    given.add_argument("--limit", type=float, default=600, help="seconds of a step")
+    given.add_argument("--no-fold", action="store_true")
+    given.add_argument("--step")
+    given.add_argument("--data")
+    said = given.parse_args()
+    if said.step:
+        print(json.dumps(step(said.step, said.data), default=str))  # noqa: T201
+        return
+    print(f"Accounts in a run: {said.accounts}\n")  # noqa: T201
+    print("| runs | what | seconds | MiB | |\n| --: | --- | --: | --: | --- |", flush=True)  # noqa: T201
+    for runs in said.runs:
+        in_a_folder(runs, said.accounts, said.limit, folds=not said.no_fold)
+    if not said.no_fold:
+        of_a_record(100_000, 1)
+        of_a_record(365, 10_000)
+    for runs in said.bucket_runs:
+        in_a_bucket(runs, said.accounts, said.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""Every table and view on DuckDB and on Spark, row by row, and a rebuild by both: `make spark`; it wants Java 17."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lake_builder import Seen, image, utc, write_run
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from s3_server import Server, s3_server
+from test_howtos import blocks
+from test_old_lakes import KEPT, LATER
+
+from pipeline import connect, run
+from pipeline import rebuild as rebuild_here
+from pipeline.credentials import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import LakeLocked, LakeMissing
+from pipeline.jobs.retention import prune
+from pipeline.lake.check import check
+from pipeline.lake.compaction.step import compact
+from pipeline.lake.lock import lock
+from pipeline.spark import WORDS, rebuild, register, views_spark_sql
+from pipeline.storage.bucket import BucketPath
+from pipeline.views.catalog import relations
+from pipeline.views.database import write_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of S3; begun before Spark, whose workers take over the environment that says where it is."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A session of this machine, where the `python3` of the path has nothing installed."""
+    bare = tmp_path_factory.mktemp("bare") / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    os.environ["PATH"] = f"{bare.parent}:{os.environ['PATH']}"
+    os.environ.pop("PYSPARK_PYTHON", None)
+    session = begun()
+    yield session
+    session.stop()
+
+
+def begun() -> SparkSession:
+    """A session of two workers on this machine, in a time zone that is not UTC."""
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.session.timeZone", "America/New_York")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def strange(data: Path) -> None:
+    """Three accounts: days missed, runs that prove nothing, images that come back, nulls, disks of all kinds."""
+    kinds: list[dict[str, Any]] = [
+        {"disk_size_gib": 40, "disk_format": "raw", "disk_type": "System"},
+        {"disk_size_gib": None, "disk_format": None, "disk_type": None},
+        {"disk_size_gib": 5, "disk_format": "qcow2", "disk_type": "Data", "extra": '{"a":1}'},
+    ]
+    for day in range(12):
+        at = utc("2026-09-28 02:00") + dt.timedelta(days=day, microseconds=day * 1000)
+        images = [
+            image(
+                f"m-{number}",
+                *kinds[: (number + day // 5) % 4],
+                image_name=None if number == 3 else f"web's \\{number % 3}-2026090{number % 9}",
+                image_owner=("self", "others", None, "system")[number % 4],
+                status=("Available", "Creating", "Create_failed", None)[(number + day // 4) % 4],
+                platform=("centos", "", None, "Windows")[number % 4],
+                architecture=("x86_64", "arm64", None)[number % 3],
+                image_size_gib=None if number == 5 else 20 + number + day // 6,
+                created_at_utc=None if number == 6 else utc("2026-09-27 20:00") - dt.timedelta(97 * number),
+            )
+            for number in range(14)
+            if (number + day) % 7 or number % 3
+        ]
+        seen = [Seen("prod", f"{at}", images, certificate=("verified", "counted", "verified", "unproven")[day % 4])]
+        if day % 3 == 1:
+            seen.append(Seen("test", f"{at}", images[:4], unknown_field_count=day))
+        if day == 5:
+            seen.append(Seen("new", f"{at}", error="Forbidden: no"))
+        if day != 8:
+            write_run(data, *seen)
+    write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
+
+
+compared: dict[str, int] = {}
+"""How many rows of each table and view were compared last."""
+
+
+def unlike(spark: SparkSession, data: Path | str) -> dict[str, list[Any]]:
+    """By table and view, the rows that only one engine has, and the columns that are not alike."""
+    register(spark, data)
+    return unlike_there(spark, data)
+
+
+def unlike_there(spark: SparkSession, data: Path | str, names: Iterable[str] = ()) -> dict[str, list[Any]]:
+    """The same, of what is registered, or some of it."""
+    found: dict[str, list[Any]] = {}
+    compared.clear()
+    with connect(data) as lake:
+        for name in names or relations():
+            here = lake.sql(f"from {name}").to_arrow_table()
+            there = spark.table(name).toArrow()
+            # what an element of a list is called is no part of its type
+            names, others = (
+                [(one.name, re.sub(r"list<\w+: ", "list<", str(one.type))) for one in table.schema]
+                for table in (here, there)
+            )
+            rows, others_rows = (sorted(map(repr, table.to_pylist())) for table in (here, there))
+            compared[name] = len(rows)
+            differing = sorted(set(rows) ^ set(others_rows))
+            if names != others or rows != others_rows:
+                found[name] = [set(names) ^ set(others), len(rows), len(others_rows), differing[:6]]
+    return found
+
+
+@pytest.fixture(scope="session")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight days of two accounts that live, a real run a day; of the second there are only some."""
+    data: Path = tmp_path_factory.mktemp("lived") / "data"
+    keys = {name: Key("secret", living_account(images=60, seed=seed)) for seed, name in enumerate("ab", 1)}
+    with Endpoint(keys) as endpoint:
+        for day in range(8):
+            endpoint.day = 20 * day
+            accounts = [key_account(name, name, "secret") for name in ("a" if day in {2, 7} else "ab")]
+            at = utc("2026-10-01 02:00") + dt.timedelta(days=day)
+            run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+    return data
+
+
+@pytest.fixture
+def data(lived: Path, tmp_path: Path) -> Path:
+    """A copy of that lake."""
+    shutil.copytree(lived, tmp_path / "data")
+    write_catalog(tmp_path / "data")  # it holds absolute paths
+    return tmp_path / "data"
+
+
+def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
+    strange(tmp_path)
+    assert unlike(spark, tmp_path) == {}
+
+
+def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another_than_utc(spark, tmp_path):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    register(spark, tmp_path)
+    assert spark.conf.get("spark.sql.session.timeZone") == "America/New_York"
+    said = spark.sql("select observed_at_utc, observed_on from images").collect()
+    assert [tuple(row) for row in said] == [(utc("2026-10-01 02:00"), dt.date(2026, 10, 1))]
+
+
+def test_workers_run_the_python_that_runs_here_unless_somebody_says_which(spark, tmp_path, monkeypatch):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", "python3")
+    monkeypatch.setenv("PYSPARK_PYTHON", "python3")
+    register(spark, tmp_path)
+    with pytest.raises(PySparkException, match="No module named"):
+        spark.table("image_versions").count()
+    monkeypatch.delenv("PYSPARK_PYTHON")
+    register(spark, tmp_path)
+    assert spark.table("image_versions").count() == 1
+
+
+def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
+    strange(tmp_path)
+    register(spark, tmp_path)
+    for name, one in relations().items():
+        if one.query:
+            spark.catalog.dropTempView(name)
+    printed = [sys.executable, "-m", "pipeline", "views", "--engine", "spark"]
+    text = subprocess.run(printed, capture_output=True, text=True, check=True).stdout
+    loop = [line.removeprefix("--") for line in text.partition("\n\n")[0].splitlines() if line.startswith("--  ")]
+    assert len(loop) == 2
+    exec(textwrap.dedent("\n".join(loop)), {"text": text, "spark": spark})  # noqa: S102  (our own words)
+    assert unlike_there(spark, tmp_path) == {}
+
+
+def test_every_word_that_spark_says_otherwise_stands_in_a_view():
+    queries = "".join(one.query or "" for one in relations().values())
+    assert [word for word in WORDS if word not in queries] == []
+    assert [word for word in WORDS if word in views_spark_sql()] == []
+
+
+def test_every_table_and_view_is_the_same_over_a_living_account(spark, data):
+    assert unlike(spark, data) == {}
+
+
+def test_they_are_the_same_once_it_is_folded_and_goes_on(spark, data):
+    assert compact(data, now=utc("2027-01-01 00:00"))
+    assert unlike(spark, data) == {}
+    write_run(data, Seen("a", "2027-01-02 02:00", [image("m-1", 5), image("m-2")]))
+    assert unlike(spark, data) == {}
+
+
+def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
+    prune(data, observation="20261003T020000.000000Z/a")
+    assert unlike(spark, data) == {}
+
+
+def put(folder: Path, lake: str) -> str:
+    """Copy what lies in a folder into the bucket; where it is then."""
+    for path in folder.rglob("*.parquet"):
+        BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())
+    return lake
+
+
+def test_every_table_and_view_is_the_same_over_a_bucket(spark, tmp_path):
+    strange(tmp_path)
+    assert unlike(spark, put(tmp_path, "s3://lake/strange")) == {}
+
+
+def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
+    assert compact(data, now=utc("2027-01-01 00:00"))
+    for path in (data / "lake").rglob("*"):
+        if path.is_file() and path.suffix != ".parquet":
+            BucketPath(f"s3://lake/folded/{path.relative_to(data)}").put_new(path.read_bytes())
+    assert unlike(spark, put(data, "s3://lake/folded")) == {}
+
+
+ADDED = """
+import spark as by_both
+
+session = by_both.begun()
+by_both.register(session, sys.argv[1])
+names = ("images", "image_disks", "images_latest", "image_disks_latest", "image_versions", "image_lifetimes")
+print(by_both.unlike_there(session, sys.argv[1], names))
+print(session.sql("select count(*) from images where boot_gib is not null").collect()[0][0])
+session.stop()
+"""
+
+
+def test_a_column_that_was_added_later_is_what_extra_holds_of_it(tmp_path):
+    with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    code = LATER.partition("\nfrom pipeline import connect")[0] + ADDED
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert said.returncode == 0, said.stderr
+    alike, filled = said.stdout.splitlines()
+    assert alike == "{}"
+    assert int(filled) > 0
+
+
+def test_a_session_goes_on_showing_what_it_was_registered_with(spark, tmp_path):
+    write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
+    register(spark, tmp_path)
+    write_run(tmp_path, Seen("prod", "2026-10-02 02:00", [image("m-1", 5), image("m-2")]))
+    assert spark.table("images").count() == spark.table("image_versions").count() == 1
+
+
+def test_a_lake_that_spark_rebuilds_is_the_local_one_row_for_row_and_file_for_file(spark, data, tmp_path):
+    for name in ("there", "here"):
+        shutil.copytree(data / "raw", tmp_path / name / "raw")
+    runs = rebuild(spark, tmp_path / "there")
+    assert runs == rebuild_here(tmp_path / "here")
+    assert len(runs) == 8
+    there, here = (
+        {str(path.relative_to(root)): path.read_bytes() for path in (root / "lake").rglob("*.parquet")}
+        for root in (tmp_path / "there", tmp_path / "here")
+    )
+    assert there.keys() == here.keys()
+    assert [name for name in here if there[name] != here[name]] == []
+    with connect(tmp_path / "there") as theirs, connect(tmp_path / "here") as ours:
+        for name in relations():
+            rows, others = (sorted(map(repr, one.sql(f"from {name}").fetchall())) for one in (theirs, ours))
+            assert rows == others, name
+    assert rebuild(spark, tmp_path / "there") == []
+
+
+def test_a_rebuild_by_spark_and_a_local_writer_keep_out_of_each_others_way(spark, data, tmp_path, monkeypatch):
+    shutil.copytree(data / "raw", tmp_path / "lake" / "raw")
+    with lock(tmp_path / "lake"), pytest.raises(LakeLocked):
+        rebuild(spark, tmp_path / "lake")
+
+    def meanwhile(folder: Path) -> None:
+        with pytest.raises(LakeLocked):
+            rebuild_here(folder)
+        write_catalog(folder)
+
+    monkeypatch.setattr("pipeline.spark.write_catalogue", meanwhile)
+    assert len(rebuild(spark, tmp_path / "lake")) == 8
+    assert rebuild_here(tmp_path / "lake") == []
+    assert check(tmp_path / "lake").findings == []
+
+
+def test_spark_a_local_rebuild_and_a_run_publish_into_one_bucket_at_once(spark, data, tmp_path):
+    for path in (data / "raw").rglob("*.parquet"):
+        BucketPath(f"s3://lake/both/{path.relative_to(data)}").put_new(path.read_bytes())
+    shutil.copytree(data / "raw", tmp_path / "here" / "raw")
+    runs = rebuild_here(tmp_path / "here")
+    with Endpoint({"c": Key("secret", living_account(images=20))}) as endpoint, ThreadPoolExecutor() as pool:
+        beside = subprocess.Popen([sys.executable, "-m", "pipeline", "rebuild", "--data", "s3://lake/both"])
+        options = {"accounts": [key_account("c", "c", "secret")], "endpoint": endpoint.url}
+        listed = pool.submit(run, "s3://lake/both", **options)
+        by_spark = rebuild(spark, "s3://lake/both")
+        listed.result()
+        assert beside.wait() == 0
+    assert set(by_spark) <= set(runs)
+    for path in (tmp_path / "here" / "lake").rglob("*.parquet"):
+        assert BucketPath(f"s3://lake/both/{path.relative_to(tmp_path / 'here')}").read_bytes() == path.read_bytes()
+    assert check("s3://lake/both").findings == []
+    with connect("s3://lake/both") as lake:
+        assert lake.sql("select count(distinct run_id) from observations").fetchall() == [(9,)]
+    assert rebuild(spark, "s3://lake/both") == []
+
+
+def test_a_folder_without_pages_says_so(spark, tmp_path):
+    with pytest.raises(LakeMissing, match="nothing to rebuild from"):
+        rebuild(spark, tmp_path)
+    with pytest.raises(LakeMissing):
+        register(spark, tmp_path)
+
+
+@pytest.mark.usefixtures("spark")  # the page asks for the session that there is
+def test_what_the_page_shows_runs(data, capsys):
+    shown = "".join(text for language, text in blocks("docs/spark.md") if language == "python")
+
+    assert "/shared/ens" in shown
+    exec(shown.replace("/shared/ens", str(data)), {})  # noqa: S102  (the page's own)
+    assert "image_count" in capsys.readouterr().out

@@ -1,0 +1,188 @@
+"""Killed anywhere, out of room, without access: a reader sees the lake before or after, and the next writer succeeds.
+
+The whole matrix is `make crash`.
+"""
+
+import ctypes
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from crash import CAN_TRACE, WRITERS, Scene, endpoint, in_a_process, kill_everywhere, live_through, seen_by_connect
+
+from pipeline import rebuild
+from pipeline.errors import DiskFull, EnsImagesError, NoAccess
+from pipeline.extract.raw_pages import raw_paths
+from pipeline.jobs.retention import prune
+from pipeline.lake.check import check
+from pipeline.lake.lock import lock
+from pipeline.lake.orphans import orphans
+
+pytestmark = pytest.mark.skipif(not CAN_TRACE, reason="Linux, on x86-64 or arm64")
+
+
+@pytest.fixture(scope="module")
+def in_memory():
+    """A folder where a sync costs nothing: a kill loses nothing that was written, synced or not."""
+    root = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))  # noqa: S108
+    yield root
+    shutil.rmtree(root)
+
+
+# The first fold is killed by `make crash` alone: what it does, the one after it does as well.
+TRIED = [writer for writer in WRITERS if writer.name != "first fold"]
+
+
+@pytest.mark.parametrize("writer", TRIED, ids=[writer.name for writer in TRIED])
+def test_a_writer_killed_at_any_step_costs_nothing(in_memory, writer):
+    found = kill_everywhere((writer,), in_memory, images=60, seed=os.getpid(), limit=6)
+
+    assert found.wrong == []
+    assert found.points[writer.name] >= 4  # the order of threads may end it first
+
+
+def test_every_kind_of_step_is_met(in_memory):
+    with endpoint(3, 1) as url:
+        steps = set(Scene(WRITERS[0], in_memory / "steps", url).steps)
+
+    assert {"flock", "mkdir", "openat", "write", "pwrite64", "fsync", "rename", "unlink", "rmdir"} <= steps
+
+
+# ── no room ──────────────────────────────────────────────────────────────────
+
+
+def history(data: Path, url: str) -> None:
+    """Live through two days."""
+    for day in range(2):
+        live_through(data, url, day)
+
+
+def error_of(act) -> tuple[str, int]:
+    try:
+        act()
+    except EnsImagesError as error:
+        return type(error).__name__, error.exit_code
+    return "", 0
+
+
+@pytest.mark.parametrize("room", [0, 100, 3_000, 9_000, 40_000])
+def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path, room):
+    data = tmp_path / "data"
+
+    def without_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        return error_of(lambda: live_through(data, url, 2))
+
+    with endpoint(60, 1) as url:
+        in_a_process(lambda: history(data, url))
+        before = in_a_process(lambda: seen_by_connect(data))
+        ended = in_a_process(without_room)
+        seen = in_a_process(lambda: seen_by_connect(data))
+        raw = {path.name for path in raw_paths(data)}
+        whole = in_a_process(lambda: [str(one) for one in check(data).findings])
+        in_a_process(lambda: rebuild(data))
+
+    assert ended == ["DiskFull", 5]
+    assert seen == before or (len(raw) == 3 and whole == [])
+    assert orphans(data) == []
+    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a file system of a megabyte, where that is allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if not made or made.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    yield disk
+    subprocess.run([shutil.which("umount") or "umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_next_run_succeeds(small_disk):
+    data, filler = small_disk / "data", small_disk / "filler"
+    with endpoint(60, 1) as url:
+        in_a_process(lambda: history(data, url))
+        before = in_a_process(lambda: seen_by_connect(data))
+        free = os.statvfs(small_disk).f_bavail * 4096
+        for left in range(0, 80_000, 12_000):
+            filler.write_bytes(b"\0" * max(0, free - left))
+            ended = in_a_process(lambda: error_of(lambda: live_through(data, url, 2)))
+            filler.unlink()
+            raw = raw_paths(data)
+            assert ended in (["DiskFull", 5], ["", 0]), left
+            assert in_a_process(lambda: seen_by_connect(data)) == before or len(raw) > 2
+            assert orphans(data) == []
+            if ended[1] == 0 or len(raw) > 2:
+                break
+        in_a_process(lambda: live_through(data, url, 3))
+        in_a_process(lambda: rebuild(data))
+
+    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
+
+
+# ── no access ────────────────────────────────────────────────────────────────
+
+
+def obey_modes() -> None:
+    """Give up root's right to pass over the modes of files, if this is root, for what is executed next."""
+    for capability in (1, 2) if os.geteuid() == 0 else ():
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+def as_a_user(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=obey_modes)
+
+
+@pytest.mark.parametrize(
+    ("what", "mode", "command"),
+    [
+        ("lake/observations/observed_on=2026-10-01", 0o000, "rebuild"),
+        ("lake", 0o000, "rebuild"),
+        (".lock", 0o000, "rebuild"),
+        ("raw/_taken_out.json", 0o000, "report"),
+        ("lake/images/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
+        ("raw/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
+        ("raw", 0o500, "prune"),
+    ],
+)
+def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, what, mode, command):
+    data = tmp_path / "data"
+    with endpoint(3, 1) as url:
+        in_a_process(lambda: history(data, url))
+    in_a_process(lambda: str(prune(data, observation=f"{raw_paths(data)[1].stem}/there")))
+    before = in_a_process(lambda: seen_by_connect(data))
+    was = (data / what).stat().st_mode
+    (data / what).chmod(mode)
+    more = ("--restore", raw_paths(data)[1].stem) if command == "prune" else ()
+    done = as_a_user(command, "--data", str(data), *more)
+    (data / what).chmod(was)
+
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "Traceback" not in done.stderr
+    assert Path(what).name in done.stderr or str(data) in done.stderr
+    assert in_a_process(lambda: seen_by_connect(data)) == before
+    assert as_a_user("rebuild", "--data", str(data)).returncode == 0
+
+
+def test_errors_of_the_disk_and_of_access_are_told_apart_from_others(tmp_path):
+    import errno
+
+    for number, kind in (
+        (errno.ENOSPC, DiskFull),
+        (errno.EDQUOT, DiskFull),
+        (errno.EROFS, NoAccess),
+        (errno.EIO, OSError),
+    ):
+        with pytest.raises(kind), lock(tmp_path):
+            raise OSError(number, os.strerror(number))

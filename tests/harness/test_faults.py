@@ -1,0 +1,132 @@
+"""The drill's promise, on a part of it: what is proven is the account, whatever the service does meanwhile."""
+
+import datetime as dt
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faults import BEYOND, HASTE, Schedule, compared, drill, drill_run, plain, random_schedules, spec
+
+from pipeline.emulator import FAULTS
+from pipeline.extract.listing import extract
+from pipeline.extract.rate_limit import DEFAULT_RATE
+from pipeline.extract.reader import Bounds
+from pipeline.extract.response import PAGE_SIZE
+
+REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_ends_well_is_published_and_nothing_is_lost(fault):
+    outcome = drill(Schedule(123, (spec(fault, "page=2,times=1"),)))
+
+    assert (outcome.level, outcome.error) == ("verified", None)
+    assert (outcome.lost, outcome.invented, outcome.twice) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_without_end_ends_in_the_truth_or_in_a_refusal(fault):
+    outcome = drill(Schedule(123, (spec(fault, "page=2"),)))
+
+    assert not outcome.is_undetected
+    assert outcome.level == "verified" or outcome.error
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("workers", [1, 8])
+def test_no_image_is_lost_or_invented_undetected_while_an_account_changes(part, workers):
+    for schedule in random_schedules(8, seed=100 + part, workers=workers):
+        outcome = drill(schedule)
+        assert not outcome.is_undetected, schedule
+        assert not outcome.needless, schedule
+
+
+def test_the_lake_holds_what_was_proven():
+    outcome = drill_run(Schedule(123, ("churn:page=2,times=2", "empty:page=1,times=1"), workers=8))
+
+    assert (outcome.level, outcome.lost, outcome.invented, outcome.twice) == ("verified", 0, 0, 0)
+
+
+THREE_DELETIONS = Schedule(123, ("deletions:page=2,times=1,count=3,place=start",))
+
+
+def test_three_deletions_deceive_a_plain_reader_and_not_this_one():
+    assert plain(THREE_DELETIONS) is True
+    assert drill(THREE_DELETIONS).level == "verified"
+    assert drill(THREE_DELETIONS).is_wrong is False
+
+
+@pytest.mark.parametrize("images", [2, 50, 123])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_image_that_is_listed_with_its_id_and_without_is_never_verified_twice(images, seed):
+    """With it in one pass and without it in another, on one page or on two, in the place of another or not."""
+    for faults in ((f"twin:p=0.7,seed={seed}", f"missing-id:p=0.5,seed={seed}"), (f"twin:p=0.4,seed={seed}",)):
+        outcome = drill(Schedule(images, faults, seed=seed))
+
+        assert not outcome.is_undetected
+        assert outcome.level == "verified" or outcome.error == "IncompleteListing"
+
+
+def test_the_drill_sees_that_a_twin_is_an_image_twice_and_another_lost(serve, account):
+    endpoint = serve(images=40, faults=["twin:count=3"])
+    (one,) = extract([account], lambda *_: None, endpoint=endpoint.url, level="counted")
+    said = compared(endpoint, one.answers[-1].request_id, [image_id for page in one.last_pass for image_id in page.ids])
+
+    assert (one.level, said["lost"], said["twice"], said["invented"]) == ("counted", 3, 3, 0)
+
+
+def test_the_drill_sees_a_loss_where_there_is_one():
+    assert [drill(schedule).lost for schedule in BEYOND] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "wrong-total",
+        "wrong-total:count=-1",
+        "wrong-total:count=1000000000000",
+        "wrong-total:page=3,count=1000000000000",
+        "no-total",
+        "repeated",
+        "null",
+        "short",
+        "unstable-order",
+        "insertions",
+    ],
+)
+def test_a_lie_that_never_ends_over_1037_images_ends_within_90_seconds(lie):
+    outcome = drill(Schedule(1037, (lie,)))
+    bounds = Bounds()
+    waited = bounds.passes * (bounds.patience_seconds + 11 * bounds.pause_seconds)
+
+    assert outcome.error == "IncompleteListing"
+    assert outcome.said["pass_count"] <= bounds.passes
+    assert outcome.calls / DEFAULT_RATE + waited <= 90
+
+
+def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever(monkeypatch):
+    monkeypatch.setattr("pipeline.extract.reader._PAGES_IN_VAIN", 5)
+    outcome = drill(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1))
+    called_for_at_first = -(-(123 + 2 * 60) // PAGE_SIZE)
+
+    assert outcome.error == "IncompleteListing"
+    assert outcome.said["page_count"] <= called_for_at_first + 5
+
+
+def test_the_haste_of_the_drill_is_in_its_pauses_alone():
+    for name in ("passes", "seconds_after_two", "asks", "patience_seconds"):
+        assert getattr(HASTE, name) == getattr(Bounds(), name)
+
+
+def test_the_report_knows_every_fault():
+    told = REPORT.read_text(encoding="utf-8")
+
+    assert [name for name in FAULTS if f"| `{name}` |" not in told] == []
+    assert "**0 undetected lost or invented images**" in told
+
+
+def test_the_instant_of_the_evidence_is_that_of_the_answer_compared_with():
+    outcome = drill(THREE_DELETIONS)
+
+    assert isinstance(outcome.said["observed_at_utc"], dt.datetime)
+    assert outcome.said["first_request_id"]

@@ -1,0 +1,396 @@
+"""The doctor against real faults: each is found, named first, and ends with the code that a run would end with."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.server
+import json
+import os
+import re
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline import requirements as versions
+from pipeline.credentials import Account, environment_account, key_account, profile_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import BadSetting
+from pipeline.jobs import doctor
+from pipeline.jobs.run import run
+from pipeline.lake.lock import lock
+
+SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
+
+
+def examined(data: Path, endpoint: str, *accounts: Account, **more):
+    """What the doctor finds, by check; and the error of the first thing to mend."""
+    findings = doctor.examine(data, accounts=lambda: accounts, endpoint=endpoint, **more)
+    said = doctor.as_lines(findings)
+    assert SECRET not in said
+    assert TOKEN not in said
+    return {finding.check: finding for finding in findings}, doctor.first_to_mend(findings)
+
+
+@contextlib.contextmanager
+def server(
+    *, ahead: dt.timedelta = dt.timedelta(), certificate: Path | None = None, says: bytes = b"hello", status: int = 200
+):
+    """A server that is not ENS, at a time of its own; with TLS where there is a certificate."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(says)))
+            self.end_headers()
+            self.wfile.write(says)
+
+        do_POST = do_GET  # noqa: N815  (the name is the protocol's)
+
+        def date_time_string(self, timestamp=None):  # noqa: ARG002
+            told = dt.datetime.now(dt.UTC) + ahead
+            return super().date_time_string(told.timestamp())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up during the handshake is what is tested."""
+
+    with Server(("127.0.0.1", 0), Answer) as listening:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+def test_where_all_is_well_every_check_says_so(serve, account, tmp_path):
+    endpoint = serve(images=60)
+    run(tmp_path, accounts=[account], endpoint=endpoint.url)
+    before = sorted(tmp_path.rglob("*"))
+    found, wrong = examined(tmp_path, endpoint.url, account)
+
+    assert wrong is None
+    assert {finding.result for finding in found.values()} == {"good"}
+    assert found["one image of 'default'"].found == "allowed: ens:DescribeSelfImages, 60 images"
+    assert found[f"TLS of {endpoint.url}"].found == "none: plain http"
+    assert found[f"clock beside {endpoint.url}"].found in {"right to the second", "2 s ahead of the service"}
+    assert found[f"folder {str(tmp_path)!r}"].found == "writable"
+    assert "the last run landed" in found["room"].found
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_checks_come_in_the_order_in_which_they_are_to_be_mended(serve, account, tmp_path):
+    url = serve().url
+    found, _ = examined(tmp_path, url, account, settings=[("data", tmp_path, "default")])
+
+    assert list(found) == [
+        "setting data",
+        "accounts",
+        "credentials of 'default'",
+        f"endpoint {url}",
+        f"TLS of {url}",
+        f"clock beside {url}",
+        "one image of 'default'",
+        f"folder {str(tmp_path)!r}",
+        "file system",
+        "room",
+        "versions",
+        "lock",
+    ]
+
+
+def test_without_credentials_it_goes_as_far_as_it_can(serve, tmp_path):
+    found, wrong = examined(tmp_path, (url := serve().url), profile_account("nobody-has-this"))
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("NoCredentials", 4)
+    assert (found[f"endpoint {url}"].result, found["lock"].result) == ("good", "good")
+    assert found["one image of 'nobody-has-this'"].result == "not known"
+
+
+def test_credentials_are_told_by_who_found_them_and_never_shown(tmp_path):
+    account = key_account("default", "emulator", SECRET, TOKEN)
+    with Endpoint({"emulator": Key(SECRET, living_account(images=3), security_token=TOKEN)}) as endpoint:
+        found, wrong = examined(tmp_path, endpoint.url, account)
+
+    assert wrong is None
+    assert found["credentials of 'default'"].found == "found by static_sts"
+
+
+def test_a_token_that_is_expired_is_found_by_the_signed_call(serve, account, tmp_path):
+    found, wrong = examined(tmp_path, serve(faults=["expired-token"]).url, account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("Refused", 4)
+    assert re.search("InvalidSecurityToken.Expired: .*get new credentials", str(wrong))
+    assert found["one image of 'default'"].error is wrong
+
+
+def test_a_right_that_is_missing_is_found_by_the_signed_call(account, tmp_path):
+    with server(says=b'{"Code": "NoPermission", "Message": "Permission denied."}', status=400) as url:
+        _, wrong = examined(tmp_path, url, account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("Refused", 4)
+    assert re.search("NoPermission: .*ens:DescribeSelfImages .*grant it in RAM", str(wrong))
+
+
+def test_a_wrong_secret_is_found_by_the_signed_call(serve, tmp_path):
+    _, wrong = examined(tmp_path, serve().url, key_account("default", "emulator", SECRET))
+
+    assert (wrong.exit_code, "SignatureDoesNotMatch" in str(wrong)) == (4, True)
+
+
+@pytest.mark.parametrize(("minutes", "says"), [(20, "behind"), (-20, "ahead of")])
+def test_a_clock_that_the_service_would_refuse_is_found_without_credentials(tmp_path, minutes, says):
+    with server(ahead=dt.timedelta(minutes=minutes)) as url:
+        found, wrong = examined(tmp_path, url)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("ClockIsWrong", 4)
+    assert f"s {says} the service, which forgives 15 minutes: set the clock" in str(wrong)
+    assert found[f"endpoint {url}"].result == "good"
+
+
+def test_a_clock_that_is_a_little_off_is_told_and_forgiven(tmp_path):
+    with server(ahead=dt.timedelta(minutes=5)) as url:
+        found, wrong = examined(tmp_path, url)
+
+    assert wrong is None
+    assert found[f"clock beside {url}"].found in {"299 s behind the service", "300 s behind the service"}
+
+
+def test_where_nothing_listens_the_rest_is_not_known(account, tmp_path):
+    found, wrong = examined(tmp_path, "http://127.0.0.1:9", account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("Unreachable", 5)
+    assert "no answer from http://127.0.0.1:9" in str(wrong)
+    assert [name for name, finding in found.items() if finding.result == "not known"] == [
+        "TLS of http://127.0.0.1:9",
+        "clock beside http://127.0.0.1:9",
+        "one image of 'default'",
+    ]
+
+
+def test_a_name_that_is_none_is_told(tmp_path):
+    _, wrong = examined(tmp_path, "host.invalid")
+
+    assert (wrong.exit_code, "host.invalid" in str(wrong)) == (5, True)
+
+
+def test_an_endpoint_that_does_not_prove_who_it_is_is_found_and_told_nothing(self_signed, account, tmp_path):
+    with server(certificate=self_signed) as url:
+        found, wrong = examined(tmp_path, url, account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("Unreachable", 5)
+    assert "did not prove who it is" in str(wrong)
+    assert (found[f"endpoint {url}"].result, found[f"TLS of {url}"].result) == ("good", "wrong")
+    assert found["one image of 'default'"].result == "not known"
+
+
+def test_tls_to_a_port_that_speaks_none_is_told(tmp_path):
+    with server() as url:
+        found, wrong = examined(tmp_path, secure := url.replace("http:", "https:"))
+
+    assert (wrong.exit_code, found[f"TLS of {secure}"].error) == (5, wrong)
+
+
+def test_an_endpoint_that_is_not_ens_is_told(account, tmp_path):
+    with server() as url:
+        found, wrong = examined(tmp_path, url, account)
+
+    assert (wrong.exit_code, "answers, but not as ENS" in str(wrong)) == (4, True)
+    assert found[f"endpoint {url}"].result == "good"
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="a folder that even root cannot write to")
+def test_a_folder_that_cannot_be_written_to_is_found(serve, account):
+    found, wrong = examined(Path("/sys/ens-images"), serve().url, account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("NoAccess", 6)
+    assert "'/sys' cannot be written to" in str(wrong)
+    assert found["file system"].found.startswith("sysfs")
+
+
+def test_a_folder_below_a_file_is_found_and_so_is_one_of_what_follows_a_run(serve, account, tmp_path):
+    (tmp_path / "file").write_text("")
+    url = serve().url
+    first = examined(tmp_path / "file" / "lake", url, account)[1]
+    second = examined(tmp_path / "lake", url, account, folders=[tmp_path / "file" / "out"])[1]
+
+    for wrong in (first, second):
+        assert (wrong.exit_code, "file' cannot be written to: Not a directory" in str(wrong)) == (2, True)
+
+
+def test_a_folder_that_is_not_there_yet_will_be_made(serve, account, tmp_path):
+    found, wrong = examined(tmp_path / "a" / "b", serve().url, account)
+
+    assert wrong is None
+    assert found[f"folder {str(tmp_path / 'a' / 'b')!r}"].found == f"will be made: {str(tmp_path)!r} is writable"
+    assert list(tmp_path.iterdir()) == []
+
+
+MOUNTS = [("/", "ext4"), ("/srv", "nfs4"), ("/srv/local", "xfs"), ("/srv/local", "cifs"), ("/srv2", "fuse.sshfs")]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/home/x", "ext4"),
+        ("/srv/lake", "nfs4"),
+        ("/srv/local/lake", "cifs"),
+        ("/srv2", "fuse.sshfs"),
+        ("/srv3", "ext4"),
+    ],
+)
+def test_the_file_system_is_that_of_the_last_mount_over_the_folder(place, kind):
+    assert doctor.kind_of_file_system(Path(place), MOUNTS) == kind
+
+
+def test_a_file_system_over_a_network_is_named(serve, account, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "_mounts", lambda: [("/", "ext4"), (str(tmp_path), "nfs4")])
+    found, wrong = examined(tmp_path, serve().url, account)
+
+    assert (wrong.exit_code, "lies on nfs4, over a network" in str(wrong)) == (2, True)
+    monkeypatch.setattr(doctor, "_mounts", list)
+    found, wrong = examined(tmp_path, serve().url, account)
+    assert (wrong, found["file system"].result) == (None, "not known")
+
+
+def test_a_disk_that_is_all_but_full_is_found(serve, account, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 << 20})())
+    _, wrong = examined(tmp_path, serve().url, account)
+
+    assert (type(wrong).__name__, wrong.exit_code) == ("DiskFull", 5)
+    assert "5 MiB are free, and 64 MiB should be" in str(wrong)
+
+
+def test_a_folder_below_a_file_is_what_a_run_says_of_it(serve, account, tmp_path):
+    (tmp_path / "file").touch()
+    data, endpoint = tmp_path / "file" / "sub", serve(images=1).url
+    with pytest.raises(BadSetting, match="file' cannot be written to: Not a directory: name another folder") as error:
+        run(data, accounts=[account], endpoint=endpoint)
+    _, wrong = examined(data, endpoint, account)
+
+    assert (str(wrong), wrong.exit_code) == (str(error.value), 2)
+
+
+def test_who_holds_the_lake_is_named(serve, account, tmp_path):
+    url = serve().url
+    with lock(tmp_path):
+        found, wrong = examined(tmp_path, url, account)
+    assert (type(wrong).__name__, wrong.exit_code) == ("LakeLocked", 5)
+    assert f"is held by process {os.getpid()} since " in str(wrong)
+
+    found, wrong = examined(tmp_path, url, account)
+    assert (wrong, found["lock"].found) == (None, "free")
+
+
+def test_a_package_that_is_too_old_or_missing_is_named(serve, account, tmp_path, monkeypatch):
+    monkeypatch.setattr(versions, "requires", lambda _: ["duckdb>=99.1", "nonsense-package>=1; python_version > '3'"])
+    with pytest.raises(BadSetting, match=r"duckdb is \d.*, and 99\.1 or newer is needed"):
+        versions.check_versions()
+    monkeypatch.setattr(versions, "requires", lambda _: ["nonsense-package>=1", "pytest>=8; extra == 'dev'"])
+    with pytest.raises(BadSetting, match="nonsense-package is missing"):
+        versions.check_versions()
+    _, wrong = examined(tmp_path, serve().url, account)
+    assert wrong.exit_code == 2
+
+
+def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, monkeypatch):
+    lines = ["[after_run]", "page = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
+    (tmp_path / "ens-images.toml").write_text("\n".join(lines))
+    there = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
+    assert {row["check"]: row["result"] for row in there if row["check"].startswith("extra")} == {
+        "extra report": "good",
+        "extra excel": "good",
+    }
+    assert {"setting after_run.export_formats": "xlsx  (ens-images.toml)"}.items() <= {
+        row["check"]: row["found"] for row in there
+    }.items()
+
+    monkeypatch.setattr(versions, "_version", lambda _: "missing")
+    for words, key, extra in (
+        (["--data", "data"], "after_run.page", "report"),
+        (["--data", "data"], "after_run.export_formats", "excel"),
+        (["--data", "s3://bucket/lake"], "data", "cloud"),
+    ):
+        asked = ("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json", *words)
+        (found,) = [row for row in json.loads(typed(*asked)[1]) if row["check"] == f"extra {extra}"]
+        assert found["found"].startswith(f"BadSetting: {key}: ")
+        assert f"is needed: pip install 'ens-images[{extra}]'" in found["found"]
+
+
+@pytest.mark.parametrize("endpoint", ["http://somebody:hunter2@h", "somebody:hun/ter2@h", "https://:hunter2@h/x"])
+def test_no_password_of_an_endpoint_is_shown(endpoint, tmp_path, typed, monkeypatch):
+    monkeypatch.setattr("pipeline.storage.bucket._said", {})
+    texts = []
+    for words in (["doctor"], ["doctor", "--format", "json"], ["run", "-vv"], ["list"]):
+        texts.append("".join(map(str, typed(*words, "--endpoint", endpoint))))
+        monkeypatch.setenv("ENS_IMAGES_ENDPOINT", endpoint)
+        texts.append("".join(map(str, typed(*words))))
+        monkeypatch.delenv("ENS_IMAGES_ENDPOINT")
+    line = f"endpoint = '{endpoint}'\n"
+    (tmp_path / "ens-images.toml").write_text(f"{line}[[accounts]]\nlabel = 'a'\n{line}[bucket]\n{line}")
+    texts += [
+        "".join(map(str, typed(*words))) for words in (["doctor"], ["run"], ["sql", "--data", "s3://b/x", "from x"])
+    ]
+
+    assert [text for text in texts if "ter2" in text or "somebody" in text or "…@h" not in text] == []
+
+
+def test_no_key_in_the_address_of_a_bucket_is_shown(typed):
+    code, out, err = typed("doctor", "--data", "s3://somebody:hunter2@bucket/lake")
+
+    assert (code, "hunter2" in out + err, "'s3://…@bucket/lake' names no bucket" in err) == (2, False, True)
+
+
+def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, tmp_path):
+    one, other = serve(images=3), serve(images=5)
+    second = key_account("second", "emulator", "emulator")
+    second.endpoint = other.url
+    found, wrong = examined(tmp_path, one.url, account, second)
+
+    assert wrong is None
+    assert (found["one image of 'default'"].found[-8:], found["one image of 'second'"].found[-8:]) == (
+        "3 images",
+        "5 images",
+    )
+
+
+def test_nonsense_is_the_first_thing_to_mend(serve, account, tmp_path):
+    _, wrong = examined(tmp_path, "ftp://x", account, unknown=["ENS_IMAGES_RAET is no setting"])
+    assert (wrong.exit_code, str(wrong)) == (2, "ENS_IMAGES_RAET is no setting")
+
+    def twice():
+        raise BadSetting("named twice")
+
+    findings = doctor.examine(tmp_path, accounts=twice, endpoint=serve().url)
+    assert str(doctor.first_to_mend(findings)) == "named twice"
+    assert [finding.check for finding in findings][-1] == "lock"
+
+
+def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_mend(typed, monkeypatch):
+    monkeypatch.setattr("pipeline.jobs.run.environment_account", lambda: environment_account("nobody"))
+    monkeypatch.setattr("pipeline.credentials.Account.resolve", lambda _: (_ for _ in ()).throw(BadSetting("x")))
+    asked = ("doctor", "--endpoint", "http://127.0.0.1:9")
+    code, out, err = typed(*asked)
+    told = json.loads(typed(*asked, "--format", "json")[1])
+
+    assert (code, err) == (2, "error: BadSetting: x\n")
+    assert out.splitlines()[0].split() == ["good", "setting", "data", "data", "(default)"]
+    assert "wrong      credentials of 'nobody'" in out
+    assert {"check": "lock", "result": "good", "found": "free", "exit_code": 0} in told
+    assert next(row["exit_code"] for row in told if row["check"].startswith("endpoint")) == 5
+
+
+def test_each_call_of_the_doctor_is_told_with_its_account(serve, tmp_path, caplog):
+    caplog.set_level("INFO", logger="pipeline")
+    examined(tmp_path, serve(images=3).url, key_account("fine", "emulator", "emulator"))
+
+    assert [record.message.partition(" call=")[0] for record in caplog.records if " 200, " in record.message] == [
+        "account='fine'"
+    ]

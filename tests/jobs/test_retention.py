@@ -1,0 +1,285 @@
+"""What is taken out is gone for every reader at once; its bytes go after a grace, and up to then it can come back."""
+
+import datetime as dt
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lake_builder import Seen, image, write_run
+
+from pipeline import connect, rebuild
+from pipeline.credentials import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, LakeMissing, UnknownName
+from pipeline.extract.raw_pages import raw_paths
+from pipeline.jobs.retention import prune
+from pipeline.jobs.run import run
+from pipeline.lake.check import check
+from pipeline.lake.tombstones import tombstones_path
+
+DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+NOW = dt.datetime(2026, 10, 20)  # noqa: DTZ001
+LATER = NOW + dt.timedelta(days=8)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory):
+    """Four days of two accounts, a run a day; the second account is not read on the last one."""
+    data = tmp_path_factory.mktemp("lived") / "data"
+    keys = {name: Key("secret", living_account(images=12, seed=seed)) for seed, name in enumerate("ab", 1)}
+    with Endpoint(keys) as endpoint:
+        for day in range(4):
+            endpoint.day = day
+            accounts = [key_account(name, name, "secret") for name in ("ab" if day < 3 else "a")]
+            at = DAY + dt.timedelta(days=day)
+            run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+    return data
+
+
+@pytest.fixture
+def data(lived, tmp_path) -> Path:
+    """A copy of that lake."""
+    shutil.copytree(lived, tmp_path / "data")
+    rebuild(tmp_path / "data")  # the catalogue holds absolute paths
+    return tmp_path / "data"
+
+
+def run_id(day: int) -> str:
+    return f"2026100{day + 1}T020000.000000Z"
+
+
+def rows(data: Path, sql: str) -> list[tuple]:
+    with connect(data) as con:
+        return con.execute(sql).fetchall()
+
+
+def latest(data: Path) -> dict[str, str]:
+    return dict(rows(data, "select account, run_id from accounts"))
+
+
+def files_of(data: Path, day: int) -> set[str]:
+    return {path.parts[-3] for path in data.rglob(f"{run_id(day)}.parquet")}
+
+
+# ── withdrawing ──────────────────────────────────────────────────────────────
+
+
+def test_a_withdrawn_observation_is_gone_at_once_and_the_one_before_is_the_latest(data):
+    told = prune(data, observation=f"{run_id(3)}/a", at=NOW)
+
+    assert latest(data) == {"a": run_id(2), "b": run_id(2)}
+    assert f"the latest of 'a' is now {run_id(2)}" in str(told)
+    assert rows(data, "select count(*) from images where observed_at_utc >= timestamp '2026-10-04'") == [(0,)]
+    assert rows(data, "select is_published, error from observations order by run_id desc limit 1") == [
+        (False, "Withdrawn: taken out of the lake at 2026-10-20 00:00:00 UTC")
+    ]
+
+
+def test_of_a_file_of_several_accounts_only_the_rows_of_the_withdrawn_one_are_hidden_and_the_file_stays(data):
+    before = rows(data, "select * from images where account = 'b' order by all")
+    prune(data, observation=f"{run_id(1)}/a", grace="0s", at=NOW)
+
+    assert rows(data, "select * from images where account = 'b' order by all") == before
+    assert rows(data, "select distinct run_id from observations where is_published and account = 'a' order by 1") == [
+        (run_id(0),),
+        (run_id(2),),
+        (run_id(3),),
+    ]
+    assert files_of(data, 1) == {"images", "image_disks", "rejects", "observations", "raw"}
+    assert check(data, deep=True).findings == []
+
+
+def test_the_files_go_when_the_grace_of_every_account_in_them_is_over(data):
+    prune(data, observation=f"{run_id(1)}/a", at=NOW)
+    prune(data, observation=f"{run_id(1)}/b", at=NOW + dt.timedelta(days=2))
+    prune(data, at=LATER)
+    before = files_of(data, 1)
+    done = prune(data, at=LATER + dt.timedelta(days=2))
+
+    assert before == {"images", "image_disks", "rejects", "observations", "raw"}
+    assert files_of(data, 1) == {"observations", "raw"}
+    assert (len(done.unlinked), done.byte_count > 0) == (3, True)
+    assert check(data, deep=True).findings == []
+
+
+def test_no_rebuild_brings_a_withdrawn_observation_back(data, tmp_path):
+    prune(data, observation=f"{run_id(3)}/a", grace="0s", at=NOW)
+    prune(data, observation=f"{run_id(1)}/a", grace="0s", at=NOW)
+    seen = rows(data, "select * from images order by all")
+
+    assert rebuild(data) == []
+    assert rows(data, "select * from images order by all") == seen
+    rebuild(data, into=tmp_path / "other")
+    assert rows(tmp_path / "other", "select * from images order by all") == seen
+    for asked in ("account, run_id, is_published, error from observations order by all", "* from accounts"):
+        assert rows(tmp_path / "other", f"select {asked}") == rows(data, f"select {asked}")
+
+
+def test_a_withdrawal_can_be_taken_back_until_the_grace_is_over(data):
+    before = rows(data, "select * from images order by all")
+    prune(data, observation=run_id(3), at=NOW)
+    told = prune(data, restore=run_id(3), at=NOW + dt.timedelta(days=6))
+
+    assert rows(data, "select * from images order by all") == before
+    assert latest(data)["a"] == run_id(3)
+    assert "restored" in str(told)
+    assert rows(data, "select count(*) from observations where error is not null") == [(0,)]
+
+    prune(data, observation=run_id(3), at=NOW)
+    prune(data, at=LATER)
+    with pytest.raises(BadSetting, match=r"cannot be restored: .*2026-10-27"):
+        prune(data, restore=run_id(3), at=LATER)
+
+
+def test_what_was_withdrawn_can_be_observed_again_and_then_not_be_restored(data):
+    prune(data, observation=run_id(3), at=NOW)
+    with Endpoint({"a": Key("secret", living_account(images=12, seed=1))}) as endpoint:
+        accounts = [key_account("a", "a", "secret")]
+        at = DAY + dt.timedelta(days=3)
+        run(data, accounts=accounts, endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
+
+    assert latest(data)["a"] == f"{run_id(3)}-2"
+    with pytest.raises(AlreadyObserved, match="observed again by run"):
+        prune(data, restore=run_id(3), at=NOW)
+    assert check(data).findings == []
+
+
+def test_an_observation_that_is_none_is_said(data):
+    for name in ("20991001T020000.000000Z", f"{run_id(0)}/c", "x/y/z", ""):
+        with pytest.raises(UnknownName, match="is no published observation"):
+            prune(data, observation=name, at=NOW)
+    with pytest.raises(UnknownName, match="has 2 of them: say which"):
+        prune(data, observation=run_id(0), at=NOW)
+    with pytest.raises(UnknownName, match="is no withdrawn observation"):
+        prune(data, restore=f"{run_id(0)}/a", at=NOW)
+
+
+def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
+    name = write_run(tmp_path, Seen(images=[image("m-1")]))
+    told = prune(tmp_path, observation=name, at=NOW)
+
+    assert "nothing of 'default' is left" in str(told)
+    assert rows(tmp_path, "select count(*) from images_latest") == [(0,)]
+
+
+# ── by age ───────────────────────────────────────────────────────────────────
+
+
+def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observation(data):
+    done = prune(data, raw_older_than="1d", at=NOW)
+
+    assert [path.stem for path in done.raw_taken_out] == [run_id(0), run_id(1)]  # 2 is the latest of b, 3 of a
+    assert rows(data, "select distinct observed_on from pages order by all") == [
+        (dt.date(2026, 10, 3),),
+        (dt.date(2026, 10, 4),),
+    ]
+    assert len(raw_paths(data)) == 4
+    prune(data, at=LATER)
+    assert [path.stem for path in raw_paths(data)] == [run_id(2), run_id(3)]
+    assert rows(data, "select count(distinct run_id) from observations where is_published") == [(4,)]
+    assert (check(data, deep=True).findings, check(data).without_pages_count) == ([], 4)
+
+
+def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
+    prune(data, raw_older_than="1d", at=NOW)
+    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    prune(data, at=LATER)
+
+    assert latest(data)["b"] == run_id(1)
+    assert run_id(1) in {path.stem for path in raw_paths(data)}
+
+
+def test_pages_of_what_can_be_restored_as_the_latest_stay(data):
+    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    prune(data, raw_older_than="1d", grace="0s", at=NOW)
+
+    assert {run_id(1), run_id(2), run_id(3)} <= {path.stem for path in raw_paths(data)}
+
+
+def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
+    for path in (data / "lake").rglob(f"{run_id(0)}.parquet"):
+        path.unlink()
+    done = prune(data, raw_older_than="1d", at=NOW)
+
+    assert [path.stem for path in done.raw_taken_out] == [run_id(1)]
+    assert rebuild(data) == [run_id(0)]
+
+
+def test_an_open_connection_answers_until_the_grace_is_over(data):
+    with connect(data) as con:
+        before = con.execute("select count(*) from pages").fetchall()
+        prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
+        assert con.execute("select count(*) from pages").fetchall() == before
+
+
+def test_a_run_does_not_take_the_name_of_one_whose_pages_are_gone(data):
+    prune(data, raw_older_than="1d", grace="0s", at=NOW)
+    prune(data, at=LATER)
+    before = rows(data, "select * from images order by all")
+    with Endpoint({"c": Key("secret", living_account(images=3))}) as endpoint:
+        done = run(data, accounts=[key_account("c", "c", "secret")], endpoint=endpoint.url, rate=None, observed_at=DAY)
+
+    assert done.run_id == f"{run_id(0)}-2"
+    assert rows(data, "select * from images where account <> 'c' order by all") == before
+
+
+# ── the rest ─────────────────────────────────────────────────────────────────
+
+
+def test_a_dry_run_tells_and_changes_nothing(data):
+    (data / "raw" / ".aside").mkdir(exist_ok=True)
+    (data / "raw" / ".aside" / "half.parquet").write_bytes(b"PAR1")
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    told = prune(data, raw_older_than="1d", observation=run_id(3), grace="0s", dry_run=True, at=NOW)
+
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+    assert (len(told.raw_taken_out), len(told.leftovers)) == (3, 1)  # 3 is nobody's latest any more
+    assert {path.stem for path in told.unlinked} == {run_id(0), run_id(1), run_id(3)}
+    assert "would be unlinked" in str(told)
+
+
+def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
+    import duckdb
+
+    prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
+    for view in ("images", "pages", "accounts", "images_latest"):
+        with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as con:
+            shown = con.execute(f"from {view} order by all").fetchall()
+        assert shown == rows(data, f"from {view} order by all")
+
+
+@pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1.5d", "7 weeks", "99999999d"])
+def test_a_span_that_makes_no_sense_is_said(data, span):
+    with pytest.raises(BadSetting, match="is no span of time"):
+        prune(data, raw_older_than=span)
+
+
+def test_the_command_withdraws_and_restores(data):
+    command = [sys.executable, "-m", "pipeline", "prune", "--data", str(data)]
+    done = [
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        for more in (["--observation", run_id(3), "--dry-run"], ["--observation", run_id(3)], ["--restore", run_id(3)])
+    ]
+
+    assert [one.stdout for one in done] == [""] * 3
+    assert [one.stderr.split(",")[0] for one in done] == [
+        f"{run_id(3)}/a: {what}" for what in ("withdrawn", "withdrawn", "restored")
+    ]
+    assert latest(data)["a"] == run_id(3)
+
+
+def test_without_a_lake_there_is_nothing_to_prune(tmp_path):
+    with pytest.raises(LakeMissing):
+        prune(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_that_cannot_be_read_is_named_and_not_passed_over(data):
+    prune(data, observation=run_id(3), at=NOW)
+    tombstones_path(data).write_text("{")
+
+    with pytest.raises(LakeDamaged, match=r"_taken_out\.json"):
+        connect(data)
+    assert any("_taken_out.json" in finding.where for finding in check(data).findings)

@@ -1,0 +1,115 @@
+"""Any result in any format: it comes back as it was, and nothing in it is obeyed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from decimal import Decimal
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reading import HOSTILE, Terminal, golden, one, written
+
+from pipeline.reports.formats import write_rows
+from pipeline.reports.query import Rows, query
+from pipeline.views.connection import connect
+
+VALUES = """
+select 'text' as words, 1234567 as whole, cast(-1234567.5 as double) as real, true as claim,
+    cast(null as varchar) as nothing,
+    timestamp '2017-12-08 12:10:03' as instant, timestamp '2017-12-08 12:10:03.5' as finer,
+    date '2017-12-08' as day_utc,
+    sum(9007199254740993) as large, cast(1.50 as decimal(9, 2)) as money, [1, 2] as list, {'a': 'b'} as pair,
+    'bytes'::blob as body, '' as empty
+"""
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+def test_every_kind_of_value_in_every_format(lake, output_format):
+    found = written(query(connect(lake), VALUES), output_format)
+    golden(f"values.{'txt' if output_format == 'table' else output_format}", found)
+
+
+def test_json_keeps_integers_whole_and_instants_as_iso_text(lake):
+    (row,) = json.loads(written(query(connect(lake), VALUES), "json"))
+    assert row["large"] == 9007199254740993
+    assert row["instant"] == "2017-12-08T12:10:03"
+    assert isinstance(row["whole"], int)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(float("nan"), None), (float("inf"), None), (Decimal(2), 2), (0.5, 0.5)]
+)
+def test_json_holds_what_json_can_hold(value, expected):
+    assert json.loads(written(one(value, "DOUBLE"), "json")) == [{"value": expected}]
+
+
+def test_json_names_columns_of_one_name_apart(lake):
+    assert json.loads(written(query(connect(lake), "select 1 as a, 2 as a"), "json")) == [{"a": 1, "a_2": 2}]
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+def test_a_result_without_a_row_is_still_a_result(lake, output_format):
+    found = written(query(connect(lake), "select 1 as a where false"), output_format)
+    assert (
+        found.split()
+        == {
+            "table": ["a", "───"],
+            "csv": ["a"],
+            "json": ["[]"],
+            "markdown": ["|", "a", "|", "|---:|"],
+        }[output_format]
+        or output_format == "table"
+    )
+
+
+@example([(" =", None)])
+@given(st.lists(st.tuples(st.one_of(st.none(), st.text()), st.one_of(st.none(), st.integers())), max_size=5))
+def test_csv_comes_back_as_it_was_but_for_the_apostrophes(rows):
+    text = written(Rows(("words", "whole"), ("VARCHAR", "BIGINT"), rows), "csv")
+    back = list(csv.reader(io.StringIO(text, newline=""), strict=True))[1:]
+    assert [number for _, number in back] == ["" if whole is None else str(whole) for _, whole in rows]
+    for (cell, _), (words, _) in zip(back, rows, strict=True):
+        sent = words or ""
+        bare = re.sub(r"\A[\s\ufeff\u200b-\u200f\u2060]+", "", sent)
+        is_formula = bare[:1] in tuple("=+-@\uff1d\uff0b\uff0d\uff20") or sent[:1] in ("\t", "\r")
+        assert cell == (f"'{sent}" if is_formula else sent)
+
+
+@given(st.lists(st.tuples(st.one_of(st.none(), st.text(), st.booleans()), st.integers(), st.datetimes()), max_size=5))
+def test_json_comes_back_as_it_was(rows):
+    back = json.loads(written(Rows(("a", "b", "c"), ("VARCHAR", "BIGINT", "TIMESTAMP"), rows), "json"))
+    assert back == [{"a": a, "b": b, "c": c.isoformat()} for a, b, c in rows]
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\uff1d1"])
+def test_csv_text_that_a_spreadsheet_would_run_gets_an_apostrophe(formula):
+    assert next(csv.reader([written(one(formula), "csv").split("\r\n", 1)[1]]))[0].startswith("'")
+
+
+def test_csv_numbers_get_none_and_null_and_empty_text_differ():
+    assert written(one(-5, "BIGINT"), "csv") == "value\r\n-5\r\n"
+    rows = Rows(("a", "b"), ("VARCHAR", "VARCHAR"), [(None, "")])
+    assert written(rows, "csv") == 'a,b\r\n,""\r\n'
+
+
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+def test_what_the_service_sent_is_shown_and_never_obeyed(output_format):
+    rows = Rows((HOSTILE, "b"), ("VARCHAR", "VARCHAR"), [(HOSTILE, "[red]b[/red]")])
+    out = Terminal()
+    write_rows(rows, output_format, out)
+    found = out.getvalue().replace("\r\n", "\n")
+    kept = found.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")  # the table's own bold and dim
+    assert not set(kept) & set("\x1b\x9b\r\t\u202e\u2028")
+    assert "[red]b[/red]" in kept.replace("\\", "")
+    if output_format == "json":
+        assert json.loads(found)[0][HOSTILE] == HOSTILE
+
+
+def test_a_long_result_as_a_table_is_cut_and_says_so(lake):
+    found = written(query(connect(lake), "select range as number from range(1005)"), "table")
+    assert found.endswith("… and 5 more: `--format csv` writes them all\n")
+    assert len(written(query(connect(lake), "from range(25000)"), "csv").splitlines()) == 25_001

@@ -1,0 +1,38 @@
+"""The trust line: whose images, as of when, how far proven."""
+
+from __future__ import annotations
+
+from lake_builder import Seen, image, write_run
+
+from pipeline.reports.provenance import provenance_line
+from pipeline.views.connection import connect, connect_empty
+
+
+def test_the_trust_line_of_one_account(tmp_path):
+    write_run(tmp_path, Seen(images=[image(f"m-{number}") for number in range(143)]))
+    assert provenance_line(connect(tmp_path)) == (
+        "1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields"
+    )
+
+
+def test_the_trust_line_of_several_accounts_names_the_stale_ones_and_counts_the_certificates(lake):
+    write_run(
+        lake,
+        Seen("late", "2026-10-31 02:00", error="Refused: no"),
+        Seen("new", "2026-10-31 02:00", [image("m")], "counted"),
+    )
+    assert provenance_line(connect(lake)) == (
+        "4 accounts (1 stale: test; 1 never published: late) · as of 2026-10-28 02:01 to 2026-10-31 02:00 UTC"
+        " · 1 counted, 2 verified · 6 images · 1 reject · 2 unknown fields"
+    )
+
+
+def test_the_trust_line_names_three_accounts_at_most_and_obeys_none(tmp_path):
+    names = ["a\x1b[2J", "b", "c", "d", "e"]
+    write_run(tmp_path, *(Seen(name, error="Refused: no") for name in names))
+    expected = "5 accounts (5 never published: a\\x1b[2J, b, c and 2 more) · nothing is published"
+    assert provenance_line(connect(tmp_path)) == expected
+
+
+def test_the_trust_line_of_an_empty_lake():
+    assert provenance_line(connect_empty()) == "0 accounts · nothing is published"

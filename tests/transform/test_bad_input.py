@@ -1,0 +1,557 @@
+"""Whatever the service sends: typed right, or null with a line in `rejects`, or an error that names the page.
+
+Never a crash, never a lost neighbour, never a wrong value. `make fuzz` tries many thousand inputs, this a few hundred.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import page
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from lake_builder import disk_sums
+
+from pipeline import connect
+from pipeline.extract.raw_pages import RawPagesWriter, RawRun
+from pipeline.extract.response import Answer, NotAPage, read_page
+from pipeline.jobs.rebuild import rebuild
+from pipeline.lake.flatten_pool import FlattenPool
+from pipeline.lake.publish import publish, read_answers
+from pipeline.reports.formats import write_rows
+from pipeline.reports.provenance import provenance_line
+from pipeline.reports.query import query
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import LAKE_TABLES
+from pipeline.transform.assemble import Flat, flatten
+from pipeline.views.database import write_catalog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.resources.schema import Table
+
+AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+DEEP = "deeper than anyone can follow"
+"""Stands in a generated page for a value that is nested too deep; a text that says it is not generated."""
+TOO_DEEP = "[" * 12_000 + "]" * 12_000  # Python 3.13 follows 10,000
+
+
+def body(*images: str, total: int | None = None, around: str = "") -> bytes:
+    """An answer that holds these images, as raw JSON."""
+    count = len(images) if total is None else total
+    text = '{"Code":0,"Images":{"Image":[' + ",".join(images) + f']}},"PageSize":"50","TotalCount":"{count}"{around}}}'
+    return text.encode("utf-8", "surrogatepass")
+
+
+def flat(*bodies: bytes) -> Flat:
+    for one in bodies:
+        read_page(one)
+    return flatten(bodies, "default", AT)
+
+
+def beside(raw: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The row of an image with `raw` among its fields, and the rejects, when its neighbours have come through whole."""
+    neighbour = '{"ImageId":"%s","ImageSize":"7","DiskDeviceMappings":{"DiskDeviceMapping":[{"Size":"1"}]}}'
+    said = flat(body(neighbour % "m-1", '{"ImageId":"m-2","Status":"Available",' + raw + "}", neighbour % "m-3"))
+    before, row, after = said.images.to_pylist()
+    assert (before["image_id"], before["image_size_gib"], after["image_id"], after["image_size_gib"]) == (
+        "m-1",
+        7,
+        "m-3",
+        7,
+    )
+    assert {"m-1", "m-3"} <= set(said.image_disks.column("image_id").to_pylist())
+    assert (row["image_id"], row["status"]) == ("m-2", "Available")
+    return row, said.rejects.to_pylist()
+
+
+# ── one by one ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "kept"),
+    [
+        (r'"a\ud800b"', "half a surrogate pair", None),
+        (r'"\udfff"', "half a surrogate pair", None),
+        (r'"\ude00\ud83d"', "half a surrogate pair", None),
+        (r'"\\\uD800"', "half a surrogate pair", None),
+        ('"a\udcffb"', "not UTF-8", r'"a\\xffb"'),
+        (TOO_DEEP, "nested too deep", None),
+    ],
+)
+@pytest.mark.parametrize("name", ["ImageName", "ImageSize", "CreationTime", "Unknown", "DiskDeviceMappings"])
+def test_what_no_text_can_hold_costs_its_value_alone(raw, reason, kept, name):
+    sent = f'"{name}":{raw}'.encode("utf-8", "surrogateescape")
+    page_of = body('{"ImageId":"m-1","ImageSize":"7"}', '{"ImageId":"m-2",@}', '{"ImageId":"m-3","ImageSize":"7"}')
+    said = flat(page_of.replace(b"@", sent))
+
+    assert [row["image_id"] for row in said.images.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert said.images.column("image_size_gib").to_pylist()[::2] == [7, 7]
+    (line,) = said.rejects.to_pylist()
+    assert (line["image_id"], line["field"], line["raw_json"]) == ("m-2", name, kept or raw)
+    assert line["reason"] == reason or name == "DiskDeviceMappings"
+    assert said.images.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (r'"\\ud800"', r"\ud800"),
+        (r'"\ud83d\ude00"', "😀"),
+        (r'"\\\\ud800\u005cud800"', r"\\ud800\ud800"),
+        ('"\\u0000"', "\0"),
+    ],
+)
+def test_what_only_looks_like_half_a_pair_is_text(raw, text):
+    for beside_it in ("", r',"Other":"\udc00"'):
+        row, rejects = beside(f'"ImageName":{raw}{beside_it}')
+
+        assert row["image_name"] == text
+        assert len(rejects) == bool(beside_it)
+
+
+def test_an_unreadable_name_of_a_field_costs_that_name_alone():
+    said = flat(body(r'{"\ud800":"x","ImageId":"m-1","ImageName":"a"}'))
+
+    (row,) = said.images.to_pylist()
+    assert (row["image_id"], row["image_name"], row["extra"]) == ("m-1", "a", '{"\ufffd":"x"}')
+    assert said.unknown_fields == {"\ufffd"}
+
+
+def test_an_image_with_an_unreadable_id_is_left_out_and_counts_as_an_image():
+    raw = r'{"ImageId":"\ud800","ImageName":"a"}'
+    sent = body('{"ImageId":"m-1"}', raw)
+
+    assert read_page(sent).ids == ("m-1", f"raw JSON: {raw}")
+    said = flat(sent)
+    assert said.images.column("image_id").to_pylist() == ["m-1"]
+    assert said.rejects.column("raw_json").to_pylist() == [raw]
+
+
+def test_what_is_unreadable_around_the_images_costs_none_of_them():
+    said = read_page(body('{"ImageId":"m-1"}', around=r',"RequestId":"\ud800","More":' + TOO_DEEP))
+
+    assert (said.ids, said.total, said.request_id) == (("m-1",), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "size"),
+    [
+        ('"20"', 20),
+        ("20", 20),
+        ('"0"', 0),
+        ('"007"', 7),
+        ('"999999999999"', 999_999_999_999),
+        ('""', None),
+        ("null", None),
+    ],
+)
+def test_a_size_is_read(raw, size):
+    row, rejects = beside(f'"ImageSize":{raw}')
+
+    assert (row["image_size_gib"], rejects) == (size, [])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ['"-1"', "-1", "-0", '"2.5"', "2.5", "20.0", "1e2", '"1e2"', '"20GiB"', '"0x14"', '" 20"', '"+20"', '"٣"', '"²"']  # noqa: RUF005  (one a line is a page)
+    + ['"1_000"', '"1,000"', "true", "[]", "{}", '"NaN"', '"\\u0000"', '"20\\n"', f'"{"9" * 19}"', "9" * 5_000]
+    + ["-" + "9" * 5_000, "1e400", "1E-400"],
+)
+def test_a_size_that_is_no_whole_number_of_gib_is_null_and_kept_as_it_was_sent(raw):
+    row, rejects = beside(f'"ImageSize":{raw}')
+
+    assert row["image_size_gib"] is None
+    assert [(line["field"], line["raw_json"]) for line in rejects] == [("ImageSize", raw)]
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2017-12-08T12:10:03Z", "2017-12-08 12:10:03"),
+        ("2017-12-08T12:10Z", "2017-12-08 12:10:00"),
+        ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00"),
+        ("9999-12-31T23:59:59Z", "9999-12-31 23:59:59"),
+        ("2024-02-29T00:00Z", "2024-02-29 00:00:00"),
+    ],
+)
+def test_an_instant_is_read(text, instant):
+    row, rejects = beside(f'"CreationTime":"{text}"')
+
+    assert (str(row["created_at_utc"]), rejects) == (instant, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2023-02-29T00:00:00Z", "2017-13-01T00:00Z", "2017-12-08"]  # noqa: RUF005  (one a line is a page)
+    + ["2017-12-08T24:00:00Z", "2017-12-08T12:60Z", "2017-12-08T12:10:60Z", "2017-12-08 12:10:03Z", "12:10Z", "now"]
+    + ["2017-12-08T12:10:03", "2017-12-08T12:10:03z", "2017-12-08T12:10:03.5Z", "2017-12-08T12:10:03+08:00", "Z"]
+    + ["٢٠١٧-12-08T12:10:03Z", "2017-12-08T12:10:03Z\\n", "-017-12-08T12:10:03Z", "2017-1-8T12:10:03Z", "0"],
+)
+def test_what_is_no_instant_is_null_and_kept_as_it_was_sent(text):
+    row, rejects = beside(f'"CreationTime":"{text}"')
+
+    assert row["created_at_utc"] is None
+    assert [(line["field"], line["raw_json"]) for line in rejects] == [("CreationTime", f'"{text}"')]
+
+
+@pytest.mark.parametrize(
+    "name", ["observed_on", "account", "image_id", "extra", "imageid", "IMAGESIZE", "", "\\u0000", "'"]
+)
+def test_a_field_of_any_other_name_is_an_unknown_one(name):
+    row, rejects = beside(f'"{name}":"x"')
+
+    assert (row["account"], row["image_size_gib"], rejects) == ("default", None, [])
+    assert json.loads(row["extra"]) == {json.loads(f'"{name}"'): "x"}
+
+
+@pytest.mark.parametrize("field", ["ImageName", "Unknown"])
+def test_sixteen_mebibytes_of_one_field_are_kept(field):
+    text = "x" * (16 << 20)
+    row, rejects = beside(f'"{field}":"{text}"')
+
+    assert rejects == []
+    assert (row["image_name"] if field == "ImageName" else json.loads(row["extra"])["Unknown"]) == text
+
+
+def test_a_page_may_be_long():
+    said = flat(body(*(f'{{"ImageId":"m-{number}","ImageSize":"{number}"}}' for number in range(50_000))))
+
+    assert said.images.column("image_size_gib").to_pylist() == list(range(50_000))
+
+
+@pytest.mark.parametrize(
+    ("raw", "ids", "names"),
+    [
+        ('{"ImageId":"a","ImageName":"1","ImageName":"2"}', ("a",), ["2"]),
+        ('{"ImageId":"a","ImageName":"1","ImageName":null}', ("a",), [None]),
+        ('{"ImageId":"a","ImageId":"b","ImageName":"1"}', ("b",), ["1"]),
+        ('{"ImageId":7,"ImageId":"b","ImageName":"1"}', ("b",), ["1"]),
+        ('{"ImageId":"a","ImageId":7,"ImageName":"1"}', ("7",), ["1"]),
+        ('{"ImageId":"a","ImageId":null}', ('raw JSON: {"ImageId":"a","ImageId":null}',), []),
+        ('{"ImageId":"a","Image\\u0049d":"b"}', ("b",), [None]),
+        ('{"ImageId":"a","ImageName":"1","ImageName":"\\ud800"}', ("a",), [None]),
+    ],
+)
+def test_of_a_key_that_comes_twice_the_last_counts_for_the_id_and_for_the_row(raw, ids, names):
+    sent = body(raw)
+
+    assert read_page(sent).ids == ids
+    assert flat(sent).images.column("image_name").to_pylist() == names
+
+
+def test_of_two_lists_of_images_the_last_counts_for_the_ids_and_for_the_rows():
+    sent = body('{"ImageId":"a"}', around=',"Images":{"Image":[{"ImageId":"b"}]}')
+
+    assert read_page(sent).ids == ("b",)
+    assert flat(sent).images.column("image_id").to_pylist() == ["b"]
+
+
+def test_a_byte_order_mark_costs_nothing():
+    sent = b"\xef\xbb\xbf" + body('{"ImageId":"m-1"}')
+
+    assert read_page(sent).ids == ("m-1",)
+    assert flat(sent).images.column("image_id").to_pylist() == ["m-1"]
+
+
+@pytest.mark.parametrize("total", ["9" * 6_000, "-" + "9" * 6_000, '"20GiB"', "1e3", "NaN", "[]", r'"\ud800"', '"٣"'])
+def test_a_total_that_is_no_count_is_none(total):
+    sent = b'{"Images":{"Image":[{"ImageId":"m-1"}]},"TotalCount":' + total.encode() + b"}"
+    if total == "NaN":
+        with pytest.raises(NotAPage, match="not a listing in JSON"):
+            read_page(sent)
+    else:
+        assert (read_page(sent).ids, read_page(sent).total) == (("m-1",), None)
+
+
+# ── any page ─────────────────────────────────────────────────────────────────
+
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=6).filter(lambda text: DEEP not in text)
+"""Every character there is, half surrogate pairs and NUL among them."""
+LIKELY = st.sampled_from(
+    ["20", "0", "-1", "2.5", "20GiB", "", "9" * 18, "9" * 19, "2017-12-08T12:10:03Z", "2017-12-08T12:10Z", "null"]  # noqa: RUF005  (one a line is a page)
+    + ["0000-01-01T00:00Z", "9999-12-31T23:59:59Z", "2021-13-01T00:00:00Z", "2021-02-30T00:00Z", "\\ud800", "=cmd()"]
+    + ["\u2028", "\r\n", "'; drop table images; --", "\x1b[31m"]
+)
+NUMBERS = st.sampled_from(["0", "-0", "20", "-1", "2.50", "1e2", "1E+400", "-1e-9", "9" * 18, "9" * 30, "9" * 5_000])
+STRINGS = st.builds(lambda text, is_ascii: json.dumps(text, ensure_ascii=is_ascii), TEXTS | LIKELY, st.booleans()).map(
+    lambda raw: (
+        raw if raw.encode("utf-8", "replace") == raw.encode("utf-8", "surrogatepass") else json.dumps(json.loads(raw))
+    )
+)
+LITERALS = st.sampled_from(["null", "true", "false"])
+SPACE = st.sampled_from(["", "", " ", "\n", "\r\n\t"])
+
+
+def listed(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(
+        lambda items, space: f"[{space}" + f"{space},".join(items) + "]", st.lists(values, max_size=3), SPACE
+    )
+
+
+def an_object(fields: st.SearchStrategy[tuple[str, str]], most: int) -> st.SearchStrategy[str]:
+    """An object as raw JSON: its keys in any order, and some of them twice."""
+    return st.builds(
+        lambda pairs, space: f"{{{space}" + f",{space}".join(f"{k}{space}:{space}{v}" for k, v in pairs) + f"{space}}}",
+        st.lists(fields, max_size=most),
+        SPACE,
+    )
+
+
+SCALARS = STRINGS | NUMBERS | LITERALS
+ANY = st.recursive(
+    SCALARS, lambda values: listed(values) | an_object(st.tuples(STRINGS, values), 3), max_leaves=4
+) | st.just(json.dumps(DEEP))
+
+
+def named(*names: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([json.dumps(name) for name in names])
+
+
+IMAGE_NAMES = [column.api for column in IMAGES.columns if column.api]
+DISK_NAMES = [column.api for column in IMAGE_DISKS.columns if column.api and column.api != "ImageId"]
+ODD_NAMES = ("imageid", "account", "observed_on", "Tags", "ImageId ", "Image\0Id")
+DISK = an_object(st.tuples(named(*DISK_NAMES, *ODD_NAMES), SCALARS | ANY) | st.tuples(STRINGS, ANY), 5)
+DISKS = an_object(st.tuples(named("DiskDeviceMapping", "More"), listed(DISK) | listed(DISK | ANY) | ANY), 2)
+FIELDS = st.one_of(
+    st.tuples(named(*IMAGE_NAMES), SCALARS),
+    st.tuples(named(*IMAGE_NAMES), ANY),
+    st.tuples(named("DiskDeviceMappings"), DISKS | ANY),
+    st.tuples(named(*ODD_NAMES) | STRINGS, ANY),
+)
+IMAGE = st.builds(
+    lambda name, raw: raw if name is None else raw[:-1].rstrip() + ("," if ":" in raw else "") + f'"ImageId":{name}}}',
+    st.none() | STRINGS,
+    an_object(FIELDS, 8),
+)
+PAGES = st.lists(st.lists(IMAGE | IMAGE | ANY, max_size=4), min_size=1, max_size=3)
+
+
+class Spelled(str):
+    """A number, as it is spelled."""
+
+    __slots__ = ()
+
+
+class Pairs(dict[str, Any]):
+    """An object: the last of a key that comes twice counts, and nothing that was sent is forgotten."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.sent = pairs
+
+
+def understood(raw: str) -> Any:
+    """Raw JSON as Python's own reader understands it."""
+    return json.loads(raw, parse_int=Spelled, parse_float=Spelled, object_pairs_hook=Pairs)
+
+
+def is_readable(value: Any) -> bool:
+    """Whether anyone can read it as it was sent: no half of a surrogate pair in it, not nested without end."""
+    if isinstance(value, list):
+        return all(map(is_readable, value))
+    if isinstance(value, dict):
+        pairs = value.sent if isinstance(value, Pairs) else value.items()
+        return all(is_readable(name) and is_readable(one) for name, one in pairs)
+    return not isinstance(value, str) or not (re.search("[\ud800-\udfff]", value) or DEEP in value)
+
+
+def expected(column_kind: str, value: Any) -> tuple[Any, bool]:
+    """What a value becomes, and whether it is a reject; said without the code under test."""
+    if value is None:
+        return None, False
+    if not isinstance(value, str) or not is_readable(value):
+        return None, True
+    if column_kind == "text":
+        return str(value), False
+    if value == "" and not isinstance(value, Spelled):
+        return None, False
+    if column_kind == "instant":
+        if isinstance(value, Spelled) or not re.fullmatch(
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z", value
+        ):
+            return None, True
+        try:
+            return dt.datetime.fromisoformat(value[:-1]), False
+        except ValueError:
+            return None, True
+    longest = 12 if column_kind == "gib" else 18
+    return (int(value), False) if re.fullmatch(rf"[0-9]{{1,{longest}}}", value) else (None, True)
+
+
+def expected_row(table: Table, values: dict[str, Any], prefix: str) -> tuple[dict[str, Any], Counter[str]]:
+    row, rejects = {}, Counter[str]()
+    for column in table.columns:
+        if column.api and not (table is IMAGE_DISKS and column.api == "ImageId"):
+            row[column.name], is_reject = expected(column.kind, values.get(column.api))
+            rejects[prefix + column.api] += is_reject
+    return row, +rejects
+
+
+def unknown(values: dict[str, Any], known: list[str], prefix: str) -> tuple[dict[str, Any], Counter[str]]:
+    """What `extra` says, and the rejects for what nobody could read of it."""
+    extra, rejects = {}, Counter[str]()
+    for name, value in values.items():
+        if name not in known:
+            shown = re.sub("[\ud800-\udfff]", "\ufffd", name)
+            extra[shown] = value if is_readable(value) else None
+            rejects[prefix + shown] += not is_readable(value)
+    return extra, +rejects
+
+
+def expect(image: Any) -> tuple[dict[str, Any], list[dict[str, Any]], Counter[str]] | None:
+    """The row of an image, the rows of its disks and its rejects by field; None where it has no id."""
+    if not isinstance(image, dict) or not expected("text", image.get("ImageId"))[0]:
+        return None
+    row, rejects = expected_row(IMAGES, image, "")
+    rest = dict(image)
+    mappings = rest.pop("DiskDeviceMappings", None)
+    entries = mappings.pop("DiskDeviceMapping", None) if isinstance(mappings, dict) else None
+    entries = [DEEP] if entries == DEEP else entries  # it is a list of one thing, which is no disk
+    rejects["DiskDeviceMappings"] += mappings is not None and not isinstance(mappings, dict)
+    rejects["DiskDeviceMappings.DiskDeviceMapping"] += entries is not None and not isinstance(entries, list)
+    if isinstance(mappings, dict) and mappings:
+        around = {re.sub("[\ud800-\udfff]", "\ufffd", name): value for name, value in mappings.items()}
+        rest["DiskDeviceMappings"] = around if is_readable(around) else "\ud800"
+    extra, more = unknown(rest, IMAGE_NAMES, "")
+    disks = []
+    for number, entry in enumerate(entries if isinstance(entries, list) else [], start=1):
+        place = f"DiskDeviceMapping[{number}]"
+        rejects[place] += not isinstance(entry, dict)
+        disk, bad = expected_row(IMAGE_DISKS, entry if isinstance(entry, dict) else {}, f"{place}.")
+        disk_extra, worse = unknown(entry if isinstance(entry, dict) else {}, DISK_NAMES, f"{place}.")
+        disks.append({**disk, "disk_number": number, "extra": disk_extra or None})
+        rejects += bad + worse
+    return {**row, "extra": extra or None}, disks, +(rejects + more)
+
+
+def as_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{k: v for k, v in row.items() if k not in {"account", "observed_at_utc"}},
+            "extra": row["extra"] and understood(row["extra"]),
+        }
+        for row in rows
+    ]
+
+
+def sent(images: list[str]) -> bytes:
+    return body(*images).replace(json.dumps(DEEP).encode(), TOO_DEEP.encode())
+
+
+@given(PAGES)
+@example([['{"ImageId":"a","ImageName":"\\ud83d"}', '{"ImageId":"b"}']])
+@example([['{"ImageId":"a","DiskDeviceMappings":{"\\ud800":1}}']])
+def test_every_value_of_any_page_is_typed_right_or_null_with_a_line_in_rejects(pages):
+    said = flat(*map(sent, pages))
+
+    wanted = [expect(understood(raw)) for images in pages for raw in images]
+    found = [one for one in wanted if one is not None]
+    sums = [disk_sums({"disks": disks}) for _, disks, _ in found]
+    assert as_rows(said.images.to_pylist()) == [
+        row | of_disks for (row, _, _), of_disks in zip(found, sums, strict=True)
+    ]
+    assert as_rows(said.image_disks.to_pylist()) == [
+        {**disk, "image_id": row["image_id"]} for row, disks, _ in found for disk in disks
+    ]
+    nameless = Counter({"ImageId": len(wanted) - len(found)})
+    assert Counter(said.rejects.column("field").to_pylist()) == +sum((bad for _, _, bad in found), nameless)
+
+
+@given(PAGES)
+def test_the_ids_that_are_certified_are_those_of_the_rows(pages):
+    for images in pages:
+        certified = read_page(sent(images)).ids
+        said = flat(sent(images))
+
+        assert len(certified) == len(images)
+        assert [one for one in certified if not one.startswith("raw JSON: ")] == [
+            one for one in said.images.column("image_id").to_pylist() if not one.startswith("raw JSON: ")
+        ]
+
+
+@given(st.lists(st.lists(IMAGE, max_size=3), min_size=2, max_size=4))
+def test_pages_together_give_what_they_give_one_by_one(pages):
+    together = flat(*map(sent, pages))
+    apart = [flat(sent(images)) for images in pages]
+
+    for name in ("images", "image_disks", "rejects"):
+        assert getattr(together, name).to_pylist() == [row for one in apart for row in getattr(one, name).to_pylist()]
+    assert together.unknown_fields == {name for one in apart for name in one.unknown_fields}
+
+
+GOOD = page(
+    [
+        {"ImageId": f"m-{n}", "ImageSize": str(n), "CreationTime": "2017-12-08T12:10:03Z", "ImageName": "a\\b\u4e2d"}
+        | {"DiskDeviceMappings": {"DiskDeviceMapping": [{"Size": "1", "Type": "Data"}]}}
+        for n in range(3)
+    ]
+)
+CUTS = st.tuples(
+    st.integers(0, len(GOOD)), st.integers(0, 12), st.binary(max_size=6) | STRINGS.map(str.encode) | ANY.map(str.encode)
+)
+
+
+@given(st.lists(CUTS, min_size=1, max_size=3) | st.binary(max_size=60))
+def test_bytes_of_any_kind_are_a_page_or_are_said_to_be_none(damage):
+    broken = damage if isinstance(damage, bytes) else GOOD
+    for start, length, put in damage if isinstance(damage, list) else ():
+        broken = broken[:start] + put + broken[start + length :]
+    try:
+        certified = read_page(broken).ids
+    except NotAPage as error:
+        assert str(error)
+        return
+    said = flatten([broken], "default", AT)
+    nameless = said.rejects.column("reason").to_pylist().count("no id: the image is left out")
+    assert len(said.images) + nameless == len(certified)
+
+
+# ── the whole way ────────────────────────────────────────────────────────────
+
+
+def published(data: Path, bodies: list[bytes]) -> None:
+    """Land and publish these pages, as a run does."""
+    with RawPagesWriter(data, "run", AT.date()) as landing:
+        for number, one in enumerate(bodies, start=1):
+            landing.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None), one)
+        decision = {"account": "default", "is_published": True, "error": None, "ended_passes": 1}
+        told = {
+            "observed_on": str(AT.date()),
+            "observed_at_utc": None,
+            "code_version": "0",
+            "endpoint": "",
+            "run_id": "run",
+        }
+        raw = RawRun(landing.finish({**told, "asked_certificate": "unproven", "accounts": [decision]}))
+    with FlattenPool() as ahead:
+        publish(data, raw, read_answers(raw), ahead)
+    write_catalog(data)
+
+
+@given(pages=PAGES)
+@settings(max_examples=max(8, settings.default.max_examples // 40))  # each writes and reads two lakes
+def test_any_pages_are_landed_published_read_reported_and_built_again(tmp_path_factory, pages):
+    data = tmp_path_factory.mktemp("lake")
+    published(data, [sent(images) for images in pages])
+
+    said = flatten([sent(images) for images in pages], "default", AT, seen=set())
+    with connect(data) as lake:
+        for name in ("images", "image_disks", "rejects"):
+            stored = lake.sql(f"select * exclude (observed_on) from {name}")  # noqa: S608  (a known name)
+            assert stored.to_arrow_table().to_pylist() == getattr(said, name).to_pylist()
+        lake.execute("select json(extra) from images where extra is not null").fetchall()
+        for output_format in ("table", "csv", "json", "markdown"):
+            write_rows(query(lake, "from images"), output_format, io.StringIO())
+        assert provenance_line(lake)
+    rebuild(data, into=data / "again")
+    for table in LAKE_TABLES:
+        before, after = (next((root / "lake" / table.name).rglob("*.parquet")) for root in (data, data / "again"))
+        assert before.read_bytes() == after.read_bytes()

@@ -1,0 +1,306 @@
+"""Pages become typed tables; what does not fit is null, and a line in `rejects`."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from conftest import page
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.extract.response import image_list
+from pipeline.resources.control import REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.transform import parse
+from pipeline.transform.assemble import Flat, flatten
+
+AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+
+
+def flat(*images: Any) -> Flat:
+    return flatten([page(list(images))], "default", AT)
+
+
+def image(**fields: Any) -> dict[str, Any]:
+    return {"ImageId": "m-1", **fields}
+
+
+def disks(*entries: Any) -> dict[str, Any]:
+    return {"DiskDeviceMappings": {"DiskDeviceMapping": list(entries)}}
+
+
+def only(table: pa.Table) -> dict[str, Any]:
+    (row,) = table.to_pylist()
+    return row
+
+
+def test_the_published_example_arrives_value_for_value(example):
+    said = flatten([example], "default", AT)
+
+    assert only(said.images) == {
+        "account": "default",
+        "observed_at_utc": AT,
+        "image_id": "centos_6_08_64_20G_a****",
+        "image_name": "centos_6_08_64_20G_a****",
+        "image_owner": "self",
+        "status": "Creating",
+        "platform": "centos",
+        "os_version": "7.2",
+        "architecture": "x86_64",
+        "compute_type": "ens_vm",
+        "region_id": "cn-wulanchabu",
+        "image_size_gib": 20,
+        "image_storage_size": 400,
+        "created_at_utc": dt.datetime(2017, 12, 8, 12, 10, 3),  # noqa: DTZ001
+        "instance_id": "i-5iqczfxps7csjrxeca****",
+        "snapshot_id": "sp-5yt3bdedxzdz6t6uuw****",
+        "extra": None,
+        "disk_count": 1,
+        "unsized_disk_count": 0,
+        "disk_size_gib": 100,
+    }
+    assert only(said.image_disks) == {
+        "account": "default",
+        "observed_at_utc": AT,
+        "image_id": "centos_6_08_64_20G_a****",
+        "disk_number": 1,
+        "disk_type": "Data",
+        "disk_size_gib": 100,
+        "disk_format": "Image format.\nraw\nqcow2",
+        "disk_image_id": "i-test",
+        "extra": None,
+    }
+    assert said.rejects.num_rows == 0
+
+
+def test_the_tables_have_their_declared_schemas_also_when_there_is_nothing():
+    said = flat()
+
+    assert (said.images.schema, said.image_disks.schema, said.rejects.schema) == (
+        IMAGES.arrow(),
+        IMAGE_DISKS.arrow(),
+        REJECTS.arrow(),
+    )
+
+
+def test_a_number_is_read_as_text_and_as_a_number():
+    rows = flat(image(ImageSize="20"), {"ImageId": "m-2", "ImageSize": 20, "OsVersion": 7.20}).images.to_pylist()
+
+    assert [row["image_size_gib"] for row in rows] == [20, 20]
+    assert rows[1]["os_version"] == "7.2"
+
+
+def test_an_instant_is_read_with_and_without_seconds():
+    rows = flat(image(CreationTime="2017-12-08T12:10:03Z"), {"ImageId": "m-2", "CreationTime": "2017-12-08T12:10Z"})
+
+    assert [f"{row['created_at_utc']:%F %T}" for row in rows.images.to_pylist()] == [
+        "2017-12-08 12:10:03",
+        "2017-12-08 12:10:00",
+    ]
+
+
+def test_an_unknown_field_goes_to_extra_as_it_was_sent():
+    disks_and_more = b'"DiskDeviceMappings":{"DiskDeviceMapping":[{"Serial":"x"}],"N":1}'
+    body = b'{"Images":{"Image":[{"ImageId":"m-1","Tags":[ {"K" : 1.50} ],' + disks_and_more + b"}]}}"
+    said = flatten([body], "default", AT)
+
+    assert only(said.images)["extra"] == '{"Tags":[ {"K" : 1.50} ],"DiskDeviceMappings":{"N":1}}'
+    assert only(said.image_disks)["extra"] == '{"Serial":"x"}'
+    assert said.unknown_fields == {"Tags", "DiskDeviceMappings", "DiskDeviceMapping.Serial"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("ImageSize", "20GiB", "not a whole number"),
+        ("ImageSize", "2.5", "not a whole number"),
+        ("ImageSize", 2.5, "not a whole number"),
+        ("ImageSize", "-1", "negative"),
+        ("ImageSize", "9" * 30, "too large"),
+        ("ImageSize", "0x14", "not a whole number"),
+        ("ImageSize", " 20", "not a whole number"),
+        ("ImageStorageSize", True, "neither text nor a number"),
+        ("CreationTime", "yesterday", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", "2017-02-30T12:10:03Z", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", "0000-01-01T00:00:00Z", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", "2017-12-08T12:10:03+08:00", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", 1512735003, "not an instant such as 2017-12-08T12:10:03Z"),
+        ("ImageName", {"a": 1}, "neither text nor a number"),
+        ("DiskDeviceMappings", [], "not an object"),
+    ],
+)
+def test_a_bad_value_is_null_and_a_line_in_rejects_and_costs_nothing_else(field, value, reason):
+    said = flat(image(ImageSize="7"), {"ImageId": "m-2", "Status": "Available", field: value}, {"ImageId": "m-3"})
+
+    assert [row["image_id"] for row in said.images.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert said.images.to_pylist()[1]["status"] == "Available"
+    column = next((c.name for c in IMAGES.columns if c.api == field), None)
+    assert column is None or said.images.to_pylist()[1][column] is None
+    line = only(said.rejects)
+    assert (line["image_id"], line["field"], line["reason"]) == ("m-2", field, reason)
+    assert json.loads(line["raw_json"]) == value
+
+
+def test_nothing_is_said_by_null_and_by_empty_text():
+    row = only(flat(image(ImageSize="", CreationTime=None, ImageName="")).images)
+
+    assert (row["image_size_gib"], row["created_at_utc"], row["image_name"]) == (None, None, "")
+
+
+def test_the_last_and_the_first_year_of_the_calendar_are_read():
+    rows = flat(image(CreationTime="0001-01-01T00:00:00Z"), {"ImageId": "m-2", "CreationTime": "9999-12-31T23:59:59Z"})
+
+    assert [row["created_at_utc"].year for row in rows.images.to_pylist()] == [1, 9999]
+
+
+def test_an_image_without_an_id_is_left_out_whole_and_kept_in_rejects():
+    nameless = {"ImageName": "b", "ImageSize": "x", **disks({"Size": "1"})}
+    said = flat(image(), nameless, {"ImageId": "m-3"})
+
+    assert said.images.column("image_id").to_pylist() == ["m-1", "m-3"]
+    assert said.image_disks.num_rows == 0
+    assert json.loads(only(said.rejects)["raw_json"]) == nameless
+
+
+def test_a_disk_keeps_its_place_whatever_stands_beside_it():
+    said = flat(image(**disks({"Size": "1"}, None, {"Size": "x"}, {"Size": 4})))
+
+    assert [(row["disk_number"], row["disk_size_gib"]) for row in said.image_disks.to_pylist()] == [
+        (1, 1),
+        (2, None),
+        (3, None),
+        (4, 4),
+    ]
+    assert [row["field"] for row in said.rejects.to_pylist()] == ["DiskDeviceMapping[2]", "DiskDeviceMapping[3].Size"]
+
+
+def test_of_an_image_that_comes_twice_the_first_stays_with_its_disks():
+    seen: set[str] = set()
+    pages = [
+        page([image(ImageName="first", **disks({"Size": "1"}))]),
+        page([image(ImageName="second", **disks({"Size": "2"}))]),
+    ]
+    said = [flatten([one], "default", AT, seen=seen) for one in pages]
+
+    assert [only(said[0].images)["image_name"], said[1].images.num_rows] == ["first", 0]
+    assert [only(said[0].image_disks)["disk_size_gib"], said[1].image_disks.num_rows] == [1, 0]
+
+
+# ── any account ──────────────────────────────────────────────────────────────
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
+SCALARS = (
+    st.none()
+    | TEXTS
+    | st.integers(-3, 10**20)
+    | st.sampled_from(["20", "", "2017-12-08T12:10:03Z", "2021-13-01T00:00Z"])
+)
+ODD = (
+    SCALARS
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.lists(SCALARS, max_size=2)
+    | st.dictionaries(TEXTS, SCALARS, max_size=2)
+)
+IMAGE_FIELDS = [column.api for column in IMAGES.columns if column.api and column.api != "ImageId"]
+
+
+def an_image(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    disk = st.dictionaries(st.sampled_from(["Type", "Size", "Format", "imageId"]), values)
+    listed = st.none() | st.fixed_dictionaries({"DiskDeviceMapping": st.none() | st.lists(disk, max_size=4)})
+    fields = st.dictionaries(st.sampled_from(IMAGE_FIELDS), values)
+    return st.builds(
+        lambda name, some, these: {"ImageId": name, **some, "DiskDeviceMappings": these},
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=6),
+        fields,
+        listed,
+    )
+
+
+STRINGS = (
+    st.none() | TEXTS | st.sampled_from(["20", "-1", "2017-12-08T12:10:03Z", "2017-12-08T12:10Z", "2021-13-01T00:00Z"])
+)
+PLAIN_PAGES = st.lists(st.lists(an_image(STRINGS), max_size=4).map(page), min_size=1, max_size=3)
+ODD_PAGES = st.lists(st.lists(an_image(ODD) | ODD, max_size=4).map(page), min_size=1, max_size=3)
+
+
+def tables(said: Flat) -> list[pa.Table]:
+    return [said.images, said.image_disks, said.rejects]
+
+
+@given(PLAIN_PAGES)
+def test_the_quick_ways_and_the_careful_way_give_the_same(pages):
+    assert parse.read_bodies(pages) is not None
+    assert parse._read_quickly([image_list(one)[0] for one in pages]) is not None  # noqa: SLF001  (the three ways are the promise)
+    said = flatten(pages, "default", AT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parse, "read_bodies", lambda _: None)
+        by_lists = flatten(pages, "default", AT)
+        patch.setattr(parse, "_read_quickly", lambda *_: None)
+        carefully = flatten(pages, "default", AT)
+
+    assert tables(said) == tables(by_lists)
+    assert tables(said) == tables(carefully)
+
+
+@pytest.mark.parametrize("raw", [b'"a\xffb"', b'"a\xed\xa0\x80b"', rb'"a\ud800b"'])
+def test_what_is_no_text_is_a_reject_in_a_body_that_is_otherwise_as_published(raw):
+    plain = page([{"ImageId": "m-1", "ImageName": "?"}, {"ImageId": "m-2", "ImageName": "b"}])
+    said = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
+
+    assert said.images.column("image_name").to_pylist() == [None, "b", None]
+    assert said.rejects.column("field").to_pylist() == ["ImageName"]
+
+
+@given(ODD_PAGES)
+def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
+    together = flatten(pages, "default", AT)
+    apart = [flatten([one], "default", AT) for one in pages]
+
+    for place, table in enumerate(tables(together)):
+        assert table == pa.concat_tables([tables(one)[place] for one in apart])
+
+
+@given(st.lists(an_image(ODD), max_size=6))
+def test_every_value_is_typed_right_or_null_with_a_line_in_rejects(images):
+    said = flatten([page(images)], "default", AT)
+
+    assert said.images.column("image_id").to_pylist() == [one["ImageId"] for one in images]
+    assert len(said.rejects) == sum(map(misfits, images))
+    for row, sent in zip(said.images.to_pylist(), images, strict=True):
+        for column in IMAGES.columns:
+            value = sent.get(column.api or "")
+            if column.kind == "text" and isinstance(value, str):
+                assert row[column.name] == value
+            if column.kind in {"gib", "whole"} and is_whole(value, column.kind):
+                assert row[column.name] == int(value)
+
+
+def is_whole(value: Any, kind: str) -> bool:
+    text = str(value)
+    is_number = not isinstance(value, bool | list | dict) and text.isascii() and text.isdigit()
+    return is_number and len(text) <= (12 if kind == "gib" else 18)
+
+
+def misfits(sent: dict[str, Any]) -> int:
+    """How many values of an image cannot be typed, counted without the code under test."""
+    entries = (sent["DiskDeviceMappings"] or {}).get("DiskDeviceMapping") or []
+    fields = [(IMAGES, sent)] + [(IMAGE_DISKS, entry) for entry in entries]
+    return sum(
+        not fits(column.kind, fields_of.get(column.api))
+        for table, fields_of in fields
+        for column in table.columns
+        if column.api
+    )
+
+
+def fits(kind: str, value: Any) -> bool:
+    if value is None or value == "":
+        return True
+    if isinstance(value, bool | list | dict):
+        return False
+    if kind == "text":
+        return True
+    return is_whole(value, kind) if kind in {"gib", "whole"} else value == "2017-12-08T12:10:03Z"

@@ -1,0 +1,310 @@
+"""Views with settings: what is listed, why, and that each setting does what it says."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lake_builder import Seen, image, utc, write_run
+
+from pipeline.errors import BadSetting
+from pipeline.reports.dictionary import describe, dictionary
+from pipeline.reports.query import as_dicts, query
+from pipeline.reports.standing import build_report
+from pipeline.views.catalog import relations, relations_in
+from pipeline.views.connection import connect, connect_empty
+from pipeline.views.database import write_catalog
+from pipeline.views.script import views_sql
+
+WITH_SETTINGS = [one for one in relations().values() if one.settings]
+NOW = utc("2026-10-30 02:00")
+
+
+def ask(data: Path, sql: str) -> list[dict[str, Any]]:
+    return as_dicts(query(connect(data, only_lake=True), sql))
+
+
+def days_ago(days: int) -> dt.datetime:
+    return NOW - dt.timedelta(days=days)
+
+
+def old(image_id: str, days: int = 400, **fields: Any) -> dict[str, Any]:
+    return image(image_id, image_name="base", architecture="x86_64", created_at_utc=days_ago(days), **fields)
+
+
+# ── settings ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("one", WITH_SETTINGS, ids=lambda one: one.name)
+def test_a_view_with_settings_is_a_macro_whose_defaults_give_the_view(lake, one):
+    given = ", ".join(f"{setting.name} := {setting.default}" for setting in one.settings)
+    plain = ask(lake, f"from {one.name}")
+    assert ask(lake, f"from {one.name}()") == plain
+    assert ask(lake, f"from {one.name}({given})") == plain
+
+
+@pytest.mark.parametrize("one", WITH_SETTINGS, ids=lambda one: one.name)
+def test_each_setting_is_told_in_duckdb_in_describe_and_in_the_dictionary(one):
+    con = connect_empty()
+    comment, parameters = con.execute(
+        "select comment, parameters from duckdb_functions() where function_name = $1", [one.name]
+    ).fetchall()[0]
+    assert parameters == [setting.name for setting in one.settings]
+    described = {row[0]: row[-1] for row in describe(one.name).rows}
+    for setting in one.settings:
+        call = f"{setting.name} := {setting.default}"
+        assert setting.doc
+        assert f"{call}: {setting.doc}" in comment
+        assert described[call] == f"Setting: {setting.doc}"
+        assert f"| {call} | {setting.doc} |" in dictionary()
+
+
+def test_each_setting_of_a_view_s_file_is_used_and_the_file_runs_without_a_macro(lake):
+    con = connect(lake)
+    for one in WITH_SETTINGS:
+        assert one.query
+        assert con.execute(one.query).fetchall() == con.execute(f"from {one.name}").fetchall()
+        used = set(re.findall(r"settings\.(\w+)", one.query))
+        assert used == {setting.name for setting in one.settings}
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_the_thresholds_of_a_connection_are_those_of_its_views_and_macros(lake, is_copied):
+    if is_copied:
+        write_catalog(lake)
+    asked = {"stale_images": {"older_than_days": 500, "unchanged_days": 1}}
+    expected = ask(lake, "from stale_images(older_than_days := 500, unchanged_days := 1)")
+    assert 0 < len(expected) < len(ask(lake, "from stale_images"))
+    with connect(lake, thresholds=asked, only_lake=True) as con:
+        assert as_dicts(query(con, "from stale_images")) == expected
+        assert as_dicts(query(con, "from stale_images()")) == expected
+        assert relations_in(con)["stale_images"].settings[0].default == "500"
+        assert relations_in(con)["cleanup_candidates"] == relations()["cleanup_candidates"]
+        told = con.execute("select comment from duckdb_functions() where function_name = 'stale_images'").fetchall()
+        assert "older_than_days := 500: " in told[0][0]
+    with duckdb.connect() as con:
+        con.execute(views_sql(lake, thresholds=asked))
+        assert len(con.execute("from stale_images").fetchall()) == len(expected)
+
+
+def test_the_report_tells_the_rule_and_the_sql_by_the_thresholds_of_the_connection(lake):
+    with connect(lake, thresholds={"cleanup_candidates": {"older_than_days": 77}}) as con:
+        told = build_report(con)
+        (going,) = [one for one in told.sections if one.name == "cleanup"]
+    assert "The rule: our own, 77 days old or more" in going.notes[0]
+    assert "77 as older_than_days" in told.views["cleanup_candidates"]
+
+
+def test_a_text_among_the_thresholds_is_a_regular_expression_and_can_hold_anything(lake):
+    fits = {"cleanup_candidates": {"ignored_in_name": "it's' as x, -- \\d as y  -- z\n"}}
+    with connect(lake, thresholds=fits) as con:
+        assert con.execute("from cleanup_candidates").fetchall() == con.execute("from cleanup_candidates()").fetchall()
+    with pytest.raises(BadSetting, match=r"ignored_in_name = '\(' is no regular expression: .*missing \)"):
+        connect(lake, thresholds={"cleanup_candidates": {"ignored_in_name": "("}})
+
+
+def test_the_catalogue_holds_the_macros_too(lake):
+    path = write_catalog(lake)
+    expected = ask(lake, "from stale_images(older_than_days := 10)")
+    assert expected
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert len(con.execute("from stale_images(older_than_days := 10)").fetchall()) == len(expected)
+
+
+# ── stale images ─────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Path:
+    """Thirty days of an account with an image that rests, one that changed ten days ago, and some that do not count."""
+    images = [
+        old("m-rests", image_size_gib=40),
+        old("m-changed", 500, status="Available"),
+        old("m-unsized", 300, image_size_gib=None),
+        old("m-young", 100),
+        old("m-theirs", image_owner="others"),
+        image("m-ageless", created_at_utc=None),
+    ]
+    write_run(tmp_path, Seen(at="2026-09-30 02:00", images=images))
+    images[1] = old("m-changed", 500, status="Unavailable")
+    write_run(tmp_path, Seen(at="2026-10-20 02:00", images=images))
+    write_run(tmp_path, Seen(at="2026-10-30 02:00", images=[*images, old("m-new-here", 200)]))
+    return tmp_path
+
+
+def test_a_stale_image_is_old_the_account_s_own_and_unchanged_and_says_why_and_what_it_would_free(watched):
+    rows = ask(watched, "from stale_images")
+    assert [(row["image_id"], row["freed_gib"], row["why"]) for row in rows] == [
+        ("m-rests", 40, "400 days old; no change in 30 days watched"),
+        ("m-unsized", None, "300 days old; no change in 30 days watched"),
+        ("m-new-here", 20, "200 days old; no change in 0 days watched"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        ("older_than_days := 400", ["m-rests"]),
+        ("older_than_days := 401", []),
+        ("older_than_days := 90", ["m-rests", "m-unsized", "m-new-here", "m-young"]),
+        ("unchanged_days := 10", ["m-changed", "m-rests", "m-unsized", "m-new-here"]),
+        ("unchanged_days := 11", ["m-rests", "m-unsized", "m-new-here"]),
+        ("watched_days := 30", ["m-rests", "m-unsized"]),
+        ("watched_days := 31", []),
+    ],
+)
+def test_each_threshold_of_stale_images_counts_from_itself_on(watched, given, listed):
+    assert [row["image_id"] for row in ask(watched, f"from stale_images({given})")] == listed
+
+
+def test_a_stale_image_tells_when_it_last_changed(watched):
+    first = ask(watched, "from stale_images(unchanged_days := 10)")[0]
+    assert first["last_changed_utc"] == utc("2026-10-20 02:00")
+    assert first["why"] == "500 days old; last changed 10 days ago in 30 days watched"
+
+
+# ── what could go ────────────────────────────────────────────────────────────
+
+
+def candidates(data: Path, given: str = "") -> list[str]:
+    return [row["image_id"] for row in ask(data, f"from cleanup_candidates({given}) order by image_id")]
+
+
+def test_a_candidate_has_a_newer_one_of_its_name_and_says_why_and_what_it_would_free(tmp_path):
+    write_run(
+        tmp_path,
+        Seen(images=[old("m-1", 400, image_size_gib=50), old("m-2", 300, image_size_gib=None), old("m-3", 200)]),
+    )
+    rows = ask(tmp_path, "from cleanup_candidates")
+    assert [(row["image_id"], row["newest_image_id"], row["freed_gib"], row["why"]) for row in rows] == [
+        ("m-1", "m-3", 50, "400 days old; 2 newer of its name"),
+        ("m-2", "m-3", None, "300 days old; 1 newer of its name"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        {"status": "Pack_failed"},
+        {"status": "Creating"},
+        {"status": None},
+        {"image_owner": "others"},
+        {"image_owner": None},
+        {"architecture": "arm64"},
+        {"architecture": None},
+        {"image_name": "Base"},
+        {"created_at_utc": None},
+        {"created_at_utc": days_ago(400)},
+    ],
+    ids=lambda newer: "-".join(f"{name}-{value}" for name, value in newer.items()),
+)
+def test_what_may_not_stand_in_for_an_image_makes_it_no_candidate(tmp_path, newer):
+    write_run(tmp_path, Seen(images=[old("m-1"), {**old("m-2", 10), **newer}]))
+    assert candidates(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"created_at_utc": None},
+        {"image_owner": "others"},
+        {"image_name": None},
+        {"image_name": ""},
+        {"architecture": ""},
+    ],
+    ids=lambda other: "-".join(f"{name}-{value}" for name, value in other.items()),
+)
+def test_of_what_nothing_is_known_nothing_is_a_candidate(tmp_path, other):
+    write_run(tmp_path, Seen(images=[{**old("m-1"), **other}, {**old("m-2", 10), **other}]))
+    assert candidates(tmp_path) == []
+
+
+def test_a_newer_one_in_another_account_is_no_reason(tmp_path):
+    write_run(tmp_path, Seen("a", images=[old("m-1")]), Seen("b", images=[old("m-2", 10)]))
+    assert candidates(tmp_path) == []
+
+
+def test_case_and_region_do_not_matter(tmp_path):
+    write_run(
+        tmp_path,
+        Seen(
+            images=[old("m-1"), {**old("m-2", 10, region_id="else"), "architecture": "X86_64", "status": "AVAILABLE"}]
+        ),
+    )
+    assert candidates(tmp_path) == ["m-1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"),
+    [
+        ("older_than_days := 300", ["m-1", "m-2"]),
+        ("older_than_days := 301", ["m-1"]),
+        ("keep_newest := 2", ["m-1"]),
+        ("keep_newest := 3", []),
+        ("keep_newest := 0", ["m-1", "m-2", "m-3", "m-4"]),
+        ("ignored_in_name := '-[0-9]{8}$'", ["m-1", "m-2", "m-4"]),
+        ("ignored_in_name := '.*'", []),
+    ],
+)
+def test_each_setting_of_cleanup_candidates_counts_from_itself_on(tmp_path, given, listed):
+    dated = [{**old(f"m-{number}", days), "image_name": f"web-2026010{number}"} for number, days in ((4, 190), (5, 10))]
+    write_run(tmp_path, Seen(images=[old("m-1", 400), old("m-2", 300), old("m-3", 200), *dated]))
+    assert candidates(tmp_path, given) == listed
+
+
+IMAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "image_name": st.sampled_from(["a", "b", "", None]),
+            "architecture": st.sampled_from(["x86_64", "X86_64", "arm64", None]),
+            "status": st.sampled_from(["Available", "available", "Pack_failed", None]),
+            "image_owner": st.sampled_from(["self", "others", None]),
+            "days": st.sampled_from([10, 179, 180, 200, 400, None]),
+        }
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60)
+@given(IMAGES, st.integers(0, 2))
+def test_any_account_s_candidates_are_what_plain_python_makes_of_it(rows, keep):
+    images = [
+        image(
+            f"m-{number:02}",
+            **{name: value for name, value in row.items() if name != "days"},
+            created_at_utc=None if row["days"] is None else days_ago(row["days"]),
+        )
+        for number, row in enumerate(rows)
+    ]
+
+    def known(one: dict[str, Any]) -> bool:
+        is_told = one["image_name"] and one["architecture"] and one["created_at_utc"]
+        return bool(is_told) and one["image_owner"] == "self"
+
+    def newer(one: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            other
+            for other in images
+            if known(other)
+            and other["image_name"] == one["image_name"]
+            and other["architecture"].lower() == one["architecture"].lower()
+            and (other["status"] or "").lower() == "available"
+            and other["created_at_utc"] > one["created_at_utc"]
+        ]
+
+    expected = [
+        one["image_id"]
+        for one in images
+        if known(one) and one["created_at_utc"] <= days_ago(180) and len(newer(one)) >= keep
+    ]
+    with TemporaryDirectory() as folder:
+        write_run(Path(folder), Seen(images=images))
+        assert candidates(Path(folder), f"keep_newest := {keep}") == expected
