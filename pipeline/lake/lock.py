@@ -10,7 +10,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import DiskFull, LakeIsHeld, NoAccess
+from pipeline.errors import DiskFull, LakeLocked, NoAccess
 from pipeline.lake.layout import LOCK, format_of
 from pipeline.lake.orphans import delete_orphans
 from pipeline.storage.bucket import is_bucket
@@ -28,7 +28,7 @@ def lock(data: Path) -> Iterator[list[Path]]:
     Whatever ends the writer early, what it left goes at once.
 
     Raises:
-        LakeIsHeld: another process holds it; the message says which, and since when.
+        LakeLocked: another process holds it; the message says which, and since when.
         LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: there was no room.
         NoAccess: a file or folder may not be read or written.
@@ -48,7 +48,7 @@ def lock(data: Path) -> Iterator[list[Path]]:
             except BlockingIOError:
                 lock.seek(0)
                 holder = lock.read().strip() or "another process"
-                raise LakeIsHeld(f"the lake in {str(data)!r} is held by {holder}: wait until it is done") from None
+                raise LakeLocked(f"the lake in {str(data)!r} is held by {holder}: wait until it is done") from None
             with contextlib.suppress(OSError):  # a full disk: who comes next clears it, and need not know who this was
                 lock.truncate(0)
                 lock.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
