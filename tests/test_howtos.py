@@ -52,7 +52,7 @@ BUCKET = """
 import functools
 from pathlib import Path
 
-from pipeline import bucket
+from pipeline.storage import bucket
 
 @functools.cache
 def _store(_, name, **__):

@@ -130,25 +130,25 @@ def test_a_newer_lake_ends_a_command_with_6(newer):
 
 LATER = """
 import dataclasses, json, sys
-from pipeline import schema, tables
+from pipeline.resources import control, images, schema, tables
 
 def more(table, *columns):
     at = [column.name for column in table.columns].index("extra")
     return dataclasses.replace(table, columns=(*table.columns[:at], *columns, *table.columns[at:]))
 
-tables.IMAGES = more(
-    tables.IMAGES,
-    schema.instant_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
+images.IMAGES = more(
+    images.IMAGES,
+    schema.timestamp_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
     schema.gib("boot_gib", "BootGib", "Size of its boot disk.", since="0.2"),
     schema.text("tags", "Tags", "A list, and so no text.", since="0.2"),
     schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
 )
-tables.IMAGE_DISKS = more(tables.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
-tables.LAKE_TABLES = (tables.IMAGES, tables.IMAGE_DISKS, tables.REJECTS, tables.OBSERVATIONS)
+images.IMAGE_DISKS = more(images.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
+tables.LAKE_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS, control.OBSERVATIONS)
 tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])
 
 from pipeline import connect, rebuild
-from pipeline.check import check
+from pipeline.lake.check import check
 
 old, new = sys.argv[1:]
 said = []
@@ -197,10 +197,10 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
     with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
         archive.extractall(tmp_path / "old", filter="data")
     code = (
-        "import dataclasses, sys; from pipeline import schema, tables\n"
-        "late = schema.whole('late_count', schema.ADDED, 'Counted by a later version.', since='0.2')\n"
-        "tables.OBSERVATIONS = dataclasses.replace(tables.OBSERVATIONS, columns=(*tables.OBSERVATIONS.columns, late))\n"
-        "tables.LAKE_TABLES = (*tables.LAKE_TABLES[:3], tables.OBSERVATIONS)\n"
+        "import dataclasses, sys; from pipeline.resources import control, schema, tables\n"
+        "late = schema.integer('late_count', schema.ADDED, 'Counted by a later version.', since='0.2')\n"
+        "control.OBSERVATIONS = dataclasses.replace(control.OBSERVATIONS, columns=(*control.OBSERVATIONS.columns, late))\n"
+        "tables.LAKE_TABLES = (*tables.LAKE_TABLES[:3], control.OBSERVATIONS)\n"
         "tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])\n"
         "from pipeline import connect\n"
         "print(connect(sys.argv[1]).execute('select distinct late_count from observations').fetchall())"

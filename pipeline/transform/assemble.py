@@ -26,13 +26,14 @@ from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import Table
 from pipeline.transform.cast import typed
-from pipeline.transform.parse import DISK_FIELDS, IMAGE_FIELDS, NO_ID, Texts, page_texts, read_bodies
+from pipeline.transform.parse import page_texts, read_bodies
+from pipeline.transform.texts import DISK_FIELDS, IMAGE_FIELDS, NO_ID, Texts
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from pipeline.transform.parse_odd import Line
+    from pipeline.transform.texts import Line
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.transform.parse_odd import Line, Place, json
+from pipeline.transform.parse_odd import json
+from pipeline.transform.texts import Line, Place
 
 if TYPE_CHECKING:
     from pipeline.resources.schema import Column
-    from pipeline.transform.parse import Texts
+    from pipeline.transform.texts import Texts
 
 
 _INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z$"

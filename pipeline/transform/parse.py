@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -12,74 +12,32 @@ import pyarrow.json
 
 from pipeline.extract.json_repair import UNTOUCHED, Repaired
 from pipeline.extract.response import refuse_no_utf8
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.transform.parse_odd import (
-    Line,
-    Place,
     as_json,
     decode_object,
     decode_objects,
     disk_entries,
     read_carefully,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from pipeline.resources.schema import Column, Table
-
-
-DISKS: Final = "DiskDeviceMappings"
-DISK: Final = "DiskDeviceMapping"
-NO_ID: Final = "no id: the image is left out"
-_LONGEST_AT_ONCE: Final = 1 << 30
-"""Bytes that are read at once: Arrow counts them in 32 bits."""
-
-
-def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
-    """The API's fields of a table, in declared order: API name → column."""
-    return {column.api: column for column in table.columns if column.api and column.name != without}
-
-
-IMAGE_FIELDS: Final = _fields(IMAGES)
-DISK_FIELDS: Final = _fields(IMAGE_DISKS, without="image_id")
-ID_PLACE: Final = list(IMAGE_FIELDS).index("ImageId")
-
-
-def _strings(names: Iterable[str]) -> pa.Schema:
-    return pa.schema([pa.field(name, pa.string()) for name in names])
-
-
-IMAGE_TEXTS: Final = _strings(IMAGE_FIELDS)
-DISK_TEXTS: Final = _strings(DISK_FIELDS)
-_DISK_STRUCT: Final = pa.struct([pa.field(DISK, pa.list_(pa.struct(list(DISK_TEXTS))))])
-_LIST_SCHEMA: Final = pa.schema([pa.field("Image", pa.list_(pa.struct([*IMAGE_TEXTS, pa.field(DISKS, _DISK_STRUCT)])))])
-_BODY_SCHEMA: Final = pa.schema(
-    [
-        pa.field("Code", pa.int64()),
-        pa.field("Images", pa.struct(list(_LIST_SCHEMA))),
-        *_strings(("RequestId", "PageSize", "PageNumber", "TotalCount")),
-    ]
+from pipeline.transform.texts import (
+    BODY_SCHEMA,
+    DISK,
+    DISK_FIELDS,
+    DISK_TEXTS,
+    ID_PLACE,
+    IMAGE_FIELDS,
+    IMAGE_TEXTS,
+    LIST_SCHEMA,
+    Place,
+    Texts,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-@dataclass(slots=True)
-class Texts:
-    """Images and disks as columns of text, and what the way there has found."""
 
-    images: pa.RecordBatch
-    disks: pa.RecordBatch
-    disk_count: pa.Array
-    """Of each image."""
-    disk_image_row: pa.Array
-    disk_number: pa.Array
-    image_extra: list[str | None] | None = None
-    disk_extra: list[str | None] | None = None
-    raw: dict[tuple[int, str], str] = field(default_factory=dict)
-    """Raw JSON of values that were no JSON strings: (row, field) → text."""
-    raw_disk: dict[tuple[int, str], str] = field(default_factory=dict)
-    rejects: list[Line] = field(default_factory=list)
-    unknown_fields: set[str] = field(default_factory=set)
+_LONGEST_AT_ONCE: Final = 1 << 30
+"""Bytes that are read at once: Arrow counts them in 32 bits."""
 
 
 def page_texts(pages: list[tuple[bytes, Repaired]]) -> Texts:
@@ -96,13 +54,13 @@ def page_texts(pages: list[tuple[bytes, Repaired]]) -> Texts:
 
 def read_bodies(bodies: Sequence[bytes]) -> Texts | None:
     """Let pyarrow read whole answers as published; None where anything in them is not as published."""
-    table = _read_lines(bodies, _BODY_SCHEMA) if bodies else None
+    table = _read_lines(bodies, BODY_SCHEMA) if bodies else None
     return None if table is None else _as_texts(pc.struct_field(table.column("Images").combine_chunks(), "Image"))
 
 
 def _read_quickly(lists: Sequence[bytes], unknown_fields: str = "error") -> Texts | None:
     """The same of their lists of images alone."""
-    table = _read_lines([b'{"Image":%b}' % one for one in lists], _LIST_SCHEMA, unknown_fields)
+    table = _read_lines([b'{"Image":%b}' % one for one in lists], LIST_SCHEMA, unknown_fields)
     return None if table is None else _as_texts(table.column("Image").combine_chunks())
 
 

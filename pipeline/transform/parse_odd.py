@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pyarrow as pa
 
 from pipeline.extract.response import scalar_text
-from pipeline.transform.parse import (
+from pipeline.transform.texts import (
     DISK,
     DISK_FIELDS,
     DISK_TEXTS,
@@ -19,24 +18,14 @@ from pipeline.transform.parse import (
     IMAGE_FIELDS,
     IMAGE_TEXTS,
     NO_ID,
+    Line,
+    Place,
     Texts,
 )
 
 if TYPE_CHECKING:
     from pipeline.extract.json_repair import Repaired
     from pipeline.resources.schema import Column
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Line:
-    """One reject: where it stands (image row, disk number or 0, place of the field), and what it says."""
-
-    image_row: int
-    disk_number: int
-    place: int
-    field: str
-    reason: str
-    raw: str
 
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -97,20 +86,6 @@ def read_carefully(page: bytes, aside: Repaired) -> Texts:
 
 
 _AFTER_THE_FIELDS: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands: an image's row, and the number of the disk in it (0: the image itself)."""
-
-    image_row: int
-    disk_number: int = 0
-
-    def line(self, place: int, name: str | None, reason: str, raw: str) -> Line:
-        """A reject at this place; `name` is the API field, None the disk as a whole."""
-        parts = (f"{DISK}[{self.disk_number}]" if self.disk_number else None, name)
-        where = ".".join(part for part in parts if part is not None)
-        return Line(self.image_row, self.disk_number, place, where, reason, raw)
 
 
 def _object(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:

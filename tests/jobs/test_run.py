@@ -240,10 +240,11 @@ def test_a_run_killed_between_landing_and_publishing_leaves_nothing_visible_and_
     code = (
         "import os, signal, sys, datetime as dt\n"
         "from pathlib import Path\n"
-        "from pipeline import accounts, flow\n"
-        "flow.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "account = accounts.key_account('default', 'emulator', 'emulator')\n"
-        "flow.run(Path(sys.argv[1]), accounts=[account], endpoint=sys.argv[2], rate=None, "
+        "from pipeline import credentials\n"
+        "from pipeline.jobs import run as job\n"
+        "job.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "account = credentials.key_account('default', 'emulator', 'emulator')\n"
+        "job.run(Path(sys.argv[1]), accounts=[account], endpoint=sys.argv[2], rate=None, "
         "observed_at=dt.datetime(2026, 10, 2, 2))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path), endpoint.url], check=False)

@@ -27,7 +27,7 @@ REFUSED = key_account("refused", "emulator", "wrong")
 def accounts(monkeypatch):
     """The accounts that are listed: the one that is fine, unless a test says otherwise."""
     listed = [FINE]
-    monkeypatch.setattr(module, "chosen", lambda *_: listed)
+    monkeypatch.setattr(module, "select_accounts", lambda *_: listed)
     return listed
 
 
@@ -113,7 +113,7 @@ def test_what_was_asked_in_vain_is_a_result_too(tmp_path, monkeypatch):
     def twice(*_: object) -> None:
         raise BadSetting("account 'a' is named twice")
 
-    monkeypatch.setattr(module, "chosen", twice)
+    monkeypatch.setattr(module, "select_accounts", twice)
     assert night(tmp_path, "http://127.0.0.1:9").exit_code == summary(tmp_path)["exit_code"] == 2
 
 

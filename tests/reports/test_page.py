@@ -269,7 +269,7 @@ def test_a_page_is_there_whole_or_as_it_was(lake, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "put_in_place", full)
+    monkeypatch.setattr(files, "commit_file", full)
     with pytest.raises(BadSetting, match="cannot be written: No space left on device"):
         write_page(connect(lake), path)
 

@@ -62,9 +62,10 @@ def test_of_several_statements_the_last_one_answers(lake):
 
 def test_a_query_and_its_csv_load_neither_pandas_nor_arrow_nor_rich_nor_the_sdk(lake):
     code = (
-        "import sys; from pipeline import formats, rows, trust, views\n"
-        f"con = views.connect({str(lake)!r}, only_lake=True)\n"
-        "formats.write_rows(rows.query(con, 'from images_latest'), 'csv', sys.stderr); trust.trust_line(con)\n"
+        "import sys; from pipeline import connect\n"
+        "from pipeline.reports import formats, provenance, query\n"
+        f"con = connect({str(lake)!r}, only_lake=True)\n"
+        "formats.write_rows(query.query(con, 'from images_latest'), 'csv', sys.stderr); provenance.provenance_line(con)\n"
         "print(*sorted(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -121,7 +121,7 @@ def at_width(width: int, con: Any, *views: str) -> list[str]:
 def test_at_any_width_no_line_is_wider_and_no_number_is_cut_or_broken(large, view, monkeypatch):
     told = section(large, view)
     monkeypatch.setattr(reports, "section", lambda *_: told)  # asked once, shown at every width
-    monkeypatch.setattr(reports, "trust_line", lambda _: "1,234 accounts · as of 2026-10-29 02:00 UTC · verified")
+    monkeypatch.setattr(reports, "provenance_line", lambda _: "1,234 accounts · as of 2026-10-29 02:00 UTC · verified")
     whole = {number for line in at_width(1000, large, view) for number in NUMBER.findall(line)}
     essential = {
         number

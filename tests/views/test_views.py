@@ -399,7 +399,7 @@ def test_a_statement_that_reads_passes(locked, sql):
 
 def test_opening_a_lake_loads_neither_pandas_nor_arrow_nor_the_sdk(lake):
     code = (
-        "import sys; import pipeline.views.script as views\n"
+        "import sys; import pipeline.views.connection as views\n"
         "assert 'duckdb' not in sys.modules\n"
         f"con = views.connect({str(lake)!r}, only_lake=True); con.execute('from images_latest').fetchall()\n"
         "print(*sorted(sys.modules))"
