@@ -199,7 +199,8 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
     code = (
         "import dataclasses, sys; from pipeline.resources import control, schema, tables\n"
         "late = schema.integer('late_count', schema.ADDED, 'Counted by a later version.', since='0.2')\n"
-        "control.OBSERVATIONS = dataclasses.replace(control.OBSERVATIONS, columns=(*control.OBSERVATIONS.columns, late))\n"
+        "columns = (*control.OBSERVATIONS.columns, late)\n"
+        "control.OBSERVATIONS = dataclasses.replace(control.OBSERVATIONS, columns=columns)\n"
         "tables.LAKE_TABLES = (*tables.LAKE_TABLES[:3], control.OBSERVATIONS)\n"
         "tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])\n"
         "from pipeline import connect\n"

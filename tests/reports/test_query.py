@@ -65,7 +65,8 @@ def test_a_query_and_its_csv_load_neither_pandas_nor_arrow_nor_rich_nor_the_sdk(
         "import sys; from pipeline import connect\n"
         "from pipeline.reports import formats, provenance, query\n"
         f"con = connect({str(lake)!r}, only_lake=True)\n"
-        "formats.write_rows(query.query(con, 'from images_latest'), 'csv', sys.stderr); provenance.provenance_line(con)\n"
+        "formats.write_rows(query.query(con, 'from images_latest'), 'csv', sys.stderr)\n"
+        "provenance.provenance_line(con)\n"
         "print(*sorted(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
