@@ -29,7 +29,6 @@ accepted: a profile, or a variable of the environment, is where one belongs.
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
 import tomllib
 from pathlib import Path
@@ -38,6 +37,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.errors import BadSetting
+from pipeline.text import nearest
 
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
@@ -207,8 +207,8 @@ def _refuse_unknown(said: dict[str, Any], kind: type[msgspec.Struct], file: Path
                 f"{str(file)!r}: {place}{key} looks like a secret, and none belongs here: put it into a profile "
                 "(`aliyun configure --profile NAME`) and name that, or into ALIBABA_CLOUD_ACCESS_KEY_SECRET"
             )
-        nearest = difflib.get_close_matches(key.replace("-", "_").lower(), known, n=1, cutoff=0.5)
-        meant = f"did you mean {place}{nearest[0]}? " if nearest else ""
+        suggestion = nearest(key.replace("-", "_").lower(), known)
+        meant = f"did you mean {place}{suggestion}? " if suggestion else ""
         raise BadSetting(f"{str(file)!r}: {place}{key} is no setting: {meant}there are {', '.join(known)}")
 
 
@@ -242,8 +242,8 @@ def _check_formats(formats: tuple[str, ...], file: Path) -> None:
         raise BadSetting(f"{str(file)!r}: after_run.export_formats names no format: there are {', '.join(EXPORTS)}")
     for said in formats:
         if said not in EXPORTS:
-            nearest = difflib.get_close_matches(said.lower(), EXPORTS, n=1, cutoff=0.5)
-            meant = f"did you mean {nearest[0]}? " if nearest else ""
+            suggestion = nearest(said.lower(), EXPORTS)
+            meant = f"did you mean {suggestion}? " if suggestion else ""
             raise BadSetting(
                 f"{str(file)!r}: after_run.export_formats: no format is called {said}: {meant}"
                 f"there are {', '.join(EXPORTS)}"

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
@@ -102,3 +103,14 @@ def escape_glob(path: str | Path) -> str:
 def sql_literal(text: str | Path) -> str:
     """Spell a text as a literal of SQL."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Find the name in `known` that a misspelled `word` most likely stands for.
+
+    Returns: that name, or None where nothing is similar.
+    """
+    import difflib
+
+    matches = difflib.get_close_matches(word, [*known], n=1, cutoff=0.5)
+    return matches[0] if matches else None

@@ -12,7 +12,6 @@ random depends on the seed, the page and how often it was asked for: not on what
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +20,7 @@ import msgspec
 
 from pipeline.emulator.making import dice
 from pipeline.emulator.refusals import JSON, Refused
+from pipeline.text import nearest
 
 if TYPE_CHECKING:
     import random
@@ -94,8 +94,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _meant(said: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(said, [*known], n=1, cutoff=0.5)
-    return f"did you mean {nearest[0]}?" if nearest else ""
+    suggestion = nearest(said, known)
+    return f"did you mean {suggestion}?" if suggestion else ""
 
 
 class Draft:

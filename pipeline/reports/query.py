@@ -8,13 +8,12 @@ What DuckDB raises is told in its own words.
 from __future__ import annotations
 
 import contextlib
-import difflib
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeline.errors import BadQuery, LakeDamaged, UnknownName
-from pipeline.text import escape_control
+from pipeline.text import escape_control, nearest
 from pipeline.views.catalog import relations
 from pipeline.views.read_only import first_lines, refuse_writes
 
@@ -72,8 +71,8 @@ def relation(name: str) -> Relation:
     known = relations()
     if name in known:
         return known[name]
-    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    meant = f"did you mean {nearest[0]}? " if nearest else ""
+    suggestion = nearest(name.lower(), known)
+    meant = f"did you mean {suggestion}? " if suggestion else ""
     raise UnknownName(f"no table or view is called {escape_control(name)!r}: {meant}there are {', '.join(known)}")
 
 

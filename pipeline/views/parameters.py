@@ -8,14 +8,13 @@ connect(thresholds={"stale_images": {"older_than_days": 365}}), or [thresholds.s
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeline.errors import BadSetting
-from pipeline.text import sql_literal
+from pipeline.text import nearest, sql_literal
 from pipeline.views.model import Setting
 
 if TYPE_CHECKING:
@@ -65,23 +64,23 @@ def with_thresholds(known: Mapping[str, Relation], said: Thresholds) -> dict[str
                 raise BadSetting(
                     f"{place}: of which view? {' or '.join(f'thresholds.{name}.{view}' for name in views)}"
                 )
-            raise BadSetting(f"{place} is no view with thresholds: {_meant(view, having)}")
+            raise BadSetting(f"{place} is no view with thresholds: {_suggest(view, having)}")
         if not isinstance(values, Mapping):
             raise BadSetting(f"{place} = {values!r}: a table headed [{place}] is expected")
         one = having[view]
         new = {setting.name: setting for setting in one.settings}
         for name, value in values.items():
             if name not in new:
-                raise BadSetting(f"{place}.{name} is no threshold: {_meant(name, new)}")
+                raise BadSetting(f"{place}.{name} is no threshold: {_suggest(name, new)}")
             new[name] = replace(new[name], default=_as_sql(new[name], f"{place}.{name}", value))
         query = with_values(one.query or "", {name: setting.default for name, setting in new.items()})
         found[view] = replace(one, query=query, settings=tuple(new.values()))
     return found
 
 
-def _meant(said: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(said, [*known], n=1, cutoff=0.5)
-    return (f"did you mean {nearest[0]}? " if nearest else "") + f"there are {', '.join(known)}"
+def _suggest(name: str, known: Iterable[str]) -> str:
+    suggestion = nearest(name, known)
+    return (f"did you mean {suggestion}? " if suggestion else "") + f"there are {', '.join(known)}"
 
 
 def _as_sql(setting: Setting, place: str, value: Any) -> str:

@@ -14,7 +14,6 @@ What came back to what it was is no difference.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from pipeline.errors import BadSetting, Differs, UnknownName
 from pipeline.reports.diff.tables import tables
 from pipeline.reports.query import duckdb_message
 from pipeline.reports.standing.changes import in_words
+from pipeline.text import nearest
 from pipeline.views.connection import connect, resolve_moments
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _refuse_unknown(lake: duckdb.DuckDBPyConnection, accounts: Sequence[str]) ->
     known = [account for (account,) in lake.execute("select account from accounts").fetchall()]
     for name in accounts:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            meant = f"did you mean {nearest[0]!r}? " if nearest else ""
+            suggestion = nearest(name, known)
+            meant = f"did you mean {suggestion!r}? " if suggestion else ""
             there = ", ".join(known[:10]) + (f" and {len(known) - 10:,} more" if len(known) > 10 else "")
             raise UnknownName(f"no account is called {name!r} by then: {meant}there are {there}")
 
