@@ -187,7 +187,9 @@ def test_the_thresholds_of_the_file_hold_for_all_that_reads(lake, serve, typed, 
 
 
 def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.jobs.run.environment_account", lambda: key_account("default", "emulator", "emulator"))
+    monkeypatch.setattr(
+        "pipeline.jobs.accounts.environment_account", lambda: key_account("default", "emulator", "emulator")
+    )
     file = f"endpoint = '{serve(images=30).url}'\n[after_run]\npage = 'out/page.html'\nexport = 'out/reports'\n"
     (tmp_path / settings.FILE).write_text(
         f"{file}[thresholds.cleanup_candidates]\nolder_than_days = 1\nkeep_newest = 0\n"
