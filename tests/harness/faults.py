@@ -346,7 +346,7 @@ def summary(drilled: Drilled) -> str:
 
 REPORT = """# What the reader withstands
 
-Made by `make drill` (seed {seed}); not edited by hand. The real reader, with real signatures over a real socket, reads
+Made by `make faults` (seed {seed}); not edited by hand. The real reader, with real signatures over a real socket, reads
 accounts on the local endpoint while the fault laboratory is at work. The endpoint keeps what was true at each answer.
 
 {summary}
@@ -364,8 +364,8 @@ without, and up to two more faults. *Wrong* means for `verified`: not the accoun
 Refused needlessly, though nothing went wrong in the last two passes: {needless}. Proven while TotalCount itself was
 wrong at that instant, which breaks an assumption: {lied}, of which wrong: {lied_and_wrong}.
 
-With eight calls at once the order of the answers is not in the seed's hand: those figures move a little from drill to
-drill. All others are the same for a seed.
+With eight calls at once the order of the answers is not in the seed's hand: those figures move a little from run to
+run. All others are the same for a seed.
 
 ## Each fault by itself
 
