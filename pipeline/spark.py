@@ -29,7 +29,7 @@ from pipeline.lake.publish import complete_runs
 from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.tables import TABLES
-from pipeline.storage.bucket import BucketPath, is_bucket, open_location, prefetch_footers, register_filesystem
+from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
 from pipeline.views.catalog import LATEST, relations
 from pipeline.views.database import write_catalog
@@ -79,7 +79,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     _let_workers_run_this_python(spark)
     files = FileSet.under(data)
     with duckdb.connect() as con:
-        register_filesystem(con, data)
+        store_of(open_location(data)).register_filesystem(con)
         known = LakeState.of(con, files)
         con.execute(script_over(files, known)).fetchall()
         made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
@@ -158,7 +158,8 @@ def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.functions import col, regexp_extract
     from pyspark.sql.types import StructType
 
-    if is_bucket(paths[0]) or any(column.since and column.api for column in table.columns):  # `over` looks into extra
+    is_complete = not any(column.since and column.api for column in table.columns)  # else `over` looks into extra
+    if not (store_of(paths[0]).is_local and is_complete):
         parts = [(scan_files(table, some), list(map(str, some))) for some in _in_parts(paths)]
         return _by_duckdb(spark, schema, str(paths[0]), parts)
     stored = StructType([field for field in schema if field.name != "observed_on"])
@@ -172,7 +173,7 @@ def _in_parts(paths: Sequence[Path]) -> list[list[Path]]:
     parts: list[list[Path]] = []
     room = 0
     for path in paths:
-        size = path.size()[0] if isinstance(path, BucketPath) else path.stat().st_size
+        size = store_of(path).size(path)
         if size + _OPENING_BYTES > room:
             parts.append([])
             room = _PART_BYTES
@@ -192,7 +193,7 @@ def _by_duckdb(
         for batch in batches:
             for row in batch.to_pylist():
                 with duckdb.connect() as con:
-                    register_filesystem(con, data)
+                    store_of(open_location(data)).register_filesystem(con)
                     con.execute(script).fetchall()
                     prefetch_footers(list(map(open_location, row["paths"])))
                     yield from con.sql(row["query"]).to_arrow_reader()

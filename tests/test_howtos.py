@@ -52,14 +52,14 @@ BUCKET = """
 import functools
 from pathlib import Path
 
-from pipeline.storage import bucket
+from pipeline.storage import configuration
 
 @functools.cache
-def _store(_, name, **__):
+def object_client(_, name, **__):
     from obstore.store import LocalStore
     return LocalStore(Path.home() / "buckets" / name, mkdir=True)
 
-bucket._store = _store
+configuration.object_client = object_client
 """
 
 

@@ -37,7 +37,7 @@ from pipeline.cli.framework import (
 )
 from pipeline.errors import BadSetting, EnsImagesError, FixTheInput
 from pipeline.settings import EXPORTS, span
-from pipeline.storage.bucket import open_location
+from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from pipeline import log as logs
 from pipeline import requirements as versions
 from pipeline import settings
 from pipeline.errors import BadSetting, EnsImagesError
-from pipeline.storage.bucket import configure
+from pipeline.storage.configuration import configure
 from pipeline.text import redact_userinfo
 
 if TYPE_CHECKING:

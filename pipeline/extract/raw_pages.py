@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged
 from pipeline.resources.control import RAW_PAGES
-from pipeline.storage.bucket import open_file, staging_dir
-from pipeline.storage.local import commit_file, make_folder
 from pipeline.storage.partitions import files_by_day, refuse_newer
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,7 +42,9 @@ class RawPagesWriter:
 
     def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
         self.path = raw_path(data, run_id, observed_on)
-        self._aside = staging_dir(data / "raw" / ".aside") / f"{run_id}.parquet"
+        self._store = store_of(data)
+        self._store.make_folder(data / "raw", 0o700)
+        self._aside = self._store.staging_dir(data / "raw" / ".aside") / f"{run_id}.parquet"
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
         self.row_count = 0
@@ -52,8 +53,6 @@ class RawPagesWriter:
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        make_folder(self._aside.parent.parent, 0o700)
-        make_folder(self._aside.parent)
         self._schema = RAW_PAGES.arrow()
         self._writer = RAW_PAGES.writer(self._aside)
         return self
@@ -99,7 +98,7 @@ class RawPagesWriter:
         self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
         self._writer.close()
         self._writer = None
-        commit_file(self._aside, self.path)
+        self._store.commit_file(self._aside, self.path)
         return self.path
 
 
@@ -128,7 +127,7 @@ class RawRun:
         import pyarrow.parquet as pq
 
         try:
-            self._file = pq.ParquetFile(open_file(path), page_checksum_verification=True)
+            self._file = pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True)
             about = self._file.metadata.metadata
             refuse_newer(about[b"format"].decode(errors="replace"), path)
             self.header: dict[str, Any] = json.loads(about[_HEADER.encode()])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.lake.compaction.step import compact, expired_files, needs_compaction
 from pipeline.lake.orphans import compaction_orphans, delete
-from pipeline.storage.bucket import is_bucket
+from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def compact_if_needed(data: Path) -> str | None:
 
     Nothing that was published before depends on it: whatever it is, the next writer tries again.
     """
-    if is_bucket(data):  # a fold replaces files, and two machines would
+    if not store_of(data).has_lock:  # a fold replaces files, and two machines would
         return None
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     try:

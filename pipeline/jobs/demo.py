@@ -12,7 +12,7 @@ from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.jobs.run import run
 from pipeline.lake.layout import LOCK
 from pipeline.lake.lock import lock
-from pipeline.storage.bucket import open_location, reject_bucket
+from pipeline.storage.store import open_location, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def demo(
     from pipeline.emulator import Endpoint, Key, living_account
 
     data = open_location(data)
-    reject_bucket(data, "the demo", "give a folder")
+    store_of(data).require_local(data, "the demo", "give a folder")
     if data.exists() and any(data.iterdir()) and not _is_a_demos(data):
         raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo makes its folder anew: give another one")
     with lock(data):

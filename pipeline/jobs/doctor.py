@@ -32,8 +32,9 @@ from pipeline.lake.lock import lock_holder
 from pipeline.log import about
 from pipeline.reports.query import Rows
 from pipeline.requirements import check_extra, check_versions
-from pipeline.storage.bucket import BucketPath, try_bucket
-from pipeline.storage.local import existing, refuse_a_file_above
+from pipeline.storage.bucket import check_conditional_put
+from pipeline.storage.folder import existing, refuse_a_file_above
+from pipeline.storage.store import store_of
 from pipeline.text import escape_control, pluralize, redact_userinfo
 
 if TYPE_CHECKING:
@@ -106,17 +107,18 @@ def examine(
         place = account.endpoint or endpoint
         call = partial(_signed_call, account, place, reached[place], allow_plain_http=allow_plain_http)
         doctor.check(f"one image of {account.label!r}", call)
-    for extra, key in {**extras, **({"cloud": "data"} if isinstance(data, BucketPath) else {})}.items():
+    store = store_of(data)
+    for extra, key in {**extras, **({store.extra: "data"} if store.extra else {})}.items():
         doctor.check(f"extra {extra}", partial(_extra, extra, key))
-    for folder in folders if isinstance(data, BucketPath) else (data, *folders):
+    for folder in (data, *folders) if store.is_local else folders:
         doctor.check(f"folder {str(folder)!r}", partial(_writable, folder))
-    if isinstance(data, BucketPath):
-        doctor.check(f"bucket {str(data)!r}", partial(try_bucket, data))
-    else:
+    if store.is_local:
         doctor.check("file system", lambda: _file_system(data))
         doctor.check("room", lambda: _room(data))
+    else:
+        doctor.check(f"bucket {str(data)!r}", partial(check_conditional_put, data))
     doctor.check("versions", lambda: _versions(data))
-    if not isinstance(data, BucketPath):
+    if store.has_lock:
         doctor.check("lock", lambda: _lock(data))
     return doctor.findings
 

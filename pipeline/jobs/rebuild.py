@@ -15,7 +15,7 @@ from pipeline.lake.publish import complete_runs, publish, read_answers
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.log import about, logger, timed
 from pipeline.runtime import rare_collection
-from pipeline.storage.bucket import open_location, reject_bucket
+from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     data = open_location(data)
     target = data if into is None else open_location(into)
     if into is not None:
-        reject_bucket(
+        store_of(target).require_local(
             target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run"
         )
     gone = read_tombstones(data)

@@ -36,7 +36,7 @@ from pipeline.log import logger
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.settings import span
-from pipeline.storage.bucket import open_location, reject_bucket
+from pipeline.storage.store import open_location, store_of
 from pipeline.views.connection import connect
 from pipeline.views.database import write_catalog
 
@@ -119,7 +119,7 @@ def prune(
         LakeLocked: another process holds it.
     """
     data = open_location(data)
-    reject_bucket(
+    store_of(data).require_local(
         data, "pruning", "let the bucket's own lifecycle rules expire raw/, or prune a copy of it in a folder"
     )
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)

@@ -35,7 +35,7 @@ from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.lock import lock
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
-from pipeline.storage.bucket import is_bucket, open_location
+from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
 from pipeline.views.database import begin_catalog, write_catalog
 
@@ -214,7 +214,7 @@ def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
 
 def _free_run_id(data: Path, at: dt.datetime) -> str:
     run_id = f"{at:%Y%m%dT%H%M%S.%fZ}"
-    if is_bucket(data):  # several machines may ask at once, and hold no lock
+    if not store_of(data).has_lock:  # several machines may run at once
         return f"{run_id}-{secrets.token_hex(4)}"
     taken = taken_run_ids(data)
     number = 1

@@ -24,8 +24,8 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
-from pipeline.storage.bucket import open_location
-from pipeline.storage.local import atomic_write, make_folder
+from pipeline.storage.folder import atomic_write, make_folder
+from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 

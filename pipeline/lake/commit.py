@@ -62,8 +62,8 @@ from pipeline.lake.layout import FORMAT_FILE, format_of, table_path
 from pipeline.lake.orphans import delete
 from pipeline.resources.schema import FORMAT, PLAIN_FORMAT
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.bucket import staging_dir
-from pipeline.storage.local import commit_file, make_folder, sync_folder
+from pipeline.storage.folder import commit_file, make_folder, sync_folder
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -106,9 +106,9 @@ class Publication:
         self._data = data
         self._run_id = run_id
         self._observed_on = observed_on
-        self._aside = staging_dir(data / "lake" / ".aside" / run_id)
-        make_folder(data / "lake", 0o700)
-        make_folder(self._aside)
+        self._store = store_of(data)
+        self._store.make_folder(data / "lake", 0o700)
+        self._aside = self._store.staging_dir(data / "lake" / ".aside" / run_id)
         self._writers: dict[str, _TableWriter] = {}
 
     def add(self, table: Table, rows: pa.Table) -> None:
@@ -132,7 +132,7 @@ class Publication:
         for table in LAKE_TABLES:
             if table.name in self._writers:
                 path = table_path(self._data, table, self._run_id, self._observed_on)
-                commit_file(self._aside / f"{table.name}.parquet", path)
+                self._store.commit_file(self._aside / f"{table.name}.parquet", path)
         self._aside.rmdir()
         sync_folder(self._aside.parent)
 
@@ -140,7 +140,7 @@ class Publication:
 def _say_format(data: Path, said: str, aside: Path) -> None:
     """Say what comes next, so that no older version takes it for its own."""
     (aside / FORMAT_FILE).write_text(f"{said}\n", "ascii")
-    commit_file(aside / FORMAT_FILE, data / "lake" / FORMAT_FILE)
+    store_of(data).commit_file(aside / FORMAT_FILE, data / "lake" / FORMAT_FILE)
 
 
 class CompactionCommit:

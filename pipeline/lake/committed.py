@@ -13,7 +13,7 @@ from pipeline.lake.layout import files, format_of
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.bucket import open_file
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from pipeline.lake.tombstones import Tombstones
@@ -73,7 +73,7 @@ def published_accounts(record: Path) -> set[str]:
     """The accounts of which a commit record says that they were published."""
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(open_file(record), columns=["account", "is_published"]).to_pylist()
+    rows = pq.read_table(store_of(record).open(record), columns=["account", "is_published"]).to_pylist()
     return {row["account"] for row in rows if row["is_published"]}
 
 

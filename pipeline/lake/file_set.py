@@ -11,7 +11,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed import committed_files
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
-from pipeline.storage.bucket import open_location
+from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     from pipeline.lake.compaction.manifest import Manifest

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from typing import TYPE_CHECKING
 
 from pipeline.lake.compaction.manifest import PLACES, compacted_path, manifest_path, manifest_paths
 from pipeline.lake.layout import FORMAT_FILE, files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.bucket import is_bucket
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +26,7 @@ def compaction_orphans(data: Path) -> list[Path]:
 
 def orphans(data: Path) -> list[Path]:
     """What a killed writer left: files of runs without a commit record first, then what marks them."""
-    if is_bucket(data):  # what has no record may be another machine's, at work
+    if not store_of(data).has_lock:  # what has no record may be another machine's, at work
         return []
     marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
     records = files(data, OBSERVATIONS)
@@ -49,11 +47,5 @@ def delete_orphans(data: Path) -> list[Path]:
 
 
 def delete(path: Path) -> None:
-    """Unlink a file, or a folder with all that is in it; a day's folder goes with its last file."""
-    if path.is_dir():
-        shutil.rmtree(path)
-        return
-    path.unlink(missing_ok=True)
-    if path.parent.name.startswith("observed_on="):
-        with contextlib.suppress(OSError):  # there are others
-            path.parent.rmdir()
+    """Delete a file, or a folder with its content; an empty folder of a day is deleted with its last file."""
+    store_of(path).delete(path)

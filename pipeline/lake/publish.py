@@ -23,7 +23,7 @@ from pipeline.lake.flatten_pool import group_small_accounts
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.storage.bucket import open_file
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -136,7 +136,7 @@ def _is_readable(path: Path) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        pq.read_metadata(open_file(path))
+        pq.read_metadata(store_of(path).open(path))
     except (pa.ArrowException, OSError):
         return False
     return True

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.errors import LakeDamaged
-from pipeline.storage.local import commit_file, make_folder
+from pipeline.storage.folder import commit_file, make_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from pipeline.reports.formats.excel import write_workbook
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import as_dicts, duckdb_message, read, relation
 from pipeline.reports.standing import STANDING
-from pipeline.storage.local import atomic_write
+from pipeline.storage.folder import atomic_write
 from pipeline.text import json_value, sql_literal
 
 if TYPE_CHECKING:

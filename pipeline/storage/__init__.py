@@ -1,1 +1,12 @@
-"""Files in a local folder or in a bucket."""
+"""Files in a local folder or objects in a bucket, behind one interface.
+
+Modules:
+
+    store.py               Store, the interface; open_location, store_of
+    folder.py              FolderStore: fsync, rename, lock; files written for a user
+    bucket.py              BucketStore: list, GET, PUT if absent; BucketPath, the path of an object
+    configuration.py       endpoint, region and credentials of a bucket; its errors in our words
+    duckdb_filesystem.py   objects as DuckDB reads them
+    staging.py             a temporary folder of this process, for objects that are not put yet
+    partitions.py          the files of a table, by day; which formats are read
+"""

@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import stat
 from typing import TYPE_CHECKING
 
-from pipeline.errors import LakeDamaged, LakeTooNew, NoAccess
+from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.resources.schema import FORMAT
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def files_by_day(folder: Path) -> list[Path]:
-    """The files in the days of a folder, by name, whatever the day; none where there is no such folder.
+    """List the files in the days of a folder, by name, whatever the day; none where there is no such folder.
 
     Raises:
-        NoAccess: a folder may not be read: what is in it must not pass for gone.
+        NoAccess: a folder cannot be read: its files must not be taken for deleted.
     """
-    found: list[Path] = []
-    if isinstance(folder, BucketPath):  # one listing, not one a day
-        objects = [path for path in folder.rglob("*.parquet") if path.parent.name.startswith("observed_on=")]
-        return sorted(objects, key=lambda path: path.name)
-    for day in _entries(folder):
-        if day.name.startswith("observed_on="):
-            found += [file for file in _entries(day) if file.suffix == ".parquet" and _may_be_read(file)]
-    return sorted(found, key=lambda path: path.name)
-
-
-def _may_be_read(file: Path) -> bool:
-    """No hidden file; none that would make a reader wait for ever, such as a FIFO."""
-    if file.name.startswith("."):
-        return False
-    try:
-        kind = file.stat().st_mode  # asked for once: a lake has many files
-    except OSError:  # whoever reads it says what is wrong
-        return True
-    return not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or stat.S_ISCHR(kind))
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # a day goes with its last file
-        return []
-    except PermissionError as error:
-        raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error
+    return store_of(folder).list_partitions(folder)
 
 
 def refuse_newer(said: str, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import BadSetting
 from pipeline.lake.file_set import FileSet
 from pipeline.resources.tables import TABLES
-from pipeline.storage.bucket import open_location, register_filesystem
+from pipeline.storage.store import open_location, store_of
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
@@ -50,7 +50,7 @@ def connect(
     files = FileSet.under(data)
     con = duckdb.connect()
     try:
-        register_filesystem(con, data)
+        store_of(open_location(data)).register_filesystem(con)
         cut = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
         if cut is not None or not load_catalog(con, open_location(data), files.fingerprint()):
             con.execute(script_over(files, LakeState.of(con, files, cut), cut)).fetchall()
@@ -75,7 +75,7 @@ def resolve_moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime]
     import duckdb
 
     with duckdb.connect() as con:
-        register_filesystem(con, data)
+        store_of(open_location(data)).register_filesystem(con)
         published = published_observations(con, FileSet.under(data))
     if not published:
         raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")

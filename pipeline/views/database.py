@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.lake.file_set import FileSet
-from pipeline.storage.bucket import is_bucket, open_location
+from pipeline.storage.store import open_location, store_of
 from pipeline.views.database_file import CatalogBuilder
 from pipeline.views.script import data_script, static_script
 from pipeline.views.state import LakeState
@@ -30,7 +30,7 @@ def write_catalog(
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
-    if is_bucket(open_location(data)):
+    if not store_of(open_location(data)).is_local:
         return None
     files = FileSet.under(data, without)
     with contextlib.nullcontext(draft) if draft else CatalogBuilder(Path(data), static_script()) as begun:
@@ -41,4 +41,5 @@ def write_catalog(
 
 def begin_catalog(data: str | Path) -> contextlib.AbstractContextManager[CatalogBuilder | None]:
     """Begin `lake.duckdb` while there is something else to do: all of it that does not follow from the files."""
-    return contextlib.nullcontext() if is_bucket(open_location(data)) else CatalogBuilder(Path(data), static_script())
+    is_local = store_of(open_location(data)).is_local
+    return CatalogBuilder(Path(data), static_script()) if is_local else contextlib.nullcontext()

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from pipeline.storage.local import commit_file
+from pipeline.storage.folder import commit_file
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from pipeline.lake.versions import as_of_cut, number_observations, versions, wit
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
-from pipeline.storage.bucket import register_filesystem
+from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, relations
@@ -73,7 +73,7 @@ def views_sql(
 
     files = FileSet.under(data)
     with duckdb.connect() as con:
-        register_filesystem(con, data)
+        store_of(open_location(data)).register_filesystem(con)
         cut = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
         return script_over(files, LakeState.of(con, files, cut), cut) + thresholds_script(thresholds)
 

@@ -13,7 +13,7 @@ from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.scan import observations
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.storage.bucket import AT_HAND, prefetch_footers
+from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
 from pipeline.text import escape_glob
 from pipeline.views.read_only import first_lines
 
@@ -92,8 +92,8 @@ def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> li
     records = files.of[OBSERVATIONS.name]
     found: list[LatestObservation] = []
     try:
-        for start in range(0, max(len(records), 1), AT_HAND):  # of a bucket's no more than stay at hand
-            some = records[start : start + AT_HAND]
+        for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # of a bucket's no more than stay at hand
+            some = records[start : start + FOOTERS_KEPT]
             prefetch_footers(some)
             here = replace(files, of={**files.of, OBSERVATIONS.name: some}, folded={} if start else files.folded)
             rows = con.execute(

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 import test_howtos
 from lake_builder import Seen, image, write_run
+from objects import counted_requests, put_object, upload
 from s3_server import BUCKET, KEY, SECRET, s3_server
 
 from pipeline import connect, run
@@ -31,10 +31,12 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
 from pipeline.lake.check import check
-from pipeline.storage import bucket
-from pipeline.storage.bucket import BucketPath, open_location
+from pipeline.storage.bucket import BucketPath, check_conditional_put
+from pipeline.storage.configuration import configure
+from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
 desk = test_howtos.desk
@@ -195,7 +197,7 @@ def test_a_commit_that_never_gets_an_answer_leaves_the_old_lake_or_the_new_one(
 WRITER = """
 import sys
 from pipeline import run
-from pipeline.accounts import key_account
+from pipeline.credentials import key_account
 run(sys.argv[1], accounts=[key_account("default", "emulator", "emulator")], endpoint=sys.argv[2])
 """
 
@@ -229,11 +231,11 @@ def test_machines_that_publish_at_once_all_do(lake, ens):
 
 
 def test_of_writers_of_one_record_at_once_one_stays(lake):
-    path, outcomes = BucketPath(f"{lake}/record"), []
+    outcomes = []
 
     def put(body: bytes) -> None:
         try:
-            path.put_new(body)
+            put_object(f"{lake}/record", body)
             outcomes.append(body)
         except LakeLocked:
             outcomes.append(None)
@@ -244,18 +246,18 @@ def test_of_writers_of_one_record_at_once_one_stays(lake):
     for thread in threads:
         thread.join()
     (kept,) = [body for body in outcomes if body]
-    assert path.read_bytes() == kept
+    assert open_location(f"{lake}/record").read_bytes() == kept
 
 
 def test_a_wrong_secret_is_told_as_such(lake, server, monkeypatch):
     if not server.is_real:
         pytest.skip("moto checks no signature")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    bucket._store.cache_clear()  # noqa: SLF001
+    configure(None, None)
     with pytest.raises(NoAccess, match="may not be read or written"):
-        BucketPath(f"{lake}/one").put_new(b"one")
+        put_object(f"{lake}/object", b"an object")
     monkeypatch.undo()
-    bucket._store.cache_clear()  # noqa: SLF001
+    configure(None, None)
 
 
 def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkeypatch, record_property):
@@ -263,7 +265,7 @@ def test_the_header_of_oss_does_what_if_none_match_does(lake, proxy, ens, monkey
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
     there = lake.replace("s3:", "oss:")
-    assert "holds" in bucket.try_bucket(open_location(there))
+    assert "holds" in check_conditional_put(open_location(there))
     proxy.puts, proxy.fault = 0, lambda n: "lost" if n == PUTS else ""
     run(there, **ens)
     assert (runs(there), proxy.puts) == (1, PUTS + 1)
@@ -287,45 +289,40 @@ def test_the_commands_of_the_page_run_against_a_server(server, desk):
 def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_path, monkeypatch, record_property):
     """Prints what docs/bucket.md and docs/beyond.md tell; past the proxy."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    bucket._store.cache_clear()  # noqa: SLF001
+    configure(None, None)
     regions = ("cn-beijing", "cn-shanghai", "cn-wulanchabu", "eu-central-1")
     for day in range(1000):
         at = f"{dt.date(2024, 1, 1) + dt.timedelta(days=day)} 02:00"
         numbers = range(day // 20, day // 20 + 300)
         images = [image(f"m-{n:06}", 20, 40 + n % 50, region_id=regions[n % 4], image_size_gib=20) for n in numbers]
         write_run(tmp_path, Seen("default", at, images))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda path: copied(path, tmp_path, lake), tmp_path.rglob("*.parquet")))
+    upload(tmp_path, lake)
     sizes = [path.stat().st_size for path in tmp_path.rglob("*.parquet")]
     record_property("objects", len(sizes))
     record_property("bytes", sum(sizes))
-    with measured("open"):
+    with measured("open") as traffic:
         con = connect(lake)
-    record_property("opening: objects", bucket.traffic["get"])
-    record_property("opening: bytes", bucket.traffic["bytes_read"])
+    record_property("opening: objects", traffic["get"])
+    record_property("opening: bytes", traffic["bytes_read"])
     with con:
-        bucket._tail.cache_clear()  # noqa: SLF001  (else it reads nothing: opening has looked at the latest files)
-        with measured("latest capacity by region"):
+        BucketPath(lake).store.footer.cache_clear()  # else it reads nothing: opening has read that footer
+        with measured("latest capacity by region") as traffic:
             con.execute("from capacity_by_region").fetchall()
-        assert 1 <= bucket.traffic["get"] <= 4
-        assert bucket.traffic["bytes_read"] < 100_000
-        record_property("latest: objects", bucket.traffic["get"])
-        record_property("latest: bytes", bucket.traffic["bytes_read"])
+        assert 1 <= traffic["get"] <= 4
+        assert traffic["bytes_read"] < 100_000
+        record_property("latest: objects", traffic["get"])
+        record_property("latest: bytes", traffic["bytes_read"])
         with measured("one day"):
             con.execute("select count(image_id) from images where observed_on = date '2025-06-01'").fetchall()
         with measured("one column of all days"):
             con.execute("select sum(image_size_gib) from images").fetchall()
     monkeypatch.undo()
-    bucket._store.cache_clear()  # noqa: SLF001
+    configure(None, None)
 
 
 @contextlib.contextmanager
-def measured(what: str) -> Iterator[None]:
-    bucket.traffic.clear()
+def measured(question: str) -> Iterator[Counter[str]]:
     began = time.perf_counter()
-    yield
-    print(f"{what}: {dict(bucket.traffic)}, {time.perf_counter() - began:.2f} s")  # noqa: T201
-
-
-def copied(path: Path, folder: Path, lake: str) -> None:
-    BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())
+    with counted_requests() as traffic:
+        yield traffic
+    print(f"{question}: {dict(traffic)}, {time.perf_counter() - began:.2f} s")  # noqa: T201

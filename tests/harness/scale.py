@@ -19,14 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
 from lake_builder import disk_sums, image
+from objects import counted_requests, upload
 from s3_server import BUCKET, s3_server
 
 from pipeline import connect
@@ -37,8 +38,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import table_path
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.storage import bucket
-from pipeline.storage.bucket import BucketPath, open_location
+from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import write_catalog
 
 MACHINES = 27
@@ -109,7 +109,7 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
 
 
 def step(name: str, data: str) -> dict[str, Any]:
-    """Do one step; seconds, MiB, and what a bucket was asked for."""
+    """Do one step. Returns: seconds and MiB, and a count or two."""
     where = open_location(data)
     began = time.perf_counter()
     said: dict[str, Any] = {}
@@ -131,7 +131,6 @@ def step(name: str, data: str) -> dict[str, Any]:
         said["unfolded"] = len(FileSet.under(data).of[OBSERVATIONS.name])
     said["seconds"] = round(time.perf_counter() - began, 3)
     said["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    said["traffic"] = dict(bucket.traffic)
     return said
 
 
@@ -193,12 +192,7 @@ def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
         began = time.perf_counter()
         lake = f"s3://{BUCKET}/scale"
         paths = [path for path in (folder / "lake").rglob("*") if path.is_file()]
-
-        def put(path: Path) -> None:
-            BucketPath(f"{lake}/{path.relative_to(folder / 'lake')}").put_new(path.read_bytes())
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(put, paths))
+        upload(folder / "lake", lake)
         told(f"put into {server.name}", runs, {"seconds": round(time.perf_counter() - began, 1), "objects": len(paths)})
         for name, what in STEPS:
             told(f"{what}, in the bucket", runs, measured(name, lake, limit))
@@ -227,7 +221,10 @@ def main() -> None:
     given.add_argument("--data")
     said = given.parse_args()
     if said.step:
-        print(json.dumps(step(said.step, said.data), default=str))  # noqa: T201
+        is_local = store_of(open_location(said.data)).is_local
+        with nullcontext() if is_local else counted_requests() as traffic:
+            measures = step(said.step, said.data)
+        print(json.dumps({**measures, "traffic": traffic}, default=str))  # noqa: T201
         return
     print(f"Accounts in a run: {said.accounts}\n")  # noqa: T201
     print("| runs | what | seconds | MiB | |\n| --: | --- | --: | --: | --- |", flush=True)  # noqa: T201

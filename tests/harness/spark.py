@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lake_builder import Seen, image, utc, write_run
+from objects import upload
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from s3_server import Server, s3_server
@@ -32,7 +33,7 @@ from pipeline.lake.check import check
 from pipeline.lake.compaction.step import compact
 from pipeline.lake.lock import lock
 from pipeline.spark import WORDS, rebuild, register, views_spark_sql
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.store import open_location
 from pipeline.views.catalog import relations
 from pipeline.views.database import write_catalog
 
@@ -225,8 +226,7 @@ def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
 
 def put(folder: Path, lake: str) -> str:
     """Copy what lies in a folder into the bucket; where it is then."""
-    for path in folder.rglob("*.parquet"):
-        BucketPath(f"{lake}/{path.relative_to(folder)}").put_new(path.read_bytes())
+    upload(folder, lake)
     return lake
 
 
@@ -237,9 +237,6 @@ def test_every_table_and_view_is_the_same_over_a_bucket(spark, tmp_path):
 
 def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
     assert compact(data, now=utc("2027-01-01 00:00"))
-    for path in (data / "lake").rglob("*"):
-        if path.is_file() and path.suffix != ".parquet":
-            BucketPath(f"s3://lake/folded/{path.relative_to(data)}").put_new(path.read_bytes())
     assert unlike(spark, put(data, "s3://lake/folded")) == {}
 
 
@@ -315,8 +312,7 @@ def test_a_rebuild_by_spark_and_a_local_writer_keep_out_of_each_others_way(spark
 
 
 def test_spark_a_local_rebuild_and_a_run_publish_into_one_bucket_at_once(spark, data, tmp_path):
-    for path in (data / "raw").rglob("*.parquet"):
-        BucketPath(f"s3://lake/both/{path.relative_to(data)}").put_new(path.read_bytes())
+    upload(data, "s3://lake/both", "raw")
     shutil.copytree(data / "raw", tmp_path / "here" / "raw")
     runs = rebuild_here(tmp_path / "here")
     with Endpoint({"c": Key("secret", living_account(images=20))}) as endpoint, ThreadPoolExecutor() as pool:
@@ -328,7 +324,7 @@ def test_spark_a_local_rebuild_and_a_run_publish_into_one_bucket_at_once(spark, 
         assert beside.wait() == 0
     assert set(by_spark) <= set(runs)
     for path in (tmp_path / "here" / "lake").rglob("*.parquet"):
-        assert BucketPath(f"s3://lake/both/{path.relative_to(tmp_path / 'here')}").read_bytes() == path.read_bytes()
+        assert open_location(f"s3://lake/both/{path.relative_to(tmp_path / 'here')}").read_bytes() == path.read_bytes()
     assert check("s3://lake/both").findings == []
     with connect("s3://lake/both") as lake:
         assert lake.sql("select count(distinct run_id) from observations").fetchall() == [(9,)]

@@ -326,7 +326,6 @@ def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path,
 
 @pytest.mark.parametrize("endpoint", ["http://somebody:hunter2@h", "somebody:hun/ter2@h", "https://:hunter2@h/x"])
 def test_no_password_of_an_endpoint_is_shown(endpoint, tmp_path, typed, monkeypatch):
-    monkeypatch.setattr("pipeline.storage.bucket._said", {})
     texts = []
     for words in (["doctor"], ["doctor", "--format", "json"], ["run", "-vv"], ["list"]):
         texts.append("".join(map(str, typed(*words, "--endpoint", endpoint))))

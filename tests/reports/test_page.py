@@ -21,7 +21,7 @@ from pipeline.reports.html import TABLE_ROWS, render_page, write_page
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
 from pipeline.reports.standing.model import format_value
-from pipeline.storage import local as files
+from pipeline.storage import folder as files
 from pipeline.views.connection import connect, connect_empty
 
 if TYPE_CHECKING:

@@ -34,8 +34,7 @@ from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.bucket import open_file, register_filesystem
-from pipeline.storage.bucket import open_location as placed
+from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> Checked:
     Raises:
         LakeMissing: there is no lake in `data`.
     """
-    return _Check(placed(data), is_deep=deep).whole()
+    return _Check(open_location(data), is_deep=deep).whole()
 
 
 class _Check:
@@ -159,7 +158,7 @@ class _Check:
         self._result.withdrawn_count = len(self._gone.active)
         raw = {path.stem: path for path in raw_paths(self._data) if path.stem not in self._gone.raw_runs}
         with duckdb.connect() as con:
-            register_filesystem(con, self._data)
+            store_of(self._data).register_filesystem(con)
             for path in records:
                 with about(run=path.stem):
                     self._run(con, path, raw.get(path.stem))
@@ -269,7 +268,7 @@ class _Check:
 
         self._result.file_count += 1
         try:
-            with pq.ParquetFile(open_file(path), page_checksum_verification=True) as file:
+            with pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True) as file:
                 wrong = _schema_flaw(file.schema_arrow, table)
                 if wrong is not None:
                     self.found(path, wrong)
@@ -338,7 +337,7 @@ class _Check:
 
         self._result.file_count += 1
         try:
-            wrong = _schema_flaw(pq.read_schema(open_file(path)), RAW_PAGES)
+            wrong = _schema_flaw(pq.read_schema(store_of(path).open(path)), RAW_PAGES)
             if wrong is None:
                 return RawRun(path)
         except (pa.ArrowException, OSError) as error:

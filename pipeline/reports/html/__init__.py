@@ -27,7 +27,7 @@ from pipeline.errors import BadSetting
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
 from pipeline.reports.standing.model import format_value
-from pipeline.storage.local import atomic_write
+from pipeline.storage.folder import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

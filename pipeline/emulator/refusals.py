@@ -1,19 +1,14 @@
-"""Answer with a published error: code, HTTP status and message of each.
-
-    raise ApiError("Throttling.User")  →  400 {"Code": "Throttling.User", "Message": …, "RequestId": …}
-
-Only codes in `PUBLISHED_ERRORS` can be raised.
-"""
+"""What the service says when it refuses: the published code, status and sentence of each case."""
 
 from __future__ import annotations
 
 import msgspec
 
 JSON = "application/json;charset=utf-8"
-TROUBLESHOOT_URL = "https://api.alibabacloud.com/troubleshoot?q="
+MORE = "https://api.alibabacloud.com/troubleshoot?q="
 
-# code: (HTTP status, message); {} stands for the part of the code after the dot
-PUBLISHED_ERRORS = {
+# code: (HTTP status, message); what follows the second part of a code's name is put in for {}
+PUBLISHED = {
     "MissingParameter": (
         400,
         "The input parameters that is mandatory for processing this request is not supplied.",
@@ -38,28 +33,25 @@ PUBLISHED_ERRORS = {
 }
 
 
-class ApiError(Exception):
-    """An error response: a published code, and a detail for the message.
-
-    Raises:
-        KeyError: the code is not published.
-    """
+class Refused(Exception):
+    """The service answers with an error: its code, and what the sentence adds for this request."""
 
     def __init__(self, code: str, detail: str = "", *, headers: dict[str, str] | None = None) -> None:
-        self.status, message = PUBLISHED_ERRORS.get(code) or PUBLISHED_ERRORS[code.partition(".")[0]]
+        known = PUBLISHED.get(code) or PUBLISHED[code.partition(".")[0]]
         self.code = code
+        self.status = known[0]
         self.headers = headers or {}
-        self.message = message.format(code.partition(".")[2]) + (f" {detail}" if detail else "")
+        self.message = known[1].format(code.partition(".")[2]) + (f" {detail}" if detail else "")
         super().__init__(f"{code}: {self.message}")
 
     def body(self, request_id: str, host: str) -> bytes:
-        """Encode the error as the published JSON body."""
+        """The published error body."""
         return msgspec.json.encode(
             {
                 "RequestId": request_id,
                 "HostId": host,
                 "Code": self.code,
                 "Message": self.message,
-                "Recommend": f"{TROUBLESHOOT_URL}{self.code}&product=Ens&requestId={request_id}",
+                "Recommend": f"{MORE}{self.code}&product=Ens&requestId={request_id}",
             }
         )

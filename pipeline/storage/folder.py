@@ -1,0 +1,241 @@
+"""Files in a local folder: whole or absent, under names that survive a power cut.
+
+    written beside its place ──► synced ──► renamed into place ──► its folder synced
+
+One process at a time locks the folder for writing; the system releases the lock when that process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import fcntl
+import glob
+import os
+import re
+import shutil
+import stat
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from pipeline.errors import BadSetting, LakeLocked, NoAccess
+from pipeline.storage.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import duckdb
+
+
+# ── folders ──────────────────────────────────────────────────────────────────
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def refuse_a_file_above(folder: Path) -> None:
+    """Refuse a folder that cannot be made.
+
+    Raises:
+        BadSetting: it, or one above it, is a file.
+    """
+    nearest = existing(folder)
+    if not nearest.is_dir():
+        wrong = f"{str(nearest)!r} cannot be written to: {os.strerror(errno.ENOTDIR)}"
+        raise BadSetting(f"{wrong}: name another folder than {str(folder)!r}")
+
+
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a power cut.
+
+    Without `mode` it gets the mode of the folder above it: a `lake` that is open to a group stays open to it in the
+    days to come.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True, mode=stat.S_IMODE(folder.parent.stat().st_mode) & 0o777 if mode is None else mode)
+    sync_folder(folder.parent)
+
+
+# ── files ────────────────────────────────────────────────────────────────────
+
+
+def commit_file(staged: Path, path: Path) -> None:
+    """Sync a finished file and rename it to `path`, over an older one: readers see one of the two, whole."""
+    with staged.open("rb") as file:
+        os.fsync(file.fileno())
+    make_folder(path.parent)
+    staged.replace(path)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a path to write a user's file to; after the block it is at `path`, after an error the old one still is.
+
+    What killed processes left beside `path` is deleted.
+
+    Raises:
+        BadSetting: the file cannot be written.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_orphans_of(path)
+        yield staged
+        commit_file(staged, path)
+    except OSError as error:
+        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            staged.unlink(missing_ok=True)
+
+
+def _delete_orphans_of(path: Path) -> None:
+    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid = orphan.name.rpartition(".")[2]
+        if pid.isascii() and pid.isdigit() and not _is_alive(int(pid)):
+            orphan.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+# ── store ────────────────────────────────────────────────────────────────────
+
+
+class FolderStore(Store):
+    """The folders of this machine."""
+
+    is_local: ClassVar = True
+    has_lock: ClassVar = True
+
+    def list_partitions(self, folder: Path) -> list[Path]:
+        """List the Parquet files in the `observed_on=…` folders of `folder`, by name."""
+        paths: list[Path] = []
+        for day in _entries(folder):
+            if day.name.startswith("observed_on="):
+                paths += [file for file in _entries(day) if file.suffix == ".parquet" and _is_readable(file)]
+        return sorted(paths, key=lambda path: path.name)
+
+    def open(self, path: Path) -> Any:
+        """Return the path: Arrow opens files itself."""
+        return path
+
+    def size(self, path: Path) -> int:
+        """Return the size of a file in bytes."""
+        return path.stat().st_size
+
+    def prefetch_footers(self, paths: Sequence[Path]) -> None:
+        """Do nothing: a local file is at hand."""
+
+    def register_filesystem(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Do nothing: DuckDB reads local files."""
+
+    def make_folder(self, folder: Path, mode: int | None = None) -> None:
+        """Make a folder: see the function of this name.
+
+        Raises:
+            BadSetting: it, or one above it, is a file.
+        """
+        refuse_a_file_above(folder)
+        make_folder(folder, mode)
+
+    def staging_dir(self, folder: Path) -> Path:
+        """Make and return `folder`: beside the lake, so that a rename commits a file."""
+        make_folder(folder)
+        return folder
+
+    def commit_file(self, staged: Path, path: Path) -> None:
+        """Sync a finished file and rename it to `path`: see the function of this name."""
+        commit_file(staged, path)
+
+    def delete(self, path: Path) -> None:
+        """Delete a file, or a folder with its content; an empty folder of a day is deleted with its last file."""
+        if path.is_dir():
+            shutil.rmtree(path)
+            return
+        path.unlink(missing_ok=True)
+        if path.parent.name.startswith("observed_on="):
+            with contextlib.suppress(OSError):  # it is not empty
+                path.parent.rmdir()
+
+    @contextlib.contextmanager
+    def lock(self, path: Path) -> Iterator[None]:
+        """Lock the file `path`, and write into it who has it."""
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or _UNKNOWN_HOLDER
+                lake = str(path.parent)
+                raise LakeLocked(f"the lake in {lake!r} is held by {holder}: wait until it is done") from None
+            with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+                file.truncate(0)
+                file.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
+                file.flush()
+            yield
+
+    def lock_holder(self, path: Path) -> str | None:
+        """Return who has locked the file `path`, as written in it.
+
+        Whether it is locked is tried only if the process named in it is alive: to try it is to lock it for an instant.
+        """
+        try:
+            with path.open("rb") as file:
+                holder = file.read(200).decode("utf-8", "replace").strip()
+                pid = re.match(r"process ([0-9]{1,9}) ", holder)
+                if pid and not _is_alive(int(pid[1])):
+                    return None
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return holder or _UNKNOWN_HOLDER
+        except OSError:  # there is no lock, or this user may not read it: whoever reads the folder learns that
+            pass
+        return None
+
+
+FOLDER: Final = FolderStore()
+_UNKNOWN_HOLDER: Final = "another process"
+
+
+def _is_readable(file: Path) -> bool:
+    """Return False for hidden files, and for those at which a reader would wait for ever, such as a FIFO."""
+    if file.name.startswith("."):
+        return False
+    try:
+        mode = file.stat().st_mode  # once: a lake has many files
+    except OSError:  # whoever reads it reports what is wrong
+        return True
+    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # the folder of a day is deleted with its last file
+        return []
+    except PermissionError as error:
+        raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error

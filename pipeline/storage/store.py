@@ -1,0 +1,160 @@
+"""One interface to the files of a lake, wherever they are.
+
+    open_location("data")         a Path          its store: FolderStore   fsync, rename, one writer by a lock
+    open_location("s3://b/p")     a BucketPath    its store: BucketStore   PUT if absent, any number of writers
+    store_of(path)                the store that holds this path
+
+A path says which file; its store says how to read, write and lock it. Code above this package calls the store and asks
+for a capability (`is_local`, `has_lock`), never for the kind of store. For a folder, nothing of a bucket is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from pipeline.errors import BadSetting
+from pipeline.text import redact_userinfo
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Sequence
+
+    import duckdb
+
+_ADDRESS: Final = re.compile(r"(s3|oss):(/{0,2})([^/]*)")
+FOOTERS_KEPT: Final = 2048
+"""Prefetched footers that a store keeps in memory: 64 MiB at most."""
+
+
+class Store(ABC):
+    """Where a lake's files are: what a path alone cannot do.
+
+    The paths that it is given are its own; they list and read themselves, as every Path does.
+    """
+
+    is_local: ClassVar[bool]
+    """Its files are files of this machine: other programs open them by path, and a rename moves them."""
+    has_lock: ClassVar[bool]
+    """It has one writer at a time. Without a lock, a file that no commit names may be another writer's, at work."""
+    extra: ClassVar[str | None] = None
+    """The extra of this package that it needs."""
+
+    # ── reading ──────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def list_partitions(self, folder: Path) -> list[Path]:
+        """List the Parquet files in the `observed_on=…` folders of `folder`; none where there is no such folder.
+
+        Raises:
+            NoAccess: a folder cannot be read: its files must not be taken for deleted.
+        """
+
+    @abstractmethod
+    def open(self, path: Path) -> Any:
+        """Open a file for Arrow. Returns: a path, or a file object."""
+
+    @abstractmethod
+    def size(self, path: Path) -> int:
+        """Return the size of a file in bytes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def prefetch_footers(self, paths: Sequence[Path]) -> None:
+        """Fetch the footers of files that are read next, in parallel: at most `FOOTERS_KEPT` of them."""
+
+    @abstractmethod
+    def register_filesystem(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read the files of this store."""
+
+    # ── writing ──────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def make_folder(self, folder: Path, mode: int | None = None) -> None:
+        """Make a folder and those above it that are missing; without `mode`, with the mode of the folder above."""
+
+    @abstractmethod
+    def staging_dir(self, folder: Path) -> Path:
+        """Make and return the local folder to write in before a commit: `folder` itself, if it is local."""
+
+    @abstractmethod
+    def commit_file(self, staged: Path, path: Path) -> None:
+        """Move a finished file from its staging folder to `path`: readers see all of it or nothing.
+
+        Raises:
+            LakeLocked: the store replaces no file, and another writer has written this one with other content.
+        """
+
+    @abstractmethod
+    def delete(self, path: Path) -> None:
+        """Delete a file, or a folder with its content."""
+
+    @abstractmethod
+    def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
+        """Take the one writer's lock, the file `path`; without a lock in this store, do nothing.
+
+        Raises:
+            LakeLocked: another process has it; the message says which one, and since when.
+        """
+
+    @abstractmethod
+    def lock_holder(self, path: Path) -> str | None:
+        """Return which process has the lock `path`, and since when; None: no process has it."""
+
+    def require_local(self, data: Path, operation: str, instead: str) -> None:
+        """Refuse an operation that needs a local folder.
+
+        Raises:
+            BadSetting: `data` is in a bucket.
+        """
+        if not self.is_local:
+            raise BadSetting(f"{str(data)!r} is a bucket, and {operation} needs a folder: {instead}")
+
+
+def open_location(data: str | Path) -> Path:
+    """Return the path of a lake: a local folder, or a prefix in a bucket.
+
+    Raises:
+        BadSetting: the address names no bucket, an unknown service, or no prefix; or DuckDB cannot write below a
+            folder of that name.
+    """
+    address = str(data)
+    match = _ADDRESS.match(address)
+    if match is None:
+        if "://" in address:
+            raise BadSetting(f"{address!r} is neither a folder nor a bucket: s3://BUCKET/PREFIX, oss://BUCKET/PREFIX")
+        if "?" in str(Path(data).resolve()):
+            raise BadSetting(f"{address!r} has a ? in its name, below which DuckDB writes no file: rename the folder")
+        return Path(data)
+
+    from pipeline.storage.bucket import BucketPath
+
+    if isinstance(data, BucketPath):
+        return data
+    scheme, slashes, bucket = match.groups()
+    if not (slashes and bucket):
+        raise BadSetting(f"{address!r} names no bucket: {scheme}://BUCKET/PREFIX is expected")
+    if "@" in bucket:
+        raise BadSetting(f"{redact_userinfo(address)!r} names no bucket: a key belongs in the environment or a profile")
+    if ".." in address.split("/"):
+        raise BadSetting(f"{address!r} is not a prefix in a bucket: a bucket has no folders, and none above")
+    return BucketPath(address)
+
+
+def store_of(path: Path) -> Store:
+    """Return the store that holds a path from `open_location`, or a path below one."""
+    from pipeline.storage.folder import FOLDER
+
+    store: Store = getattr(path, "store", FOLDER)  # only a BucketPath has one
+    return store
+
+
+def prefetch_footers(paths: Sequence[Path]) -> None:
+    """Fetch the footers of files of one store that are read next, if reading them singly is slow there."""
+    if paths:
+        store_of(paths[0]).prefetch_footers(paths)
