@@ -88,7 +88,7 @@ class Hostile:
             for number, text in enumerate(HOSTILE)
         ]
 
-    def newborn(self, serial: int, day: int) -> dict[str, Any]:
+    def new_image(self, serial: int, day: int) -> dict[str, Any]:
         return {"ImageId": f"{day}-{serial}"}
 
 

@@ -1,23 +1,30 @@
 """A local ENS endpoint: signed, paged, throttled, and faulty on request.
 
-Try the pipeline, or a tool of your own, against it.
+Run the pipeline, or another client of the API, against it without a cloud account.
 
-    making      one realistic image after another, from a seed
-    accounts    accounts: from a file, or made and living from day to day
-    refusals    the published errors
-    signature   who signed a request, and rightly
-    stock       an account's images, rendered once, cut into pages
-    faults      what goes wrong on request, by name
-    service     DescribeSelfImages: a request in, an answer out
-    server      the socket: Endpoint in a thread, serve until a signal
+    rng               repeatable randomness
+    image_generator   realistic images from a seed
+    accounts          accounts: read from a file, or generated and changing from day to day
+    api_errors        the published errors
+    signature         verify requests: ACS3-HMAC-SHA256
+    older_signature   the HMAC-SHA1 scheme of older clients
+    action            how an API action is declared
+    actions/          the API actions, one module each
+    account_state     the items of an account: encoded once, cut into pages, edited
+    draft             a response built in stages, with faults applied
+    faults            the catalog of faults, by name
+    fault_injector    which fault hits which response
+    service           a request in, a response out
+    server            HTTP: Endpoint in a thread, serve until a signal
 
-A room imports only from the rooms above it, and nothing else of the pipeline.
+A module imports only from modules above it, and from the rest of the pipeline only `resources/` and the ground.
 """
 
-from pipeline.emulator.accounts import Account, living_account, read_account
-from pipeline.emulator.faults import FAULTS, Fault
+from pipeline.emulator.accounts import EmulatedAccount, living_account, read_account
+from pipeline.emulator.fault_injector import Fault
+from pipeline.emulator.faults import FAULTS
 from pipeline.emulator.server import Endpoint, serve
 from pipeline.emulator.service import Answer
 from pipeline.emulator.signature import Key
 
-__all__ = ["FAULTS", "Account", "Answer", "Endpoint", "Fault", "Key", "living_account", "read_account", "serve"]
+__all__ = ["FAULTS", "Answer", "EmulatedAccount", "Endpoint", "Fault", "Key", "living_account", "read_account", "serve"]

@@ -1,9 +1,9 @@
-"""DescribeSelfImages as published: a request in, an answer out, and a record of what was true at that instant.
+"""Answer requests for the accounts of an endpoint, and record which ids existed at each answer.
 
-    Request → route → signature → pace → permission → parameters → faults → page → Reply
-                └─────────────── Refused: the published error body ───────────────────┘
+    Request → route → signature → rate → permission → parameters → faults → page → Response
+                └─────────────── ApiError: the published error body ───────────────────┘
 
-No sockets and no waiting here: an answer is made at one instant.
+No sockets and no waiting here. What is specific to one API action is in `actions/`.
 """
 
 from __future__ import annotations
@@ -15,77 +15,84 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.emulator.faults import Draft, Laboratory, draw_up
-from pipeline.emulator.refusals import JSON, Refused
-from pipeline.emulator.signature import Verifier
-from pipeline.emulator.stock import Filters, Stock
+from pipeline.emulator.account_state import AccountState
+from pipeline.emulator.actions import ACTIONS
+from pipeline.emulator.api_errors import JSON, ApiError
+from pipeline.emulator.draft import DraftResponse, render
+from pipeline.emulator.fault_injector import FaultInjector
+from pipeline.emulator.older_signature import OLDER_SIGNATURE
+from pipeline.emulator.signature import ACS3, Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pipeline.emulator.faults import Delivery, Fault, Stroke
-    from pipeline.emulator.making import Image
+    from pipeline.emulator.account_state import Journal
+    from pipeline.emulator.action import Action, Filters, Item
+    from pipeline.emulator.draft import Delivery, FaultHit
+    from pipeline.emulator.fault_injector import Fault
     from pipeline.emulator.signature import Key, Request
-    from pipeline.emulator.stock import Journal
 
-ACTION, VERSION = "DescribeSelfImages", "2017-11-10"
-DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE = 10, 50
-LONGEST_NUMBER = 9  # digits
-REMEMBERED = 200_000  # answers
+API_VERSION = "2017-11-10"
+MAX_DIGITS = 9  # of a page number or size
+RECORDED_ANSWERS = 200_000
 
 
-class Reply(NamedTuple):
-    """An answer for the wire."""
+class Response(NamedTuple):
+    """A response to send, and how to send it."""
 
     status: int
     headers: dict[str, str]
     body: bytes
     delivery: Delivery = "whole"
     pieces: int = 1
-    over_ms: int = 0
+    duration_ms: int = 0
 
 
 class Answer:
-    """The record of one answer, and of the truth behind it."""
+    """The record of one answer, and of the ids that existed when it was made."""
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
         self.served_at = datetime.now(UTC)
-        self.key_id = ""  # nobody's, if the signature was not right
+        self.key_id = ""  # empty if the signature was not valid
         self.action = ""
         self.page_number: int | None = None
         self.status = 200
         self.code = ""  # of an error
-        self.faults: tuple[str, ...] = ()  # the names of those that struck
+        self.faults: tuple[str, ...] = ()  # the names of the faults that hit
         self._journal: Journal | None = None
         self._version = 0
 
     def ids(self) -> frozenset[str]:
-        """The ids of the images that were alive when this answer was made, whatever it said."""
+        """Return the ids that existed when this answer was made, whatever its body says."""
         return self._journal.ids_at(self._version) if self._journal else frozenset()
 
-    def saw(self, stock: Stock) -> None:
-        """Remember the account as it is now."""
-        self._journal, self._version = stock.journal, stock.journal.version
+    def record_state(self, state: AccountState) -> None:
+        """Record the current version of the account."""
+        self._journal, self._version = state.journal, state.journal.version
 
     def __repr__(self) -> str:
         return f"<{self.action} page {self.page_number} for {self.key_id!r}: {self.status} {self.code}>"
 
 
-class Pace:
-    """At most so many requests in any second, each key by itself."""
+class RateLimiter:
+    """Limits the requests a second of each key."""
 
     def __init__(self, qps: float) -> None:
         self._burst = max(1, int(qps))
         self._window_s = self._burst / qps
-        self._passed: dict[str, deque[float]] = {}
+        self._accepted: dict[str, deque[float]] = {}
 
     def check(self, key_id: str, now_s: float) -> None:
-        """Let it pass, or refuse it with Throttling.User."""
-        passed = self._passed.setdefault(key_id, deque(maxlen=self._burst))
-        if len(passed) == self._burst and now_s - passed[0] < self._window_s:
-            raise Refused("Throttling.User")
-        passed.append(now_s)
+        """Count a request.
+
+        Raises:
+            ApiError: Throttling.User, the key is over its rate.
+        """
+        accepted = self._accepted.setdefault(key_id, deque(maxlen=self._burst))
+        if len(accepted) == self._burst and now_s - accepted[0] < self._window_s:
+            raise ApiError("Throttling.User")
+        accepted.append(now_s)
 
 
 class Service:
@@ -102,107 +109,90 @@ class Service:
         faults: Iterable[Fault | str] = (),
     ) -> None:
         self.day = day
-        self.laboratory = Laboratory(faults)
+        self.fault_injector = FaultInjector(faults)
         self.calls = 0
         self.answers: dict[str, Answer] = {}  # by request id, in order
         self._keys = keys
-        self._verifier = Verifier(keys)
-        self._pace = Pace(qps) if qps else None
+        self._verifier = Verifier(keys, [ACS3, OLDER_SIGNATURE])
+        self._rate_limiter = RateLimiter(qps) if qps else None
         self._refuse_large_pages = refuse_large_pages
         self._seed = seed
-        self._stocks: dict[tuple[str, int], Stock] = {}
-        self._newborns = 0
+        self._states: dict[tuple[str, str], tuple[int, AccountState]] = {}  # (key id, action): (day, state)
+        self._new_items = 0
 
-    def stock(self, key_id: str) -> Stock:
-        """The account of this key on this day."""
-        at = (key_id, self.day)
-        if at not in self._stocks:
-            others = [known for known in self._stocks if known[0] == key_id]
-            before = [self._stocks.pop(other) for other in others]  # one at most
-            images = self._keys[key_id].account.images_on(self.day)
-            self._stocks[at] = Stock(images, *before)
-        return self._stocks[at]
+    def prepare(self) -> None:
+        """Build the states of all accounts now, not at the first request."""
+        for key_id in self._keys:
+            for action in ACTIONS.values():
+                self.state(key_id, action)
 
-    def answer(self, request: Request) -> Reply:
-        """Serve one request, at this instant."""
+    def state(self, key_id: str, action: Action) -> AccountState:
+        """Return what the action lists for this key on the current day; the edits of other days stay."""
+        day, state = self._states.get((key_id, action.name), (None, None))
+        if state is None or day != self.day:
+            items = action.list_items(self._keys[key_id].account, self.day)
+            state = AccountState(action, items, state)
+            self._states[key_id, action.name] = (self.day, state)
+        return state
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request."""
         self.calls += 1
         answer = Answer(self._new_request_id())
         try:
-            reply = self._describe(request, answer)
-        except Refused as refused:
-            answer.code = refused.code
-            host = request.headers.get("host", "")
-            body = refused.body(answer.request_id, host)
-            reply = Reply(refused.status, {"Content-Type": JSON, **refused.headers}, body)
-        answer.status = reply.status
-        reply.headers["x-acs-request-id"] = answer.request_id
+            response = self._respond(request, answer)
+        except ApiError as error:
+            answer.code = error.code
+            body = error.body(answer.request_id, request.headers.get("host", ""))
+            response = Response(error.status, {"Content-Type": JSON, **error.headers}, body)
+        answer.status = response.status
+        response.headers["x-acs-request-id"] = answer.request_id
         self.answers[answer.request_id] = answer
-        if len(self.answers) > REMEMBERED:
+        if len(self.answers) > RECORDED_ANSWERS:
             del self.answers[next(iter(self.answers))]
-        return reply
+        return response
 
-    def _describe(self, request: Request, answer: Answer) -> Reply:
-        sent = {**request.form, **request.query}
-        _check_route(request, sent)
-        answer.action = ACTION
-        answer.key_id = self._verifier.key_id(request, answer.served_at)
-        answer.saw(self.stock(answer.key_id))
-        if self._pace:
-            self._pace.check(answer.key_id, answer.served_at.timestamp())
+    def _respond(self, request: Request, answer: Answer) -> Response:
+        parameters = {**request.form, **request.query}
+        action = _find_action(request, parameters)
+        answer.action = action.name
+        answer.key_id = self._verifier.verify(request, answer.served_at)
+        state = self.state(answer.key_id, action)
+        answer.record_state(state)
+        if self._rate_limiter:
+            self._rate_limiter.check(answer.key_id, answer.served_at.timestamp())
         if not self._keys[answer.key_id].is_permitted:
-            raise Refused("NoPermission")
-        answer.page_number = _whole(sent, "PageNumber", 1)
-        size = _whole(sent, "PageSize", DEFAULT_PAGE_SIZE)
-        if size > LARGEST_PAGE_SIZE and self._refuse_large_pages:
-            raise Refused("InvalidParameter.PageSize")
-        size = min(size, LARGEST_PAGE_SIZE)
-        filters = Filters(sent.get("ImageId", ""), sent.get("ImageName", ""), sent.get("SnapshotId", ""))
+            raise ApiError("NoPermission")
+        answer.page_number = number = _read_integer(parameters, "PageNumber", 1)
+        size = self._read_page_size(parameters, action)
+        filters = action.read_filters(parameters)
 
-        if self.laboratory.faults:
-            strokes = self.laboratory.firing(answer.key_id, answer.page_number, lambda: self._newborn(answer))
-            if strokes:
-                return self._faulty(request, answer, filters, size, strokes)
-        return self._honest(request, answer, filters, size)
+        if self.fault_injector.faults:
+            hits = self.fault_injector.select(
+                answer.key_id, action.name, number, lambda: self._new_item(action, answer.key_id)
+            )
+            if hits:
+                draft = DraftResponse(state, filters, number, size, answer.request_id)
+                return _faulty_response(request, answer, draft, hits)
+        return _correct_response(request, answer, state, filters, size)
 
-    def _honest(self, request: Request, answer: Answer, filters: Filters, size: int) -> Reply:
-        stock, number = self.stock(answer.key_id), answer.page_number or 1
-        page = stock.page(filters, number, size)
-        tail = (
-            f'{answer.request_id}","PageSize":"{size}","PageNumber":"{number}",'
-            f'"TotalCount":"{len(stock.found(filters))}"}}'
-        ).encode()
-        if takes_gzip(request):
-            return Reply(200, {"Content-Type": JSON, "Content-Encoding": "gzip"}, page.packed(tail))
-        return Reply(200, {"Content-Type": JSON}, page.whole(tail))
+    def _read_page_size(self, parameters: Mapping[str, str], action: Action) -> int:
+        size = _read_integer(parameters, "PageSize", action.default_page_size)
+        if size > action.largest_page_size and self._refuse_large_pages:
+            raise ApiError("InvalidParameter.PageSize")
+        return min(size, action.largest_page_size)
 
-    def _faulty(
-        self, request: Request, answer: Answer, filters: Filters, size: int, strokes: Sequence[Stroke]
-    ) -> Reply:
-        stock = self.stock(answer.key_id)
-        draft = Draft(stock, filters, answer.page_number or 1, size, answer.request_id)
-        answer.faults = tuple(stroke.fault.name for stroke in strokes)
-        try:
-            draw_up(draft, strokes)
-        finally:
-            answer.saw(stock)  # as it is after the edits
-        headers = {"Content-Type": draft.content_type}
-        body = draft.raw
-        if takes_gzip(request):
-            headers["Content-Encoding"] = "gzip"
-            body = gzip.compress(body, 1)
-        return Reply(draft.status, headers, body, draft.delivery, draft.pieces, draft.over_ms)
-
-    def _newborn(self, answer: Answer) -> Image:
-        self._newborns += 1
-        return self._keys[answer.key_id].account.newborn(self._newborns, self.day)
+    def _new_item(self, action: Action, key_id: str) -> Item:
+        self._new_items += 1
+        return action.new_item(self._keys[key_id].account, self._new_items, self.day)
 
     def _new_request_id(self) -> str:
         seeded = hashlib.blake2b(f"{self._seed}/{self.calls}".encode(), digest_size=16).digest()
         return str(uuid.UUID(bytes=seeded, version=4)).upper()
 
 
-def takes_gzip(request: Request) -> bool:
-    """Whether the client accepts gzip."""
+def accepts_gzip(request: Request) -> bool:
+    """Test whether the client accepts gzip."""
     for coding in request.headers.get("accept-encoding", "").lower().split(","):
         name, _, weight = coding.replace(" ", "").partition(";q=")
         if name == "gzip":
@@ -210,27 +200,50 @@ def takes_gzip(request: Request) -> bool:
     return False
 
 
-def _check_route(request: Request, sent: Mapping[str, str]) -> None:
+def _correct_response(request: Request, answer: Answer, state: AccountState, filters: Filters, size: int) -> Response:
+    page = state.page(filters, answer.page_number or 1, size)
+    if accepts_gzip(request):
+        headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
+        return Response(200, headers, page.render_gzip(answer.request_id))
+    return Response(200, {"Content-Type": JSON}, page.render(answer.request_id))
+
+
+def _faulty_response(request: Request, answer: Answer, draft: DraftResponse, hits: Sequence[FaultHit]) -> Response:
+    answer.faults = tuple(hit.name for hit in hits)
+    try:
+        render(draft, hits)
+    finally:
+        answer.record_state(draft.state)  # after the edits
+    headers = {"Content-Type": draft.content_type}
+    body = draft.raw
+    if accepts_gzip(request):
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, 1)
+    return Response(draft.status, headers, body, draft.delivery, draft.pieces, draft.duration_ms)
+
+
+def _find_action(request: Request, parameters: Mapping[str, str]) -> Action:
     if request.path != "/":
-        raise Refused("InvalidAction.NotFound")
+        raise ApiError("InvalidAction.NotFound")
     if request.method not in ("GET", "POST"):
-        raise Refused("UnsupportedHTTPMethod")
-    action = request.headers.get("x-acs-action") or sent.get("Action")
-    version = request.headers.get("x-acs-version") or sent.get("Version")
-    if not action:
-        raise Refused("MissingParameter", "Action")
+        raise ApiError("UnsupportedHTTPMethod")
+    name = request.headers.get("x-acs-action") or parameters.get("Action")
+    version = request.headers.get("x-acs-version") or parameters.get("Version")
+    if not name:
+        raise ApiError("MissingParameter", "Action")
     if not version:
-        raise Refused("MissingParameter", "Version")
-    if action != ACTION:
-        raise Refused("InvalidAction.NotFound")
-    if version != VERSION:
-        raise Refused("InvalidVersion")
+        raise ApiError("MissingParameter", "Version")
+    if name not in ACTIONS:
+        raise ApiError("InvalidAction.NotFound")
+    if version != API_VERSION:
+        raise ApiError("InvalidVersion")
+    return ACTIONS[name]
 
 
-def _whole(sent: Mapping[str, str], name: str, default: int) -> int:
-    text = sent.get(name, "")
+def _read_integer(parameters: Mapping[str, str], name: str, default: int) -> int:
+    text = parameters.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER and int(text)):
-        raise Refused(f"InvalidParameter.{name}")
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text)):
+        raise ApiError(f"InvalidParameter.{name}")
     return int(text)

@@ -1,15 +1,13 @@
-"""Who signed a request, and rightly: both signatures that clients of this API use.
+"""Verify who signed a request: ACS3-HMAC-SHA256, the signature of today's clients.
 
-    Authorization: ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…     today's clients
-    ?AccessKeyId=…&SignatureMethod=HMAC-SHA1&Signature=…                         older ones
+    Authorization: ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…   →  key id
 
-The order of the checks: the key, its token, the clock, the signature, the nonce. Only a rightly
-signed request uses its nonce up.
+The order of the checks: key, security token, clock, signature, nonce. A request with a wrong signature does
+not use up its nonce. `older_signature` has the scheme of old clients.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from datetime import UTC, datetime
@@ -17,34 +15,33 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from pipeline.emulator.refusals import Refused
+from pipeline.emulator.api_errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pipeline.emulator.accounts import Account
+    from pipeline.emulator.accounts import EmulatedAccount
 
-CLOCK_S = 15 * 60  # how far a client's clock may be off
-ACS3 = "ACS3-HMAC-SHA256"
-MUST_BE_SIGNED = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
-OLDER_METHODS = {"HMAC-SHA1": "sha1", "HMAC-SHA256": "sha256"}
+CLOCK_SKEW_S = 15 * 60  # largest difference to a client's clock
+ACS3_METHOD = "ACS3-HMAC-SHA256"
+REQUIRED_SIGNED_HEADERS = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs-content-sha256"}
 
 
 class Key(NamedTuple):
-    """One access key: its secret, the account that it opens, and whether it may list images.
+    """An access key: its secret, its account, and whether it may list the account's resources.
 
-    With a `security_token` (STS) every request must bring it, until `expires_at`, if that is set.
+    With a `security_token` (STS) every request must send it, until `expires_at`, if that is set.
     """
 
     secret: str
-    account: Account
+    account: EmulatedAccount
     security_token: str | None = None
     expires_at: datetime | None = None
     is_permitted: bool = True
 
 
 class Request(NamedTuple):
-    """A request as it came: `query` and `form` decoded, header names in lower case."""
+    """A received request: `query` and `form` decoded, header names in lower case."""
 
     method: str
     path: str
@@ -54,8 +51,8 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Signed(NamedTuple):
-    """What a request says about its signature, whichever kind it is."""
+class SignatureFields(NamedTuple):
+    """The signature of a request and the fields needed to verify it, in any scheme."""
 
     key_id: str
     token: str | None
@@ -64,81 +61,110 @@ class Signed(NamedTuple):
     signature: str
 
 
+class SignatureScheme(NamedTuple):
+    """One way to sign a request.
+
+    `is_used_by` recognizes it; `read` extracts the fields (raises ApiError if one is missing);
+    `sign` returns the expected signature and the string to sign.
+    """
+
+    is_used_by: Callable[[Request], bool]
+    read: Callable[[Request], SignatureFields]
+    sign: Callable[[Request, str], tuple[str, str]]
+
+
 class Verifier:
-    """Checks requests against the keys; remembers the nonces it has seen."""
+    """Verifies requests against the keys; remembers used nonces."""
 
-    def __init__(self, keys: Mapping[str, Key]) -> None:
+    def __init__(self, keys: Mapping[str, Key], schemes: Sequence[SignatureScheme]) -> None:
         self._keys = keys
-        self._nonces: dict[tuple[str, str], float] = {}  # in the order seen
+        self._schemes = schemes
+        self._nonces: dict[tuple[str, str], float] = {}  # (key id, nonce): time of use in s, oldest first
 
-    def key_id(self, request: Request, now: datetime) -> str:
-        """The id of the key that signed the request.
+    def verify(self, request: Request, now: datetime) -> str:
+        """Verify the signature of a request.
+
+        Returns:
+            The id of the key that signed it.
 
         Raises:
-            Refused: nobody did, or not rightly.
+            ApiError: there is no signature, or it is not valid.
         """
-        if "authorization" in request.headers:
-            signed = _acs3_parts(request)
-        elif "Signature" in request.query or "Signature" in request.form:
-            signed = _older_parts(request)
-        else:
-            raise Refused("IncompleteSignature", "There is no signature.")
-        key = self._keys.get(signed.key_id)
+        scheme = self._find_scheme(request)
+        fields = scheme.read(request)
+        key = self._keys.get(fields.key_id)
         if key is None:
-            raise Refused("InvalidAccessKeyId.NotFound")
-        _check_token(signed, key, now)
-        _check_clock(signed, now)
-        sign = _acs3_signature if "authorization" in request.headers else _older_signature
-        expected, string_to_sign = sign(request, key.secret)
-        if not hmac.compare_digest(expected.encode(), signed.signature.encode()):
-            raise Refused("SignatureDoesNotMatch", f"Server string to sign is: {string_to_sign}")
-        self._use(signed, now.timestamp())
-        return signed.key_id
+            raise ApiError("InvalidAccessKeyId.NotFound")
+        _check_token(fields, key, now)
+        _check_clock(fields, now)
+        expected, string_to_sign = scheme.sign(request, key.secret)
+        if not hmac.compare_digest(expected.encode(), fields.signature.encode()):
+            raise ApiError("SignatureDoesNotMatch", f"Server string to sign is: {string_to_sign}")
+        self._use_nonce(fields, now.timestamp())
+        return fields.key_id
 
-    def _use(self, signed: Signed, now_s: float) -> None:
-        for old in list(islice(self._nonces, 2)):  # two out for one in: it never grows without end
-            if self._nonces[old] < now_s - 2 * CLOCK_S:  # the clock refuses its request from here on
-                del self._nonces[old]
-        nonce = (signed.key_id, signed.nonce)
+    def _find_scheme(self, request: Request) -> SignatureScheme:
+        for scheme in self._schemes:
+            if scheme.is_used_by(request):
+                return scheme
+        raise ApiError("IncompleteSignature", "There is no signature.")
+
+    def _use_nonce(self, fields: SignatureFields, now_s: float) -> None:
+        for oldest in list(islice(self._nonces, 2)):  # delete up to two for each one added: the size stays bounded
+            if self._nonces[oldest] < now_s - 2 * CLOCK_SKEW_S:  # the clock check refuses its request from now on
+                del self._nonces[oldest]
+        nonce = (fields.key_id, fields.nonce)
         if nonce in self._nonces:
-            raise Refused("SignatureNonceUsed")
+            raise ApiError("SignatureNonceUsed")
         self._nonces[nonce] = now_s
 
 
-def _check_token(signed: Signed, key: Key, now: datetime) -> None:
+def canonical_query(parameters: Mapping[str, str]) -> str:
+    """Encode parameters for signing: sorted by name, RFC 3986."""
+    return "&".join([f"{quote(name, safe='~')}={quote(parameters[name], safe='~')}" for name in sorted(parameters)])
+
+
+def _check_token(fields: SignatureFields, key: Key, now: datetime) -> None:
     if key.security_token is None:
-        if signed.token:
-            raise Refused("InvalidSecurityToken.Malformed", "This key has none.")
+        if fields.token:
+            raise ApiError("InvalidSecurityToken.Malformed", "This key has no token.")
         return
-    if not signed.token:
-        raise Refused("MissingSecurityToken")
-    if signed.token != key.security_token or (key.expires_at and now >= key.expires_at):
-        raise Refused("InvalidSecurityToken.Expired")
+    if not fields.token:
+        raise ApiError("MissingSecurityToken")
+    if fields.token != key.security_token or (key.expires_at and now >= key.expires_at):
+        raise ApiError("InvalidSecurityToken.Expired")
 
 
-def _check_clock(signed: Signed, now: datetime) -> None:
+def _check_clock(fields: SignatureFields, now: datetime) -> None:
     try:
-        signed_at = datetime.fromisoformat(signed.signed_at)
+        signed_at = datetime.fromisoformat(fields.signed_at)
     except ValueError:
-        raise Refused("InvalidTimeStamp.Format") from None
-    if abs((now - signed_at.replace(tzinfo=UTC)).total_seconds()) > CLOCK_S:
-        raise Refused("InvalidTimeStamp.Expired")
+        raise ApiError("InvalidTimeStamp.Format") from None
+    if abs((now - signed_at.replace(tzinfo=UTC)).total_seconds()) > CLOCK_SKEW_S:
+        raise ApiError("InvalidTimeStamp.Expired")
 
 
-def _acs3_parts(request: Request) -> Signed:
-    scheme, _, rest = request.headers["authorization"].partition(" ")
-    if scheme != ACS3:
-        raise Refused("IncompleteSignature", f"{scheme} is not {ACS3}.")
+# --- ACS3-HMAC-SHA256 ---
+
+
+def _has_authorization(request: Request) -> bool:
+    return "authorization" in request.headers
+
+
+def _read_acs3(request: Request) -> SignatureFields:
+    method, _, rest = request.headers["authorization"].partition(" ")
+    if method != ACS3_METHOD:
+        raise ApiError("IncompleteSignature", f"{method} is not {ACS3_METHOD}.")
     parts = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     missing = {"Credential", "SignedHeaders", "Signature"} - parts.keys()
     if missing:
-        raise Refused("IncompleteSignature", f"Authorization lacks {', '.join(sorted(missing))}.")
+        raise ApiError("IncompleteSignature", f"Authorization lacks {', '.join(sorted(missing))}.")
     names = set(parts["SignedHeaders"].split(";"))
-    unsigned = (MUST_BE_SIGNED | {name for name in request.headers if name.startswith("x-acs-")}) - names
+    unsigned = (REQUIRED_SIGNED_HEADERS | {name for name in request.headers if name.startswith("x-acs-")}) - names
     absent = names - request.headers.keys()
     if unsigned or absent:
-        raise Refused("IncompleteSignature", f"Not signed or not sent: {', '.join(sorted(unsigned | absent))}.")
-    return Signed(
+        raise ApiError("IncompleteSignature", f"Not signed or not sent: {', '.join(sorted(unsigned | absent))}.")
+    return SignatureFields(
         parts["Credential"],
         request.headers.get("x-acs-security-token"),
         request.headers["x-acs-date"],
@@ -147,53 +173,24 @@ def _acs3_parts(request: Request) -> Signed:
     )
 
 
-def _acs3_signature(request: Request, secret: str) -> tuple[str, str]:
-    """The right signature, and the text that was signed."""
+def _sign_acs3(request: Request, secret: str) -> tuple[str, str]:
     headers = request.headers
     names = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
-    canonical = "\n".join(
+    canonical_request = "\n".join(
         [
             request.method,
             request.path,
-            _canonical(request.query),
+            canonical_query(request.query),
             *[f"{name}:{headers[name].strip()}" for name in names.split(";")],
             "",
             names,
             hashlib.sha256(request.body).hexdigest(),
         ]
     )
-    string_to_sign = f"{ACS3}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    string_to_sign = f"{ACS3_METHOD}\n{hashlib.sha256(canonical_request.encode()).hexdigest()}"
     if headers["x-acs-content-sha256"] != hashlib.sha256(request.body).hexdigest():
         return "", f"{string_to_sign} (x-acs-content-sha256 is not the body's)"
     return hmac.new(secret.encode(), string_to_sign.encode(), "sha256").hexdigest(), string_to_sign
 
 
-def _older_parts(request: Request) -> Signed:
-    sent = {**request.form, **request.query}
-    needed = ("AccessKeyId", "Timestamp", "SignatureNonce", "SignatureMethod", "SignatureVersion")
-    missing = [name for name in needed if not sent.get(name)]
-    if missing:
-        raise Refused("IncompleteSignature", f"Not sent: {', '.join(missing)}.")
-    if sent["SignatureMethod"] not in OLDER_METHODS or sent["SignatureVersion"] != "1.0":
-        unknown = f"{sent['SignatureMethod']} {sent['SignatureVersion']}"
-        raise Refused("IncompleteSignature", f"{unknown} is not known.")
-    return Signed(
-        sent["AccessKeyId"],
-        sent.get("SecurityToken"),
-        sent["Timestamp"],
-        sent["SignatureNonce"],
-        sent["Signature"],
-    )
-
-
-def _older_signature(request: Request, secret: str) -> tuple[str, str]:
-    """The right signature, and the text that was signed."""
-    sent = {**request.form, **request.query}
-    del sent["Signature"]
-    string_to_sign = f"{request.method}&%2F&{quote(_canonical(sent), safe='~')}"
-    digest = hmac.new(f"{secret}&".encode(), string_to_sign.encode(), OLDER_METHODS[sent["SignatureMethod"]])
-    return base64.b64encode(digest.digest()).decode(), string_to_sign
-
-
-def _canonical(sent: Mapping[str, str]) -> str:
-    return "&".join([f"{quote(name, safe='~')}={quote(sent[name], safe='~')}" for name in sorted(sent)])
+ACS3 = SignatureScheme(_has_authorization, _read_acs3, _sign_acs3)

@@ -18,7 +18,8 @@ import time
 from typing import Final
 
 from pipeline.emulator import living_account
-from pipeline.emulator.stock import Filters, Stock
+from pipeline.emulator.account_state import AccountState
+from pipeline.emulator.actions.describe_self_images import ACTION
 from pipeline.extract.response import PAGE_SIZE
 
 _PAGE: Final = re.compile(rb"[?&]PageNumber=([0-9]+)")
@@ -32,16 +33,12 @@ def pages(images: int) -> list[bytes]:
     """Every page of an account of so many images, and an empty one behind the last."""
     rows: list[bytes] = []
     for seed in range(1, 2 + (images - 1) // MADE_AT_ONCE):
-        stock = Stock(living_account(min(images - len(rows), MADE_AT_ONCE), seed).images_on(0))
-        rows += [row.replace(b'"ImageId":"', b'"ImageId":"%d-' % seed, 1) for row in stock.rows]
-    stock = Stock([])
-    stock.rows = rows
+        state = AccountState(ACTION, living_account(min(images - len(rows), MADE_AT_ONCE), seed).images_on(0))
+        rows += [row.replace(b'"ImageId":"', b'"ImageId":"%d-' % seed, 1) for row in state.rows]
+    state = AccountState(ACTION, [])
+    state.rows = rows
     count = -(-images // PAGE_SIZE)
-    tail = 'x","PageSize":"%d","PageNumber":"%d","TotalCount":"%d"}'
-    return [
-        stock.page(Filters(), number, PAGE_SIZE).whole((tail % (PAGE_SIZE, number, images)).encode())
-        for number in range(1, count + 2)
-    ]
+    return [state.page((), number, PAGE_SIZE).render("x") for number in range(1, count + 2)]
 
 
 def replies(bodies: list[bytes]) -> list[tuple[bytes, bytes]]:

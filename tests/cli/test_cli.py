@@ -297,7 +297,7 @@ def test_an_account_that_became_empty_is_3_and_a_word_publishes_it(tmp_path):
         def images_on(self, day: int) -> list[dict[str, Any]]:
             return [] if day else read_account(EXAMPLE).images_on(0)
 
-        def newborn(self, serial: int, day: int) -> dict[str, Any]:
+        def new_image(self, serial: int, day: int) -> dict[str, Any]:
             return {"ImageId": f"{day}-{serial}"}
 
     with Endpoint({"emulator": Key("emulator", Shelf())}) as endpoint:

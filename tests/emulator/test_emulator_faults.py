@@ -1,4 +1,4 @@
-"""Each fault of the laboratory shows on the wire what its name says, and the truth behind it is kept."""
+"""Each fault shows on the wire what its name says, and the ids that existed at each answer are recorded."""
 
 from __future__ import annotations
 
@@ -399,7 +399,7 @@ def test_faults_can_be_set_while_it_serves(faulty):
         ("empty:pages=1", "; did you mean page?"),
         ("empty:page", "'page' is not option=value"),
         ("empty:page=one", "Expected `int"),
-        ("empty:p=2", "no probability"),
+        ("empty:p=2", "is not a probability"),
         ("empty:page=0", "page=0 is below 1"),
     ],
 )

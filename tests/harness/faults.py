@@ -38,7 +38,7 @@ from pipeline.extract.reader import Bounds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pipeline.emulator.accounts import Account as Served
+    from pipeline.emulator.accounts import EmulatedAccount
     from pipeline.extract.response import Answer, Page
 
 HASTE = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
@@ -193,9 +193,9 @@ def _known(endpoint: Endpoint, rows: Sequence[str]) -> list[str | None]:
 
 
 @lru_cache(maxsize=2)
-def _everyone(account: Served) -> list[dict[str, Any]]:
+def _everyone(account: EmulatedAccount) -> list[dict[str, Any]]:
     """Every image that this account has, and every one that may be born in a drill."""
-    return [*account.images_on(0), *(account.newborn(serial, 0) for serial in range(1, 500))]
+    return [*account.images_on(0), *(account.new_image(serial, 0) for serial in range(1, 500))]
 
 
 def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> OnePass:

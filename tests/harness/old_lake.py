@@ -78,7 +78,7 @@ class Stock:
         changed = an_image(1, Status="Unavailable" if day else "Available")
         return [changed, *(an_image(n) for n in range(2 + (day > 1), 4)), *odd, *(an_image(9 + n) for n in range(day))]
 
-    def newborn(self, serial: int, day: int) -> dict[str, Any]:
+    def new_image(self, serial: int, day: int) -> dict[str, Any]:
         return an_image(1000 * serial + day)
 
 

@@ -42,7 +42,7 @@ class Shelf:
     def images_on(self, day: int) -> list[dict[str, Any]]:
         return self.by_day[min(day, len(self.by_day) - 1)]
 
-    def newborn(self, serial: int, day: int) -> dict[str, Any]:
+    def new_image(self, serial: int, day: int) -> dict[str, Any]:
         return {"ImageId": f"new-{day}-{serial}"}
 
 

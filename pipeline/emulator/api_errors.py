@@ -1,14 +1,19 @@
-"""What the service says when it refuses: the published code, status and sentence of each case."""
+"""Answer with a published error: code, HTTP status and message of each.
+
+    raise ApiError("Throttling.User")  →  400 {"Code": "Throttling.User", "Message": …, "RequestId": …}
+
+Only codes in `PUBLISHED_ERRORS` can be raised.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 JSON = "application/json;charset=utf-8"
-MORE = "https://api.alibabacloud.com/troubleshoot?q="
+TROUBLESHOOT_URL = "https://api.alibabacloud.com/troubleshoot?q="
 
-# code: (HTTP status, message); what follows the second part of a code's name is put in for {}
-PUBLISHED = {
+# code: (HTTP status, message); {} stands for the part of the code after the dot
+PUBLISHED_ERRORS = {
     "MissingParameter": (
         400,
         "The input parameters that is mandatory for processing this request is not supplied.",
@@ -33,25 +38,28 @@ PUBLISHED = {
 }
 
 
-class Refused(Exception):
-    """The service answers with an error: its code, and what the sentence adds for this request."""
+class ApiError(Exception):
+    """An error response: a published code, and a detail for the message.
+
+    Raises:
+        KeyError: the code is not published.
+    """
 
     def __init__(self, code: str, detail: str = "", *, headers: dict[str, str] | None = None) -> None:
-        known = PUBLISHED.get(code) or PUBLISHED[code.partition(".")[0]]
+        self.status, message = PUBLISHED_ERRORS.get(code) or PUBLISHED_ERRORS[code.partition(".")[0]]
         self.code = code
-        self.status = known[0]
         self.headers = headers or {}
-        self.message = known[1].format(code.partition(".")[2]) + (f" {detail}" if detail else "")
+        self.message = message.format(code.partition(".")[2]) + (f" {detail}" if detail else "")
         super().__init__(f"{code}: {self.message}")
 
     def body(self, request_id: str, host: str) -> bytes:
-        """The published error body."""
+        """Encode the error as the published JSON body."""
         return msgspec.json.encode(
             {
                 "RequestId": request_id,
                 "HostId": host,
                 "Code": self.code,
                 "Message": self.message,
-                "Recommend": f"{MORE}{self.code}&product=Ens&requestId={request_id}",
+                "Recommend": f"{TROUBLESHOOT_URL}{self.code}&product=Ens&requestId={request_id}",
             }
         )

@@ -1,0 +1,122 @@
+"""Build a response stage by stage, with a fault's change applied after the correct result of its stage.
+
+    edit    the account changes                 no correct result
+    refuse  the request is refused              no correct result
+    size    the page size changes               no correct result
+    rows    the items of the page               DraftResponse.rows
+    body    the envelope                        DraftResponse.body
+    wire    the encoded bytes                   DraftResponse.raw
+
+Without a hit the bytes are those of `AccountState.page`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from pipeline.emulator.action import ListResponse
+from pipeline.emulator.api_errors import JSON
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from pipeline.emulator.account_state import AccountState
+    from pipeline.emulator.action import Filters, Item
+
+Delivery = Literal["whole", "reset", "drip"]
+Place = Literal["start", "end", "anywhere"]
+Stage = Literal["edit", "refuse", "size", "rows", "body", "wire"]
+STAGES: tuple[Stage, ...] = ("edit", "refuse", "size", "rows", "body", "wire")
+
+
+class DraftResponse:
+    """A response under construction: faults change its attributes."""
+
+    def __init__(self, state: AccountState, filters: Filters, number: int, size: int, request_id: str) -> None:
+        self.state = state
+        self.action = state.action
+        self.number = number
+        self.size = size
+        self.rows: list[Item] = []
+        self.body: dict[str, Any] = {}
+        self.status = 200
+        self.content_type = JSON
+        self.raw = b""
+        self.delivery: Delivery = "whole"
+        self.pieces = 1
+        self.duration_ms = 0
+        self._filters = filters
+        self._request_id = request_id
+
+    def matching_items(self) -> list[Item]:
+        """Return all items that pass the request's filters, in listing order."""
+        return self.state.matching_items(self._filters)
+
+    def page(self, number: int) -> list[Item]:
+        """Return copies of the items of a page, safe to change."""
+        return self.slice_page(self.matching_items(), number)
+
+    def slice_page(self, items: list[Item], number: int) -> list[Item]:
+        """Return copies of the items that are on page `number` of `items`."""
+        return [dict(item) for item in items[(number - 1) * self.size : number * self.size]]
+
+    def set_list(self, items: Any) -> None:
+        """Replace the list of items in the body."""
+        outer, inner = self.action.list_path
+        self.body[outer] = {inner: items}
+
+    def build(self, stage: Stage) -> None:
+        """Build the correct result of a stage."""
+        if stage == "rows":
+            self.rows = self.page(self.number)
+        elif stage == "body":
+            total = len(self.matching_items())
+            response = ListResponse(self.rows, self._request_id, self.number, self.size, total)
+            self.body = self.action.build_envelope(response)
+        elif stage == "wire":
+            self.raw = msgspec.json.encode(self.body)
+
+
+@dataclass(frozen=True)
+class FaultHit:
+    """One application of a fault to one response: its amount and its random generator."""
+
+    name: str
+    kind: FaultKind
+    count: int
+    ms: int | None
+    place: Place
+    rng: random.Random
+    new_item: Callable[[], Item]
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """A fault of the catalog: description, stage, change, and the defaults of its options.
+
+    With `is_burst` a hit is followed by hits on the next `count - 1` requests.
+    """
+
+    description: str
+    stage: Stage
+    apply: Callable[[DraftResponse, FaultHit], None]
+    count: int = 1
+    ms: int | None = None
+    is_burst: bool = False
+
+
+def render(draft: DraftResponse, hits: Sequence[FaultHit]) -> None:
+    """Build the response in `draft`, and apply each hit after its stage is built.
+
+    Raises:
+        ApiError: a fault refuses the request.
+    """
+    for stage in STAGES:
+        draft.build(stage)
+        for hit in hits:
+            if hit.kind.stage == stage:
+                hit.kind.apply(draft, hit)
