@@ -122,7 +122,7 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         ),
         "throttle_count": sum(1 for a in answers if classify(a.status, a.error_code) == "throttled"),
         "waited_seconds": round(sum(a.waited_seconds for a in answers), 3),
-        "hiccup_count": len(usable) - len(final),
+        "recovered_answer_count": len(usable) - len(final),
         "clamp_count": sum(1 for a in final if a.page and a.page.size and a.page.size < PAGE_SIZE),
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
         "contradiction_count": sum(1 for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged
 from pipeline.resources.control import RAW_PAGES
-from pipeline.storage.partitions import files_by_day, refuse_newer
+from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class RawPagesWriter:
         self.path = raw_path(data, run_id, observed_on)
         self._store = store_of(data)
         self._store.make_folder(data / "raw", 0o700)
-        self._aside = self._store.staging_dir(data / "raw" / ".aside") / f"{run_id}.parquet"
+        self._aside = self._store.staging_dir(data / "raw" / STAGING) / f"{run_id}.parquet"
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
         self.row_count = 0

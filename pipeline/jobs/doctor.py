@@ -27,7 +27,7 @@ from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.probe import probe
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.extract.response import NotAPage, read_page
-from pipeline.lake.layout import format_of
+from pipeline.lake.format import format_of
 from pipeline.lake.lock import lock_holder
 from pipeline.log import about
 from pipeline.reports.query import Rows

@@ -1,18 +1,18 @@
 """The lake: immutable Parquet files, published together.
 
     data/lake/format                                              version of the layout, once, before the first run
-    data/lake/.aside/<run>/…                                      written and synced here first
+    data/lake/.staging/<run>/…                                      written and synced here first
     data/lake/images/observed_on=2026-11-23/<run>.parquet         renamed in, one after the other
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
     data/lake/rejects/observed_on=2026-11-23/<run>.parquet
     data/lake/observations/observed_on=2026-11-23/<run>.parquet   renamed in last: now the run is there
     data/lake/image_versions/<fold>.parquet, …                    runs folded together: stretches instead of days
-    data/lake/folds/<fold>.json                                   renamed in last: now they are folded
+    data/lake/manifests/<n>.json                                 renamed in last: now they are folded
     data/lake.duckdb                                              made anew beside the old one, renamed in
 
 The order, and why a kill or a power cut between any two steps is harmless:
 
-1.  `.aside/<run>` is made, and its name synced: as long as it stands, the
+1.  `.staging/<run>` is made, and its name synced: as long as it stands, the
     run's files in the tables may be half of a publication.
 2.  Every file is written there, whole, and synced: on the same file system, so
     that a rename moves it in one step. A reader never sees a file grow.
@@ -21,7 +21,7 @@ The order, and why a kill or a power cut between any two steps is harmless:
 4.  `observations` goes last. That one rename is the commit: before it a reader
     sees the lake without the run, after it the whole run. Synced names of step 3
     are on the disk before it can be.
-5.  `.aside/<run>` goes. The catalogue is made anew and swapped; where a kill
+5.  `.staging/<run>` goes. The catalogue is made anew and swapped; where a kill
     leaves the old one, that shows the lake before the run, until the next writer.
 
 Who comes after a killed writer clears away what step 1 marks and has no commit
@@ -58,11 +58,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
 from pipeline.lake.compaction.manifest import PLACES, Manifest, compacted_path, manifest_path
-from pipeline.lake.layout import FORMAT_FILE, format_of, table_path
+from pipeline.lake.format import format_of, write_format
+from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import delete
-from pipeline.resources.schema import FORMAT, PLAIN_FORMAT
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.folder import commit_file, make_folder, sync_folder
+from pipeline.storage.partitions import STAGING
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def new_lake(data: Path) -> Iterator[Path]:
     aside = data / ".new"
     make_folder(aside, 0o700)
     yield aside
-    shutil.rmtree(data / "lake" / ".aside", ignore_errors=True)
+    shutil.rmtree(data / "lake" / STAGING, ignore_errors=True)
     try:
         (aside / "lake").rename(data / "lake")
     except OSError as error:
@@ -108,7 +109,7 @@ class Publication:
         self._observed_on = observed_on
         self._store = store_of(data)
         self._store.make_folder(data / "lake", 0o700)
-        self._aside = self._store.staging_dir(data / "lake" / ".aside" / run_id)
+        self._aside = self._store.staging_dir(data / "lake" / STAGING / run_id)
         self._writers: dict[str, _TableWriter] = {}
 
     def add(self, table: Table, rows: pa.Table) -> None:
@@ -128,7 +129,7 @@ class Publication:
         for writer in self._writers.values():
             writer.close()
         if format_of(self._data) is None:
-            _say_format(self._data, PLAIN_FORMAT, self._aside)
+            write_format(self._data)
         for table in LAKE_TABLES:
             if table.name in self._writers:
                 path = table_path(self._data, table, self._run_id, self._observed_on)
@@ -137,19 +138,13 @@ class Publication:
         sync_folder(self._aside.parent)
 
 
-def _say_format(data: Path, said: str, aside: Path) -> None:
-    """Say what comes next, so that no older version takes it for its own."""
-    (aside / FORMAT_FILE).write_text(f"{said}\n", "ascii")
-    store_of(data).commit_file(aside / FORMAT_FILE, data / "lake" / FORMAT_FILE)
-
-
 class CompactionCommit:
     """The files of one fold, being written: invisible until `commit`."""
 
     def __init__(self, data: Path, name: str) -> None:
         self._data = data
         self._name = name
-        self.aside = data / "lake" / ".aside" / name
+        self.aside = data / "lake" / STAGING / name
         """A folder for this fold alone: it is cleared away with it."""
         make_folder(self.aside)
         self._writers: dict[str, _TableWriter] = {}
@@ -172,8 +167,6 @@ class CompactionCommit:
         for place in self._writers:
             self.written(place)
             commit_file(self.aside / f"{place}.parquet", compacted_path(self._data, place, self._name))
-        if format_of(self._data) != FORMAT:
-            _say_format(self._data, FORMAT, self.aside)
         aside = self.aside / "record.json"
         aside.write_bytes(record.encoded())
         commit_file(aside, manifest_path(self._data, self._name))

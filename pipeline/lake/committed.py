@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import Manifest, first_missing, newest_manifest
-from pipeline.lake.layout import files, format_of
+from pipeline.lake.format import format_of
+from pipeline.lake.layout import files
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import LakeDamaged
-from pipeline.storage.partitions import files_by_day, refuse_newer
+from pipeline.storage.partitions import files_by_day
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -16,26 +15,6 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
-
-FORMAT_FILE: Final = "format"
-
-
-def format_of(data: Path) -> str | None:
-    """The version of the lake's layout; None where no run was ever published.
-
-    Raises:
-        LakeTooNew: it is newer than this code.
-        LakeDamaged: the file does not say.
-    """
-    path = data / "lake" / FORMAT_FILE
-    try:
-        said = path.read_text("ascii", "replace").strip()
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError as error:
-        raise LakeDamaged(f"{str(path)!r} should say the lake's format, and is a folder: move it away") from error
-    refuse_newer(said, path)
-    return said
 
 
 def files(data: Path, table: Table) -> list[Path]:

@@ -8,7 +8,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DiskFull, NoAccess
-from pipeline.lake.layout import LOCK, format_of
+from pipeline.lake.format import format_of, upgrade
+from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
 from pipeline.storage.store import store_of
 
@@ -37,6 +38,7 @@ def lock(data: Path) -> Iterator[list[Path]]:
         with store.lock(data / LOCK):
             format_of(data)
             cleared = delete_orphans(data)
+            upgrade(data)
             try:
                 yield cleared
             except BaseException:

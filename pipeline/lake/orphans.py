@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.lake.compaction.manifest import PLACES, compacted_path, manifest_path, manifest_paths
-from pipeline.lake.layout import FORMAT_FILE, files
+from pipeline.lake.format import FORMAT_FILE
+from pipeline.lake.layout import files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.partitions import OLDER_STAGING, STAGING
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def compaction_orphans(data: Path) -> list[Path]:
     """What a fold left that failed: its files, and what marks them."""
-    marks = [path for path in (data / "lake" / ".aside").glob("*") if path.name.isdigit()]
+    marks = [path for path in _staged(data / "lake") if path.name.isdigit()]
     names = [path.name for path in marks if not manifest_path(data, path.name).exists()]
     return [
         *(path for name in names for place in PLACES if (path := compacted_path(data, place, name)).exists()),
@@ -24,17 +26,22 @@ def compaction_orphans(data: Path) -> list[Path]:
     ]
 
 
+def _staged(folder: Path) -> list[Path]:
+    return [path for name in (STAGING, OLDER_STAGING) for path in (folder / name).glob("*")]
+
+
 def orphans(data: Path) -> list[Path]:
     """What a killed writer left: files of runs without a commit record first, then what marks them."""
     if not store_of(data).has_lock:  # what has no record may be another machine's, at work
         return []
-    marks = [path for path in (data / "lake" / ".aside").glob("*") if path.is_dir()]
+    marks = [path for path in _staged(data / "lake") if path.is_dir()]
     records = files(data, OBSERVATIONS)
     begun = {path.name for path in marks} - {path.stem for path in records}
     halves = [path for table in LAKE_TABLES for path in files(data, table) if path.stem in begun]
     halves += [path for path in compaction_orphans(data) if path not in marks]
     of_nothing = [] if records or manifest_paths(data) else (data / "lake").glob(FORMAT_FILE)
-    aside = [*(data / "raw" / ".aside").glob("*"), *data.glob(".lake.duckdb.*"), *data.glob(".new")]
+    files_of_none = [path for path in _staged(data / "lake") if path not in marks]
+    aside = [*_staged(data / "raw"), *files_of_none, *data.glob(".lake.duckdb.*"), *data.glob(".new")]
     return [*halves, *marks, *of_nothing, *aside]
 
 

@@ -44,12 +44,17 @@ def scan_files(table: Table, paths: Sequence[Path], *, names: Collection[str] = 
     if not paths:
         return f"select {', '.join(column.name for column in wanted)} from ({empty(table)}) as nothing"  # noqa: S608  (declared names, as everywhere here)
     declared = ",\n".join(
-        f"        {sql_literal(column.name)}: "
-        f"{{'name': {sql_literal(column.name)}, 'type': {sql_literal(column.duckdb_type)}, 'default_value': null}}"
+        f"        {sql_literal(name)}: "
+        f"{{'name': {sql_literal(name)}, 'type': {sql_literal(column.duckdb_type)}, 'default_value': null}}"
         for column in wanted
-        if not column.in_folder
+        for name in (column.name, column.renamed_from)
+        if name and not column.in_folder
     )
-    said = _said_in_extra(wanted)
+    said = _said_in_extra(wanted) | {
+        column.name: f"coalesce({column.name}, {column.renamed_from}) as {column.name}"
+        for column in wanted
+        if column.renamed_from
+    }
     columns = ",\n".join(
         f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
         if column.in_folder

@@ -1,6 +1,6 @@
 """What was taken out of the lake, and until when it can come back: one small record beside the raw pages.
 
-    data/raw/_taken_out.json
+    data/raw/_tombstones.json
       ├─ withdrawn   observations known to be wrong: which, when, who is the latest instead, until when it can come back
       └─ raw_pages   runs whose pages were taken out by age, and when their files go
 
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.errors import LakeDamaged
-from pipeline.storage.folder import commit_file, make_folder
+from pipeline.storage.folder import commit_file, make_folder, sync_folder
+from pipeline.storage.partitions import STAGING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,11 @@ class Tombstones(msgspec.Struct, frozen=True):
 
 def tombstones_path(data: Path) -> Path:
     """Where the record lies."""
+    return data / "raw" / "_tombstones.json"
+
+
+def older_tombstones_path(data: Path) -> Path:
+    """Where lakes before format 4 keep it: read where the present one is absent."""
     return data / "raw" / "_taken_out.json"
 
 
@@ -103,7 +109,16 @@ def read_tombstones(data: Path) -> Tombstones:
     """
     path = tombstones_path(data)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Tombstones)
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:  # the older one is deleted once the present one is there: read in this order
+            path = older_tombstones_path(data)
+            try:
+                body = path.read_bytes()
+            except FileNotFoundError:  # …and was upgraded between the two looks, or there never was one
+                path = tombstones_path(data)
+                body = path.read_bytes()
+        return msgspec.json.decode(body, type=Tombstones)
     except FileNotFoundError:
         return Tombstones()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -115,7 +130,11 @@ def read_tombstones(data: Path) -> Tombstones:
 def write_tombstones(data: Path, record: Tombstones) -> None:
     """Swap the record for a new one, whole."""
     path = tombstones_path(data)
-    aside = path.parent / ".aside" / path.name
+    aside = path.parent / STAGING / path.name
     make_folder(aside.parent)
     aside.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     commit_file(aside, path)
+    older = older_tombstones_path(data)
+    if older.exists():
+        older.unlink()
+        sync_folder(older.parent)

@@ -39,7 +39,12 @@ OBSERVATIONS = Table(
         integer("retry_count", ADDED, "Tries that followed a try without a usable answer."),
         integer("throttle_count", ADDED, "Tries that the service refused as too many."),
         seconds("waited_seconds", ADDED, "Time spent backing off before tries."),
-        integer("hiccup_count", ADDED, "Answers that did not hold together, and did when asked again."),
+        integer(
+            "recovered_answer_count",
+            ADDED,
+            "Answers that did not hold together, and did when asked again.",
+            renamed_from="hiccup_count",
+        ),
         integer("clamp_count", ADDED, "Answers with fewer rows a page than asked for, and saying so."),
         integer("drift_count", ADDED, "Answers with another TotalCount than the first of their pass."),
         integer("contradiction_count", ADDED, "Answers that did not hold together however often they were asked."),
@@ -58,10 +63,11 @@ OBSERVATIONS = Table(
         text("endpoint", ADDED, "Where the calls went."),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
+    format="4",
 )
 
 RAW_PAGES = Table(
-    name="pages",
+    name="raw_pages",
     grain="One try of one call, with the answer's bytes as they came.",
     key=("account", "pass_number", "page_number", "attempt_number"),
     columns=(
@@ -84,5 +90,7 @@ RAW_PAGES = Table(
         text("error", ADDED, "What went wrong with this try; null where all was well."),
         raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
     ),
-    example="select account, error_code, count(*) as page_count from pages group by account, error_code",
+    example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
+    format="4",
+    renamed_from="pages",
 )

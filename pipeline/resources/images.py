@@ -7,7 +7,7 @@
     observations                   (account, run_id): the commit record of each account and run
             │
     rejects                        values that could not be typed
-    pages                          what the service said, byte for byte (raw)
+    raw_pages                      what the service said, byte for byte (raw)
 
 Keys are natural. Instants are UTC without a zone. Text is stored as sent.
 """
@@ -15,7 +15,7 @@ Keys are natural. Instants are UTC without a zone. Text is stored as sent.
 from __future__ import annotations
 
 from pipeline.resources.columns import ACCOUNT, EXTRA, IMAGE_ID, OBSERVED_AT, OBSERVED_ON
-from pipeline.resources.schema import ADDED, COMPACTED_FORMAT, Table, gib, integer, rows, text, timestamp_utc
+from pipeline.resources.schema import ADDED, Table, gib, integer, rows, text, timestamp_utc
 
 _DISK_SUMS = (
     integer("disk_count", ADDED, "Disks of the image; null where an older version wrote the file.", since="0.1.0"),
@@ -108,6 +108,6 @@ IMAGE_VERSIONS = Table(
         *_DISK_SUMS,
         rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),
     ),
-    format=COMPACTED_FORMAT,
+    format="2",
     example="select image_id, first_seen_utc, last_seen_utc from image_versions where gone_at_utc is not null",
 )

@@ -27,14 +27,16 @@ Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "d
 ADDED = None
 """Stands where the API has no field: the pipeline adds the column."""
 
-FORMAT = "3"
-"""The newest layout of a lake that this version reads and writes: 1 are runs as plain files, 2 folded ones beside them,
-3 the same, with each group of accounts named once in the record of a fold.
+FORMAT = "4"
+"""The layout of a lake that this version writes; it reads every one before.
 
-A lake is of format 1 until its first fold, and a file's header names the format that it came with.
+1   runs as daily files
+2   versions beside them: `lake/folds/<n>.json` says which runs
+3   each group of accounts named once in that file
+4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
+
+An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
 """
-PLAIN_FORMAT = "1"
-COMPACTED_FORMAT = "2"
 
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
@@ -71,6 +73,8 @@ class Column:
     """True where the folder's name holds the value and the file does not."""
     since: str | None = None
     """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
+    renamed_from: str | None = None
+    """The name of the column in files of older versions."""
     of: tuple[Column, ...] = ()
     """The columns of each row in a list."""
     is_distinct: bool = False
@@ -128,9 +132,11 @@ def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_d
     return Column(name, "text", api, doc, since=since, is_distinct=is_distinct)
 
 
-def integer(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+def integer(
+    name: str, api: str | None, doc: str, *, since: str | None = None, renamed_from: str | None = None
+) -> Column:
     """A whole number without a unit: a count, a place, a number whose unit the API does not state."""
-    return Column(name, "whole", api, doc, since=since)
+    return Column(name, "whole", api, doc, since=since, renamed_from=renamed_from)
 
 
 def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -178,8 +184,10 @@ class Table:
     columns: tuple[Column, ...]
     example: str
     """A query that shows what the table is for."""
-    format: str = PLAIN_FORMAT
+    format: str = "1"
     """The format of the lake that its files came with."""
+    renamed_from: str | None = None
+    """The name of the table in the files of older versions."""
 
     def column(self, name: str) -> Column:
         """The column called `name`."""

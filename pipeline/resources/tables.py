@@ -6,7 +6,7 @@ import dataclasses
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
-from pipeline.resources.schema import ADDED, COMPACTED_FORMAT, Table, text
+from pipeline.resources.schema import ADDED, Table, text
 
 LAKE_TABLES = (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""
@@ -16,11 +16,12 @@ TABLES = (*LAKE_TABLES, IMAGE_VERSIONS, RAW_PAGES)
 
 
 def _compacted(table: Table) -> Table:
-    """The table as a fold keeps it: many runs in one file, so that each row says its run and its day."""
+    """The table as a compaction writes it: many runs in one file, so that each row has its run and its day."""
     names = {column.name for column in table.columns}
     run = () if "run_id" in names else (text("run_id", ADDED, "The run."),)
     columns = tuple(dataclasses.replace(column, in_folder=False) for column in (*run, *table.columns))
-    return dataclasses.replace(table, name=f"folded_{table.name}", columns=columns, format=COMPACTED_FORMAT)
+    name, before = f"compacted_{table.name}", f"folded_{table.name}"
+    return dataclasses.replace(table, name=name, columns=columns, format="4", renamed_from=before)
 
 
 COMPACTED_OBSERVATIONS = _compacted(OBSERVATIONS)

@@ -247,6 +247,15 @@ class BucketStore(Store):
         self.put_new(BucketPath(path), staged.read_bytes())
         staged.unlink()
 
+    def replace_file(self, staged: Path, path: Path) -> None:
+        """Put an object, over one that may be there, and delete the file here."""
+        client = self._client()
+        import obstore
+
+        with translate_errors(path):
+            obstore.put(client, BucketPath(path).key, staged.read_bytes(), use_multipart=False)
+        staged.unlink()
+
     def put_new(self, path: BucketPath, body: bytes) -> None:
         """Put an object if there is none; an object there with the same bytes counts as this one.
 

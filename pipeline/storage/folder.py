@@ -170,6 +170,8 @@ class FolderStore(Store):
         """Sync a finished file and rename it to `path`: see the function of this name."""
         commit_file(staged, path)
 
+    replace_file = commit_file
+
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content; an empty folder of a day is deleted with its last file."""
         if path.is_dir():

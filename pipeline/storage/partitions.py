@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.resources.schema import FORMAT
@@ -10,6 +10,11 @@ from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+STAGING: Final = ".staging"
+"""The folder, in `raw` and in `lake`, in which a file is written before it is linked into place."""
+OLDER_STAGING: Final = ".aside"
+"""Its name before format 4: what a killed writer left there is deleted too."""
 
 
 def files_by_day(folder: Path) -> list[Path]:

@@ -91,6 +91,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def replace_file(self, staged: Path, path: Path) -> None:
+        """Move a finished file to `path`, over one that may be there: for what every writer writes alike."""
+
+    @abstractmethod
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content."""
 

@@ -380,7 +380,7 @@ def test_an_answer_that_was_asked_again_and_healed_does_not_count_against_the_pr
     one = listing(serve(images=123, faults=faults), account, workers=1, bounds=QUICK)
     said = evidence(one.answers, one.ended_passes)
 
-    assert (one.level, one.begun_passes, said["hiccup_count"]) == ("verified", 2, 2)
+    assert (one.level, one.begun_passes, said["recovered_answer_count"]) == ("verified", 2, 2)
     page_one = [answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1)]
     assert len(page_one) == 2
     assert (said["observed_at_utc"], said["first_request_id"]) == (

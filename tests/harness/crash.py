@@ -180,7 +180,7 @@ _SEEN = {
     "rejects": "*",
     "images_latest": "image_id, account, observed_at_utc",
     "observations": "account, run_id, is_published, certificate, image_count, disk_count, image_ids_sha256, error",
-    "pages": "account, observed_on, pass_number, page_number",
+    "raw_pages": "account, observed_on, pass_number, page_number",
     "accounts": "account, run_id, image_count, is_stale",
     "image_versions": "*",
 }
@@ -371,7 +371,7 @@ class Scene:
 
     def _left(self, data: Path) -> list[str]:
         wrong = [f"left: {path.relative_to(data)}" for path in orphans(data)]
-        expected = ("lake/", "raw/observed_on=", "raw/_taken_out.json", "lake.duckdb", ".lock")
+        expected = ("lake/", "raw/observed_on=", "raw/_tombstones.json", "lake.duckdb", ".lock")
         for path in data.rglob("*"):
             name = str(path.relative_to(data))
             if path.is_file() and not name.startswith(expected):

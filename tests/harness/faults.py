@@ -446,7 +446,7 @@ def _fault_table(outcomes: Iterable[Outcome]) -> Iterator[str]:
 
 def _seen(said: dict[str, Any]) -> str:
     kinds = {
-        "hiccups": "hiccup_count",
+        "hiccups": "recovered_answer_count",
         "clamps": "clamp_count",
         "drifts": "drift_count",
         "contradictions": "contradiction_count",

@@ -176,7 +176,7 @@ def in_a_folder(runs: int, accounts: int, limit: float, *, folds: bool) -> None:
         if not folds:
             return
         told("fold all", runs, measured("fold", folder, limit))
-        folded = sum(path.stat().st_size for path in (data / "lake" / "folded_observations").glob("*.parquet"))
+        folded = sum(path.stat().st_size for path in (data / "lake" / "compacted_observations").glob("*.parquet"))
         record = sum(path.stat().st_size for path in (data / "lake" / "folds").glob("*.json"))
         told("of that", runs, {"bytes of folded records": folded, "bytes of the fold's record": record})
         for name, what in (*STEPS, ("catalogue", "make the catalogue"), ("open", "`connect` by the catalogue")):

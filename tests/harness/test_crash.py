@@ -150,7 +150,7 @@ def as_a_user(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("lake/observations/observed_on=2026-10-01", 0o000, "rebuild"),
         ("lake", 0o000, "rebuild"),
         (".lock", 0o000, "rebuild"),
-        ("raw/_taken_out.json", 0o000, "report"),
+        ("raw/_tombstones.json", 0o000, "report"),
         ("lake/images/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
         ("raw/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
         ("raw", 0o500, "prune"),

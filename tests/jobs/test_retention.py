@@ -171,7 +171,7 @@ def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observat
     done = prune(data, raw_older_than="1d", at=NOW)
 
     assert [path.stem for path in done.raw_taken_out] == [run_id(0), run_id(1)]  # 2 is the latest of b, 3 of a
-    assert rows(data, "select distinct observed_on from pages order by all") == [
+    assert rows(data, "select distinct observed_on from raw_pages order by all") == [
         (dt.date(2026, 10, 3),),
         (dt.date(2026, 10, 4),),
     ]
@@ -209,9 +209,9 @@ def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
 
 def test_an_open_connection_answers_until_the_grace_is_over(data):
     with connect(data) as con:
-        before = con.execute("select count(*) from pages").fetchall()
+        before = con.execute("select count(*) from raw_pages").fetchall()
         prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
-        assert con.execute("select count(*) from pages").fetchall() == before
+        assert con.execute("select count(*) from raw_pages").fetchall() == before
 
 
 def test_a_run_does_not_take_the_name_of_one_whose_pages_are_gone(data):
@@ -229,8 +229,8 @@ def test_a_run_does_not_take_the_name_of_one_whose_pages_are_gone(data):
 
 
 def test_a_dry_run_tells_and_changes_nothing(data):
-    (data / "raw" / ".aside").mkdir(exist_ok=True)
-    (data / "raw" / ".aside" / "half.parquet").write_bytes(b"PAR1")
+    (data / "raw" / ".staging").mkdir(exist_ok=True)
+    (data / "raw" / ".staging" / "half.parquet").write_bytes(b"PAR1")
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     told = prune(data, raw_older_than="1d", observation=run_id(3), grace="0s", dry_run=True, at=NOW)
 
@@ -244,7 +244,7 @@ def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
     import duckdb
 
     prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
-    for view in ("images", "pages", "accounts", "images_latest"):
+    for view in ("images", "raw_pages", "accounts", "images_latest"):
         with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as con:
             shown = con.execute(f"from {view} order by all").fetchall()
         assert shown == rows(data, f"from {view} order by all")
@@ -280,6 +280,6 @@ def test_a_record_that_cannot_be_read_is_named_and_not_passed_over(data):
     prune(data, observation=run_id(3), at=NOW)
     tombstones_path(data).write_text("{")
 
-    with pytest.raises(LakeDamaged, match=r"_taken_out\.json"):
+    with pytest.raises(LakeDamaged, match=r"_tombstones\.json"):
         connect(data)
-    assert any("_taken_out.json" in finding.where for finding in check(data).findings)
+    assert any("_tombstones.json" in finding.where for finding in check(data).findings)

@@ -279,7 +279,7 @@ def test_nothing_is_published_of_an_account_below_the_level_asked_for(account, t
         go(tmp_path, serve(images=60), account)
 
     assert rows(tmp_path, "select count(*) from images") == [(0,)]
-    assert rows(tmp_path, "select count(*) from pages") == [(10,)]
+    assert rows(tmp_path, "select count(*) from raw_pages") == [(10,)]
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_no_secret_is_kept_in_the_lake_or_the_raw_pages(tmp_path):
 
     with connect(tmp_path) as con:
         everything = json.dumps(
-            [con.execute(f"from {name}").fetchall() for name in ("observations", "pages")], default=str
+            [con.execute(f"from {name}").fetchall() for name in ("observations", "raw_pages")], default=str
         )
     assert token not in everything
     assert secret not in everything

@@ -176,7 +176,7 @@ def test_what_is_no_file_of_ours_is_named_wherever_it_lies(data):
 
 
 def test_what_a_killed_writer_left_is_told_and_not_held_against_the_lake(data):
-    (data / "lake" / ".aside" / "20261003T020000.000000Z-2").mkdir(parents=True)
+    (data / "lake" / ".staging" / "20261003T020000.000000Z-2").mkdir(parents=True)
     found = check(data)
 
     assert (found.findings, found.leftover_count) == ([], 1)

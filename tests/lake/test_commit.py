@@ -70,7 +70,7 @@ def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path):
         left = sorted(path.name for path in (tmp_path / "lake").rglob("*.parquet"))
 
     assert left == ["r1.parquet"] * 4
-    assert list((tmp_path / "lake" / ".aside").iterdir()) == []
+    assert list((tmp_path / "lake" / ".staging").iterdir()) == []
 
 
 def test_a_commit_record_that_was_lost_otherwise_costs_no_images(tmp_path):

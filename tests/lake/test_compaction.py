@@ -181,13 +181,13 @@ def test_a_folded_lake_is_what_its_raw_pages_say_and_a_rebuild_lacks_nothing(dat
 
 
 def test_the_daily_files_go_after_a_grace_and_the_newest_of_each_account_stay(data):
-    before = shown(data, *SHOWN, "pages", "image_changes")
+    before = shown(data, *SHOWN, "raw_pages", "image_changes")
     prune(data, fold=True)
     assert len(plain(data)) == 8
     prune(data, at=NOW + dt.timedelta(days=8))
 
     assert plain(data) == plain(data, "observations") == [run_id(6), run_id(7)]
-    assert shown(data, *SHOWN, "pages", "image_changes") == before
+    assert shown(data, *SHOWN, "raw_pages", "image_changes") == before
     assert check(data, deep=True).findings == []
     assert not list((data / "lake").rglob("000001.json"))
 
@@ -261,7 +261,7 @@ def test_a_folder_whose_name_is_a_pattern_is_that_folder_alone(lived, tmp_path, 
         connect(tmp_path / "why?")
 
 
-@pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "folded_observations"])
+@pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "compacted_observations"])
 def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
     path = data / "lake" / place / "000001.parquet"
     whole = path.read_bytes()

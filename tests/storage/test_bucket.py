@@ -68,7 +68,7 @@ def test_a_run_in_a_bucket_is_the_run_in_a_folder(lake, account_here, tmp_path):
 
     for name in ("capacity_by_region", "image_lifetimes", "images_latest", "image_versions"):
         assert sorted(map(repr, rows(lake, f"from {name}"))) == sorted(map(repr, rows(tmp_path, f"from {name}")))
-    assert rows(lake, "select count(*) from pages") == rows(tmp_path, "select count(*) from pages")
+    assert rows(lake, "select count(*) from raw_pages") == rows(tmp_path, "select count(*) from raw_pages")
     assert rows(lake, "select count(distinct run_id) from observations") == [(2,)]
     checked = check(lake, deep=True)
     assert (checked.findings, checked.leftover_count) == ([], 0)

@@ -128,7 +128,7 @@ def test_every_view_answers_on_a_lake_where_nothing_was_ever_published(tmp_path)
     counts = {name: len(con.execute(f"from {name}").fetchall()) for name in relations()}
     assert {name: count for name, count in counts.items() if count} == {
         "observations": 1,
-        "pages": 1,
+        "raw_pages": 1,
         "accounts": 1,
         "age_bands": 7,
     }
@@ -161,7 +161,7 @@ def test_the_day_comes_from_the_folder_as_a_date(tmp_path):
     data = tmp_path / "account=other" / "observed_on=1999-01-01"  # a folder above the lake says nothing
     write_run(data, Seen(at="2026-10-31 00:10", images=[image("m-1")]), began="2026-10-30 23:59")
     con = connect(data)
-    for table in ("images", "observations", "images_latest", "pages"):
+    for table in ("images", "observations", "images_latest", "raw_pages"):
         rows = ask(con, f"from {table}")
         assert pick(rows, "account", "observed_on") == [("default", dt.date(2026, 10, 30))]
 

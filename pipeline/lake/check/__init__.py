@@ -21,10 +21,19 @@ from pipeline.errors import LakeDamaged
 from pipeline.extract.completeness import evidence
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.lake.committed import committed_files
-from pipeline.lake.compaction.manifest import ENDED, MANIFESTS, PLACES, REJECTED, Manifest
+from pipeline.lake.compaction.manifest import (
+    ENDED,
+    MANIFESTS,
+    OLDER_MANIFESTS,
+    OLDER_PLACES,
+    PLACES,
+    REJECTED,
+    Manifest,
+)
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.flatten_pool import FlattenPool
-from pipeline.lake.layout import FORMAT_FILE, format_of, table_path
+from pipeline.lake.format import FORMAT_FILE, format_of
+from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import orphans
 from pipeline.lake.publish import publish, read_answers
 from pipeline.lake.scan import empty, instant, not_compacted, observations, pairs, scan_files, version_rows
@@ -149,7 +158,7 @@ class _Check:
         try:
             self._gone = read_tombstones(self._data)
         except LakeDamaged as error:
-            self.found("raw/_taken_out.json", str(error))
+            self.found("raw/_tombstones.json", str(error))
         committed = committed_files(self._data, Tombstones())
         records = committed.of[OBSERVATIONS.name]
         self._record_of = {path.stem: path for path in (*records, *committed.standing[OBSERVATIONS.name])}
@@ -464,7 +473,13 @@ class _Check:
 
     def _beside_the_tables(self, raw: dict[str, Path]) -> Iterator[Path]:
         """What lies in the lake outside its tables, or among the raw pages, and is none of either."""
-        ours = {table.name for table in LAKE_TABLES} | {*PLACES, MANIFESTS, FORMAT_FILE}
+        ours = {table.name for table in LAKE_TABLES} | {
+            *PLACES,
+            *OLDER_PLACES.values(),
+            MANIFESTS,
+            OLDER_MANIFESTS,
+            FORMAT_FILE,
+        }
         for path in sorted((self._data / "lake").glob("*")):
             if path.name not in ours and not path.name.startswith("."):
                 yield path
@@ -602,9 +617,11 @@ def _without(rows: pa.Table, accounts: Collection[str]) -> pa.Table:
 
 
 def _as_declared(rows: pa.Table, table: Table) -> pa.Table:
-    """With every column: one that an older version did not know is null."""
+    """With every column, under its present name: one that an older version did not know is null."""
     import pyarrow as pa
 
+    present = {one.renamed_from: one.name for one in table.stored if one.renamed_from}
+    rows = rows.rename_columns([present.get(name, name) for name in rows.column_names])
     for one in table.arrow():
         if one.name not in rows.column_names:
             rows = rows.append_column(one, pa.nulls(len(rows), one.type))
@@ -625,12 +642,13 @@ def _schema_flaw(schema: pa.Schema, table: Table) -> str | None:
     """What keeps a file from being one of `table`; a column that an older version did not know is no flaw."""
     about = schema.metadata or {}
     name = about.get(b"table", b"").decode(errors="replace")
-    if name != table.name:
+    if name not in {table.name, table.renamed_from}:
         return f"no file of ours: its header says table {name!r}, not {table.name!r}"
     version = about.get(b"format", b"").decode(errors="replace")
     if not version.isdigit() or int(version) > int(FORMAT):
         return f"it is of format {version!r}, and {FORMAT!r} is the newest that is read here"
     declared = {one.name: one.type for one in table.arrow()}
+    declared |= {one.renamed_from: declared[one.name] for one in table.stored if one.renamed_from}
     for one in schema:
         if one.name not in declared:
             return f"column {one.name!r} is not declared"

@@ -1,13 +1,13 @@
 """What is folded: one record, which names every file that stands for it.
 
-    data/lake/folds/000012.json                      the newest record is the one that counts
+    data/lake/manifests/000012.json                  the newest record is the one that counts
       ├─ covered      run → its group of accounts: the observations that the versions hold
       ├─ groups       the accounts of each group, named once, however many runs listed them
       ├─ runs         the runs that nothing is read of any more but what is folded, and their days
       ├─ ended        lake/image_versions/<fold>.parquet: stretches that have ended, never written again
       │               lake/image_versions_open/000012.parquet: those that may go on
-      │               lake/folded_observations/000012.parquet: the commit records of `runs`
-      ├─ rejects      lake/folded_rejects/<fold>.parquet
+      │               lake/compacted_observations/000012.parquet: the commit records of `runs`
+      ├─ rejects      lake/compacted_rejects/<n>.parquet
       └─ superseded   files that nothing reads any more, and until when they stay for who has them open
 
 A record is written once and never changed. It goes in last, as a commit record does: before it there is the fold
@@ -16,6 +16,7 @@ before, after it this one. Before format 3 there were no groups: a record named 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt  # noqa: TC003  (msgspec reads the hints)
 from typing import TYPE_CHECKING, Final
 
@@ -33,18 +34,21 @@ if TYPE_CHECKING:
 
     from pipeline.resources.schema import Table
 
-MANIFESTS: Final = "folds"
+MANIFESTS: Final = "manifests"
+OLDER_MANIFESTS: Final = "folds"
 ENDED: Final = "image_versions"
 OPEN: Final = "image_versions_open"
-RECORDS: Final = "folded_observations"
-REJECTED: Final = "folded_rejects"
+RECORDS: Final = "compacted_observations"
+REJECTED: Final = "compacted_rejects"
 PLACES: Final[dict[str, Table]] = {
     ENDED: IMAGE_VERSIONS,
     OPEN: IMAGE_VERSIONS,
     REJECTED: COMPACTED_REJECTS,
     RECORDS: COMPACTED_OBSERVATIONS,
 }
-"""The folders of folded files in `lake`, and the table of each."""
+"""The folders of compacted files in `lake`, and the table of each."""
+OLDER_PLACES: Final = {REJECTED: "folded_rejects", RECORDS: "folded_observations"}
+"""The names of these folders before format 4."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -104,13 +108,19 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def compacted_path(data: Path, place: str, name: str) -> Path:
-    """Where a file of a fold lies."""
-    return data / "lake" / place / f"{name}.parquet"
+    """Where a file of a compaction lies, or is to lie; a lake before format 4 has it under the older name."""
+    path = data / "lake" / place / f"{name}.parquet"
+    if place in OLDER_PLACES and not path.exists():
+        older = data / "lake" / OLDER_PLACES[place] / path.name
+        return older if older.exists() else path
+    return path
 
 
 def manifest_path(data: Path, name: str) -> Path:
-    """Where the record of a fold lies."""
-    return data / "lake" / MANIFESTS / f"{name}.json"
+    """Where a manifest lies, or is to lie; a lake before format 4 has it under the older name."""
+    path = data / "lake" / MANIFESTS / f"{name}.json"
+    older = data / "lake" / OLDER_MANIFESTS / path.name
+    return older if not path.exists() and older.exists() else path
 
 
 def next_name(before: Manifest | None) -> str:
@@ -129,7 +139,7 @@ def newest_manifest(data: Path) -> Manifest | None:
         paths = manifest_paths(data)
         if not paths:
             return None
-        path = max(paths)
+        path = max(paths, key=lambda path: path.name)
         try:
             said = path.read_bytes()
         except FileNotFoundError:  # a newer one came, and this one went
@@ -141,10 +151,11 @@ def newest_manifest(data: Path) -> Manifest | None:
 
 def manifest_paths(data: Path) -> list[Path]:
     """Every record that lies there."""
-    try:
-        return [path for path in (data / "lake" / MANIFESTS).iterdir() if path.suffix == ".json"]
-    except FileNotFoundError:
-        return []
+    found: list[Path] = []
+    for folder in (MANIFESTS, OLDER_MANIFESTS):
+        with contextlib.suppress(FileNotFoundError):
+            found += [path for path in (data / "lake" / folder).iterdir() if path.suffix == ".json"]
+    return found
 
 
 def _decoded(path: Path, said: bytes) -> Manifest:

@@ -1,0 +1,59 @@
+"""The format of a lake: the file that states it, and the upgrade of an older lake by its first writer.
+
+    lake/format                               4
+    raw/_taken_out.json (before format 4)  →  raw/_tombstones.json
+
+The upgrade writes the format first, then each record under its new name, then
+deletes the old one. Readers take the new name, else the old one: so whatever
+step a kill prevents, nothing that was withdrawn comes back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import LakeDamaged
+from pipeline.lake.tombstones import older_tombstones_path, read_tombstones, write_tombstones
+from pipeline.resources.schema import FORMAT
+from pipeline.storage.partitions import STAGING, refuse_newer
+from pipeline.storage.store import store_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT_FILE: Final = "format"
+
+
+def format_of(data: Path) -> str | None:
+    """The version of the lake's layout; None where no run was ever published.
+
+    Raises:
+        LakeTooNew: it is newer than this code.
+        LakeDamaged: the file does not say.
+    """
+    path = data / "lake" / FORMAT_FILE
+    try:
+        said = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise LakeDamaged(f"{str(path)!r} should say the lake's format, and is a folder: move it away") from error
+    refuse_newer(said, path)
+    return said
+
+
+def write_format(data: Path) -> None:
+    """State the present format, so that no older version takes the lake for its own."""
+    store = store_of(data)
+    staged = store.staging_dir(data / "lake" / STAGING) / FORMAT_FILE
+    staged.write_text(f"{FORMAT}\n", "ascii")
+    store.replace_file(staged, data / "lake" / FORMAT_FILE)
+
+
+def upgrade(data: Path) -> None:
+    """Bring a lake of an older format to the present one; the caller holds the lock. A new lake stays as it is."""
+    before = format_of(data)
+    if before is not None and int(before) < int(FORMAT):
+        write_format(data)
+    if store_of(data).is_local and older_tombstones_path(data).exists():
+        write_tombstones(data, read_tombstones(data))
