@@ -158,8 +158,9 @@ def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.functions import col, regexp_extract
     from pyspark.sql.types import StructType
 
-    is_complete = not any(column.since and column.api for column in table.columns)  # else `over` looks into extra
-    if not (store_of(paths[0]).is_local and is_complete):
+    # `scan_files` reads the older name of a column, and what `extra` holds of one that was added later
+    is_plain = not any(column.renamed_from or (column.since and column.api) for column in table.columns)
+    if not (store_of(paths[0]).is_local and is_plain):
         parts = [(scan_files(table, some), list(map(str, some))) for some in _in_parts(paths)]
         return _by_duckdb(spark, schema, str(paths[0]), parts)
     stored = StructType([field for field in schema if field.name != "observed_on"])

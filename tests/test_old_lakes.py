@@ -19,9 +19,10 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
+from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.resources.schema import FORMAT, PLAIN_FORMAT
-from pipeline.resources.tables import TABLES
+from pipeline.resources.schema import FORMAT
+from pipeline.resources.tables import LAKE_TABLES
 
 KEPT = sorted((Path(__file__).parent / "data").glob("old_lake_v*"))
 
@@ -72,7 +73,9 @@ def test_an_old_lake_is_written_to(kept, old):
     after = answers(old)
     assert [row for row in after["images"] if row[1] < "2026-01-05"] == before["images"]
     assert len(after["images"]) == len(before["images"]) + 9
-    assert (old / "lake" / "format").read_text() == f"{kept.name[-1]}\n"
+    assert (old / "lake" / "format").read_text() == f"{FORMAT}\n"
+    assert sorted(path.name for path in (old / "raw").glob("_*")) == ["_tombstones.json"]
+    assert check(old).findings == []
 
 
 # ── newer ones ───────────────────────────────────────────────────────────────
@@ -95,7 +98,7 @@ def test_a_newer_lake_is_refused_with_what_to_do_by_whatever_reads_or_writes(new
         lambda: prune(newer),
         lambda: check(newer),
     ):
-        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 4, .* reads 3 at most: pip install --upgrade"):
+        with pytest.raises(LakeTooNew, match=r"lake/format.*is of format 5, .* reads 4 at most: pip install --upgrade"):
             act()
 
     assert {path: path.read_bytes() for path in newer.rglob("*") if path.is_file() and path.name != ".lock"} == before
@@ -216,11 +219,11 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
 def test_every_column_that_the_first_version_lacks_says_since_when_it_is_there(tmp_path):
     with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for table in (table for table in TABLES if table.format == PLAIN_FORMAT):
-        folder = tmp_path / "raw" if table.name == "pages" else tmp_path / "lake" / table.name
+    for table in (*LAKE_TABLES, RAW_PAGES):
+        folder = tmp_path / "raw" if table is RAW_PAGES else tmp_path / "lake" / table.name
         first = pq.read_schema(next(folder.rglob("*.parquet"))).names
 
-        assert {column.name for column in table.stored if column.since is None} == set(first)
+        assert {column.renamed_from or column.name for column in table.stored if column.since is None} == set(first)
 
 
 @pytest.mark.parametrize("table", [IMAGES, IMAGE_DISKS], ids=lambda table: table.name)

@@ -61,6 +61,7 @@ from pipeline.lake.compaction.manifest import PLACES, Manifest, compacted_path, 
 from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import delete
+from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.folder import commit_file, make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
@@ -167,6 +168,8 @@ class CompactionCommit:
         for place in self._writers:
             self.written(place)
             commit_file(self.aside / f"{place}.parquet", compacted_path(self._data, place, self._name))
+        if format_of(self._data) != FORMAT:
+            write_format(self._data)
         aside = self.aside / "record.json"
         aside.write_bytes(record.encoded())
         commit_file(aside, manifest_path(self._data, self._name))

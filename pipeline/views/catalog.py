@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
 from pipeline.views.parameters import Thresholds, settings_of, with_thresholds
@@ -32,11 +32,18 @@ AS_OF: Final = "asked_as_of"
 THRESHOLDS: Final = "asked_thresholds"
 """The macro that answers with the thresholds that a connection was asked for, as JSON."""
 
+IS_CURRENT: Final = ColumnDoc(
+    "is_current", "True where the account's last published observation has this version: a row of images_latest.", None
+)
+"""The column of `image_versions` that no file holds: it changes with each observation."""
+
 
 @functools.cache
 def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables first, then each view after what it reads."""
     found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
+    versions = found[IMAGE_VERSIONS.name]
+    found[versions.name] = replace(versions, columns=(*versions.columns, IS_CURRENT))
     for name, table in LATEST.items():
         grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))

@@ -44,7 +44,7 @@ from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
-from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, relations
+from pipeline.views.catalog import AS_OF, IS_CURRENT, LATEST, THRESHOLDS, relations
 from pipeline.views.parameters import Thresholds, with_parameters, with_thresholds
 from pipeline.views.state import LakeState, published_observations
 
@@ -92,6 +92,7 @@ def static_script() -> str:
     every = relations()
     parts = ["-- The tables, typed and still empty, and the views over them.\n"]
     parts += [_view(name, empty(table)) for name, table in _tables().items()]
+    parts.append(_view(IMAGE_VERSIONS.name, _with_current(empty(IMAGE_VERSIONS))))
     parts += [_view(name, relation.query) for name, relation in every.items() if relation.query]
     parts += [_macro(relation) for relation in every.values() if relation.settings]
     parts.append(f"create or replace macro {THRESHOLDS}() as '{{}}';\n\n")
@@ -118,7 +119,7 @@ def data_script(files: FileSet, known: LakeState, as_of: dt.datetime | None = No
             _view(REJECTS.name, rejects(files, as_of)),
             _view(OBSERVATIONS.name, observations(files, as_of)),
             _view(RAW_PAGES.name, pages(files, as_of)),
-            _view(IMAGE_VERSIONS.name, _versions(files, known, as_of)),
+            _view(IMAGE_VERSIONS.name, _with_current(_versions(files, known, as_of), known)),
         ]
     parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in LATEST.items() if known.latest]
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
@@ -162,6 +163,15 @@ def _versions(files: FileSet, known: LakeState, as_of: dt.datetime | None) -> st
     if anew:
         parts.append(f"select * from (\n{_made_anew(files, known, as_of)}\n) as anew")  # noqa: S608
     return "\nunion all\n".join(parts) or empty(IMAGE_VERSIONS)
+
+
+def _with_current(query: str, known: LakeState | None = None) -> str:
+    """Add `is_current` to versions: whether the account's last published observation has the row."""
+    latest = ", ".join(
+        f"({sql_literal(one.account)}, {instant(one.observed_at_utc)})" for one in (known.latest if known else ())
+    )
+    is_current = f"(account, last_seen_utc) in ({latest})" if latest else "false"
+    return f"select *, {is_current} as {IS_CURRENT.name} from (\n{query}\n) as version"  # noqa: S608  (of our own making)
 
 
 def _made_anew(files: FileSet, known: LakeState, as_of: dt.datetime | None) -> str:

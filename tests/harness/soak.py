@@ -101,7 +101,9 @@ def _kept_open(data: Path) -> list[str]:
     """Keep one connection: it must answer the same until it is closed."""
     until = time.monotonic() + GRACE_SECONDS / 2
     with connect(data) as con:
-        asked = "select (select count(*) from images), (select count(*) from raw_pages), (select max(run_id) from accounts)"
+        asked = (
+            "select (select count(*) from images), (select count(*) from raw_pages), (select max(run_id) from accounts)"
+        )
         first = con.execute(asked).fetchall()
         while time.monotonic() < until:
             if con.execute(asked).fetchall() != first:

@@ -167,7 +167,7 @@ def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
 
     assert there is not None
     assert sorted(there.runs) == [run_id(day) for day in range(7)]
-    assert (lived / "lake" / "format").read_text() == "3\n"
+    assert (lived / "lake" / "format").read_text() == "4\n"
     assert len(plain(lived)) == 8  # the grace goes on
 
 
@@ -210,8 +210,8 @@ def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_
 
 
 def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeypatch):
-    monkeypatch.setattr("pipeline.lake.compaction.step.needs_compaction", lambda _: True)
-    monkeypatch.setattr("pipeline.lake.compaction.step.lives", lambda *_: "select 1 as account")
+    monkeypatch.setattr("pipeline.jobs.compaction.needs_compaction", lambda _: True)
+    monkeypatch.setattr("pipeline.lake.compaction.step.versions", lambda *_: "select 1 as account")
     done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
 
     assert "not folded: " in str(done)

@@ -258,7 +258,7 @@ class _Check:
         raw = None if raw_file is None else self._raw(raw_file)
         if told is None:
             return
-        rows = told.to_pylist()
+        rows = _as_declared(told, OBSERVATIONS).to_pylist()
         self._last_count = len(rows)
         self._result.observation_count += len(rows)
         self._records(record, rows)
