@@ -18,7 +18,7 @@ from pipeline.emulator import FAULTS, Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError
 from pipeline.extract.listing import extract
 from pipeline.extract.reader import Bounds
-from pipeline.jobs.retention import prune
+from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
@@ -53,12 +53,12 @@ def test_what_is_folded_taken_out_and_looked_at_is_told(serve, account, tmp_path
         run(tmp_path, accounts=[account], endpoint=endpoint.url, observed_at=at)
     first, second = sorted(path.stem for path in tmp_path.rglob("raw/*/*.parquet"))
 
-    pruned = told(1, lambda: prune(tmp_path, raw_older_than="1d", fold=True, grace="0s"))
-    assert [re.split(r" pipeline\.\w+ ", line)[1] for line in pruned if "unlinked" not in line] == [
-        f"raw pages of run {first} are taken out",
-        "fold 000001: 2 observations taken, 3 stretches may go on",
+    pruned = told(1, lambda: [compact(tmp_path, grace="0s"), prune(tmp_path, raw_older_than="1d", grace="0s")])
+    assert [re.split(r" pipeline\.[\w.]+ ", line)[1] for line in pruned if "deleted" not in line] == [
+        "compaction 000001: 2 observations taken, 3 versions still open",
+        f"raw pages of run {first} are expired",
     ]
-    assert [line for line in pruned if re.search(rf"unlinked '.*raw.*{first}.parquet'", line)]
+    assert [line for line in pruned if re.search(rf"deleted '.*raw.*{first}.parquet'", line)]
     checked = told(1, lambda: check(tmp_path))
     assert [line for line in checked if f"run='{second}': " in line]
 

@@ -1,7 +1,8 @@
 """The same steps from a shell: one call a command, and no logic.
 
-    ens-images run | rebuild | check | prune | sql | questions | report | diff | export | list
-               describe | views | status | doctor | emulate | demo
+    ens-images run | rebuild | check | compact | prune | withdraw | restore
+               sql | questions | report | diff | export | list | describe
+               views | status | doctor | emulate | demo
 
 Exit codes: 0 done · 1 our bug · 2 wrong usage, bad SQL, unknown view · 3 not certified, or shrunk: nothing
 published for that account · 4 refused by the service · 5 not reachable, throttled, or the lake is held ·
@@ -164,10 +165,10 @@ EXAMPLES = {
     ),
     "rebuild": ("ens-images rebuild", "ens-images rebuild --into data-new"),
     "check": ("ens-images check --deep",),
-    "prune": (
-        "ens-images prune --raw-older-than 90d --dry-run",
-        "ens-images prune --observation 20261123T020000.000000Z/prod",
-    ),
+    "compact": ("ens-images compact", "ens-images compact --grace 1d --dry-run"),
+    "prune": ("ens-images prune --raw-older-than 90d --dry-run",),
+    "withdraw": ("ens-images withdraw 20261123T020000.000000Z/prod",),
+    "restore": ("ens-images restore 20261123T020000.000000Z/prod",),
     "sql": (
         'ens-images sql "from capacity_by_region"',
         'ens-images sql --format csv "select image_id, age_days from image_age where age_days > 365" > old.csv',
@@ -294,21 +295,61 @@ def check_command(data: Path, deep: bool) -> None:  # noqa: FBT001  (click calls
     checked.raise_if_damaged()
 
 
+def grace_option(command: Any) -> Any:
+    """How long files stay after nothing reads them any more."""
+    help_text = "Keep the files of what goes for this long."
+    return option("--grace", type=Span(), default="7d", show_default=True, metavar="SPAN", help=help_text)(command)
+
+
+def dry_run_option(command: Any) -> Any:
+    """Show what would change."""
+    return option("--dry-run", is_flag=True, help="Change nothing; print what would change.")(command)
+
+
+@commands.command("compact")
+@data_option
+@grace_option
+@dry_run_option
+def compact_command(data: Path, **options: Any) -> None:
+    """Turn daily copies into versions, so that history costs what changes; a run does it when needed."""
+    from pipeline.jobs.compaction import compact
+
+    click.echo(str(compact(data, **options)), err=True)
+
+
 @commands.command("prune")
 @data_option
 @option("--raw-older-than", type=Span(), metavar="SPAN", help="Raw pages of days longer ago than this, such as 90d.")
-@option("--observation", metavar="RUN/ACCOUNT", help="Withdraw an observation that is known to be wrong.")
-@option("--restore", metavar="RUN/ACCOUNT", help="Take a withdrawal back.")
-@option("--fold", is_flag=True, help="Fold every run that is not yet: days of copies become stretches.")
-@option(
-    "--grace", type=Span(), default="7d", show_default=True, metavar="SPAN", help="The bytes stay so long after that."
-)
-@option("--dry-run", is_flag=True, help="Only tell what would go.")
+@grace_option
+@dry_run_option
 def prune_command(data: Path, **options: Any) -> None:
-    """Take out old raw pages, a wrong observation, leftovers of crashes; fold; unlink what has had its grace."""
+    """Expire raw pages by age, and delete files past their grace period."""
     from pipeline.jobs.retention import prune
 
     click.echo(str(prune(data, **options)), err=True)
+
+
+@commands.command("withdraw")
+@click.argument("observation", metavar="RUN/ACCOUNT")
+@data_option
+@grace_option
+@dry_run_option
+def withdraw_command(data: Path, observation: str, **options: Any) -> None:
+    """Take back an observation that is known to be wrong; `restore` undoes it within the grace period."""
+    from pipeline.jobs.withdrawal import withdraw
+
+    click.echo(str(withdraw(data, observation, **options)), err=True)
+
+
+@commands.command("restore")
+@click.argument("observation", metavar="RUN/ACCOUNT")
+@data_option
+@dry_run_option
+def restore_command(data: Path, observation: str, **options: Any) -> None:
+    """Undo a withdrawal."""
+    from pipeline.jobs.withdrawal import restore
+
+    click.echo(str(restore(data, observation, **options)), err=True)
 
 
 @commands.command()

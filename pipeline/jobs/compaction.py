@@ -1,11 +1,12 @@
-"""Compact if needed."""
+"""Compact: on demand, and at the end of a run where that is needed."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from pipeline.lake.compaction.step import compact, expired_files, needs_compaction
+from pipeline.jobs.maintenance import GRACE, Maintained, maintain
+from pipeline.lake.compaction import step
 from pipeline.lake.orphans import compaction_orphans, delete
 from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
@@ -14,22 +15,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def compact_if_needed(data: Path) -> str | None:
-    """Fold if that is due, and unlink what folding left and has had its grace; what went wrong, in words.
+def compact(
+    data: str | Path = "data",
+    *,
+    grace: str | dt.timedelta = GRACE,
+    dry_run: bool = False,
+    at: dt.datetime | None = None,
+) -> Maintained:
+    """Compact every run that is not yet, and delete files past their grace period.
 
-    Nothing that was published before depends on it: whatever it is, the next writer tries again.
+    Raises:
+        BadSetting: the grace period makes no sense.
+        LakeMissing: there is no lake in `data`.
+        LakeLocked: another process holds it.
+        LakeDamaged: a file cannot be read, or would not come back unchanged.
     """
-    if not store_of(data).has_lock:  # a fold replaces files, and two machines would
+    return maintain(data, compact=True, grace=grace, dry_run=dry_run, at=at)
+
+
+def compact_if_needed(data: Path) -> str | None:
+    """Compact if needed and delete files past their grace period. Returns: the error message, or None.
+
+    Nothing that was published before depends on it: the next writer tries again.
+    """
+    if not store_of(data).has_lock:  # a compaction replaces files, and two machines would
         return None
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     try:
-        if needs_compaction(data):
-            compact(data, now=now)
+        if step.needs_compaction(data):
+            step.compact(data, now=now)
             write_catalog(data)
-        for path in expired_files(data, now):
+        for path in step.expired_files(data, now):
             delete(path)
-    except Exception as error:  # noqa: BLE001  (a fold that fails costs nothing but room)
+    except Exception as error:  # noqa: BLE001  (a compaction that fails costs nothing but space)
         for path in compaction_orphans(data):
             delete(path)
-        return f"not folded: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; the next run tries again"
+        return (
+            f"not compacted: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; the next run tries again"
+        )
     return None

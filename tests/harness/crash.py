@@ -47,7 +47,9 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
@@ -255,26 +257,27 @@ def _name(day: int) -> str:
 
 def _age_out(data: Path, _: str) -> None:
     """Take out pages by age and one observation, and unlink what was taken out before."""
-    prune(data, raw_older_than="1d", observation=f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3))
+    withdraw(data, f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3))
+    prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))
 
 
 def _taken_out_before(data: Path) -> None:
     """A run withdrawn whole, and pages of another taken out, all past their grace."""
     at = DAY0 + dt.timedelta(days=2)
     for account in ("here", "there"):
-        prune(data, observation=f"{_name(1)}/{account}", grace="1h", at=at)
+        withdraw(data, f"{_name(1)}/{account}", grace="1h", at=at)
     prune(data, raw_older_than="1d", grace="1h", at=at)
 
 
 def _fold(data: Path, _: str) -> None:
     """Fold every run, and unlink what an earlier fold left and has had its grace."""
-    prune(data, fold=True, at=DAY0 + dt.timedelta(days=4))
+    compact(data, at=DAY0 + dt.timedelta(days=4))
 
 
 def _folded_before(data: Path) -> None:
     """All but the last run folded: the plain files, and that fold, are past their grace when the next one comes."""
     _unpublish_last(data)
-    prune(data, fold=True, grace="1h", at=DAY0 + dt.timedelta(days=2))
+    compact(data, grace="1h", at=DAY0 + dt.timedelta(days=2))
     rebuild(data)
 
 

@@ -24,7 +24,9 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key
 from pipeline.errors import EnsImagesError
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import withdraw
 
 QUESTIONS = {
     "images": "select * exclude (extra, disk_count, unsized_disk_count, disk_size_gib) from images order by all",
@@ -110,8 +112,8 @@ def live(data: Path) -> None:
             at = begin + dt.timedelta(days=day)
             listed = accounts if day < 3 else accounts[:1]
             run(data, accounts=listed, endpoint=endpoint.url, observed_at=at, certificate="counted")
-    prune(data, observation="20260103T020000.000000Z/test", grace="36500d", at=begin + dt.timedelta(days=4))
-    prune(data, fold=True, grace="1d", at=begin + dt.timedelta(days=4))
+    withdraw(data, "20260103T020000.000000Z/test", grace="36500d", at=begin + dt.timedelta(days=4))
+    compact(data, grace="1d", at=begin + dt.timedelta(days=4))
     prune(data, at=begin + dt.timedelta(days=6))
 
 

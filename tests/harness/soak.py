@@ -33,7 +33,9 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.views.catalog import relations
@@ -155,7 +157,7 @@ def _run(data: Path, url: str) -> None:
 
 
 def _prune(data: Path, draw: random.Random) -> None:
-    """Take out pages by age, and one observation of two; give one back, and fold every run, at times."""
+    """Expire pages by age, and withdraw one observation of two; at times restore one, and compact every run."""
     with connect(data) as con:
         names = con.execute("select run_id || '/' || account from observations where is_published").fetchall()
     withdrawn = [
@@ -163,8 +165,15 @@ def _prune(data: Path, draw: random.Random) -> None:
     ]
     chosen = draw.choice(names)[0] if len(names) > 8 and draw.random() < 0.5 else None
     back = draw.choice(withdrawn).name if withdrawn and draw.random() < 0.3 else None
-    fold = draw.random() < 0.3
-    prune(data, raw_older_than="1d", observation=chosen, restore=back, fold=fold, grace=f"{GRACE_SECONDS}s")
+    is_compacting = draw.random() < 0.3
+    grace = f"{GRACE_SECONDS}s"
+    if back:
+        restore(data, back)
+    if chosen:
+        withdraw(data, chosen, grace=grace)
+    prune(data, raw_older_than="1d", grace=grace)
+    if is_compacting:
+        compact(data, grace=grace)
 
 
 def _write(data: Path, beside: Path, url: str, seed: int, stop: Any, counts: Any, told: Any) -> None:

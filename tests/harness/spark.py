@@ -28,7 +28,7 @@ from pipeline import rebuild as rebuild_here
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing
-from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.step import compact
 from pipeline.lake.lock import lock
@@ -220,7 +220,7 @@ def test_they_are_the_same_once_it_is_folded_and_goes_on(spark, data):
 
 
 def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
-    prune(data, observation="20261003T020000.000000Z/a")
+    withdraw(data, "20261003T020000.000000Z/a")
     assert unlike(spark, data) == {}
 
 

@@ -18,7 +18,7 @@ from crash import CAN_TRACE, WRITERS, Scene, endpoint, in_a_process, kill_everyw
 from pipeline import rebuild
 from pipeline.errors import DiskFull, EnsImagesError, NoAccess
 from pipeline.extract.raw_pages import raw_paths
-from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
@@ -160,7 +160,7 @@ def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, wha
     data = tmp_path / "data"
     with endpoint(3, 1) as url:
         in_a_process(lambda: history(data, url))
-    in_a_process(lambda: str(prune(data, observation=f"{raw_paths(data)[1].stem}/there")))
+    in_a_process(lambda: str(withdraw(data, f"{raw_paths(data)[1].stem}/there")))
     before = in_a_process(lambda: seen_by_connect(data))
     was = (data / what).stat().st_mode
     (data / what).chmod(mode)

@@ -16,6 +16,7 @@ from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, LakeMissin
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.tombstones import tombstones_path
 
@@ -67,7 +68,7 @@ def files_of(data: Path, day: int) -> set[str]:
 
 
 def test_a_withdrawn_observation_is_gone_at_once_and_the_one_before_is_the_latest(data):
-    told = prune(data, observation=f"{run_id(3)}/a", at=NOW)
+    told = withdraw(data, f"{run_id(3)}/a", at=NOW)
 
     assert latest(data) == {"a": run_id(2), "b": run_id(2)}
     assert f"the latest of 'a' is now {run_id(2)}" in str(told)
@@ -79,7 +80,7 @@ def test_a_withdrawn_observation_is_gone_at_once_and_the_one_before_is_the_lates
 
 def test_of_a_file_of_several_accounts_only_the_rows_of_the_withdrawn_one_are_hidden_and_the_file_stays(data):
     before = rows(data, "select * from images where account = 'b' order by all")
-    prune(data, observation=f"{run_id(1)}/a", grace="0s", at=NOW)
+    withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
 
     assert rows(data, "select * from images where account = 'b' order by all") == before
     assert rows(data, "select distinct run_id from observations where is_published and account = 'a' order by 1") == [
@@ -92,21 +93,21 @@ def test_of_a_file_of_several_accounts_only_the_rows_of_the_withdrawn_one_are_hi
 
 
 def test_the_files_go_when_the_grace_of_every_account_in_them_is_over(data):
-    prune(data, observation=f"{run_id(1)}/a", at=NOW)
-    prune(data, observation=f"{run_id(1)}/b", at=NOW + dt.timedelta(days=2))
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    withdraw(data, f"{run_id(1)}/b", at=NOW + dt.timedelta(days=2))
     prune(data, at=LATER)
     before = files_of(data, 1)
     done = prune(data, at=LATER + dt.timedelta(days=2))
 
     assert before == {"images", "image_disks", "rejects", "observations", "raw"}
     assert files_of(data, 1) == {"observations", "raw"}
-    assert (len(done.unlinked), done.byte_count > 0) == (3, True)
+    assert (len(done.deleted), done.byte_count > 0) == (3, True)
     assert check(data, deep=True).findings == []
 
 
 def test_no_rebuild_brings_a_withdrawn_observation_back(data, tmp_path):
-    prune(data, observation=f"{run_id(3)}/a", grace="0s", at=NOW)
-    prune(data, observation=f"{run_id(1)}/a", grace="0s", at=NOW)
+    withdraw(data, f"{run_id(3)}/a", grace="0s", at=NOW)
+    withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
     seen = rows(data, "select * from images order by all")
 
     assert rebuild(data) == []
@@ -119,22 +120,22 @@ def test_no_rebuild_brings_a_withdrawn_observation_back(data, tmp_path):
 
 def test_a_withdrawal_can_be_taken_back_until_the_grace_is_over(data):
     before = rows(data, "select * from images order by all")
-    prune(data, observation=run_id(3), at=NOW)
-    told = prune(data, restore=run_id(3), at=NOW + dt.timedelta(days=6))
+    withdraw(data, run_id(3), at=NOW)
+    told = restore(data, run_id(3), at=NOW + dt.timedelta(days=6))
 
     assert rows(data, "select * from images order by all") == before
     assert latest(data)["a"] == run_id(3)
     assert "restored" in str(told)
     assert rows(data, "select count(*) from observations where error is not null") == [(0,)]
 
-    prune(data, observation=run_id(3), at=NOW)
+    withdraw(data, run_id(3), at=NOW)
     prune(data, at=LATER)
     with pytest.raises(BadSetting, match=r"cannot be restored: .*2026-10-27"):
-        prune(data, restore=run_id(3), at=LATER)
+        restore(data, run_id(3), at=LATER)
 
 
 def test_what_was_withdrawn_can_be_observed_again_and_then_not_be_restored(data):
-    prune(data, observation=run_id(3), at=NOW)
+    withdraw(data, run_id(3), at=NOW)
     with Endpoint({"a": Key("secret", living_account(images=12, seed=1))}) as endpoint:
         accounts = [key_account("a", "a", "secret")]
         at = DAY + dt.timedelta(days=3)
@@ -142,23 +143,23 @@ def test_what_was_withdrawn_can_be_observed_again_and_then_not_be_restored(data)
 
     assert latest(data)["a"] == f"{run_id(3)}-2"
     with pytest.raises(AlreadyObserved, match="observed again by run"):
-        prune(data, restore=run_id(3), at=NOW)
+        restore(data, run_id(3), at=NOW)
     assert check(data).findings == []
 
 
 def test_an_observation_that_is_none_is_said(data):
     for name in ("20991001T020000.000000Z", f"{run_id(0)}/c", "x/y/z", ""):
         with pytest.raises(UnknownName, match="is no published observation"):
-            prune(data, observation=name, at=NOW)
+            withdraw(data, name, at=NOW)
     with pytest.raises(UnknownName, match="has 2 of them: say which"):
-        prune(data, observation=run_id(0), at=NOW)
+        withdraw(data, run_id(0), at=NOW)
     with pytest.raises(UnknownName, match="is no withdrawn observation"):
-        prune(data, restore=f"{run_id(0)}/a", at=NOW)
+        restore(data, f"{run_id(0)}/a", at=NOW)
 
 
 def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
     name = write_run(tmp_path, Seen(images=[image("m-1")]))
-    told = prune(tmp_path, observation=name, at=NOW)
+    told = withdraw(tmp_path, name, at=NOW)
 
     assert "nothing of 'default' is left" in str(told)
     assert rows(tmp_path, "select count(*) from images_latest") == [(0,)]
@@ -170,7 +171,7 @@ def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
 def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observation(data):
     done = prune(data, raw_older_than="1d", at=NOW)
 
-    assert [path.stem for path in done.raw_taken_out] == [run_id(0), run_id(1)]  # 2 is the latest of b, 3 of a
+    assert [path.stem for path in done.expired_raw] == [run_id(0), run_id(1)]  # 2 is the latest of b, 3 of a
     assert rows(data, "select distinct observed_on from raw_pages order by all") == [
         (dt.date(2026, 10, 3),),
         (dt.date(2026, 10, 4),),
@@ -184,7 +185,7 @@ def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observat
 
 def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
     prune(data, raw_older_than="1d", at=NOW)
-    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    withdraw(data, f"{run_id(2)}/b", at=NOW)
     prune(data, at=LATER)
 
     assert latest(data)["b"] == run_id(1)
@@ -192,7 +193,7 @@ def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
 
 
 def test_pages_of_what_can_be_restored_as_the_latest_stay(data):
-    prune(data, observation=f"{run_id(2)}/b", at=NOW)
+    withdraw(data, f"{run_id(2)}/b", at=NOW)
     prune(data, raw_older_than="1d", grace="0s", at=NOW)
 
     assert {run_id(1), run_id(2), run_id(3)} <= {path.stem for path in raw_paths(data)}
@@ -203,14 +204,15 @@ def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
         path.unlink()
     done = prune(data, raw_older_than="1d", at=NOW)
 
-    assert [path.stem for path in done.raw_taken_out] == [run_id(1)]
+    assert [path.stem for path in done.expired_raw] == [run_id(1)]
     assert rebuild(data) == [run_id(0)]
 
 
 def test_an_open_connection_answers_until_the_grace_is_over(data):
     with connect(data) as con:
         before = con.execute("select count(*) from raw_pages").fetchall()
-        prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
+        withdraw(data, run_id(3), at=NOW)
+        prune(data, raw_older_than="1d", at=NOW)
         assert con.execute("select count(*) from raw_pages").fetchall() == before
 
 
@@ -232,18 +234,21 @@ def test_a_dry_run_tells_and_changes_nothing(data):
     (data / "raw" / ".staging").mkdir(exist_ok=True)
     (data / "raw" / ".staging" / "half.parquet").write_bytes(b"PAR1")
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
-    told = prune(data, raw_older_than="1d", observation=run_id(3), grace="0s", dry_run=True, at=NOW)
+    pruned = prune(data, raw_older_than="1d", grace="0s", dry_run=True, at=NOW)
+    withdrawn = withdraw(data, run_id(3), grace="0s", dry_run=True, at=NOW)
 
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
-    assert (len(told.raw_taken_out), len(told.leftovers)) == (3, 1)  # 3 is nobody's latest any more
-    assert {path.stem for path in told.unlinked} == {run_id(0), run_id(1), run_id(3)}
-    assert "would be unlinked" in str(told)
+    assert (len(pruned.expired_raw), len(pruned.orphans)) == (2, 1)
+    assert {path.stem for path in withdrawn.deleted} == {run_id(3)}
+    assert "would be deleted" in str(pruned)
+    assert "would be deleted" in str(withdrawn)
 
 
 def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
     import duckdb
 
-    prune(data, raw_older_than="1d", observation=run_id(3), at=NOW)
+    withdraw(data, run_id(3), at=NOW)
+    prune(data, raw_older_than="1d", at=NOW)
     for view in ("images", "raw_pages", "accounts", "images_latest"):
         with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as con:
             shown = con.execute(f"from {view} order by all").fetchall()
@@ -277,7 +282,7 @@ def test_without_a_lake_there_is_nothing_to_prune(tmp_path):
 
 
 def test_a_record_that_cannot_be_read_is_named_and_not_passed_over(data):
-    prune(data, observation=run_id(3), at=NOW)
+    withdraw(data, run_id(3), at=NOW)
     tombstones_path(data).write_text("{")
 
     with pytest.raises(LakeDamaged, match=r"_tombstones\.json"):

@@ -20,7 +20,9 @@ from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting, LakeDamaged
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import manifest_path, newest_manifest
 from pipeline.lake.orphans import orphans
@@ -87,15 +89,15 @@ class Twins:
             for data in (self.plain, self.folded):
                 write_run(data, *seen(one, other), began=f"2026-10-{one:02} 02:00")
         elif self.days and step == "fold":
-            prune(self.folded, fold=True, grace=f"{one}h", at=self.now)
+            compact(self.folded, grace=f"{one}h", at=self.now)
         elif self.days and step == "withdraw":
             names = [f"{run}/{account}" for account, run in self._published()]
             for data in (self.plain, self.folded) if names else ():
-                prune(data, observation=names[one % len(names)], grace=f"{other}h", at=self.now)
+                withdraw(data, names[one % len(names)], grace=f"{other}h", at=self.now)
         elif self.days and step == "restore":
             names = [each.name for each in read_tombstones(self.plain).active if each.until_utc > self.now]
             for data in (self.plain, self.folded) if names else ():
-                prune(data, restore=names[one % len(names)], at=self.now)
+                restore(data, names[one % len(names)], at=self.now)
 
     def _published(self) -> list[tuple[str, str]]:
         with connect(self.plain) as con:
@@ -182,7 +184,7 @@ def test_a_folded_lake_is_what_its_raw_pages_say_and_a_rebuild_lacks_nothing(dat
 
 def test_the_daily_files_go_after_a_grace_and_the_newest_of_each_account_stay(data):
     before = shown(data, *SHOWN, "raw_pages", "image_changes")
-    prune(data, fold=True)
+    compact(data)
     assert len(plain(data)) == 8
     prune(data, at=NOW + dt.timedelta(days=8))
 
@@ -195,7 +197,7 @@ def test_the_daily_files_go_after_a_grace_and_the_newest_of_each_account_stay(da
 def test_what_has_ended_is_never_written_again(data):
     ended = data / "lake" / "image_versions" / "000001.parquet"
     before = (ended.stat().st_mtime_ns, ended.stat().st_ino)
-    prune(data, fold=True, grace="0s", at=NOW)
+    compact(data, grace="0s", at=NOW)
 
     assert newest_manifest(data).name == "000002"
     assert (ended.stat().st_mtime_ns, ended.stat().st_ino) == before
@@ -204,7 +206,7 @@ def test_what_has_ended_is_never_written_again(data):
 def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_lasts(data):
     with connect(data) as con:
         before = con.execute("from images order by all").fetchall()
-        prune(data, fold=True)
+        compact(data)
         prune(data, at=dt.datetime.now(dt.UTC) + dt.timedelta(days=6))
         assert con.execute("from images order by all").fetchall() == before
 
@@ -214,12 +216,12 @@ def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeyp
     monkeypatch.setattr("pipeline.lake.compaction.step.versions", lambda *_: "select 1 as account")
     done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
 
-    assert "not folded: " in str(done)
+    assert "not compacted: " in str(done)
     assert newest_manifest(data).name == "000001"
     assert orphans(data) == []
     assert check(data).findings == []
     monkeypatch.undo()
-    prune(data, fold=True)
+    compact(data)
     assert shown(data, "observations")["observations"][-1][0] == "c"
 
 
@@ -227,7 +229,7 @@ def test_what_would_not_come_back_is_not_folded(tmp_path):
     write_run(tmp_path, Seen(images=[image("m-1", 20), image("m-1", 20)]))
 
     with pytest.raises(LakeDamaged, match=r"cannot be folded: .*ens-images check"):
-        prune(tmp_path, fold=True)
+        compact(tmp_path)
     assert newest_manifest(tmp_path) is None
 
 
@@ -238,7 +240,7 @@ def test_disks_that_exchange_a_value_are_a_change_that_comes_back(tmp_path, fiel
         disks = ({"disk_size_gib": 10, field: value} for value in values)
         write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1", *disks)]))
     before = shown(tmp_path)
-    prune(tmp_path, fold=True, grace="0s")
+    compact(tmp_path, grace="0s")
     prune(tmp_path)
 
     assert len(before["image_versions"]) == 4
@@ -277,29 +279,29 @@ def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
 def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
     name = f"{run_id(3)}/a"
     before = shown(data, "images", "image_versions")
-    prune(data, observation=name, at=NOW)
+    withdraw(data, name, at=NOW)
     hidden = shown(data, "images", "image_versions")
-    prune(data, restore=name, at=NOW)
+    restore(data, name, at=NOW)
     assert shown(data, "images", "image_versions") == before
-    prune(data, observation=name, at=NOW)
+    withdraw(data, name, at=NOW)
     prune(data, at=NOW + dt.timedelta(days=8))
 
     assert shown(data, "images", "image_versions") == hidden
     assert "a" not in newest_manifest(data).covered[run_id(3)]
     assert check(data, deep=True).findings == []
     with pytest.raises(BadSetting, match="cannot be restored"):
-        prune(data, restore=name, at=NOW + dt.timedelta(days=9))
+        restore(data, name, at=NOW + dt.timedelta(days=9))
 
 
 def test_the_files_of_an_observation_that_is_the_newest_again_stay(tmp_path):
     first, second = (write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1")])) for day in (1, 2))
-    prune(tmp_path, fold=True, at=NOW)
-    prune(tmp_path, observation=second, grace="0s", at=NOW)
+    compact(tmp_path, at=NOW)
+    withdraw(tmp_path, second, grace="0s", at=NOW)
     for day in (8, 9):
-        prune(tmp_path, fold=True, at=NOW + dt.timedelta(days=day))
+        compact(tmp_path, at=NOW + dt.timedelta(days=day))
         assert plain(tmp_path) == plain(tmp_path, "observations") == [first]
     third = write_run(tmp_path, Seen(at="2026-10-03 02:00", images=[image("m-1")]))
-    prune(tmp_path, fold=True, grace="0s", at=NOW + dt.timedelta(days=10))
+    compact(tmp_path, grace="0s", at=NOW + dt.timedelta(days=10))
     prune(tmp_path, at=NOW + dt.timedelta(days=10))
     assert plain(tmp_path) == [third]
 
@@ -309,9 +311,9 @@ def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were
     for day in (1, 2):
         each = (Seen(account, f"2026-10-0{day} 02:00", [image("m-1")], rejects=bad) for account in "ab")
         run_of_day = write_run(tmp_path, *each)
-    prune(tmp_path, fold=True, at=NOW)
+    compact(tmp_path, at=NOW)
     for at, grace in ((NOW, "7d"), (NOW + dt.timedelta(days=8), "0s")):
-        prune(tmp_path, observation=f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
+        withdraw(tmp_path, f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
         prune(tmp_path, at=at)
         assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
 
@@ -322,7 +324,7 @@ def test_the_record_of_a_fold_names_an_account_no_oftener_for_more_runs(tmp_path
     for day in range(1, 7):
         write_run(tmp_path, *(Seen(label, f"2026-10-0{day} 02:00", [image("m-1")]) for label in labels))
         if day in {3, 6}:
-            prune(tmp_path, fold=True, at=NOW)
+            compact(tmp_path, at=NOW)
             fold = newest_manifest(tmp_path)
             said = manifest_path(tmp_path, fold.name).read_text()
             counts.append([said.count(f'"{label}"') for label in labels])

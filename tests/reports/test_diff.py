@@ -19,6 +19,7 @@ from reading import HOSTILE, golden
 
 from pipeline import diff
 from pipeline.errors import BadSetting, LakeMissing, UnknownName
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.reports.diff.render import write_diff
 from pipeline.resources.images import IMAGE_FIELDS, IMAGES
@@ -247,7 +248,7 @@ def test_a_diff_reads_well(lake, output_format, file):
 
 def test_a_diff_reads_the_same_once_the_days_are_folded(lake):
     before = shown(lake, "2026-10-26")
-    prune(lake, fold=True, grace="0s")
+    compact(lake, grace="0s")
     prune(lake)
 
     assert shown(lake, "2026-10-26") == before

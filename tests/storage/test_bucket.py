@@ -25,7 +25,7 @@ from obstore.store import MemoryStore
 
 from pipeline import connect, diff, export, rebuild, run
 from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, Unreachable
-from pipeline.jobs.retention import prune
+from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
 from pipeline.storage import bucket, configuration
 from pipeline.storage.bucket import BucketPath, bucket_store, check_conditional_put
@@ -114,7 +114,7 @@ def test_a_run_committed_during_a_listing_is_in_the_next_listing(lake, monkeypat
 def test_a_lake_compacted_in_a_folder_is_read_and_continued_in_a_bucket(lake, account_here, tmp_path):
     for day in range(1, 9):
         write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40 + day // 4), image("m-2", 20)]))
-    prune(tmp_path, fold=True)
+    compact(tmp_path)
     upload(tmp_path, lake, "raw", "lake")
 
     for name in ("images", "image_disks", "image_versions", "observations", "capacity_by_day"):
@@ -133,7 +133,7 @@ def test_a_bucket_is_exported_and_compared(lake, account_here, tmp_path):
 
 def test_what_needs_a_folder_says_what_to_do_instead(lake, tmp_path):
     with pytest.raises(BadSetting, match="pruning needs a folder"):
-        prune(lake, fold=True)
+        compact(lake)
     with pytest.raises(BadSetting, match="copy raw/ into the bucket"):
         rebuild(tmp_path, into=lake)
     with pytest.raises(BadSetting, match="needs a file on this machine"), open(open_location(lake)):  # noqa: PTH123

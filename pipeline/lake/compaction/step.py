@@ -265,7 +265,9 @@ class CompactionStep:
             added = [one for one in self._whole if not self._before or one not in self._before.runs]
             rejected = self._records(con, publication, added)
         publication.commit(self._record(ended, until, open_count=open_count, rejected=rejected))
-        _log.info("fold %s: %d observations taken, %d stretches may go on", self.name, len(self._taken), open_count)
+        _log.info(
+            "compaction %s: %d observations taken, %d versions still open", self.name, len(self._taken), open_count
+        )
 
     def _live(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make the table `living`: the stretches of the accounts that have news, still without their values."""

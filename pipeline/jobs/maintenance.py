@@ -1,0 +1,240 @@
+"""Maintain a lake: the steps that compaction, retention, withdrawal and restoring share.
+
+    lock the lake (orphans are deleted)
+      → edit the tombstones: what is withdrawn, restored, expired
+      → write the catalog without it, then the tombstones      from here on it is gone, for every reader
+      → compact, where that was asked for, or where versions hold what was withdrawn for good
+      → delete the files past their grace period               it counts from the tombstone
+
+No reader meets a deleted file, unless it kept a lake open for longer than the
+grace period. Killed anywhere, the next call goes on where this one was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pipeline.extract.raw_pages import raw_path
+from pipeline.lake.compaction import step
+from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.compaction.step import expired_files
+from pipeline.lake.layout import table_path
+from pipeline.lake.lock import lock
+from pipeline.lake.orphans import delete, orphans
+from pipeline.lake.tombstones import RawPages, Tombstones, Withdrawal, read_tombstones, write_tombstones
+from pipeline.log import logger
+from pipeline.resources.control import REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.settings import span
+from pipeline.storage.store import open_location, store_of
+from pipeline.text import pluralize
+from pipeline.views.connection import connect
+from pipeline.views.database import write_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+GRACE: Final = "7d"
+"""How long the files stay of what was withdrawn, expired or compacted."""
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Maintained:
+    """What a maintenance command did, or with `is_dry` would do."""
+
+    is_dry: bool
+    lines: tuple[str, ...]
+    """What was withdrawn or restored, and which observation is the latest instead."""
+    compactions: tuple[str, ...]
+    """The names of the manifests that were written."""
+    expired_raw: tuple[Path, ...]
+    """Raw files that no reader sees from now on."""
+    deleted: tuple[Path, ...]
+    orphans: tuple[Path, ...]
+    byte_count: int
+    """Of the deleted files."""
+
+    def __str__(self) -> str:
+        """A line for each kind of change."""
+        would = "would be " if self.is_dry else ""
+        lines = list(self.lines)
+        if self.compactions:
+            lines.append(f"{pluralize(len(self.compactions), 'compaction')} {would}written")
+        for paths, noun in (
+            (self.expired_raw, "raw files {}expired"),
+            (self.deleted, f"files {{}}deleted, {self.byte_count:,} bytes"),
+            (self.orphans, "orphans {}deleted"),
+        ):
+            if paths:
+                lines.append(f"{len(paths):,} {noun.format(would)}")
+                lines += [f"  {path}" for path in paths] if self.is_dry else []
+        return "\n".join(lines or ["nothing to do"])
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Observation:
+    """A published observation that is not withdrawn."""
+
+    account: str
+    run_id: str
+    observed_at_utc: dt.datetime
+    observed_on: dt.date
+
+    @property
+    def name(self) -> str:
+        """What a user calls it: `<run>/<account>`."""
+        return f"{self.run_id}/{self.account}"
+
+
+@dataclass(slots=True)
+class Edit:
+    """The tombstones while a command changes them, and the published observations that they leave."""
+
+    data: Path
+    now: dt.datetime
+    until: dt.datetime
+    """The end of the grace period of what is withdrawn or expires now."""
+    tombstones: Tombstones
+    published: list[Observation]
+    lines: list[str]
+
+    @property
+    def latest(self) -> dict[str, Observation]:
+        """Each account's last published observation."""
+        return {observation.account: observation for observation in self.published}
+
+
+def maintain(
+    data: str | Path,
+    edit: Callable[[Edit], Iterable[Path]] = lambda _: (),
+    *,
+    compact: bool = False,
+    grace: str | dt.timedelta = GRACE,
+    dry_run: bool = False,
+    at: dt.datetime | None = None,
+) -> Maintained:
+    """Let `edit` change the tombstones and return the raw files that expire, then do what follows from them.
+
+    Raises:
+        BadSetting: a span makes no sense, or `data` is in a bucket.
+        LakeMissing: there is no lake in `data`.
+        LakeLocked: another process holds it.
+    """
+    data = open_location(data)
+    store_of(data).require_local(
+        data, "maintenance", "let the bucket's own lifecycle rules expire raw/, or maintain a copy of it in a folder"
+    )
+    now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
+    grace_period = span(grace)
+    with contextlib.ExitStack() as stack:
+        published = _published(data)  # before anything is made: where there is no lake, there is none to lock
+        deleted_orphans = orphans(data) if dry_run else stack.enter_context(lock(data))
+        before = read_tombstones(data)
+        edited = Edit(data, now, now + grace_period, before, published, [])
+        expired = list(edit(edited))
+        tombstones = edited.tombstones = _with_expired(edited, expired)
+        compactions: list[str] = []
+        if not dry_run:
+            write_catalog(data, tombstones)
+            if tombstones != before:
+                write_tombstones(data, tombstones)
+                for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
+                    _log.info("%s", line)
+            if compact or _holds_what_must_go(data, tombstones, now):
+                compactions = step.compact(data, grace=grace_period, now=now)
+                write_catalog(data)
+        elif compact and not step.nothing_to_compact(data, now):
+            compactions = [""]
+        to_delete = _to_delete(data, tombstones, now)
+        size = sum(path.stat().st_size for path in to_delete)
+        for path in to_delete if not dry_run else ():
+            delete(path)
+            _log.info("deleted %r", str(path))
+    return Maintained(
+        dry_run,
+        tuple(edited.lines),
+        tuple(compactions),
+        tuple(expired),
+        tuple(to_delete),
+        tuple(deleted_orphans),
+        size,
+    )
+
+
+def _with_expired(edit: Edit, expired: Iterable[Path]) -> Tombstones:
+    """The tombstones with those of the raw files that expire, and without those of runs that are needed again."""
+    needed = runs_needed(edit)  # a withdrawal can make an old observation the latest again
+    still = tuple(
+        tombstone
+        for tombstone in edit.tombstones.raw_pages
+        if tombstone.run_id not in needed and raw_path(edit.data, tombstone.run_id, tombstone.observed_on).exists()
+    )
+    new = tuple(RawPages(path.stem, day_of(path), edit.now, edit.until) for path in expired)
+    return msgspec.structs.replace(edit.tombstones, raw_pages=still + new)
+
+
+def runs_needed(edit: Edit) -> set[str]:
+    """The runs whose raw pages never expire: each account's latest, and those that a restore may make that again."""
+    can_come_back = {withdrawal.run_id for withdrawal in edit.tombstones.active if withdrawal.until_utc > edit.now}
+    return {observation.run_id for observation in edit.latest.values()} | can_come_back
+
+
+def day_of(path: Path) -> dt.date:
+    """The day of a daily file, from its folder's name."""
+    return dt.date.fromisoformat(path.parent.name.removeprefix("observed_on="))
+
+
+def observed_on(data: Path, withdrawal: Withdrawal) -> dt.date:
+    """The day of a run's folder, from its commit record, or from the manifest."""
+    manifest = newest_manifest(data)
+    if manifest is not None and withdrawal.run_id in manifest.runs:
+        return manifest.runs[withdrawal.run_id]
+    return day_of(next((data / "lake" / "observations").glob(f"observed_on=*/{withdrawal.run_id}.parquet")))
+
+
+def files_of(data: Path, withdrawal: Withdrawal) -> list[Path]:
+    """The daily files of a withdrawn observation's run."""
+    day = observed_on(data, withdrawal)
+    return [table_path(data, table, withdrawal.run_id, day) for table in (IMAGES, IMAGE_DISKS, REJECTS)]
+
+
+def _published(data: Path) -> list[Observation]:
+    """Every published observation that is not withdrawn, each account's latest last."""
+    with connect(data) as lake:
+        rows = lake.execute(
+            "select account, run_id, observed_at_utc, observed_on from observations "
+            "where is_published order by observed_at_utc, run_id"
+        ).fetchall()
+    return [Observation(*row) for row in rows]
+
+
+def _holds_what_must_go(data: Path, tombstones: Tombstones, now: dt.datetime) -> bool:
+    """Whether the versions hold an observation that was withdrawn, its grace period over."""
+    manifest = newest_manifest(data)
+    lasting = [withdrawal for withdrawal in tombstones.active if withdrawal.until_utc <= now]
+    return manifest is not None and any(
+        withdrawal.account in manifest.covered.get(withdrawal.run_id, ()) for withdrawal in lasting
+    )
+
+
+def _to_delete(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:
+    """The files past their grace period; those of a run once it is over for each account in them."""
+    paths = [
+        raw_path(data, tombstone.run_id, tombstone.observed_on)
+        for tombstone in tombstones.raw_pages
+        if tombstone.until_utc <= now
+    ]
+    for run_id in sorted(tombstones.whole_runs):
+        withdrawn = list(tombstones.withdrawn_from(run_id).values())
+        if all(withdrawal.until_utc <= now for withdrawal in withdrawn):
+            paths += files_of(data, withdrawn[0])
+    paths += expired_files(data, now, tombstones)
+    return [path for path in dict.fromkeys(paths) if path.exists()]

@@ -1,0 +1,130 @@
+"""Withdraw an observation known to be wrong, and restore it.
+
+Readers leave a withdrawn observation out from the tombstone on. Its files stay
+for a grace period, in which `restore` brings it back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from pipeline.errors import AlreadyObserved, BadSetting, UnknownName
+from pipeline.jobs.maintenance import GRACE, Edit, Maintained, Observation, files_of, maintain, observed_on
+from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.tombstones import Tombstones, Withdrawal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_Named = TypeVar("_Named", Observation, Withdrawal)
+
+
+def withdraw(
+    data: str | Path,
+    observation: str,
+    *,
+    grace: str | dt.timedelta = GRACE,
+    dry_run: bool = False,
+    at: dt.datetime | None = None,
+) -> Maintained:
+    """Withdraw the observation called `<run>/<account>`, or by its run where that published one account.
+
+    Raises:
+        UnknownName: there is no such published observation.
+        BadSetting: the grace period makes no sense.
+        LakeMissing: there is no lake in `data`.
+        LakeLocked: another process holds it.
+    """
+
+    def edit(edit: Edit) -> tuple[()]:
+        edit.tombstones = _withdraw(edit, observation)
+        return ()
+
+    return maintain(data, edit, grace=grace, dry_run=dry_run, at=at)
+
+
+def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt.datetime | None = None) -> Maintained:
+    """Undo the withdrawal of an observation.
+
+    Raises:
+        UnknownName: there is no such withdrawal.
+        BadSetting: its grace period is over and its files are deleted.
+        AlreadyObserved: the account was observed again at that instant.
+        LakeMissing: there is no lake in `data`.
+        LakeLocked: another process holds it.
+    """
+
+    def edit(edit: Edit) -> tuple[()]:
+        edit.tombstones = _restore(edit, observation)
+        return ()
+
+    return maintain(data, edit, dry_run=dry_run, at=at)
+
+
+def _withdraw(edit: Edit, name: str) -> Tombstones:
+    observation = _find(name, edit.published, "published observation")
+    was_latest = edit.latest[observation.account] == observation
+    edit.published.remove(observation)
+    instead = edit.latest.get(observation.account) if was_latest else None
+    if instead:
+        consequence = f"is now {instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
+    else:
+        consequence = "is none: nothing is left" if was_latest else "stays"
+    edit.lines.append(
+        f"{observation.name}: withdrawn, as of {observation.observed_at_utc:%F %T} UTC; the latest of "
+        f"{observation.account!r} {consequence}; `ens-images restore {observation.name}` brings it back until "
+        f"{edit.until:%F %T} UTC"
+    )
+    of_the_run = {other.account for other in edit.published if other.run_id == observation.run_id}
+    withdrawal = Withdrawal(
+        account=observation.account,
+        run_id=observation.run_id,
+        observed_at_utc=observation.observed_at_utc,
+        withdrawn_at_utc=edit.now,
+        until_utc=edit.until,
+        published_with=tuple(
+            sorted({*of_the_run, observation.account, *edit.tombstones.withdrawn_from(observation.run_id)})
+        ),
+        latest_instead=instead.run_id if instead else None,
+    )
+    return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
+
+
+def _restore(edit: Edit, name: str) -> Tombstones:
+    withdrawal = _find(name, edit.tombstones.active, "withdrawn observation")
+    manifest = newest_manifest(edit.data)
+    is_compacted = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
+    if not is_compacted and not all(path.exists() for path in files_of(edit.data, withdrawal)):
+        raise BadSetting(
+            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, its files are "
+            "deleted"
+        )
+    for other in edit.published:
+        if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):
+            raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
+    day = observed_on(edit.data, withdrawal)
+    edit.published.append(Observation(withdrawal.account, withdrawal.run_id, withdrawal.observed_at_utc, day))
+    edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
+    edit.lines.append(f"{withdrawal.name}: restored, as of {withdrawal.observed_at_utc:%F %T} UTC")
+    restored = msgspec.structs.replace(withdrawal, restored_at_utc=edit.now)
+    return msgspec.structs.replace(
+        edit.tombstones,
+        withdrawn=tuple(restored if each is withdrawal else each for each in edit.tombstones.withdrawn),
+    )
+
+
+def _find(name: str, candidates: Iterable[_Named], noun: str) -> _Named:
+    """The one candidate that a user calls `name`."""
+    run_id, slash, account = name.partition("/")
+    found = [one for one in candidates if one.run_id == run_id and (not slash or one.account == account)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownName(f"run {name!r} has {len(found)} of them: name one, such as {found[0].name!r}")
+    raise UnknownName(
+        f"{name!r} is no {noun}: `<run>/<account>` is expected, as in the columns run_id and account of `observations`"
+    )
