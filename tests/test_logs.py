@@ -19,6 +19,7 @@ from pipeline.errors import EnsImagesError
 from pipeline.extract.listing import extract
 from pipeline.extract.reader import Bounds
 from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
