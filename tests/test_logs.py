@@ -23,7 +23,7 @@ from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|DEBUG) pipeline\.\w+ .+")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|DEBUG) pipeline\.[\w.]+ .+")
 
 
 def told(verbosity: int, work) -> list[str]:
@@ -130,7 +130,7 @@ def test_no_secret_is_told_whatever_goes_wrong(secret, caplog):
 
 
 def test_the_command_tells_as_much_as_it_is_asked(typed, monkeypatch, account, serve):
-    monkeypatch.setattr("pipeline.jobs.scheduled.chosen", lambda *_: [account])
+    monkeypatch.setattr("pipeline.jobs.scheduled.select_accounts", lambda *_: [account])
     asked = ("run", "--endpoint", serve(images=3).url)
 
     assert " pipeline." not in typed(*asked)[2]

@@ -151,7 +151,7 @@ def test_an_observation_that_is_none_is_said(data):
     for name in ("20991001T020000.000000Z", f"{run_id(0)}/c", "x/y/z", ""):
         with pytest.raises(UnknownName, match="is no published observation"):
             withdraw(data, name, at=NOW)
-    with pytest.raises(UnknownName, match="has 2 of them: say which"):
+    with pytest.raises(UnknownName, match="has 2 of them: name one"):
         withdraw(data, run_id(0), at=NOW)
     with pytest.raises(UnknownName, match="is no withdrawn observation"):
         restore(data, f"{run_id(0)}/a", at=NOW)
@@ -161,7 +161,7 @@ def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
     name = write_run(tmp_path, Seen(images=[image("m-1")]))
     told = withdraw(tmp_path, name, at=NOW)
 
-    assert "nothing of 'default' is left" in str(told)
+    assert "the latest of 'default' is none: nothing is left" in str(told)
     assert rows(tmp_path, "select count(*) from images_latest") == [(0,)]
 
 
@@ -262,10 +262,14 @@ def test_a_span_that_makes_no_sense_is_said(data, span):
 
 
 def test_the_command_withdraws_and_restores(data):
-    command = [sys.executable, "-m", "pipeline", "prune", "--data", str(data)]
     done = [
-        subprocess.run([*command, *more], capture_output=True, text=True, check=True)
-        for more in (["--observation", run_id(3), "--dry-run"], ["--observation", run_id(3)], ["--restore", run_id(3)])
+        subprocess.run(
+            [sys.executable, "-m", "pipeline", *command, "--data", str(data)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for command in (["withdraw", run_id(3), "--dry-run"], ["withdraw", run_id(3)], ["restore", run_id(3)])
     ]
 
     assert [one.stdout for one in done] == [""] * 3

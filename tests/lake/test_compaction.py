@@ -212,7 +212,7 @@ def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_
 
 
 def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeypatch):
-    monkeypatch.setattr("pipeline.jobs.compaction.needs_compaction", lambda _: True)
+    monkeypatch.setattr("pipeline.jobs.compaction.step.needs_compaction", lambda _: True)
     monkeypatch.setattr("pipeline.lake.compaction.step.versions", lambda *_: "select 1 as account")
     done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
 
