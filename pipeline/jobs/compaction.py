@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from pipeline.jobs.maintenance import GRACE, Maintained, maintain
-from pipeline.lake.compaction import step
+from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.orphans import compaction_orphans, delete
 from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
@@ -42,10 +42,10 @@ def compact_if_needed(data: Path) -> str | None:
         return None
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     try:
-        if step.needs_compaction(data):
-            step.compact(data, now=now)
+        if compaction.needs_compaction(data):
+            compaction.compact(data, now=now)
             write_catalog(data)
-        for path in step.expired_files(data, now):
+        for path in compaction.expired_files(data, now):
             delete(path)
     except Exception as error:  # noqa: BLE001  (a compaction that fails costs nothing but space)
         for path in compaction_orphans(data):

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.extract.raw_pages import raw_path
-from pipeline.lake.compaction import step
+from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.lake.compaction.step import expired_files
 from pipeline.lake.layout import table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
@@ -149,9 +148,9 @@ def maintain(
                 for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
                     _log.info("%s", line)
             if compact or _holds_what_must_go(data, tombstones, now):
-                compactions = step.compact(data, grace=grace_period, now=now)
+                compactions = compaction.compact(data, grace=grace_period, now=now)
                 write_catalog(data)
-        elif compact and not step.nothing_to_compact(data, now):
+        elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
         size = sum(path.stat().st_size for path in to_delete)
@@ -236,5 +235,5 @@ def _to_delete(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Pat
         withdrawn = list(tombstones.withdrawn_from(run_id).values())
         if all(withdrawal.until_utc <= now for withdrawal in withdrawn):
             paths += files_of(data, withdrawn[0])
-    paths += expired_files(data, now, tombstones)
+    paths += compaction.expired_files(data, now)
     return [path for path in dict.fromkeys(paths) if path.exists()]

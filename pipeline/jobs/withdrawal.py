@@ -97,11 +97,12 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
 def _restore(edit: Edit, name: str) -> Tombstones:
     withdrawal = _find(name, edit.tombstones.active, "withdrawn observation")
     manifest = newest_manifest(edit.data)
-    is_compacted = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
-    if not is_compacted and not all(path.exists() for path in files_of(edit.data, withdrawal)):
+    is_in_versions = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
+    is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
+    if is_compacted_without or not (is_in_versions or all(path.exists() for path in files_of(edit.data, withdrawal))):
         raise BadSetting(
-            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, its files are "
-            "deleted"
+            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
+            + ("were compacted away" if is_compacted_without else "are deleted")
         )
     for other in edit.published:
         if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):

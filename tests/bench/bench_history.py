@@ -26,7 +26,7 @@ import bench_page as made
 import duckdb
 
 from pipeline import diff
-from pipeline.lake.compaction.step import compact
+from pipeline.lake.compaction.compact import compact
 from pipeline.resources.images import IMAGE_FIELDS, IMAGE_VERSIONS
 from pipeline.views.connection import connect
 from pipeline.views.database import write_catalog

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.lake.commit import CompactionCommit, Publication
+from pipeline.lake.compaction.compact import FEW_RUNS
 from pipeline.lake.compaction.manifest import ENDED, OPEN, RECORDS, Ended, Manifest
-from pipeline.lake.compaction.step import DUE_RUNS
 from pipeline.reports.html.charts import drawn
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
@@ -181,7 +181,7 @@ def write_fold(data: Path, life: Life, days: int) -> None:
 def fill(data: Path, images: int, days: int, churn: int = CHURN) -> None:
     """Write the lake that `days` runs leave: the last six, and the newest that is folded, lie there as plain files."""
     life = Life(images, days, churn)
-    folded = days - DUE_RUNS + 1
+    folded = days - FEW_RUNS + 1
     write_fold(data, life, folded)
     for day in range(folded - 1, days):
         write_day(data, life, day)

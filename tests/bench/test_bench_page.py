@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench_page import DUE_RUNS, Life, fill, write_day
+from bench_page import FEW_RUNS, Life, fill, write_day
 
-from pipeline.lake.compaction.step import compact
+from pipeline.lake.compaction.compact import compact
 from pipeline.views.connection import connect
 from pipeline.views.database import write_catalog
 
@@ -16,7 +16,7 @@ def test_the_lake_that_is_measured_is_what_a_run_a_day_leaves(tmp_path):
     lived, life = tmp_path / "lived", Life(IMAGES, DAYS)
     for day in range(DAYS):
         write_day(lived, life, day)
-        if day == DAYS - DUE_RUNS:
+        if day == DAYS - FEW_RUNS:
             compact(lived)
     write_catalog(lived)
 

@@ -32,8 +32,8 @@ from s3_server import BUCKET, s3_server
 
 from pipeline import connect
 from pipeline.lake.committed import committed_files
+from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.manifest import Manifest
-from pipeline.lake.compaction.step import compact
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import table_path
 from pipeline.resources.control import OBSERVATIONS, REJECTS

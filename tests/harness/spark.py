@@ -30,7 +30,7 @@ from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing
 from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
-from pipeline.lake.compaction.step import compact
+from pipeline.lake.compaction.compact import compact
 from pipeline.lake.lock import lock
 from pipeline.spark import WORDS, rebuild, register, views_spark_sql
 from pipeline.storage.store import open_location

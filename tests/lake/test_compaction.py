@@ -28,6 +28,7 @@ from pipeline.lake.compaction.manifest import manifest_path, newest_manifest
 from pipeline.lake.orphans import orphans
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.versions import number_observations, versions
+from pipeline.resources.tables import LAKE_TABLES
 from pipeline.views.database import write_catalog
 
 NOW = utc("2027-01-01 00:00")
@@ -182,16 +183,27 @@ def test_a_folded_lake_is_what_its_raw_pages_say_and_a_rebuild_lacks_nothing(dat
     assert shown(tmp_path / "other") == shown(data)
 
 
-def test_the_daily_files_go_after_a_grace_and_the_newest_of_each_account_stay(data):
+def test_compaction_deletes_no_daily_file_and_what_it_replaced_after_the_grace_period(data):
     before = shown(data, *SHOWN, "raw_pages", "image_changes")
     compact(data)
-    assert len(plain(data)) == 8
     prune(data, at=NOW + dt.timedelta(days=8))
 
-    assert plain(data) == plain(data, "observations") == [run_id(6), run_id(7)]
+    assert len(plain(data)) == len(plain(data, "observations")) == 8
     assert shown(data, *SHOWN, "raw_pages", "image_changes") == before
     assert check(data, deep=True).findings == []
     assert not list((data / "lake").rglob("000001.json"))
+
+
+def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(data):
+    before = shown(data, *SHOWN, "raw_pages", "image_changes")
+    compact(data, grace="0s", at=NOW)
+    for table in LAKE_TABLES:
+        for path in (data / "lake" / table.name).rglob("*.parquet"):
+            if path.stem not in {run_id(6), run_id(7)}:
+                path.unlink()
+
+    assert shown(data, *SHOWN, "raw_pages", "image_changes") == before
+    assert check(data, deep=True).findings == []
 
 
 def test_what_has_ended_is_never_written_again(data):
@@ -211,9 +223,9 @@ def test_an_open_connection_and_the_catalogue_of_before_read_on_while_the_grace_
         assert con.execute("from images order by all").fetchall() == before
 
 
-def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeypatch):
-    monkeypatch.setattr("pipeline.jobs.compaction.step.needs_compaction", lambda _: True)
-    monkeypatch.setattr("pipeline.lake.compaction.step.versions", lambda *_: "select 1 as account")
+def test_a_failed_compaction_is_reported_and_the_run_is_published(data, serve, monkeypatch):
+    monkeypatch.setattr("pipeline.jobs.compaction.compaction.needs_compaction", lambda _: True)
+    monkeypatch.setattr("pipeline.lake.compaction.merge.versions", lambda *_: "select 1 as account")
     done = run(data, accounts=[key_account("c", "emulator", "emulator")], endpoint=serve(images=3).url, rate=None)
 
     assert "not compacted: " in str(done)
@@ -225,10 +237,10 @@ def test_a_fold_that_fails_is_told_and_the_run_is_published(data, serve, monkeyp
     assert shown(data, "observations")["observations"][-1][0] == "c"
 
 
-def test_what_would_not_come_back_is_not_folded(tmp_path):
+def test_compaction_refuses_rows_it_cannot_restore(tmp_path):
     write_run(tmp_path, Seen(images=[image("m-1", 20), image("m-1", 20)]))
 
-    with pytest.raises(LakeDamaged, match=r"cannot be folded: .*ens-images check"):
+    with pytest.raises(LakeDamaged, match=r"cannot be compacted: .*ens-images check"):
         compact(tmp_path)
     assert newest_manifest(tmp_path) is None
 
@@ -276,7 +288,7 @@ def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
         connect(data)
 
 
-def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
+def test_a_withdrawn_observation_leaves_the_versions_after_its_grace_period(data):
     name = f"{run_id(3)}/a"
     before = shown(data, "images", "image_versions")
     withdraw(data, name, at=NOW)
@@ -289,21 +301,34 @@ def test_a_withdrawn_observation_goes_from_the_fold_with_its_grace(data):
     assert shown(data, "images", "image_versions") == hidden
     assert "a" not in newest_manifest(data).covered[run_id(3)]
     assert check(data, deep=True).findings == []
-    with pytest.raises(BadSetting, match="cannot be restored"):
+    with pytest.raises(BadSetting, match="cannot be restored"):  # though its daily file is there, with another account
         restore(data, name, at=NOW + dt.timedelta(days=9))
 
 
-def test_the_files_of_an_observation_that_is_the_newest_again_stay(tmp_path):
+def test_a_restore_refuses_what_a_later_compaction_took_in_without_it(tmp_path):
+    runs = [write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1"), image(f"m-{day}")]))
+            for day in (2, 3, 4)]  # fmt: skip
+    withdraw(tmp_path, runs[1], grace="1s", at=NOW)
+    compact(tmp_path, at=NOW + dt.timedelta(hours=1))
+    before = shown(tmp_path, "images", "image_versions")
+    with pytest.raises(BadSetting, match="cannot be restored"):
+        restore(tmp_path, runs[1], at=NOW + dt.timedelta(hours=2))
+
+    assert shown(tmp_path, "images", "image_versions") == before
+
+
+def test_only_the_daily_files_of_a_run_withdrawn_for_good_are_deleted(tmp_path):
     first, second = (write_run(tmp_path, Seen(at=f"2026-10-0{day} 02:00", images=[image("m-1")])) for day in (1, 2))
     compact(tmp_path, at=NOW)
     withdraw(tmp_path, second, grace="0s", at=NOW)
     for day in (8, 9):
         compact(tmp_path, at=NOW + dt.timedelta(days=day))
-        assert plain(tmp_path) == plain(tmp_path, "observations") == [first]
+        assert plain(tmp_path) == [first]
     third = write_run(tmp_path, Seen(at="2026-10-03 02:00", images=[image("m-1")]))
     compact(tmp_path, grace="0s", at=NOW + dt.timedelta(days=10))
     prune(tmp_path, at=NOW + dt.timedelta(days=10))
-    assert plain(tmp_path) == [third]
+    assert plain(tmp_path) == [first, third]
+    assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
 
 
 def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were_folded(tmp_path):

@@ -1,0 +1,239 @@
+"""Compact: daily copies become versions, so that a lake's history grows with change and not with time.
+
+    plan ─→ merge ─→ verify ─→ commit: the files of versions first, the manifest last          one step
+
+A step takes some runs and is a whole compaction; many days are many steps, so
+that memory stays bounded and a kill costs one step. The daily files stay: they
+are the product for every engine that reads Parquet. What a compaction replaces
+are versions and manifests; they are deleted after a grace period.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pipeline.errors import LakeMissing
+from pipeline.lake.commit import CompactionCommit
+from pipeline.lake.compaction.manifest import (
+    ENDED,
+    OPEN,
+    PLACES,
+    RECORDS,
+    REJECTED,
+    Ended,
+    Manifest,
+    Superseded,
+    compacted_path,
+    manifest_path,
+    newest_manifest,
+)
+from pipeline.lake.compaction.merge import merge, stream
+from pipeline.lake.compaction.plan import Plan, make_plan, record_rows
+from pipeline.lake.compaction.verify import verify
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.scan import pairs, scan_files
+from pipeline.log import logger
+from pipeline.resources.control import OBSERVATIONS, REJECTS
+from pipeline.resources.tables import LAKE_TABLES
+from pipeline.text import escape_glob, sql_literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    import duckdb
+
+_log = logger(__name__)
+
+GRACE: Final = dt.timedelta(days=7)
+"""How long the versions and manifests stay that a compaction has replaced."""
+FEW_RUNS: Final = 7
+MANY_RUNS: Final = 50
+"""A run compacts from 7 uncompacted runs on if they hold as many images as there are open versions, and from 50 on
+in any case.
+
+Chosen by reasoning, not by measurement: a compaction writes all open versions again, and each uncompacted day costs
+every reader of the versions as much, so a week shares it. Accounts that run by themselves, many a day, would otherwise
+have all the others written again with each seventh run.
+"""
+MEMORY: Final = "250MB"
+"""DuckDB's memory limit in a step; what exceeds it is spilled to disk, beside the staged files.
+
+It has one thread: a second one's buffers cost more memory than they save time.
+"""
+
+
+def needs_compaction(data: Path) -> bool:
+    """True where a run should compact now."""
+    files = FileSet.under(data)
+    count = len(files.of[OBSERVATIONS.name])
+    if count < FEW_RUNS:
+        return False
+    if count >= MANY_RUNS or files.fold is None:
+        return True
+    runs = {path.stem for path in files.of[OBSERVATIONS.name]}
+    with _connect() as con:
+        records = record_rows(con, files)
+    return sum(record.image_count for record in records if record.run_id in runs) >= files.fold.open_count
+
+
+def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None = None) -> list[str]:
+    """Compact every run, step by step. The caller holds the lock, and writes the catalog.
+
+    Returns:
+        The names of the manifests that were written.
+
+    Raises:
+        LakeMissing: there is no lake in `data`.
+        LakeDamaged: a file of the lake cannot be read, or would not come back unchanged.
+    """
+    now = now or dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    names = []
+    while not (plan := _next_plan(data, now)).is_empty:
+        _publish(plan, now + grace)
+        names.append(plan.name)
+    return names
+
+
+def nothing_to_compact(data: Path, now: dt.datetime) -> bool:
+    """True where a compaction would change nothing."""
+    try:
+        return _next_plan(data, now).is_empty
+    except LakeMissing:
+        return True
+
+
+def expired_files(data: Path, now: dt.datetime) -> list[Path]:
+    """The versions and manifests that were replaced, their grace period over. A daily file never is.
+
+    A manifest before format 4 lists daily files too: they stay.
+    """
+    manifest = newest_manifest(data)
+    superseded = [one for one in (manifest.superseded if manifest else ()) if one.until_utc <= now]
+    paths = [data / "lake" / one.path for one in superseded if not _is_daily(one.path)]
+    return [path for path in paths if path.exists()]
+
+
+def _is_daily(path: str) -> bool:
+    return path.partition("/")[0] in {table.name for table in LAKE_TABLES}
+
+
+def _next_plan(data: Path, now: dt.datetime) -> Plan:
+    files = FileSet.under(data.resolve())
+    with _connect() as con:
+        records = record_rows(con, files)
+    return make_plan(data.resolve(), files, records, now)
+
+
+def _publish(plan: Plan, until: dt.datetime) -> None:
+    """Write the files of one step, verify them, and commit; `until` ends the grace period of what they replace."""
+    commit = CompactionCommit(plan.data, plan.name)
+    with _system_memory_pool(), _connect(commit.aside) as con:
+        open_count, ended = merge(con, plan, commit)
+        verify(con, plan, commit)
+        has_rejects = _write_records(con, plan, commit)
+    commit.commit(_manifest(plan, ended, until, open_count=open_count, has_rejects=has_rejects))
+    count = len(plan.taken)
+    _log.info("compaction %s: %d observations taken, %d versions still open", plan.name, count, open_count)
+
+
+@contextlib.contextmanager
+def _connect(spill_dir: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Connect to DuckDB; with a folder to spill to, in bounded memory."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        if spill_dir is not None:
+            con.execute(f"set threads = 1; set memory_limit = '{MEMORY}'").fetchall()
+            # A step may take seconds, and a progress bar would stand in the output of whatever called.
+            con.execute("set enable_progress_bar = false; set enable_progress_bar_print = false").fetchall()
+            con.execute("set allocator_flush_threshold = '1MB'").fetchall()
+            con.execute("set allocator_bulk_deallocation_flush_threshold = '1MB'").fetchall()
+            con.execute("set preserve_insertion_order = false; set temp_directory = $1", [str(spill_dir / "spilled")])
+        yield con
+
+
+@contextlib.contextmanager
+def _system_memory_pool() -> Iterator[None]:
+    """Let Arrow allocate from the heap that DuckDB frees to: a pool of its own keeps what was freed."""
+    import pyarrow as pa
+
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
+def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit) -> bool:
+    """Write the commit records of all compacted runs, and the rejects of those that are new. Returns: any rejects."""
+    new = plan.whole_runs.keys() - (plan.before.runs.keys() if plan.before else set())
+    parts = [scan_files(OBSERVATIONS, [path for path in plan.files.of[OBSERVATIONS.name] if path.stem in new])]
+    if plan.before is not None:
+        parts.append(scan_files(PLACES[RECORDS], plan.files.folded[RECORDS]))
+    _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
+    paths = [path for path in plan.files.of[REJECTS.name] if path.stem in new]
+    if not paths:
+        return False
+    names = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
+    listed = ", ".join(sql_literal(escape_glob(path)) for path in paths)
+    day = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
+    rows = (
+        f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {names}, {day} "  # noqa: S608
+        f"from read_parquet([{listed}], filename = true, hive_partitioning = false)"
+    )
+    kept = f"select * from ({rows}) as row where (run_id, account) not in ({pairs(plan.expired)})"  # noqa: S608
+    if not con.execute(f"select exists(from ({kept}))").fetchall()[0][0]:
+        return False
+    _write(con, commit, REJECTED, f"{kept} order by run_id, account")
+    return True
+
+
+def _write(con: duckdb.DuckDBPyConnection, commit: CompactionCommit, place: str, query: str) -> None:
+    """Stream the rows of a query into one of the compaction's files."""
+    commit.add(place, PLACES[place].arrow().empty_table())
+    for rows in stream(con, PLACES[place], query):
+        commit.add(place, rows)
+
+
+def _manifest(
+    plan: Plan, ended: tuple[str, ...], until: dt.datetime, *, open_count: int, has_rejects: bool
+) -> Manifest:
+    before = plan.before
+    covered: dict[str, list[str]] = {}
+    for run_id, account in sorted(plan.compacted):
+        covered.setdefault(run_id, []).append(account)
+    files = [
+        msgspec.structs.replace(one, void=tuple(sorted({*one.void, *plan.rebuilt} & set(one.accounts))))
+        for one in (before.ended if before else ())
+    ]
+    retained = [one for one in files if set(one.accounts) - set(one.void)]
+    replaced = [compacted_path(plan.data, ENDED, one.fold) for one in files if one not in retained]
+    if ended:
+        retained.append(Ended(plan.name, ended))
+    if before is not None:
+        replaced += [compacted_path(plan.data, place, before.name) for place in (OPEN, RECORDS)]
+        replaced.append(manifest_path(plan.data, before.name))
+    return Manifest(
+        name=plan.name,
+        covered={run_id: tuple(accounts) for run_id, accounts in covered.items()},
+        runs=dict(sorted(plan.whole_runs.items())),
+        ended=tuple(retained),
+        rejects=(*(before.rejects if before else ()), *((plan.name,) if has_rejects else ())),
+        superseded=_superseded(plan, replaced, until),
+        open_count=open_count,
+    )
+
+
+def _superseded(plan: Plan, replaced: Iterable[Path], until: dt.datetime) -> tuple[Superseded, ...]:
+    """What this step replaces, and what earlier ones did and still lies there."""
+    lake = plan.data / "lake"
+    older = {one.path: one for one in (plan.before.superseded if plan.before else ()) if not _is_daily(one.path)}
+    kept = [one for one in older.values() if (lake / one.path).exists()]
+    paths = {str(path.relative_to(lake)) for path in replaced} - older.keys()
+    return (*kept, *(Superseded(path, until) for path in sorted(paths)))

@@ -1,0 +1,168 @@
+"""Merge observations into versions: open versions + new observations → ended versions, and those still open.
+
+    open versions (all, of rebuilt accounts) ──┐
+                                               ├─→ merged: where each version begins and ends ─→ with its values
+    fingerprints of the observations taken ────┘
+
+The values of a version that goes on never leave Arrow.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from pipeline.lake.compaction.manifest import ENDED, OPEN, PLACES, RECORDS
+from pipeline.lake.scan import fingerprinted, fingerprints, observed_rows, scan_files, version_rows
+from pipeline.lake.versions import number_observations, versions, with_values
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.images import IMAGE_VERSIONS
+from pipeline.text import escape_glob, sql_literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import duckdb
+    import pyarrow as pa
+
+    from pipeline.lake.commit import CompactionCommit
+    from pipeline.lake.compaction.plan import Plan
+    from pipeline.resources.schema import Table
+
+SLICE_ROWS: Final = 400_000
+"""Observed rows that are merged at a time, to bound memory: the rows of one image are sorted together."""
+BATCH_ROWS: Final = 16_384
+"""Rows that are on their way from file to file at a time."""
+
+
+def merge(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit) -> tuple[int, tuple[str, ...]]:
+    """Write the versions of `plan`. Returns: how many are still open, and the accounts of those that ended."""
+    _register_observations(con, plan)
+    _merge_bounds(con, plan)
+    return _write_versions(con, plan, commit)
+
+
+def _register_observations(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Make the table `observed`: the observations of the accounts that are merged."""
+    import pyarrow as pa
+
+    accounts = plan.rebuilt | plan.extended
+    known = [row for row in plan.records if row.key in plan.compacted and row.account in accounts]
+    names = ("account", "observed_at_utc", "run_id")
+    con.register("known", pa.table({name: [getattr(row, name) for row in known] for name in names}))
+    con.execute("create table observed (account varchar, observed_at_utc timestamp, run_id varchar)").fetchall()
+    con.execute("insert into observed from known").fetchall()
+    con.unregister("known")
+
+
+def _merge_bounds(con: duckdb.DuckDBPyConnection, plan: Plan) -> None:
+    """Make the table `living`: the versions of these accounts, still without their values."""
+    observation = number_observations(f"""
+        select
+            observed.account,
+            observed.observed_at_utc,
+            coalesce(record.certificate = 'verified', false) as is_verified,
+            (observed.run_id, observed.account) not in ({plan.taken_pairs}) as is_covered
+        from observed inner join ({_certificates(plan)}) as record using (account, run_id)""")  # noqa: S608
+    extended, rebuilt = _versions_before(plan)
+    unknown = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+    con.execute(
+        f"create table version as {fingerprinted(extended)} "  # noqa: S608
+        f"union all select * replace ({unknown}) from ({fingerprinted(rebuilt)}) as version"
+    ).fetchall()
+    con.execute(f"create table fingerprint as {fingerprints(plan.taken_files)}").fetchall()
+    count = con.execute("select (select count(*) from version) + (select count(*) from fingerprint)").fetchall()[0][0]
+    slices = count // SLICE_ROWS + 1
+    for number in range(slices):
+        in_slice = f"where hash(image_id) % {slices} = {number}"
+        merged = versions(observation, f"select * from version {in_slice}", f"select * from fingerprint {in_slice}")  # noqa: S608
+        con.execute(f"{'insert into living' if number else 'create table living as'} {merged}").fetchall()
+    con.execute("drop table version; drop table fingerprint").fetchall()
+
+
+def _versions_before(plan: Plan) -> tuple[str, str]:
+    """Queries for the versions before: those still open of extended accounts, and all of rebuilt ones."""
+    return (
+        version_rows(plan.files, ended=False, accounts=_among(plan.extended)),
+        version_rows(plan.files, ended=True, accounts=_among(plan.rebuilt)),
+    )
+
+
+def _certificates(plan: Plan) -> str:
+    names = ("account", "run_id", "certificate", "image_count", "disk_count")
+    parts = [scan_files(OBSERVATIONS, plan.files.of[OBSERVATIONS.name], names=names)]
+    if plan.before is not None:
+        parts.append(scan_files(PLACES[RECORDS], plan.files.folded[RECORDS], names=names))
+    return " union all by name ".join(parts)
+
+
+def _write_versions(
+    con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit
+) -> tuple[int, tuple[str, ...]]:
+    import pyarrow.compute as pc
+
+    begun = "select account, first_seen_utc as observed_at_utc, image_id from living where valued_utc is null"
+    rebuilt = _versions_before(plan)[1]
+    new = with_values("living", rebuilt, observed_rows(plan.taken_files, begun))
+    open_count, accounts = 0, set[str]()
+    commit.add(OPEN, IMAGE_VERSIONS.arrow().empty_table())
+    for rows in itertools.chain(_still_open(con, plan), stream(con, IMAGE_VERSIONS, new)):
+        has_ended = pc.or_(pc.is_valid(rows["next_seen_utc"]), pc.is_valid(rows["gone_at_utc"]))
+        still_open, ended = rows.filter(pc.invert(has_ended)), rows.filter(has_ended)
+        commit.add(OPEN, still_open)
+        open_count += len(still_open)
+        if len(ended):
+            commit.add(ENDED, ended)
+            accounts |= set(pc.unique(ended["account"]).to_pylist())
+    return open_count, tuple(sorted(accounts))
+
+
+def _still_open(con: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[pa.Table]:
+    """The versions that were open before, with their new bounds; those of rebuilt accounts are left out.
+
+    Those of accounts without new observations stay as they were.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if plan.before is None:
+        return
+    (path,) = plan.files.folded[OPEN]
+    bounds = con.sql(f"""
+        select
+            {_among(plan.rebuilt, "old.account")} as is_rebuilt,
+            coalesce(living.last_seen_utc, old.last_seen_utc) as last_seen_utc,
+            living.gone_at_utc,
+            living.next_seen_utc
+        from read_parquet({sql_literal(escape_glob(path))}, file_row_number = true) as old
+        left join (select * from living where valued_utc is not null and {_among(plan.extended)}) as living
+            on old.account = living.account and old.image_id = living.image_id
+        order by old.file_row_number""").to_arrow_table()  # noqa: S608
+    schema = IMAGE_VERSIONS.arrow()
+    start = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH_ROWS):
+            changed = bounds.slice(start, len(batch)).combine_chunks()
+            start += len(batch)
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            columns |= {name: changed[name] for name in changed.column_names[1:]}
+            # A column that the file lacks is read from `extra` wherever it is read.
+            typed = [columns.get(field.name, pa.nulls(len(batch), field.type)).cast(field.type) for field in schema]
+            rows = pa.Table.from_arrays(typed, schema=schema)
+            yield rows.filter(pc.invert(changed["is_rebuilt"])) if plan.rebuilt else rows
+
+
+def stream(con: duckdb.DuckDBPyConnection, table: Table, query: str) -> Iterator[pa.Table]:
+    """Yield the rows of a query, typed as `table` declares, `BATCH_ROWS` at a time."""
+    import pyarrow as pa
+
+    schema = table.arrow()
+    reader = con.sql(f"select {', '.join(schema.names)} from ({query}) as row").to_arrow_reader(BATCH_ROWS)  # noqa: S608
+    for batch in reader:
+        yield pa.Table.from_batches([batch]).cast(schema)
+
+
+def _among(accounts: Iterable[str], column: str = "account") -> str:
+    listed = ", ".join(map(sql_literal, sorted(accounts)))
+    return f"{column} in ({listed})" if listed else "false"
