@@ -401,8 +401,8 @@ def test_a_service_that_allows_twenty_calls_a_second_is_read_to_the_end(serve, a
 STOPPED = """
 import asyncio, os, signal, threading
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.accounts import key_account
-from pipeline.extract import extract
+from pipeline.credentials import key_account
+from pipeline.extract.listing import extract
 
 signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
