@@ -61,7 +61,7 @@ def test_a_lake_built_again_from_old_pages_answers_as_it_did(kept, old, tmp_path
         assert after[name] == before[name]
 
 
-def test_an_old_lake_is_whole(old):
+def test_an_old_lake_is_intact(old):
     assert check(old, deep=True).findings == []
 
 

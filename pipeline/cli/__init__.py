@@ -285,9 +285,9 @@ def rebuild(data: Path, into: Path | None) -> None:
 
 @commands.command("check")
 @data_option
-@option("--deep", is_flag=True, help="Build every run again from its raw pages, and compare row for row.")
+@option("--deep", is_flag=True, help="Build every run again from its raw pages, and compare every row.")
 def check_command(data: Path, deep: bool) -> None:  # noqa: FBT001  (click calls it)
-    """Say whether the lake is whole: every file, key, count and certificate."""
+    """Check that the lake is intact: every file, key, count and certificate."""
     from pipeline.lake.check import check
 
     checked = check(data, deep=deep)

@@ -54,7 +54,7 @@ def committed_files(data: Path, without: Tombstones | None = None) -> CommittedF
     lost = first_missing(path for paths in fold.files(data).values() for path in paths) if fold else None
     if lost is not None:
         raise LakeDamaged(
-            f"the file {lost.relative_to(data)} of a fold is missing: `ens-images check` lists all that is not whole, "
+            f"the file {lost.relative_to(data)} of a fold is missing: `ens-images check` lists all damage, "
             "`ens-images rebuild` makes it anew from the raw pages"
         )
     folded = fold.runs if fold else {}

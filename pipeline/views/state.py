@@ -113,6 +113,6 @@ def _refuse_missing(files: FileSet, runs: set[str]) -> None:
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
         for run_id in sorted(runs - {path.stem for path in files.of[table.name]}):
             raise LakeDamaged(
-                f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all that is not whole, "
+                f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all damage, "
                 "`ens-images rebuild` makes it anew from the raw pages"
             )

@@ -162,7 +162,7 @@ def runs(data: str) -> int:
             ).fetchall()
     except LakeMissing:
         return 0
-    assert all(is_whole for _, is_whole in seen)
+    assert all(is_complete for _, is_complete in seen)
     return len(seen)
 
 

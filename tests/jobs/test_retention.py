@@ -291,4 +291,4 @@ def test_a_record_that_cannot_be_read_is_named_and_not_passed_over(data):
 
     with pytest.raises(LakeDamaged, match=r"_tombstones\.json"):
         connect(data)
-    assert any("_tombstones.json" in finding.where for finding in check(data).findings)
+    assert any("_tombstones.json" in finding.location for finding in check(data).findings)

@@ -1,4 +1,4 @@
-"""What is not whole is named; what is whole passes."""
+"""Check names every damage with its file, and passes an intact lake."""
 
 import os
 import shutil
@@ -24,17 +24,17 @@ RUN = "20261002T020000.000000Z"
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory):
+def three_days(tmp_path_factory):
     """Three days of an account on a local endpoint."""
-    data = tmp_path_factory.mktemp("lived") / "data"
+    data = tmp_path_factory.mktemp("three_days") / "data"
     demo(data, days=3, images=60, told=lambda _: None)
     return data
 
 
 @pytest.fixture
-def data(lived, tmp_path) -> Path:
+def data(three_days, tmp_path) -> Path:
     """A copy of that lake."""
-    shutil.copytree(lived, tmp_path / "data")
+    shutil.copytree(three_days, tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -97,114 +97,118 @@ def renamed(table: pa.Table) -> pa.Table:
     return table.rename_columns(["imageid" if name == "image_id" else name for name in table.column_names])
 
 
-def test_a_whole_lake_passes_and_the_check_says_what_it_looked_at(data):
-    found = check(data, deep=True)
+def test_an_intact_lake_passes_and_the_result_counts_what_was_examined(data):
+    result = check(data, deep=True)
 
-    assert found.findings == []
-    assert (found.run_count, found.file_count, found.observation_count) == (3, 15, 3)
-    assert (found.certificate_count, found.rebuilt_count) == (3, 3)
-    assert str(found).startswith("3 runs, 15 files, ")
+    assert result.findings == []
+    assert (result.run_count, result.file_count, result.observation_count) == (3, 15, 3)
+    assert (result.certificate_count, result.rebuilt_count) == (3, 3)
+    assert str(result).startswith("3 runs, 15 files, ")
 
 
 @pytest.mark.parametrize(
-    ("table", "damage", "said"),
+    ("table", "damage", "problem"),
     [
         *(
             (table, truncated, "cannot be read")
             for table in ("images", "image_disks", "rejects", "observations", "raw")
         ),
-        *((table, foreign, "no file of ours") for table in ("images", "image_disks", "rejects", "observations", "raw")),
+        *(
+            (table, foreign, "no file of this lake")
+            for table in ("images", "image_disks", "rejects", "observations", "raw")
+        ),
         *((table, no_parquet, "cannot be read") for table in ("images", "observations", "raw")),
         *((table, Path.unlink, "missing") for table in ("images", "image_disks", "rejects")),
         ("images", flipped, "cannot be read"),
         ("raw", flipped, "cannot be read"),
-        ("images", rewrite(lambda rows: rows.slice(1)), "rows, and image_count says"),
+        ("images", rewrite(lambda rows: rows.slice(1)), "rows, and image_count is"),
         ("images", rewrite(lambda rows: rows.slice(1)), "other images than the observation counted"),
         ("images", rewrite(lambda rows: pa.concat_tables([rows, rows.slice(0, 1)])), "share their key"),
         ("images", rewrite(renamed), "column 'imageid' is not declared"),
         ("images", changed("image_id", None), "lack a part of their key"),
         ("images", changed("account", "other"), "of no published observation"),
         ("image_disks", changed("image_id", "m-x"), "belong to no image"),
-        ("image_disks", rewrite(lambda rows: rows.slice(1)), "rows, and disk_count says"),
+        ("image_disks", rewrite(lambda rows: rows.slice(1)), "rows, and disk_count is"),
         ("image_disks", rewrite(lambda rows: pa.concat_tables([rows, rows.slice(0, 1)])), "share their key"),
         ("observations", changed("certificate", "counted"), "certificate is 'counted', and 'verified' by the raw"),
         ("observations", changed("total_count", 7), "total_count is 7, and 6"),
-        ("observations", changed("run_id", "x"), "it says run 'x', which is not its name"),
+        ("observations", changed("run_id", "x"), "it names run 'x', which is not its file name"),
         ("observations", changed("is_published", False), "is_published is False, and True by the raw pages"),
         ("raw", rewrite(lambda rows: rows.filter(pc.equal(rows.column("pass_number"), 1))), "by the raw pages"),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be_is_named_with_what_is_wrong(data, table, damage, said):
+def test_a_damaged_file_is_named_with_its_problem(data, table, damage, problem):
     path = file(data, table)
     damage(path)
     findings = [str(finding) for finding in check(data).findings]
 
-    assert any(RUN in line and said in line for line in findings), findings
+    assert any(RUN in line and problem in line for line in findings), findings
 
 
-def test_a_value_that_no_count_betrays_is_found_by_building_it_again(data):
+def test_a_wrong_value_that_no_count_shows_is_found_by_deep(data):
     rewrite(first_size_is_another)(file(data, "images"))
 
     assert check(data).findings == []
     (finding,) = check(data, deep=True).findings
-    assert "not what the raw pages give: row 0, image_size_gib" in finding.what
+    assert "not what the raw pages give: account 'demo', image_id" in finding.problem
+    assert ": image_size_gib is " in finding.problem
 
 
-def test_files_that_belong_to_nothing_are_named(data):
+def test_files_without_a_commit_record_are_named(data):
     file(data, "observations").unlink()
     (data / "lake" / "images" / "notes.txt").write_text("mine")
-    found = {finding.where: finding.what for finding in check(data).findings}
+    found = {finding.location: finding.problem for finding in check(data).findings}
 
     assert "no commit record" in found[str(file(data, "images").relative_to(data))]
     assert "landed, and not published" in found[str(file(data, "raw").relative_to(data))]
     assert "no file of the lake" in found["lake/images/notes.txt"]
 
 
-def test_what_is_no_file_of_ours_is_named_wherever_it_lies(data):
+def test_a_foreign_file_is_named_in_any_folder(data):
     day = next((data / "raw").glob("observed_on=*"))
     strange = [data / "lake" / "strange.bin", data / "raw" / "junk.txt", day / "note.csv", day / "zzz.parquet"]
     for path in strange:
         path.write_bytes(b"PAR1")
     os.mkfifo(data / "lake" / "observations" / "observed_on=2026-10-02" / "pipe.parquet")
     (data / "lake" / "format").unlink()
-    found = "\n".join(map(str, check(data).findings))
+    findings = "\n".join(map(str, check(data).findings))
 
-    assert all(path.name in found for path in strange)
-    assert "pipe.parquet: no regular file" in found
-    assert "lake/format: missing" in found
-    assert "rebuild" not in found
+    assert all(path.name in findings for path in strange)
+    assert "pipe.parquet: no regular file" in findings
+    assert "lake/format: missing" in findings
+    assert "rebuild" not in findings
 
 
-def test_what_a_killed_writer_left_is_told_and_not_held_against_the_lake(data):
+def test_orphans_of_a_killed_writer_are_counted_and_are_no_finding(data):
     (data / "lake" / ".staging" / "20261003T020000.000000Z-2").mkdir(parents=True)
-    found = check(data)
+    result = check(data)
 
-    assert (found.findings, found.leftover_count) == ([], 1)
+    assert (result.findings, result.orphan_count) == ([], 1)
 
 
-def test_a_catalogue_that_is_none_is_named(data):
+def test_a_catalogue_that_cannot_be_opened_is_named(data):
     (data / "lake.duckdb").write_bytes(b"no database")
 
-    assert [finding.where for finding in check(data).findings] == ["lake.duckdb"]
+    assert [finding.location for finding in check(data).findings] == ["lake.duckdb"]
 
 
-def test_observations_without_raw_pages_are_counted_and_not_held_against_the_lake(data):
+def test_observations_without_raw_pages_are_counted_and_are_no_finding(data):
     shutil.rmtree(data / "raw")
-    found = check(data, deep=True)
+    result = check(data, deep=True)
 
-    assert (found.findings, found.certificate_count, found.without_pages_count) == ([], 0, 3)
+    assert (result.findings, result.certificate_count, result.without_pages_count) == ([], 0, 3)
 
 
-def test_a_rebuild_mends_what_the_check_finds_missing(data):
+def test_rebuild_restores_the_tables_that_check_finds_missing(data):
     for table in ("images", "rejects"):
         file(data, table).unlink()
-    assert not check(data).is_whole
+    assert not check(data).is_intact
     rebuild(data)
 
     assert check(data, deep=True).findings == []
 
 
-def test_an_account_that_was_refused_is_whole_too(tmp_path):
+def test_a_lake_with_a_refused_account_is_intact(tmp_path):
     stock = living_account(images=9)
     keys = {"a": Key("secret", stock), "b": Key("secret", stock, is_permitted=False)}
     with Endpoint(keys) as endpoint, pytest.raises(Refused):
@@ -217,20 +221,20 @@ def ens_images(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False)
 
 
-def test_the_command_ends_with_6_and_a_list_and_no_traceback(data):
-    whole = ens_images("check", "--deep", "--data", str(data))
+def test_the_command_exits_with_6_and_lists_the_findings(data):
+    intact = ens_images("check", "--deep", "--data", str(data))
     truncated(file(data, "images"))
     foreign(file(data, "raw"))
     damaged = ens_images("check", "--data", str(data))
 
-    assert (whole.returncode, whole.stdout) == (0, "")
-    assert "3 runs built again from the raw pages and compared row for row" in whole.stderr
+    assert (intact.returncode, intact.stdout) == (0, "")
+    assert "3 runs built again from the raw pages and compared row for row" in intact.stderr
     assert (damaged.returncode, damaged.stdout) == (6, "")
-    assert "is not whole: 2 found" in damaged.stderr
+    assert "is not intact: 2 findings" in damaged.stderr
     assert damaged.stderr.count(RUN) == 2
     assert "Traceback" not in damaged.stderr
 
 
-def test_without_a_lake_there_is_nothing_to_check(tmp_path):
+def test_a_folder_without_a_lake_raises_lake_missing(tmp_path):
     with pytest.raises(LakeMissing):
         check(tmp_path)

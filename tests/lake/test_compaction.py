@@ -280,7 +280,7 @@ def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
     path = data / "lake" / place / "000001.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert any(place in finding.where for finding in check(data).findings)
+    assert any(place in finding.location for finding in check(data).findings)
     with pytest.raises(LakeDamaged, match=place):
         rebuild(data)
     path.unlink()
@@ -331,7 +331,7 @@ def test_only_the_daily_files_of_a_run_withdrawn_for_good_are_deleted(tmp_path):
     assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
 
 
-def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were_folded(tmp_path):
+def test_a_lake_without_a_withdrawn_observation_is_intact_though_its_rejects_were_folded(tmp_path):
     bad = [{"image_id": "m-1", "field": "Status", "reason": "is null"}]
     for day in (1, 2):
         each = (Seen(account, f"2026-10-0{day} 02:00", [image("m-1")], rejects=bad) for account in "ab")
@@ -340,7 +340,7 @@ def test_a_lake_without_a_withdrawn_observation_is_whole_though_its_rejects_were
     for at, grace in ((NOW, "7d"), (NOW + dt.timedelta(days=8), "0s")):
         withdraw(tmp_path, f"{run_of_day}/{'a' if grace == '7d' else 'b'}", grace=grace, at=at)
         prune(tmp_path, at=at)
-        assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
+        assert [one for one in check(tmp_path).findings if one.location.startswith("lake")] == []
 
 
 def test_the_record_of_a_fold_names_an_account_no_oftener_for_more_runs(tmp_path):

@@ -71,7 +71,7 @@ def test_a_run_in_a_bucket_is_the_run_in_a_folder(lake, account_here, tmp_path):
     assert rows(lake, "select count(*) from raw_pages") == rows(tmp_path, "select count(*) from raw_pages")
     assert rows(lake, "select count(distinct run_id) from observations") == [(2,)]
     checked = check(lake, deep=True)
-    assert (checked.findings, checked.leftover_count) == ([], 0)
+    assert (checked.findings, checked.orphan_count) == ([], 0)
     assert rebuild(lake) == []
 
 

@@ -1,0 +1,186 @@
+"""Files of the lake, one by one: readable and of the declared schema; and files that belong to nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pipeline.errors import LakeDamaged
+from pipeline.extract.raw_pages import RawRun
+from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
+from pipeline.lake.format import FORMAT_FILE, format_of
+from pipeline.lake.orphans import orphans
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.resources.schema import FORMAT
+from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.store import store_of
+from pipeline.text import sql_literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from pipeline.lake.check.model import CheckState
+    from pipeline.resources.schema import Table
+
+
+# ── reading ──────────────────────────────────────────────────────────────────
+
+
+def read_table(state: CheckState, path: Path, table: Table) -> pa.Table | None:
+    """Read a whole file of `table` and verify its checksums. Returns: None where that fails, with a finding."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    state.result.file_count += 1
+    try:
+        with pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True) as file:
+            flaw = schema_flaw(file.schema_arrow, table)
+            if flaw is not None:
+                state.result.add(path, flaw)
+                return None
+            rows = file.read()
+    except FileNotFoundError:
+        state.result.add(path, "missing: `ens-images rebuild` restores it if the raw pages of its run are there")
+        return None
+    except (pa.ArrowException, OSError) as error:
+        state.result.add(path, unreadable(error))
+        return None
+    state.result.row_count += len(rows)
+    return rows
+
+
+def open_raw_run(state: CheckState, path: Path) -> RawRun | None:
+    """Open a raw file. Returns: None where that fails, with a finding."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    state.result.file_count += 1
+    try:
+        flaw = schema_flaw(pq.read_schema(store_of(path).open(path)), RAW_PAGES)
+        if flaw is None:
+            return RawRun(path)
+    except (pa.ArrowException, OSError) as error:
+        flaw = unreadable(error)
+    except LakeDamaged as error:
+        flaw = str(error).removeprefix(f"{path} ")
+    state.result.add(path, flaw)
+    return None
+
+
+def schema_flaw(schema: pa.Schema, table: Table) -> str | None:
+    """Return the first reason why a file is none of `table`; a column that an older version did not have is none."""
+    metadata = schema.metadata or {}
+    name = metadata.get(b"table", b"").decode(errors="replace")
+    if name not in {table.name, table.renamed_from}:
+        return f"no file of this lake: its header names table {name!r}, not {table.name!r}"
+    version = metadata.get(b"format", b"").decode(errors="replace")
+    if not version.isdigit() or int(version) > int(FORMAT):
+        return f"its format is {version!r}; {FORMAT!r} is the newest that this version reads"
+    declared = {column.name: column.type for column in table.arrow()}
+    declared |= {column.renamed_from: declared[column.name] for column in table.stored if column.renamed_from}
+    for column in schema:
+        if column.name not in declared:
+            return f"column {column.name!r} is not declared"
+        if column.type != declared[column.name]:
+            return f"column {column.name!r} is {column.type}, declared is {declared[column.name]}"
+    missing = [name for name in table.key if name in declared and name not in schema.names]
+    return f"it lacks {missing[0]!r}, a part of the key" if missing else None
+
+
+def with_every_column(rows: pa.Table, table: Table) -> pa.Table:
+    """Give the columns of an older version their present names, and add those that it did not have, as nulls."""
+    import pyarrow as pa
+
+    present = {column.renamed_from: column.name for column in table.stored if column.renamed_from}
+    rows = rows.rename_columns([present.get(name, name) for name in rows.column_names])
+    for column in table.arrow():
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column, pa.nulls(len(rows), column.type))
+    return rows
+
+
+def unreadable(error: BaseException) -> str:
+    """Return the problem for a file that raised `error`: its first line, cut."""
+    return f"cannot be read: {str(error).splitlines()[0][:200]}"
+
+
+def sibling(path: Path, table: Table) -> Path:
+    """Return the file of another table of the same run and day."""
+    return path.parents[2] / table.name / path.parent.name / path.name
+
+
+# ── files that belong to nothing ─────────────────────────────────────────────
+
+
+def check_other_files(state: CheckState) -> None:
+    """Find files that no commit names, runs that were landed and never published, and a catalogue that is none."""
+    orphan_files = orphans(state.data)
+    state.result.orphan_count = len(orphan_files)
+    committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
+    _uncommitted_files(state, committed, orphan_files)
+    _unpublished_runs(state, committed, orphan_files)
+    for path in _stray_files(state):
+        state.result.add(path, "no file of the lake: move it away")
+    if state.records and format_of(state.data) is None:
+        state.result.add(state.data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}")
+    _catalogue(state)
+
+
+def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
+    for table in LAKE_TABLES:
+        for path in sorted((state.data / "lake" / table.name).rglob("*")):
+            if path.is_dir() or path.name.startswith(".") or path in orphan_files:
+                continue
+            record = state.records.get(path.stem)
+            if not path.is_file():
+                state.result.add(path, "no regular file: move it away")
+            elif path.suffix != ".parquet" or not re.fullmatch(r"observed_on=\d{4}-\d{2}-\d{2}", path.parent.name):
+                state.result.add(path, "no file of the lake: move it away")
+            elif path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
+                state.result.add(path, "no commit record, so no reader uses it: move it away, or `ens-images rebuild`")
+            elif record is not None and path.parent.name != record.parent.name:
+                state.result.add(path, "it is in the folder of another day than its commit record")
+
+
+def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
+    being_written = {name for path in orphan_files for name in (path.name, path.stem)}
+    for run_id, path in state.raw_files.items():
+        record = state.data / "lake" / OBSERVATIONS.name / path.parent.name / path.name
+        # A writer may be at work beside us: the run may be committed by now.
+        is_published = run_id in committed or run_id in being_written or record.exists()
+        if not is_published and open_raw_run(state, path) is not None:
+            state.result.add(path, "landed, and not published: `ens-images rebuild` publishes it")
+
+
+def _stray_files(state: CheckState) -> Iterator[Path]:
+    """Yield what is in the lake outside its tables, or among the raw pages, and belongs to neither."""
+    folders = {table.name for table in LAKE_TABLES} | {*PLACES, MANIFESTS, *OLDER_PLACES.values(), OLDER_MANIFESTS}
+    for path in sorted((state.data / "lake").glob("*")):
+        if path.name not in {*folders, FORMAT_FILE} and not path.name.startswith("."):
+            yield path
+    expired = state.tombstones.raw_runs
+    for path in sorted((state.data / "raw").rglob("*")):
+        top = path.relative_to(state.data / "raw").parts[0]
+        if path.is_dir() or top.startswith((".", "_")) or path.name.startswith("."):
+            continue
+        is_expired = path.suffix == ".parquet" and path.stem in expired
+        if state.raw_files.get(path.stem) != path and not is_expired:
+            yield path
+
+
+def _catalogue(state: CheckState) -> None:
+    import duckdb
+
+    path = state.data / "lake.duckdb"
+    if not path.exists():
+        return
+    with duckdb.connect() as con:
+        try:
+            con.execute(f"attach {sql_literal(str(path))} as catalogue (read_only)")
+            con.execute("select catalogue.made_from()").fetchall()
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0][:120]
+            state.result.add(path, f"cannot be opened ({reason}): `ens-images rebuild` writes a new one")

@@ -1,0 +1,111 @@
+"""Result of a check: the findings, and the counts of what was examined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import LakeDamaged
+from pipeline.text import pluralize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import duckdb
+
+    from pipeline.lake.compaction.manifest import Manifest
+    from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Tombstones
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    location: str
+    """The file, below the data folder."""
+    problem: str
+
+    def __str__(self) -> str:
+        """One line: location, then problem."""
+        return f"{self.location}: {self.problem}"
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """The findings, and the counts of what was examined."""
+
+    data: Path
+    is_deep: bool
+    findings: list[Finding] = field(default_factory=list)
+    run_count: int = 0
+    file_count: int = 0
+    row_count: int = 0
+    observation_count: int = 0
+    certificate_count: int = 0
+    """Observations of which the evidence was computed again from their raw pages."""
+    without_pages_count: int = 0
+    """Observations of which the raw pages are no longer there."""
+    withdrawn_count: int = 0
+    rebuilt_count: int = 0
+    """Runs that were built again from their raw pages and compared."""
+    orphan_count: int = 0
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether there is no finding."""
+        return not self.findings
+
+    def add(self, location: Path | str, problem: str) -> None:
+        """Add a finding; `location` is a path in the data folder, or relative to it."""
+        name = location if isinstance(location, str) else str(location.relative_to(self.data))
+        printable = name if name.isprintable() else name.encode("unicode_escape").decode()
+        self.findings.append(Finding(printable, problem))
+
+    def raise_if_damaged(self) -> None:
+        """Raise with the list of findings, if there is any.
+
+        Raises:
+            LakeDamaged: the lake is not intact.
+        """
+        if self.findings:
+            found = pluralize(len(self.findings), "finding")
+            lines = "\n".join(f"  {finding}" for finding in self.findings)
+            raise LakeDamaged(f"the lake in {str(self.data)!r} is not intact: {found}\n{lines}")
+
+    def __str__(self) -> str:
+        """Summary: a line for each kind of thing that was examined."""
+        lines = [
+            f"{self.run_count:,} runs, {self.file_count:,} files, {self.row_count:,} rows: "
+            + ("intact" if self.is_intact else f"not intact, {pluralize(len(self.findings), 'finding')}"),
+            f"{self.certificate_count:,} of {self.observation_count:,} certificates computed again from the raw pages"
+            + (f"; {self.without_pages_count:,} without pages" if self.without_pages_count else ""),
+        ]
+        if self.is_deep:
+            lines.append(f"{self.rebuilt_count:,} runs built again from the raw pages and compared row for row")
+        if self.withdrawn_count:
+            lines.append(f"withdrawn observations: {self.withdrawn_count:,}")
+        if self.orphan_count:
+            lines.append(
+                f"orphans of a killed writer, which the next one deletes, or of one at work: {self.orphan_count:,}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class CheckState:
+    """The lake under examination, shared by the steps of one check."""
+
+    data: Path
+    result: CheckResult
+    con: duckdb.DuckDBPyConnection
+    files: FileSet
+    """Every file, those of withdrawn observations too."""
+    manifest: Manifest | None
+    tombstones: Tombstones
+    records: dict[str, Path]
+    """Run → its commit record, where that is a file of its own."""
+    raw_files: dict[str, Path]
+    """Run → its raw file, where that is not expired."""
+    published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
+    """Account and instant → the run that published it: keys hold across runs while these are unique."""

@@ -1,0 +1,231 @@
+"""One run: its commit record, its rows, and, where the raw pages are there, the evidence and every row again.
+
+    commit record ─→ RunContents ─┬─ rules      keys, counts, disks, ids
+    or compaction                 ├─ evidence   computed again from the raw pages, every column of it
+                                  └─ rows       built again from the raw pages, compared by key      (deep)
+
+The same steps for a run of plain files and for one that comes back from versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import LakeDamaged
+from pipeline.extract.completeness import evidence
+from pipeline.lake.check.compare import first_difference
+from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
+from pipeline.lake.check.rules import RUN_RULES
+from pipeline.lake.flatten_pool import FlattenPool
+from pipeline.lake.layout import table_path
+from pipeline.lake.publish import publish, read_answers
+from pipeline.resources.control import OBSERVATIONS, REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import LAKE_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from pipeline.extract.raw_pages import RawRun
+    from pipeline.extract.response import Answer
+    from pipeline.lake.check.model import CheckState
+    from pipeline.resources.schema import Table
+
+ROW_TABLES = (IMAGES, IMAGE_DISKS, REJECTS)
+
+_Answers = dict[str, list[tuple[int, "Answer"]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContents:
+    """A run as the lake has it."""
+
+    record: Path
+    """Its commit record; where compaction has replaced that, the path that it had."""
+    observations: list[dict[str, Any]]
+    tables: Mapping[str, pa.Table] | None
+    """Images, disks and rejects; None where there need be none, or one cannot be read."""
+    absent: Collection[str] = ()
+    """Accounts whose rows are not in `tables`, though the record names them: withdrawn before compaction."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self.record.stem
+
+    def rows(self, table: Table) -> pa.Table | None:
+        """The rows of one table, `observations` among them."""
+        if table is OBSERVATIONS:
+            return OBSERVATIONS.to_arrow(self.observations)
+        return None if self.tables is None else self.tables[table.name]
+
+
+def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
+    """Read a run from its plain files. Returns: None where its commit record cannot be read."""
+    table = read_table(state, record, OBSERVATIONS)
+    if table is None:
+        return None
+    observations = with_every_column(table, OBSERVATIONS).to_pylist()
+    published = {row["account"] for row in observations if row["is_published"]}
+    return RunContents(record, observations, _row_tables(state, record, published))
+
+
+def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
+    if not published:
+        return None
+    paths = {table: sibling(record, table) for table in ROW_TABLES}
+    withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
+    if published <= withdrawn and not all(path.exists() for path in paths.values()):
+        return None  # the grace period is over
+    tables = {table.name: read_table(state, path, table) for table, path in paths.items()}
+    readable = {name: rows for name, rows in tables.items() if rows is not None}
+    return readable if len(readable) == len(ROW_TABLES) else None
+
+
+def check_run(state: CheckState, run: RunContents, raw: RawRun | None) -> None:
+    """Check a run, and count it; `raw` is None where its pages are not there or cannot be read."""
+    state.result.observation_count += len(run.observations)
+    check_contents(state, run)
+    if raw is None:
+        state.result.without_pages_count += len(run.observations)
+    else:
+        _check_pages(state, run, raw)
+
+
+def open_pages(state: CheckState, run_id: str) -> RawRun | None:
+    """Open the raw pages of a run. Returns: None where they are not there, or cannot be read."""
+    path = state.raw_files.get(run_id)
+    return None if path is None else open_raw_run(state, path)
+
+
+# ── by itself ────────────────────────────────────────────────────────────────
+
+
+def check_contents(state: CheckState, run: RunContents) -> None:
+    """Check the rows of a run against each other."""
+    _check_record(state, run)
+    if run.tables is None:
+        return
+    present = [row for row in run.observations if row["account"] not in run.absent]
+    for table in ROW_TABLES:
+        state.con.register(f"{table.name}_of_run", with_every_column(run.tables[table.name], table))
+    state.con.register("observations_of_run", OBSERVATIONS.to_arrow(present))
+    for rule in RUN_RULES:
+        for row in state.con.execute(rule.query).fetchall():
+            state.result.add(sibling(run.record, rule.table), rule.problem.format(*row))
+    for observation in present:
+        if observation["is_published"] and not _has_ids(observation, run.tables[IMAGES.name], run.tables[REJECTS.name]):
+            problem = f"account {observation['account']!r}: other images than the observation counted"
+            state.result.add(sibling(run.record, IMAGES), problem)
+
+
+def _check_record(state: CheckState, run: RunContents) -> None:
+    accounts = [row["account"] for row in run.observations]
+    if len(set(accounts)) != len(accounts):
+        state.result.add(run.record, "it names an account twice")
+    if not accounts:
+        state.result.add(run.record, "it has no row")
+    withdrawn = state.tombstones.withdrawn_from(run.run_id)
+    for row in run.observations:
+        if row["run_id"] != run.run_id:
+            state.result.add(run.record, f"it names run {row['run_id']!r}, which is not its file name")
+        if row["is_published"] and row["account"] not in withdrawn:
+            key = (row["account"], row["observed_at_utc"])
+            other = state.published_by.setdefault(key, run.run_id)
+            if other != run.run_id:
+                state.result.add(run.record, f"account {key[0]!r} at {key[1]} is published by run {other} as well")
+
+
+def _has_ids(observation: Mapping[str, Any], images: pa.Table, rejects: pa.Table) -> bool:
+    """Whether the ids in `images` are those that the certificate was computed over."""
+    import pyarrow.compute as pc
+
+    def ids(table: pa.Table) -> pa.ChunkedArray:
+        return table.filter(pc.equal(table.column("account"), observation["account"])).column("image_id")
+
+    if observation["image_ids_sha256"] is None or ids(rejects).null_count:
+        return True  # the certificate counts an image without an id, which has no row
+    unique = sorted(set(ids(images).to_pylist()) - {None})
+    digest = hashlib.sha256("\n".join(unique).encode("utf-8", "surrogatepass")).hexdigest()
+    return digest == str(observation["image_ids_sha256"])
+
+
+# ── against its raw pages ────────────────────────────────────────────────────
+
+
+def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
+    import pyarrow as pa
+
+    try:
+        answers = read_answers(raw)
+        state.result.row_count += sum(map(len, answers.values()))
+        _check_evidence(state, run, raw, answers)
+        if state.result.is_deep:
+            _check_rows(state, run, raw, answers)
+    except LakeDamaged as error:
+        state.result.add(raw.path, str(error).removeprefix(f"{raw.path} "))
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        state.result.add(raw.path, unreadable(error))
+
+
+def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
+    decisions = {decision["account"]: decision for decision in raw.header["accounts"]}
+    if decisions.keys() != {row["account"] for row in run.observations}:
+        state.result.add(run.record, "it names other accounts than the raw pages of its run")
+    for row in run.observations:
+        account = row["account"]
+        if account not in decisions:
+            continue
+        state.result.certificate_count += 1
+        for name, value in _expected_evidence(row, raw, decisions[account], answers.get(account, ())).items():
+            if row[name] != value and not _is_withdrawn_since(row, name):
+                problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"
+                state.result.add(run.record, problem)
+
+
+def _expected_evidence(
+    row: Mapping[str, Any], raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]
+) -> dict[str, Any]:
+    """Compute the columns of an observation that follow from the raw pages."""
+    expected = evidence([answer for _, answer in answers], decision["ended_passes"])
+    if expected["observed_at_utc"] is not None:
+        expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
+    if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
+        expected["is_published"] = decision["is_published"]
+    if row["is_published"]:
+        del expected["image_count"]  # a published observation counts the rows, which the rules compare
+    return expected
+
+
+def _is_withdrawn_since(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a rebuild left the account out of the lake because it had been withdrawn."""
+    return name in {"is_published", "image_count"} and str(row["error"]).startswith("Withdrawn: ")
+
+
+def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
+    """Build the run again from its raw pages, in a temporary folder, and compare every row."""
+    import pyarrow.parquet as pq
+
+    observations = {row["account"]: row for row in run.observations}
+    for decision in raw.header["accounts"]:  # the decisions are compared as evidence; here it is what follows from them
+        if decision["account"] in observations:
+            row = observations[decision["account"]]
+            decision |= {"is_published": row["is_published"], "error": row["error"]}
+    with tempfile.TemporaryDirectory(prefix="ens-images-check.") as folder:
+        with FlattenPool() as pool:
+            publish(Path(folder), raw, answers, pool)
+        state.result.rebuilt_count += 1
+        for table in LAKE_TABLES:
+            actual = run.rows(table)
+            path = table_path(Path(folder), table, run.run_id, raw.observed_on)
+            if actual is None or not path.exists():
+                continue
+            difference = first_difference(actual, pq.ParquetFile(path).read(), table, without=run.absent)
+            if difference is not None:
+                state.result.add(sibling(run.record, table), f"not what the raw pages give: {difference}")
