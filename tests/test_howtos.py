@@ -36,6 +36,8 @@ RUN = {"sh", "sql", "python", "toml"}
 DIAGRAMS = ("    API ", "    cli/ ")  # the README's data flow and package map; other indented blocks would run nowhere
 NOT_RUN_HERE = {
     ("README.md", "console"): "test_documentation.py runs them, and compares what they print",
+    ("docs/extending.md", "diff"): "test_extending.py applies them to a copy of the package",
+    ("docs/extending.md", "sh"): "test_extending.py runs them there",
     ("docs/spark.md", "python"): "Spark wants Java and an environment of its own (`make spark`): it is parsed",
 }
 FILLED_IN = {"KEY_ID=…": "KEY_ID=prod", "KEY_SECRET=…": "KEY_SECRET=emulator"}
