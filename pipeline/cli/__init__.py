@@ -640,6 +640,7 @@ def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain
 @option(
     "--refuse-large-pages", of="emulate", is_flag=True, help="Refuse a PageSize above 50 instead of cutting it to 50."
 )
+@option("--older-signatures", of="emulate", is_flag=True, help="Accept HMAC-SHA1 too, the signature of older clients.")
 @option(
     "--key",
     "keys",

@@ -7,7 +7,7 @@ Run the pipeline, or another client of the API, against it without a cloud accou
     accounts          accounts: read from a file, or generated and changing from day to day
     api_errors        the published errors
     signature         verify requests: ACS3-HMAC-SHA256
-    older_signature   the HMAC-SHA1 scheme of older clients
+    older_signature   the HMAC-SHA1 scheme of older clients, off by default
     action            how an API action is declared
     actions/          the API actions, one module each
     account_state     the items of an account: encoded once, cut into pages, edited

@@ -1,8 +1,8 @@
-"""The signature of older clients: HMAC-SHA1 over the parameters.
+"""The signature of older clients, off by default: HMAC-SHA1 over the parameters.
 
     ?AccessKeyId=…&SignatureMethod=HMAC-SHA1&Signature=…   →  key id
 
-Only `service` needs it.
+`Endpoint(…, older_signatures=True)` and `emulate --older-signatures` accept it beside ACS3; nothing else needs it.
 """
 
 from __future__ import annotations

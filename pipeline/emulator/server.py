@@ -40,7 +40,7 @@ class Endpoint:
 
     Port 0 chooses a free port. Each answer is delayed by `latency_ms`; requests are served concurrently. A key
     with more than `qps` requests a second is throttled. A PageSize above the action's limit is cut to it, or
-    refused with `refuse_large_pages`. `faults` are
+    refused with `refuse_large_pages`. `older_signatures` accepts HMAC-SHA1 of old clients too. `faults` are
     Fault(…) or text: "empty:page=5,times=1".
 
     Raises:
@@ -57,6 +57,7 @@ class Endpoint:
         latency_ms: float = 0,
         qps: float | None = None,
         refuse_large_pages: bool = False,
+        older_signatures: bool = False,
         seed: int = 0,
         faults: Iterable[Fault | str] = (),
     ) -> None:
@@ -71,6 +72,7 @@ class Endpoint:
             self.keys,
             qps=qps,
             refuse_large_pages=refuse_large_pages,
+            older_signatures=older_signatures,
             seed=seed,
             faults=faults,
         )

@@ -105,6 +105,7 @@ class Service:
         day: int = 0,
         qps: float | None = None,
         refuse_large_pages: bool = False,
+        older_signatures: bool = False,
         seed: int = 0,
         faults: Iterable[Fault | str] = (),
     ) -> None:
@@ -113,7 +114,7 @@ class Service:
         self.calls = 0
         self.answers: dict[str, Answer] = {}  # by request id, in order
         self._keys = keys
-        self._verifier = Verifier(keys, [ACS3, OLDER_SIGNATURE])
+        self._verifier = Verifier(keys, [ACS3, OLDER_SIGNATURE] if older_signatures else [ACS3])
         self._rate_limiter = RateLimiter(qps) if qps else None
         self._refuse_large_pages = refuse_large_pages
         self._seed = seed

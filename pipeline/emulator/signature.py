@@ -3,7 +3,7 @@
     Authorization: ACS3-HMAC-SHA256 Credential=…,SignedHeaders=…,Signature=…   →  key id
 
 The order of the checks: key, security token, clock, signature, nonce. A request with a wrong signature does
-not use up its nonce. `older_signature` has the scheme of old clients.
+not use up its nonce. `older_signature` has the scheme of old clients, which is off by default.
 """
 
 from __future__ import annotations
@@ -107,6 +107,11 @@ class Verifier:
         for scheme in self._schemes:
             if scheme.is_used_by(request):
                 return scheme
+        if "Signature" in request.query or "Signature" in request.form:
+            raise ApiError(
+                "IncompleteSignature",
+                "The older signature, in a parameter, is off: start the endpoint with --older-signatures.",
+            )
         raise ApiError("IncompleteSignature", "There is no signature.")
 
     def _use_nonce(self, fields: SignatureFields, now_s: float) -> None:

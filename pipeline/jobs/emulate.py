@@ -28,6 +28,7 @@ def emulate(
     latency_ms: float,
     qps: float | None,
     refuse_large_pages: bool,
+    older_signatures: bool,
     keys: Sequence[str],
     faults: Sequence[str],
     told: Callable[[str], object],
@@ -56,6 +57,7 @@ def emulate(
             latency_ms=latency_ms,
             qps=qps,
             refuse_large_pages=refuse_large_pages,
+            older_signatures=older_signatures,
             seed=seed,
             faults=faults,
         )

@@ -154,38 +154,6 @@ def test_the_typed_vendor_client_is_refused_with_a_wrong_secret(endpoint):
     assert refused.value.code == "SignatureDoesNotMatch"
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_the_older_vendor_client_reads_it_with_its_older_signature(endpoint, method):
-    got = older_client_call(endpoint, method, "emulator")
-
-    assert got["TotalCount"] == "143"
-    assert len(got["Images"]["Image"]) == 50
-
-
-def test_the_older_vendor_client_is_refused_with_a_wrong_secret(endpoint):
-    from aliyunsdkcore.acs_exception.exceptions import ServerException
-
-    with pytest.raises(ServerException) as refused:
-        older_client_call(endpoint, "GET", "wrong")
-
-    assert refused.value.get_error_code() in ("SignatureDoesNotMatch", "InvalidAccessKeySecret")
-
-
-def older_client_call(endpoint: Endpoint, method: str, secret: str) -> Any:
-    from aliyunsdkcore.client import AcsClient
-    from aliyunsdkcore.request import CommonRequest
-
-    host, port = endpoint.url.removeprefix("http://").split(":")
-    client = AcsClient("emulator", secret, "cn-hangzhou", port=int(port), auto_retry=False)
-    request = CommonRequest(domain=host, version="2017-11-10", action_name="DescribeSelfImages")
-    request.set_method(method)
-    request.set_protocol_type("http")
-    request.add_query_param("ImageName", "")
-    request.add_query_param("PageNumber", 2)
-    (request.add_body_params if method == "POST" else request.add_query_param)("PageSize", 50)
-    return json.loads(client.do_action_with_exception(request))
-
-
 # --- As published ---
 
 
