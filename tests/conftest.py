@@ -24,8 +24,12 @@ from pipeline.emulator import Endpoint, Key, living_account
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile(  # a round of `make fuzz`: new inputs only
+# Each property takes its number of examples from here, as it is or a part of it.
+settings.register_profile(
+    "here", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.register_profile("thorough", settings.get_profile("here"), max_examples=400)  # `make fuzz`, every property
+settings.register_profile(  # `make fuzz`, a round of bad input: new examples only
     "fuzz",
     settings.get_profile("here"),
     max_examples=200,

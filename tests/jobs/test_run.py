@@ -118,7 +118,7 @@ IMAGES = st.lists(
 
 
 @given(IMAGES)
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 5)
 def test_every_image_and_every_gib_reaches_the_lake(tmp_path_factory, images):
     data = tmp_path_factory.mktemp("data")
     stock = Shelf(*({"ImageId": f"m-{number}", **image} for number, image in enumerate(images)))

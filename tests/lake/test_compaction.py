@@ -105,7 +105,7 @@ class Twins:
             return con.execute("select account, run_id from observations where is_published order by all").fetchall()
 
 
-@settings(max_examples=5)
+@settings(max_examples=settings.default.max_examples // 13)
 @given(steps, st.integers(1, 28))
 def test_any_history_reads_the_same_whether_folded_or_not(history, as_of):
     with TemporaryDirectory() as root:

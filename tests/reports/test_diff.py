@@ -90,7 +90,7 @@ def by_python(history: dict[str, Any], old: int, new: int) -> tuple[set[tuple[An
     return told, capacity
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 6)
 @given(histories, st.lists(st.tuples(days, days).map(sorted), min_size=1, max_size=3))
 def test_a_diff_is_what_a_comparison_of_the_daily_copies_finds(history, pairs):
     with TemporaryDirectory() as folder:

@@ -537,7 +537,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
 
 
 @given(pages=PAGES)
-@settings(max_examples=max(8, settings.default.max_examples // 40))  # each writes and reads two lakes
+@settings(max_examples=settings.default.max_examples // 13)  # each writes and reads two lakes
 def test_any_pages_are_landed_published_read_reported_and_built_again(tmp_path_factory, pages):
     data = tmp_path_factory.mktemp("lake")
     published(data, [sent(images) for images in pages])

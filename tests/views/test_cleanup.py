@@ -273,17 +273,8 @@ IMAGES = st.lists(
 )
 
 
-@settings(max_examples=60)
-@given(IMAGES, st.integers(0, 2))
-def test_any_account_s_candidates_are_what_plain_python_makes_of_it(rows, keep):
-    images = [
-        image(
-            f"m-{number:02}",
-            **{name: value for name, value in row.items() if name != "days"},
-            created_at_utc=None if row["days"] is None else days_ago(row["days"]),
-        )
-        for number, row in enumerate(rows)
-    ]
+def by_python(images: list[dict[str, Any]], keep: int) -> list[str]:
+    """Look through the images of one account for those that could go."""
 
     def known(one: dict[str, Any]) -> bool:
         is_told = one["image_name"] and one["architecture"] and one["created_at_utc"]
@@ -300,11 +291,28 @@ def test_any_account_s_candidates_are_what_plain_python_makes_of_it(rows, keep):
             and other["created_at_utc"] > one["created_at_utc"]
         ]
 
-    expected = [
+    return [
         one["image_id"]
         for one in images
         if known(one) and one["created_at_utc"] <= days_ago(180) and len(newer(one)) >= keep
     ]
+
+
+@settings(max_examples=settings.default.max_examples // 3)
+@given(st.lists(IMAGES, min_size=1, max_size=6), st.integers(0, 2))
+def test_any_account_s_candidates_are_what_plain_python_makes_of_it(accounts, keep):
+    listed = [
+        [
+            image(
+                f"m-{account}-{number:02}",
+                **{name: value for name, value in row.items() if name != "days"},
+                created_at_utc=None if row["days"] is None else days_ago(row["days"]),
+            )
+            for number, row in enumerate(rows)
+        ]
+        for account, rows in enumerate(accounts)
+    ]
     with TemporaryDirectory() as folder:
-        write_run(Path(folder), Seen(images=images))
-        assert candidates(Path(folder), f"keep_newest := {keep}") == expected
+        write_run(Path(folder), *(Seen(f"account-{account}", images=images) for account, images in enumerate(listed)))
+        found = candidates(Path(folder), f"keep_newest := {keep}")
+    assert found == [image_id for images in listed for image_id in by_python(images, keep)]

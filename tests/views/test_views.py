@@ -538,13 +538,11 @@ shapes = st.tuples(
     st.lists(sizes, max_size=2),
 )
 accounts = st.dictionaries(st.sampled_from(["m-1", "m-2", "m-3"]), shapes, max_size=3)
+names = st.sampled_from("abcdef")  # to open a lake takes most of the time: several accounts share one
 instants = st.integers(0, 9 * 4).map(lambda quarter: utc("2026-10-01 00:00") + dt.timedelta(hours=6 * quarter))
 levels = st.sampled_from(["verified", "verified", "counted", "unproven"])
-histories = st.dictionaries(
-    st.sampled_from(["a", "b"]),
-    st.dictionaries(instants, st.tuples(levels, accounts), min_size=1, max_size=8),
-    min_size=1,
-)
+observed = st.dictionaries(instants, st.tuples(levels, accounts), min_size=1, max_size=8)
+histories = st.dictionaries(names, observed, min_size=1)
 
 
 def bare(size: int | None) -> dict[str, Any]:
@@ -570,7 +568,7 @@ def live(data: Path, history: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     return connect(data)
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(histories)
 def test_any_history_by_day_is_what_plain_python_makes_of_it(history):
     with TemporaryDirectory() as folder, live(Path(folder), history) as con:
@@ -630,7 +628,7 @@ def told_by_python(history: dict[str, Any]) -> set[tuple[Any, ...]]:
     return told
 
 
-@settings(max_examples=120)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(histories)
 def test_any_history_of_changes_is_what_plain_python_makes_of_it(history):
     with TemporaryDirectory() as folder, live(Path(folder), history) as con:
@@ -727,15 +725,10 @@ def growth_by_python(con: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
 months = st.integers(0, 7 * 4).map(lambda part: utc("2025-12-20 00:00") + dt.timedelta(days=part * 5 + part % 3))
 owned = st.tuples(sizes, st.just("self"), st.none(), st.just([]))
 listed = st.dictionaries(st.sampled_from(["m-1", "m-2", "m-3"]), owned)
-# Opening a lake is what takes the time, so that there are more accounts in one.
-years = st.dictionaries(
-    st.sampled_from("abcdef"),
-    st.dictionaries(months, st.tuples(levels, listed), min_size=1, max_size=8),
-    min_size=1,
-)
+years = st.dictionaries(names, st.dictionaries(months, st.tuples(levels, listed), min_size=1, max_size=8), min_size=1)
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(years)
 def test_any_history_of_lives_and_by_month_is_what_plain_python_makes_of_the_daily_copies(history):
     with TemporaryDirectory() as folder, live(Path(folder), history) as con:
