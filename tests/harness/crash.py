@@ -449,27 +449,24 @@ class Matrix:
 
 
 def kill_everywhere(
-    writers: tuple[Writer, ...], root: Path, *, images: int, seed: int, limit: int, told: bool = False
+    writer: Writer, root: Path, url: str, *, seed: int, limit: int, about: str = "", told: bool = False
 ) -> Matrix:
-    """Kill each writer before and after its steps, at `limit` of those points a writer, drawn by `seed`."""
+    """Kill a writer before and after its steps, at `limit` of those points, drawn by `seed`."""
     result = Matrix()
-    with endpoint(images, seed) as url:
-        for writer in writers:
-            scene = Scene(writer, root / writer.name.replace(" ", "-"), url)
-            points = [(step, after) for step in range(len(scene.steps)) for after in (False, True)]
-            points = _drawn(scene.steps, points, limit, random.Random(seed))  # noqa: S311  (no secret)
-            for step, after in points:
-                was_killed, wrong = scene.killed(step, after=after)
-                result.points[writer.name] += was_killed
-                result.steps[scene.steps[step]] += was_killed
-                killed = f"killed {'after' if after else 'before'} step {step} ({scene.steps[step]})"
-                where = f"{writer.name}, {images} images, {killed}"
-                result.wrong += [f"{where}: {what}" for what in wrong]
-            if told:
-                tried = f"{len(scene.steps)} steps, {result.points[writer.name]} kill points, {len(result.wrong)} wrong"
-                print(f"{writer.name}, {images} images, seed {seed}: {tried}", flush=True)  # noqa: T201
-            shutil.rmtree(scene.root)
-            shutil.rmtree(scene.root.with_name(scene.root.name + ".kept"))
+    scene = Scene(writer, root / writer.name.replace(" ", "-"), url)
+    points = [(step, after) for step in range(len(scene.steps)) for after in (False, True)]
+    points = _drawn(scene.steps, points, limit, random.Random(seed))  # noqa: S311  (no secret)
+    for step, after in points:
+        was_killed, wrong = scene.killed(step, after=after)
+        result.points[writer.name] += was_killed
+        result.steps[scene.steps[step]] += was_killed
+        where = f"{writer.name}{about}, killed {'after' if after else 'before'} step {step} ({scene.steps[step]})"
+        result.wrong += [f"{where}: {what}" for what in wrong]
+    if told:
+        tried = f"{len(scene.steps)} steps, {result.points[writer.name]} kill points, {len(result.wrong)} wrong"
+        print(f"{writer.name}{about}, seed {seed}: {tried}", flush=True)  # noqa: T201
+    shutil.rmtree(scene.root)
+    shutil.rmtree(scene.root.with_name(scene.root.name + ".kept"))
     return result
 
 
@@ -484,8 +481,9 @@ def _drawn(steps: list[str], points: list[tuple[int, bool]], limit: int, draw: r
 def _worker(writer: int, images: int, seed: int, limit: int) -> Matrix:
     # A killed process loses nothing that it has written, synced or not: memory will do.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    with tempfile.TemporaryDirectory(prefix="ens-images-crash.", dir=memory) as root:
-        return kill_everywhere((WRITERS[writer],), Path(root), images=images, seed=seed, limit=limit, told=True)
+    with tempfile.TemporaryDirectory(prefix="ens-images-crash.", dir=memory) as root, endpoint(images, seed) as url:
+        about = f", {images} images"
+        return kill_everywhere(WRITERS[writer], Path(root), url, seed=seed, limit=limit, about=about, told=True)
 
 
 def main() -> None:

@@ -34,32 +34,45 @@ def in_memory():
     shutil.rmtree(root)
 
 
+@pytest.fixture(scope="module")
+def url():
+    """An endpoint of two accounts, one of 60 images."""
+    with endpoint(60, 1) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory, url):
+    """A lake of two days: not to be written to."""
+    data = tmp_path_factory.mktemp("two-days") / "data"
+
+    def live() -> None:
+        for day in range(2):
+            live_through(data, url, day)
+
+    in_a_process(live)
+    return data
+
+
 # The first fold is killed by `make crash` alone: what it does, the one after it does as well.
 TRIED = [writer for writer in WRITERS if writer.name != "first fold"]
 
 
 @pytest.mark.parametrize("writer", TRIED, ids=[writer.name for writer in TRIED])
-def test_a_writer_killed_at_any_step_costs_nothing(in_memory, writer):
-    found = kill_everywhere((writer,), in_memory, images=60, seed=os.getpid(), limit=6)
+def test_a_writer_killed_at_any_step_costs_nothing(in_memory, url, writer):
+    found = kill_everywhere(writer, in_memory, url, seed=os.getpid(), limit=2)
 
     assert found.wrong == []
-    assert found.points[writer.name] >= 4  # the order of threads may end it first
+    assert found.points[writer.name] >= 1  # the order of threads may end it first
 
 
-def test_every_kind_of_step_is_met(in_memory):
-    with endpoint(3, 1) as url:
-        steps = set(Scene(WRITERS[0], in_memory / "steps", url).steps)
+def test_every_kind_of_step_is_met(in_memory, url):
+    steps = set(Scene(WRITERS[0], in_memory / "steps", url).steps)
 
     assert {"flock", "mkdir", "openat", "write", "pwrite64", "fsync", "rename", "unlink", "rmdir"} <= steps
 
 
 # ── no room ──────────────────────────────────────────────────────────────────
-
-
-def history(data: Path, url: str) -> None:
-    """Live through two days."""
-    for day in range(2):
-        live_through(data, url, day)
 
 
 def error_of(act) -> tuple[str, int]:
@@ -71,21 +84,19 @@ def error_of(act) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("room", [0, 100, 3_000, 9_000, 40_000])
-def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path, room):
-    data = tmp_path / "data"
+def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path, two_days, url, room):
+    data = Path(shutil.copytree(two_days, tmp_path / "data"))
 
     def without_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
         return error_of(lambda: live_through(data, url, 2))
 
-    with endpoint(60, 1) as url:
-        in_a_process(lambda: history(data, url))
-        before = in_a_process(lambda: seen_by_connect(data))
-        ended = in_a_process(without_room)
-        seen = in_a_process(lambda: seen_by_connect(data))
-        raw = {path.name for path in raw_paths(data)}
-        whole = in_a_process(lambda: [str(one) for one in check(data).findings])
-        in_a_process(lambda: rebuild(data))
+    before = in_a_process(lambda: seen_by_connect(data))
+    ended = in_a_process(without_room)
+    seen = in_a_process(lambda: seen_by_connect(data))
+    raw = {path.name for path in raw_paths(data)}
+    whole = in_a_process(lambda: [str(one) for one in check(data).findings])
+    in_a_process(lambda: rebuild(data))
 
     assert ended == ["DiskFull", 5]
     assert seen == before or (len(raw) == 3 and whole == [])
@@ -108,24 +119,22 @@ def small_disk(tmp_path):
     subprocess.run([shutil.which("umount") or "umount", "-l", str(disk)], check=True)
 
 
-def test_a_full_disk_is_said_and_the_next_run_succeeds(small_disk):
-    data, filler = small_disk / "data", small_disk / "filler"
-    with endpoint(60, 1) as url:
-        in_a_process(lambda: history(data, url))
-        before = in_a_process(lambda: seen_by_connect(data))
-        free = os.statvfs(small_disk).f_bavail * 4096
-        for left in range(0, 80_000, 12_000):
-            filler.write_bytes(b"\0" * max(0, free - left))
-            ended = in_a_process(lambda: error_of(lambda: live_through(data, url, 2)))
-            filler.unlink()
-            raw = raw_paths(data)
-            assert ended in (["DiskFull", 5], ["", 0]), left
-            assert in_a_process(lambda: seen_by_connect(data)) == before or len(raw) > 2
-            assert orphans(data) == []
-            if ended[1] == 0 or len(raw) > 2:
-                break
-        in_a_process(lambda: live_through(data, url, 3))
-        in_a_process(lambda: rebuild(data))
+def test_a_full_disk_is_said_and_the_next_run_succeeds(small_disk, two_days, url):
+    data, filler = Path(shutil.copytree(two_days, small_disk / "data")), small_disk / "filler"
+    before = in_a_process(lambda: seen_by_connect(data))
+    free = os.statvfs(small_disk).f_bavail * 4096
+    for left in range(0, 80_000, 12_000):
+        filler.write_bytes(b"\0" * max(0, free - left))
+        ended = in_a_process(lambda: error_of(lambda: live_through(data, url, 2)))
+        filler.unlink()
+        raw = raw_paths(data)
+        assert ended in (["DiskFull", 5], ["", 0]), left
+        assert in_a_process(lambda: seen_by_connect(data)) == before or len(raw) > 2
+        assert orphans(data) == []
+        if ended[1] == 0 or len(raw) > 2:
+            break
+    in_a_process(lambda: live_through(data, url, 3))
+    in_a_process(lambda: rebuild(data))
 
     assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
 
@@ -144,6 +153,14 @@ def as_a_user(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=obey_modes)
 
 
+@pytest.fixture(scope="module")
+def withdrawn(tmp_path_factory, two_days):
+    """The lake of two days with an observation withdrawn: not to be written to."""
+    data = Path(shutil.copytree(two_days, tmp_path_factory.mktemp("withdrawn") / "data"))
+    in_a_process(lambda: str(withdraw(data, f"{raw_paths(data)[1].stem}/there")))
+    return data
+
+
 @pytest.mark.parametrize(
     ("what", "mode", "command"),
     [
@@ -156,11 +173,8 @@ def as_a_user(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("raw", 0o500, "prune"),
     ],
 )
-def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, what, mode, command):
-    data = tmp_path / "data"
-    with endpoint(3, 1) as url:
-        in_a_process(lambda: history(data, url))
-    in_a_process(lambda: str(withdraw(data, f"{raw_paths(data)[1].stem}/there")))
+def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, withdrawn, what, mode, command):
+    data = Path(shutil.copytree(withdrawn, tmp_path / "data"))
     before = in_a_process(lambda: seen_by_connect(data))
     was = (data / what).stat().st_mode
     (data / what).chmod(mode)
@@ -172,7 +186,8 @@ def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, wha
     assert "Traceback" not in done.stderr
     assert Path(what).name in done.stderr or str(data) in done.stderr
     assert in_a_process(lambda: seen_by_connect(data)) == before
-    assert as_a_user("rebuild", "--data", str(data)).returncode == 0
+    in_a_process(lambda: rebuild(data))
+    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
 
 
 def test_errors_of_the_disk_and_of_access_are_told_apart_from_others(tmp_path):
