@@ -73,7 +73,10 @@ def typed(tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 def in_this_process(
     cwd: Path, *arguments: str, environment: dict[str, str], stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process of its own would, without what it takes to begin one."""
+    """Run a command as a process of its own would, without what it takes to begin one.
+
+    A profile needs a process: the vendor's library reads HOME when it is imported.
+    """
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         contextlib.chdir(cwd),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from conftest import in_this_process
 
 from pipeline import cli, connect, export, rebuild, run
 from pipeline.credentials import key_account
@@ -117,6 +118,12 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def ens_images(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `home`, without a process of its own."""
+    return in_this_process(home, *arguments, environment=environment(home, **more))
+
+
+def as_a_user(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in `home`, in a process of its own."""
     command = [sys.executable, "-m", "pipeline", *arguments]
     return subprocess.run(
         command, cwd=home, env=environment(home, **more), capture_output=True, encoding="utf-8", check=False
@@ -194,7 +201,7 @@ def test_no_label_and_no_error_gives_orders_to_the_terminal(serve, tmp_path):
     ]
     (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "x", "profiles": profiles}))
     chosen = [word for profile in profiles for word in ("--profile", profile["name"])]
-    done = ens_images(tmp_path, "run", "--endpoint", serve(images=3).url, *chosen)
+    done = as_a_user(tmp_path, "run", "--endpoint", serve(images=3).url, *chosen)
 
     assert done.returncode == 4, done.stderr
     assert not CONTROLS.search(done.stderr)
@@ -236,8 +243,8 @@ STS = {
 @pytest.mark.parametrize(("theirs", "code"), [(SECRET, 0), ("another secret of thirty chars", 4)])
 def test_no_secret_stands_in_what_is_printed_or_kept_with_the_vendors_debugging_on(tmp_path, theirs, code):
     with Endpoint({"emulator": Key(theirs, living_account(images=3), security_token=TOKEN)}) as endpoint:
-        done = ens_images(tmp_path, "run", "--endpoint", endpoint.url, **STS, DEBUG="sdk", PYTHONASYNCIODEBUG="1")
-        listed = ens_images(tmp_path, "list", "--endpoint", endpoint.url, **STS, DEBUG="sdk")
+        done = as_a_user(tmp_path, "run", "--endpoint", endpoint.url, **STS, DEBUG="sdk", PYTHONASYNCIODEBUG="1")
+        listed = as_a_user(tmp_path, "list", "--endpoint", endpoint.url, **STS, DEBUG="sdk")
 
     assert (done.returncode, listed.returncode) == (code, code), done.stderr
     said = done.stdout + done.stderr + listed.stdout + listed.stderr
@@ -341,7 +348,7 @@ def answering(status: int, body: bytes, certificate: Path | None = None) -> Iter
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield server
         server.shutdown()
@@ -363,7 +370,7 @@ def test_a_certificate_that_the_user_vouches_for_is_believed(self_signed, tmp_pa
     body = json.dumps({"Code": "NoPermission", "Message": "Permission denied."}).encode()
     with answering(400, body, self_signed) as server:
         url = f"https://127.0.0.1:{server.server_port}"
-        done = ens_images(tmp_path, "run", "--endpoint", url, **KEYS, SSL_CERT_FILE=str(self_signed))
+        done = as_a_user(tmp_path, "run", "--endpoint", url, **KEYS, SSL_CERT_FILE=str(self_signed))
 
         assert (done.returncode, server.calls) == (4, 1), done.stderr
     assert "NoPermission" in done.stderr
@@ -462,7 +469,7 @@ def test_the_command_asks_by_the_same_rules(hostile, tmp_path):
 
 
 def test_a_query_sees_no_variable_of_the_environment(hostile):
-    done = ens_images(hostile, "sql", "select getenv('ALIBABA_CLOUD_ACCESS_KEY_SECRET')", **STS)
+    done = as_a_user(hostile, "sql", "select getenv('ALIBABA_CLOUD_ACCESS_KEY_SECRET')", **STS)
 
     assert SECRET not in done.stdout + done.stderr
 

@@ -223,7 +223,7 @@ def test_profiles_are_read_side_by_side_by_name_and_from_a_file(serve, tmp_path)
     (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "a", "profiles": profiles}))
     (tmp_path / "names.txt").write_text("b  # the second\n\nc\n")
     url = serve(images=3).url
-    done = ens_images(tmp_path, "run", "--endpoint", url, "--profile", "a", "--profiles-from", "names.txt")
+    done = as_a_user(tmp_path, "run", "--endpoint", url, "--profile", "a", "--profiles-from", "names.txt")
 
     assert done.returncode == 0, done.stderr
     found = ens_images(tmp_path, "sql", "--format", "csv", "select account from accounts").stdout.split()
@@ -292,7 +292,7 @@ def test_a_refusal_of_the_service_is_4(serve, tmp_path):
 
 
 def test_missing_credentials_are_4(tmp_path):
-    done = ens_images(tmp_path, "run", "--endpoint", "http://127.0.0.1:9", "--profile", "prod")
+    done = as_a_user(tmp_path, "run", "--endpoint", "http://127.0.0.1:9", "--profile", "prod")
 
     refused(done, 4, "no credentials for account 'prod'")
 

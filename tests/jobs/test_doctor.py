@@ -65,7 +65,7 @@ def server(
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http{'s' if certificate else ''}://127.0.0.1:{listening.server_port}"
         listening.shutdown()
 
