@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import io
 import ipaddress
 import json
@@ -24,6 +25,7 @@ from lake_builder import Seen, image, utc, write_run
 from pipeline import cli
 from pipeline.credentials import Account, key_account
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,16 +116,49 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
 
 @pytest.fixture(scope="session")
 def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lake that `ens-images demo` makes: not to be written to."""
+    """The lake that `ens-images demo` makes, made once for all workers: not to be written to."""
     from pipeline.jobs.demo import demo
 
-    data = tmp_path_factory.mktemp("demo") / "data"
-    demo(data, told=lambda _: None)
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    made, data = root / "demo.made", root / "demo" / "data"
+    with (root / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            demo(data, told=lambda _: None)
+            made.touch()
+    return data
+
+
+def files_of(folder: Path) -> dict[Path, int]:
+    """The files of a folder, and when each was changed last."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def kept_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake of `lake`, with its catalogue."""
+    data = write_lake(tmp_path_factory.mktemp("lake"))
+    write_catalog(data)
     return data
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Path:
+def lake(kept_lake: Path) -> Iterator[Path]:
+    """Five days of two accounts, for all tests that write nothing there."""
+    before = files_of(kept_lake)
+    yield kept_lake
+    assert files_of(kept_lake) == before, "take own_lake"
+
+
+@pytest.fixture
+def own_lake(tmp_path: Path) -> Path:
+    """The same lake for one test alone, in `tmp_path`, without a catalogue."""
+    return write_lake(tmp_path)
+
+
+def write_lake(data: Path) -> Path:
     """Five days of two accounts: growth, a failed try, a listing without proof, and a name in Chinese."""
     first = [
         image("m-5qm2r6a", 20, 100, image_name="web", image_size_gib=120),
@@ -133,10 +168,10 @@ def lake(tmp_path: Path) -> Path:
     ]
     grown = image("m-5qm2r6a", 20, 300, image_name="web", image_size_gib=1320, status="Unavailable")
     new = image("m-5qm2r6e", 60, image_name="edge", platform="windows", image_size_gib=60, status="Pack_failed")
-    write_run(tmp_path, Seen("prod", "2026-10-26 02:00", first))
-    write_run(tmp_path, Seen("prod", "2026-10-28 02:00", [*first, new]), Seen("test", "2026-10-28 02:01", [first[0]]))
+    write_run(data, Seen("prod", "2026-10-26 02:00", first))
+    write_run(data, Seen("prod", "2026-10-28 02:00", [*first, new]), Seen("test", "2026-10-28 02:01", [first[0]]))
     write_run(
-        tmp_path,
+        data,
         Seen(
             "prod",
             "2026-10-30 02:00",
@@ -146,7 +181,7 @@ def lake(tmp_path: Path) -> Path:
         ),
         Seen("test", "2026-10-30 02:00", error="StillThrottled: account 'test' was throttled"),
     )
-    return tmp_path
+    return data
 
 
 def page(images: list[dict[str, Any]], number: int = 1, total: int | None = None, size: int = 50) -> bytes:

@@ -305,7 +305,7 @@ def test_a_rebuild_by_spark_and_a_local_writer_keep_out_of_each_others_way(spark
             rebuild_here(folder)
         write_catalog(folder)
 
-    monkeypatch.setattr("pipeline.spark.write_catalogue", meanwhile)
+    monkeypatch.setattr("pipeline.spark.write_catalog", meanwhile)
     assert len(rebuild(spark, tmp_path / "lake")) == 8
     assert rebuild_here(tmp_path / "lake") == []
     assert check(tmp_path / "lake").findings == []

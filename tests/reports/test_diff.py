@@ -164,18 +164,21 @@ def test_an_image_that_changed_and_changed_back_is_no_difference(tmp_path):
     assert changes(tmp_path, 1, 2) == [("m-1", "changed", "status", "Available", "Copying", day(2))]
 
 
-@pytest.mark.parametrize("field", [column.name for column in IMAGE_FIELDS])
-def test_a_difference_of_any_field_is_told_as_image_changes_tells_it(tmp_path, field):
+def test_a_difference_of_any_field_is_told_as_image_changes_tells_it(tmp_path):
     kinds = {"text": ("old", "new"), "whole": (1, 2), "gib": (1, 2), "instant": (utc("2026-01-01"), utc("2026-01-02"))}
-    old, new = kinds[IMAGES.column(field).kind]
-    images = (image("m-1", 5, **{field: old}), image("m-1", 5, {"disk_size_gib": None, "extra": "{}"}, **{field: new}))
-    watched(tmp_path, *(("verified", [one]) for one in images))
+    values = {field.name: kinds[IMAGES.column(field.name).kind] for field in IMAGE_FIELDS}
+    more = {"disk_size_gib": None, "extra": "{}"}
+    before = [image(f"m-{field}", 5, **{field: old}) for field, (old, _) in values.items()]
+    after = [image(f"m-{field}", 5, more, **{field: new}) for field, (_, new) in values.items()]
+    watched(tmp_path, ("verified", before), ("verified", after))
     with diff("2026-10-01", "latest", tmp_path) as found:
-        asked = "select field, old_value, new_value from {} order by field"
+        asked = "select image_id, field, old_value, new_value from {} order by all"
         told = found.lake.execute(asked.format("diff_changes")).fetchall()
         assert told == found.lake.execute(asked.format("image_changes")).fetchall()
-    assert (field, str(old), str(new)) in told
-    assert len(told) == 2
+    assert [one[:2] for one in told] == sorted((f"m-{field}", name) for field in values for name in (field, "disks"))
+    assert {one for one in told if one[1] != "disks"} == {
+        (f"m-{field}", field, str(old), str(new)) for field, (old, new) in values.items()
+    }
 
 
 # ── which moments, which accounts ────────────────────────────────────────────
@@ -246,18 +249,18 @@ def test_a_diff_reads_well(lake, output_format, file):
     golden(file, shown(lake, "2026-10-26", output_format=output_format)[0])
 
 
-def test_a_diff_reads_the_same_once_the_days_are_folded(lake):
-    before = shown(lake, "2026-10-26")
-    compact(lake, grace="0s")
-    prune(lake)
+def test_a_diff_reads_the_same_once_the_days_are_folded(own_lake):
+    before = shown(own_lake, "2026-10-26")
+    compact(own_lake, grace="0s")
+    prune(own_lake)
 
-    assert shown(lake, "2026-10-26") == before
+    assert shown(own_lake, "2026-10-26") == before
 
 
-def test_accounts_that_cannot_be_compared_are_told_and_why(lake):
-    write_run(lake, Seen("prod", "2026-10-31 02:00", []), Seen("new", "2026-10-31 02:00", error="Refused: no"))
+def test_accounts_that_cannot_be_compared_are_told_and_why(own_lake):
+    write_run(own_lake, Seen("prod", "2026-10-31 02:00", []), Seen("new", "2026-10-31 02:00", error="Refused: no"))
 
-    golden("diff_asides.txt", shown(lake, "2026-10-28")[0] + "\n" + shown(lake, "2026-10-31")[0])
+    golden("diff_asides.txt", shown(own_lake, "2026-10-28")[0] + "\n" + shown(own_lake, "2026-10-31")[0])
 
 
 def test_the_other_formats_hold_every_row_and_the_rest_goes_aside(lake):

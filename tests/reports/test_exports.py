@@ -70,11 +70,11 @@ def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(lake, tmp_p
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_an_export_that_fails_leaves_the_old_file(lake, tmp_path):
+def test_an_export_that_fails_leaves_the_old_file(own_lake, tmp_path):
     path = tmp_path / "images.csv"
     path.write_text("old")
-    con = connect(lake)
-    for file in (lake / "lake" / "images").rglob("*.parquet"):
+    con = connect(own_lake)
+    for file in (own_lake / "lake" / "images").rglob("*.parquet"):
         file.unlink()
     with pytest.raises(LakeDamaged):
         export(con, "images", path)
@@ -126,13 +126,14 @@ def test_a_workbook_says_in_its_second_sheet_how_far_it_can_be_trusted(lake, tmp
     assert about["trust"] == provenance_line(con)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "{=1}", "http://x", "1e5", "=cmd|' /C calc'!A0"])
-def test_a_text_in_a_workbook_is_never_a_formula_a_number_or_a_link(tmp_path, text):
-    write_run(tmp_path, Seen(images=[image("m", image_name=text)]))
+def test_a_text_in_a_workbook_is_never_a_formula_a_number_or_a_link(tmp_path):
+    texts = ["=1+1", "+1", "-1", "@x", "{=1}", "http://x", "1e5", "=cmd|' /C calc'!A0"]
+    write_run(tmp_path, Seen(images=[image(f"m-{place}", image_name=text) for place, text in enumerate(texts)]))
     export(connect(tmp_path), "images_latest", tmp_path / "a.xlsx")
-    header, row = workbook(tmp_path / "a.xlsx")["images_latest"].iter_rows()
-    cell = next(cell for name, cell in zip(header, row, strict=True) if name.value == "image_name")
-    assert (cell.value, cell.data_type, cell.hyperlink) == (text, "s", None)
+    header, *rows = workbook(tmp_path / "a.xlsx")["images_latest"].iter_rows()
+    place = [name.value for name in header].index("image_name")
+    cells = {(row[place].value, row[place].data_type, row[place].hyperlink) for row in rows}
+    assert cells == {(text, "s", None) for text in texts}
 
 
 def test_a_workbook_of_hostile_text_opens(tmp_path):

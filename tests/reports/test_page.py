@@ -57,18 +57,24 @@ def told(data: Path, name: str) -> Section:
     return next(section for section in build_report(connect(data)).sections if section.name == name)
 
 
-def test_the_same_lake_gives_the_same_bytes_in_another_process_too(lake):
-    command = [sys.executable, "-m", "pipeline", "report", "--data", str(lake), "--html", str(lake / "report.html")]
+@pytest.fixture(scope="module")
+def html(kept_lake) -> str:
+    """The page of the lake of `lake`."""
+    with connect(kept_lake) as con:
+        return render_page(con)
+
+
+def test_the_same_lake_gives_the_same_bytes_in_another_process_too(lake, html, tmp_path):
+    path = tmp_path / "report.html"
+    command = [sys.executable, "-m", "pipeline", "report", "--data", str(lake), "--html", str(path)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "TZ": "Asia/Shanghai", "LANG": "C"}
     )
 
     with connect(lake) as con:
-        assert (lake / "report.html").read_text("utf-8") == render_page(con) == render_page(con)
+        assert path.read_text("utf-8") == render_page(con) == html
         assert done.stdout == ""
-        assert done.stderr == (
-            f"a page in {str(lake / 'report.html')!r}: open it in any browser\n{provenance_line(con)}\n"
-        )
+        assert done.stderr == (f"a page in {str(path)!r}: open it in any browser\n{provenance_line(con)}\n")
 
 
 def test_every_title_is_what_was_found(lake):
@@ -134,9 +140,7 @@ def test_the_sql_that_is_shown_answers_what_is_shown(lake):
                         assert said == ["–" if value is None else f"{value:,}" for value in found]  # noqa: RUF001
 
 
-def test_the_page_brings_all_that_it_needs_and_its_policy_allows_no_more(lake):
-    with connect(lake) as con:
-        html = render_page(con)
+def test_the_page_brings_all_that_it_needs_and_its_policy_allows_no_more(html):
     found = Read(html)
     sources = [
         value
@@ -188,31 +192,39 @@ def test_a_page_without_a_row_says_so_and_draws_nothing():
 
 
 @pytest.mark.parametrize(
-    ("images", "name", "finding"),
+    ("images", "expected"),
     [
-        ([], "regions", "No image of our own"),
-        ([], "changes", "Nothing to compare yet: changes show from the second observation on"),
-        ([], "failures", "No image failed"),
-        ([image("m-1", image_size_gib=None)], "trend", "1 image on 2026-10-30, the first day"),
-        ([image("m-1", image_size_gib=None)], "ages", "0% of the images are a year old or more"),
-        ([image("m-1")], "trend", "20 GiB on 2026-10-30, the first day"),
-        ([image("m-1")], "regions", "All 20 GiB in cn-wulanchabu"),
+        (
+            [],
+            {
+                "regions": "No image of our own",
+                "changes": "Nothing to compare yet: changes show from the second observation on",
+                "failures": "No image failed",
+            },
+        ),
+        (
+            [image("m-1", image_size_gib=None)],
+            {"trend": "1 image on 2026-10-30, the first day", "ages": "0% of the images are a year old or more"},
+        ),
+        (
+            [image("m-1")],
+            {"trend": "20 GiB on 2026-10-30, the first day", "regions": "All 20 GiB in cn-wulanchabu"},
+        ),
     ],
+    ids=["empty", "no size", "new"],
 )
-def test_an_account_that_is_empty_or_new_or_has_no_sizes_reads_well(tmp_path, images, name, finding):
+def test_an_account_that_is_empty_or_new_or_has_no_sizes_reads_well(tmp_path, images, expected):
     write_run(tmp_path, Seen(images=images))
+    found = render_page(connect(tmp_path))
 
-    assert findings(tmp_path)[name] == finding
-    assert render_page(connect(tmp_path)).endswith("</html>")
+    assert findings(tmp_path).items() >= expected.items()
+    assert found.endswith("</html>")
+    assert '<details class="accounts">' in found
 
 
-def test_accounts_that_want_a_look_are_opened(lake, tmp_path_factory):
-    calm = tmp_path_factory.mktemp("calm")
-    write_run(calm, Seen(images=[image("m-1")]))
-
-    assert '<details class="accounts" open>' in render_page(connect(lake))
-    assert '<details class="accounts">' in render_page(connect(calm))
-    assert "StillThrottled" in render_page(connect(lake))
+def test_accounts_that_want_a_look_are_opened(html):
+    assert '<details class="accounts" open>' in html
+    assert "StillThrottled" in html
 
 
 def test_a_long_table_is_cut_and_says_how_many_there_are(tmp_path):
@@ -239,21 +251,21 @@ def test_three_months_of_changes_are_told_week_by_week(tmp_path):
     assert sum(abs(value or 0) for row in chart.values for value in row) == 4
 
 
-def test_without_what_draws_pages_the_error_says_what_to_install(lake, monkeypatch):
+def test_without_what_draws_pages_the_error_says_what_to_install(lake, tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "find_spec", lambda name: None if name == "altair" else name)
 
     with pytest.raises(
         BadSetting, match=re.escape("needs altair, not installed here: pip install 'ens-images[report]'")
     ):
-        write_page(connect(lake), lake / "report.html")
+        write_page(connect(lake), tmp_path / "report.html")
 
 
-def test_where_a_page_cannot_be_written_the_error_says_why(lake):
+def test_where_a_page_cannot_be_written_the_error_says_why(lake, tmp_path):
     con = connect(lake)
     with pytest.raises(BadSetting, match="there is no folder"):
-        write_page(con, lake / "nowhere" / "report.html")
+        write_page(con, tmp_path / "nowhere" / "report.html")
     with pytest.raises(BadSetting, match="is a folder"):
-        write_page(con, lake)
+        write_page(con, tmp_path)
 
 
 def test_a_page_goes_to_standard_output_too(lake, capfdbinary):
@@ -262,8 +274,8 @@ def test_a_page_goes_to_standard_output_too(lake, capfdbinary):
     assert capfdbinary.readouterr().out == render_page(con).encode()
 
 
-def test_a_page_is_there_whole_or_as_it_was(lake, monkeypatch):
-    path = lake / "report.html"
+def test_a_page_is_there_whole_or_as_it_was(lake, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
     path.write_text("the old one", "utf-8")
 
     def full(*_: object) -> None:
@@ -274,7 +286,7 @@ def test_a_page_is_there_whole_or_as_it_was(lake, monkeypatch):
         write_page(connect(lake), path)
 
     assert path.read_text("utf-8") == "the old one"
-    assert [one.name for one in lake.glob(".*report*")] == []
+    assert [one.name for one in tmp_path.glob(".*report*")] == []
 
 
 def test_a_connection_is_left_as_it_was(lake):

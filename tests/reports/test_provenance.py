@@ -15,13 +15,13 @@ def test_the_trust_line_of_one_account(tmp_path):
     )
 
 
-def test_the_trust_line_of_several_accounts_names_the_stale_ones_and_counts_the_certificates(lake):
+def test_the_trust_line_of_several_accounts_names_the_stale_ones_and_counts_the_certificates(own_lake):
     write_run(
-        lake,
+        own_lake,
         Seen("late", "2026-10-31 02:00", error="Refused: no"),
         Seen("new", "2026-10-31 02:00", [image("m")], "counted"),
     )
-    assert provenance_line(connect(lake)) == (
+    assert provenance_line(connect(own_lake)) == (
         "4 accounts (1 stale: test; 1 never published: late) · as of 2026-10-28 02:01 to 2026-10-31 02:00 UTC"
         " · 1 counted, 2 verified · 6 images · 1 reject · 2 unknown fields"
     )

@@ -44,13 +44,13 @@ def test_a_query_that_cannot_run_ends_with_duckdb_s_own_words(lake, sql, words):
     assert len(str(caught.value).splitlines()) <= 4
 
 
-def test_a_lake_file_that_is_gone_is_a_damaged_lake_and_no_bad_query(lake):
-    con = connect(lake)
-    for path in (lake / "lake" / "images").rglob("*.parquet"):
+def test_a_lake_file_that_is_gone_is_a_damaged_lake_and_no_bad_query(own_lake):
+    con = connect(own_lake)
+    for path in (own_lake / "lake" / "images").rglob("*.parquet"):
         path.write_bytes(b"no parquet, but long enough for one")
     with pytest.raises(LakeDamaged, match="cannot be read"):
         written(query(con, "from images_latest"), "csv")
-    for path in (lake / "lake" / "image_disks").rglob("*.parquet"):
+    for path in (own_lake / "lake" / "image_disks").rglob("*.parquet"):
         path.unlink()
     with pytest.raises(LakeDamaged, match="cannot be read"):
         written(query(con, "from image_disks_latest"), "csv")

@@ -76,13 +76,13 @@ def test_each_setting_of_a_view_s_file_is_used_and_the_file_runs_without_a_macro
 
 
 @pytest.mark.parametrize("is_copied", [False, True])
-def test_the_thresholds_of_a_connection_are_those_of_its_views_and_macros(lake, is_copied):
+def test_the_thresholds_of_a_connection_are_those_of_its_views_and_macros(own_lake, is_copied):
     if is_copied:
-        write_catalog(lake)
+        write_catalog(own_lake)
     asked = {"stale_images": {"older_than_days": 500, "unchanged_days": 1}}
-    expected = ask(lake, "from stale_images(older_than_days := 500, unchanged_days := 1)")
-    assert 0 < len(expected) < len(ask(lake, "from stale_images"))
-    with connect(lake, thresholds=asked, only_lake=True) as con:
+    expected = ask(own_lake, "from stale_images(older_than_days := 500, unchanged_days := 1)")
+    assert 0 < len(expected) < len(ask(own_lake, "from stale_images"))
+    with connect(own_lake, thresholds=asked, only_lake=True) as con:
         assert as_dicts(query(con, "from stale_images")) == expected
         assert as_dicts(query(con, "from stale_images()")) == expected
         assert relations_in(con)["stale_images"].settings[0].default == "500"
@@ -90,7 +90,7 @@ def test_the_thresholds_of_a_connection_are_those_of_its_views_and_macros(lake, 
         told = con.execute("select comment from duckdb_functions() where function_name = 'stale_images'").fetchall()
         assert "older_than_days := 500: " in told[0][0]
     with duckdb.connect() as con:
-        con.execute(views_sql(lake, thresholds=asked))
+        con.execute(views_sql(own_lake, thresholds=asked))
         assert len(con.execute("from stale_images").fetchall()) == len(expected)
 
 
@@ -110,9 +110,9 @@ def test_a_text_among_the_thresholds_is_a_regular_expression_and_can_hold_anythi
         connect(lake, thresholds={"cleanup_candidates": {"ignored_in_name": "("}})
 
 
-def test_the_catalogue_holds_the_macros_too(lake):
-    path = write_catalog(lake)
-    expected = ask(lake, "from stale_images(older_than_days := 10)")
+def test_the_catalogue_holds_the_macros_too(own_lake):
+    path = write_catalog(own_lake)
+    expected = ask(own_lake, "from stale_images(older_than_days := 10)")
     assert expected
     with duckdb.connect(str(path), read_only=True) as con:
         assert len(con.execute("from stale_images(older_than_days := 10)").fetchall()) == len(expected)
@@ -121,8 +121,8 @@ def test_the_catalogue_holds_the_macros_too(lake):
 # ── stale images ─────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory) -> Path:
     """Thirty days of an account with an image that rests, one that changed ten days ago, and some that do not count."""
     images = [
         old("m-rests", image_size_gib=40),
@@ -132,11 +132,13 @@ def watched(tmp_path: Path) -> Path:
         old("m-theirs", image_owner="others"),
         image("m-ageless", created_at_utc=None),
     ]
-    write_run(tmp_path, Seen(at="2026-09-30 02:00", images=images))
+    data = tmp_path_factory.mktemp("watched")
+    write_run(data, Seen(at="2026-09-30 02:00", images=images))
     images[1] = old("m-changed", 500, status="Unavailable")
-    write_run(tmp_path, Seen(at="2026-10-20 02:00", images=images))
-    write_run(tmp_path, Seen(at="2026-10-30 02:00", images=[*images, old("m-new-here", 200)]))
-    return tmp_path
+    write_run(data, Seen(at="2026-10-20 02:00", images=images))
+    write_run(data, Seen(at="2026-10-30 02:00", images=[*images, old("m-new-here", 200)]))
+    write_catalog(data)
+    return data
 
 
 def test_a_stale_image_is_old_the_account_s_own_and_unchanged_and_says_why_and_what_it_would_free(watched):
@@ -189,41 +191,40 @@ def test_a_candidate_has_a_newer_one_of_its_name_and_says_why_and_what_it_would_
     ]
 
 
-@pytest.mark.parametrize(
-    "newer",
-    [
-        {"status": "Pack_failed"},
-        {"status": "Creating"},
-        {"status": None},
-        {"image_owner": "others"},
-        {"image_owner": None},
-        {"architecture": "arm64"},
-        {"architecture": None},
-        {"image_name": "Base"},
-        {"created_at_utc": None},
-        {"created_at_utc": days_ago(400)},
-    ],
-    ids=lambda newer: "-".join(f"{name}-{value}" for name, value in newer.items()),
-)
-def test_what_may_not_stand_in_for_an_image_makes_it_no_candidate(tmp_path, newer):
-    write_run(tmp_path, Seen(images=[old("m-1"), {**old("m-2", 10), **newer}]))
-    assert candidates(tmp_path) == []
+NO_SUCCESSOR = [
+    {"status": "Pack_failed"},
+    {"status": "Creating"},
+    {"status": None},
+    {"image_owner": "others"},
+    {"image_owner": None},
+    {"architecture": "arm64"},
+    {"architecture": None},
+    {"image_name": "Base"},
+    {"created_at_utc": None},
+    {"created_at_utc": days_ago(400)},
+]
+NOTHING_KNOWN = [
+    {"created_at_utc": None},
+    {"image_owner": "others"},
+    {"image_name": None},
+    {"image_name": ""},
+    {"architecture": ""},
+]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"created_at_utc": None},
-        {"image_owner": "others"},
-        {"image_name": None},
-        {"image_name": ""},
-        {"architecture": ""},
-    ],
-    ids=lambda other: "-".join(f"{name}-{value}" for name, value in other.items()),
-)
-def test_of_what_nothing_is_known_nothing_is_a_candidate(tmp_path, other):
-    write_run(tmp_path, Seen(images=[{**old("m-1"), **other}, {**old("m-2", 10), **other}]))
-    assert candidates(tmp_path) == []
+def test_what_may_not_stand_in_for_an_image_makes_it_no_candidate(tmp_path):
+    pairs = [(old(f"m-{n}"), {**old(f"m-{n}-newer", 10), **newer}) for n, newer in enumerate([{}, *NO_SUCCESSOR])]
+    write_run(tmp_path, *(Seen(f"account-{n}", images=pair) for n, pair in enumerate(pairs)))
+    assert candidates(tmp_path) == ["m-0"]  # the one whose newer image is like it
+
+
+def test_of_what_nothing_is_known_nothing_is_a_candidate(tmp_path):
+    pairs = [
+        ({**old(f"m-{n}"), **other}, {**old(f"m-{n}-newer", 10), **other})
+        for n, other in enumerate([{}, *NOTHING_KNOWN])
+    ]
+    write_run(tmp_path, *(Seen(f"account-{n}", images=pair) for n, pair in enumerate(pairs)))
+    assert candidates(tmp_path) == ["m-0"]  # the one of which all is known
 
 
 def test_a_newer_one_in_another_account_is_no_reason(tmp_path):
@@ -241,6 +242,16 @@ def test_case_and_region_do_not_matter(tmp_path):
     assert candidates(tmp_path) == ["m-1"]
 
 
+@pytest.fixture(scope="module")
+def named_alike(tmp_path_factory) -> Path:
+    """Three images of one name, and two whose names differ in a date."""
+    data = tmp_path_factory.mktemp("named-alike")
+    dated = [{**old(f"m-{number}", days), "image_name": f"web-2026010{number}"} for number, days in ((4, 190), (5, 10))]
+    write_run(data, Seen(images=[old("m-1", 400), old("m-2", 300), old("m-3", 200), *dated]))
+    write_catalog(data)
+    return data
+
+
 @pytest.mark.parametrize(
     ("given", "listed"),
     [
@@ -253,10 +264,8 @@ def test_case_and_region_do_not_matter(tmp_path):
         ("ignored_in_name := '.*'", []),
     ],
 )
-def test_each_setting_of_cleanup_candidates_counts_from_itself_on(tmp_path, given, listed):
-    dated = [{**old(f"m-{number}", days), "image_name": f"web-2026010{number}"} for number, days in ((4, 190), (5, 10))]
-    write_run(tmp_path, Seen(images=[old("m-1", 400), old("m-2", 300), old("m-3", 200), *dated]))
-    assert candidates(tmp_path, given) == listed
+def test_each_setting_of_cleanup_candidates_counts_from_itself_on(named_alike, given, listed):
+    assert candidates(named_alike, given) == listed
 
 
 IMAGES = st.lists(

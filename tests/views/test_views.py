@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -29,6 +29,9 @@ from pipeline.views.connection import connect, connect_empty
 from pipeline.views.database import begin_catalog, write_catalog
 from pipeline.views.read_only import refuse_writes
 from pipeline.views.script import views_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLAIN = duckdb.connect()
 FILES = {path.stem: path.read_text("utf-8") for path in (Path(script.__file__).parent / "sql").glob("*.sql")}
@@ -219,15 +222,19 @@ def everything(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     return rows
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
-    write_run(tmp_path, Seen(at="2026-10-29 02:00", images=[image("m-1", 20), image("m-2", region_id=None)]))
+def write_lake(data: Path) -> Path:
+    write_run(data, Seen(at="2026-10-29 02:00", images=[image("m-1", 20), image("m-2", region_id=None)]))
     write_run(
-        tmp_path,
+        data,
         Seen(images=[image("m-1", 30), image("m-3", 5, 6, image_owner="others")]),
         Seen("prod", images=[image("m-1")]),
     )
-    return tmp_path
+    return data
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return write_lake(tmp_path)
 
 
 def test_the_script_gives_any_duckdb_the_same_views(lake):
@@ -309,9 +316,18 @@ def test_swapping_the_catalogue_leaves_nothing_beside_it_and_disturbs_no_reader(
 # ── nothing but the lake ─────────────────────────────────────────────────────
 
 
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory) -> Path:
+    """The same lake with its catalogue, of which nothing may be written or read past the views."""
+    data = write_lake(tmp_path_factory.mktemp("closed"))
+    write_catalog(data)
+    return data
+
+
 @pytest.fixture
-def locked(lake: Path) -> duckdb.DuckDBPyConnection:
-    return connect(lake, only_lake=True)
+def locked(closed: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(closed, only_lake=True) as con:
+        yield con
 
 
 def test_a_locked_connection_reads_the_whole_lake(locked):
@@ -341,12 +357,12 @@ def test_a_locked_connection_reads_the_whole_lake(locked):
         "select * from a_python_variable",
     ],
 )
-def test_a_locked_connection_forbids(locked, lake, sql):
+def test_a_locked_connection_forbids(locked, closed, sql):
     a_python_variable = [1]  # noqa: F841  (what the query must not find)
-    before = sorted(lake.rglob("*"))
+    before = sorted(closed.rglob("*"))
     with pytest.raises(duckdb.Error):
-        locked.execute(sql.format(there=lake)).fetchall()
-    assert sorted(lake.rglob("*")) == before
+        locked.execute(sql.format(there=closed)).fetchall()
+    assert sorted(closed.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -369,10 +385,12 @@ def test_a_locked_connection_forbids(locked, lake, sql):
         "checkpoint",
     ],
 )
-def test_a_statement_that_does_not_only_read_is_refused_before_it_runs(locked, lake, sql):
-    file = next((lake / "lake" / "images").rglob("*.parquet"))
+def test_a_statement_that_does_not_only_read_is_refused_before_it_runs(locked, closed, sql):
+    file = next((closed / "lake" / "images").rglob("*.parquet"))
+    before = file.read_bytes()
     with pytest.raises(BadQuery):
         refuse_writes(locked, sql.format(file=file))
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -794,12 +812,15 @@ def test_a_changed_image_has_a_row_for_each_field_with_the_old_value_and_the_new
     ]
 
 
-@pytest.mark.parametrize("field", [column.name for column in IMAGE_FIELDS])
-def test_a_change_of_any_field_is_told(tmp_path, field):
+def test_a_change_of_any_field_is_told(tmp_path):
     kinds = {"text": ("old", "new"), "whole": (1, 2), "gib": (1, 2), "instant": (utc("2026-01-01"), utc("2026-01-02"))}
-    old, new = kinds[IMAGES.column(field).kind]
-    changes = days(tmp_path, ("verified", [image("m-1", **{field: old})]), ("verified", [image("m-1", **{field: new})]))
-    assert pick(changes, "field", "old_value", "new_value") == [(field, str(old), str(new))]
+    values = {field.name: kinds[IMAGES.column(field.name).kind] for field in IMAGE_FIELDS}
+    before = [image(f"m-{field}", **{field: old}) for field, (old, _) in values.items()]
+    after = [image(f"m-{field}", **{field: new}) for field, (_, new) in values.items()]
+    changes = days(tmp_path, ("verified", before), ("verified", after))
+    assert sorted(pick(changes, "image_id", "field", "old_value", "new_value")) == sorted(
+        (f"m-{field}", field, str(old), str(new)) for field, (old, new) in values.items()
+    )
 
 
 def test_an_image_missing_from_an_uncertified_listing_is_unseen_and_not_gone(tmp_path):
