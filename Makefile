@@ -17,7 +17,7 @@ help:
 	@echo "make faults         fault tests: every fault and thousands of random schedules; writes docs/reliability.md"
 	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
 	@echo "make soak           readers beside writers, for minutes"
-	@echo "make fuzz           random malformed responses, for minutes"
+	@echo "make fuzz           random malformed responses, for minutes; then ten times the random inputs of make test"
 	@echo "make bench          speed beside dlt, SDK + pandas and a script; writes docs/benchmark.md and docs/comparison.md"
 	@echo "make bench-history  cost of a year of 100,000 images: size, compaction, queries; writes docs/benchmark-history.md"
 	@echo "make bench-page     time and size of the HTML page of 100,000 images over a year"
@@ -50,7 +50,7 @@ demo: $(VENV)/installed
 	@$(BIN)/ens-images demo
 
 test: $(VENV)/installed-dev browser
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of the HTML page need Chromium. Without it, and without apt, they are skipped with a message.
 browser:
@@ -87,6 +87,7 @@ soak: $(VENV)/installed-dev
 
 fuzz: $(VENV)/installed-dev
 	@PYTHONPATH=tests:tests/transform $(BIN)/python tests/harness/fuzz.py
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m hypothesis --hypothesis-profile thorough
 
 $(VENV)-bench/installed: pyproject.toml tests/bench/requirements.txt $(BIN)/python
 	@echo "Installing the compared tools into $(VENV)-bench (once; about a minute) …"
@@ -145,7 +146,7 @@ $(VENV)-oldest/installed: tests/harness/oldest.py pyproject.toml
 	@touch $@
 
 test-oldest: $(VENV)-oldest/installed browser
-	@$(VENV)-oldest/bin/python -m pytest -n auto
+	@$(VENV)-oldest/bin/python -m pytest -n auto --dist worksteal
 	@$(VENV)-oldest/bin/python tests/harness/old_duckdb.py $(VENV)-duckdb/bin/python
 
 # To choose the interpreter: make test-newest NEWEST=/path/to/python3.13
@@ -153,7 +154,7 @@ NEWEST ?= $(or $(shell for p in python3.15 python3.14 python3.13 python3.12; do 
 test-newest: browser
 	@rm -rf $(VENV)-newest && $(NEWEST) -m venv $(VENV)-newest && $(VENV)-newest/bin/pip install --quiet --upgrade -e '.[dev]'
 	@$(VENV)-newest/bin/python --version
-	@$(VENV)-newest/bin/python -m pytest -n auto
+	@$(VENV)-newest/bin/python -m pytest -n auto --dist worksteal
 
 bench-page: $(VENV)/installed-dev
 	@$(BIN)/python tests/bench/bench_page.py

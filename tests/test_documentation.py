@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench import comparison
 import pipeline
 from pipeline import connect
 from pipeline.reports.standing import STANDING
+from pipeline.views.database import write_catalog
 
 ROOT = Path(pipeline.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -23,10 +25,11 @@ def ens_images(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def after_the_demo(tmp_path_factory) -> Path:
+def after_the_demo(tmp_path_factory, demo_lake) -> Path:
     """A folder in which `make demo` has been."""
     folder = tmp_path_factory.mktemp("clone")
-    ens_images(folder, "demo")
+    shutil.copytree(demo_lake, folder / "data" / "demo")
+    write_catalog(folder / "data" / "demo")  # it holds absolute paths
     return folder
 
 

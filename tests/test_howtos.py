@@ -20,6 +20,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from conftest import in_this_process
 
 from pipeline import cli, errors, settings
 from pipeline.emulator import Endpoint, Key, living_account
@@ -113,12 +114,11 @@ def run(language: str, text: str, desk: dict[str, str]) -> str:
         return ""
     for blank, filled in FILLED_IN.items():
         text = text.replace(blank, filled)
-    command = {
-        "sh": ["bash", "-euo", "pipefail", "-c", text],
-        "sql": [sys.executable, "-m", "pipeline", "sql", text],
-        "python": [sys.executable, "-c", text],
-    }[language]
-    done = subprocess.run(command, cwd=home, env=desk, capture_output=True, text=True, check=False)
+    if language == "sql":
+        done = in_this_process(home, "sql", text, environment=desk)
+    else:
+        command = {"sh": ["bash", "-euo", "pipefail", "-c", text], "python": [sys.executable, "-c", text]}[language]
+        done = subprocess.run(command, cwd=home, env=desk, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

@@ -399,7 +399,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 
 
 def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
-    first = as_a_user(tmp_path, "demo", "--days", "2", ENS_IMAGES_DATA="mine")
+    first = ens_images(tmp_path, "demo", "--days", "2", ENS_IMAGES_DATA="mine")
     demo_job.demo(tmp_path / "data" / "demo", days=1, told=lambda _: None)
 
     assert first.returncode == 0

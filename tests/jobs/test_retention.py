@@ -19,6 +19,7 @@ from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.tombstones import tombstones_path
+from pipeline.views.database import write_catalog
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 NOW = dt.datetime(2026, 10, 20)  # noqa: DTZ001
@@ -43,7 +44,7 @@ def lived(tmp_path_factory):
 def data(lived, tmp_path) -> Path:
     """A copy of that lake."""
     shutil.copytree(lived, tmp_path / "data")
-    rebuild(tmp_path / "data")  # the catalogue holds absolute paths
+    write_catalog(tmp_path / "data")  # the catalogue holds absolute paths
     return tmp_path / "data"
 
 
