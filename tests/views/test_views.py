@@ -237,23 +237,39 @@ def lake(tmp_path: Path) -> Path:
     return write_lake(tmp_path)
 
 
-def test_the_script_gives_any_duckdb_the_same_views(lake):
-    con = duckdb.connect()
-    con.execute(views_sql(lake)).fetchall()
-    assert everything(con) == everything(connect(lake))
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory) -> Path:
+    """The same lake with its catalogue: not to be written to."""
+    data = write_lake(tmp_path_factory.mktemp("closed"))
+    write_catalog(data)
+    return data
 
 
-def test_the_script_can_be_run_again_over_itself(lake):
-    con = connect(lake)
-    con.execute(views_sql(lake)).fetchall()
-    assert everything(con) == everything(connect(lake))
+@pytest.fixture(scope="module")
+def by_script(closed) -> dict[str, Any]:
+    """What a bare DuckDB shows of that lake by the script."""
+    with duckdb.connect() as con:
+        con.execute(views_sql(closed)).fetchall()
+        return everything(con)
 
 
-def test_a_connection_made_from_the_catalogue_equals_one_made_by_the_script(lake, monkeypatch):
-    made = everything(connect(lake))
-    write_catalog(lake)
+def test_the_script_gives_any_duckdb_the_same_views(closed, by_script):
+    (closed / "lake.duckdb").rename(closed / "aside")
+    with connect(closed) as con:
+        (closed / "aside").rename(closed / "lake.duckdb")
+        assert everything(con) == by_script
+
+
+def test_the_script_can_be_run_again_over_itself(closed, by_script):
+    with connect(closed) as con:
+        con.execute(views_sql(closed)).fetchall()
+        assert everything(con) == by_script
+
+
+def test_a_connection_made_from_the_catalogue_equals_one_made_by_the_script(closed, by_script, monkeypatch):
     monkeypatch.setattr(connection, "script_over", lambda *_: pytest.fail("the catalogue was not used"))
-    assert everything(connect(lake)) == made
+    with connect(closed) as con:
+        assert everything(con) == by_script
 
 
 def test_a_draft_that_is_not_finished_leaves_the_catalogue_as_it_was_and_nothing_beside_it(lake):
@@ -314,14 +330,6 @@ def test_swapping_the_catalogue_leaves_nothing_beside_it_and_disturbs_no_reader(
 
 
 # ── nothing but the lake ─────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory) -> Path:
-    """The same lake with its catalogue, of which nothing may be written or read past the views."""
-    data = write_lake(tmp_path_factory.mktemp("closed"))
-    write_catalog(data)
-    return data
 
 
 @pytest.fixture
