@@ -77,8 +77,10 @@ def in_this_process(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as a process of its own would, without what it takes to begin one.
 
-    A profile needs a process: the vendor's library reads HOME when it is imported.
+    A profile needs a process: the vendor's library reads HOME and the keys when it is imported.
     """
+    import alibabacloud_credentials.utils.auth_util  # noqa: F401  (by this process's environment, before it is another)
+
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with (
         contextlib.chdir(cwd),
