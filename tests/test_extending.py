@@ -54,4 +54,8 @@ def test_a_patch_touches_only_the_files_that_the_readme_names():
     touched = re.findall(r"^\+\+\+ b/(.*)$", PAGE, flags=re.MULTILINE)
 
     assert touched
-    assert [path for path in touched if path not in named and not path.startswith(tuple(n for n in named if n.endswith("/")))] == []
+    assert [
+        path
+        for path in touched
+        if path not in named and not path.startswith(tuple(n for n in named if n.endswith("/")))
+    ] == []
