@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, settings
-from pipeline.cli.framework import key_of
+from pipeline.cli.options import settings_key
 from pipeline.credentials import key_account, profile_account
 from pipeline.errors import BadSetting
 from pipeline.jobs.accounts import select_accounts
@@ -64,7 +64,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
 
 
 def test_every_key_but_the_tables_is_an_option_of_some_command():
-    options = {key_of(option) for command in cli.commands.commands.values() for option in command.params}
+    options = {settings_key(option) for command in cli.commands.commands.values() for option in command.params}
 
     assert {*settings.Settings.__struct_fields__} - {"accounts", "after_run", "thresholds", "bucket"} == options - {
         None

@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from conftest import EXAMPLE, in_this_process
 
 from pipeline import cli
+from pipeline.cli import collect, options
 from pipeline.emulator import Endpoint, Key, living_account, read_account
 from pipeline.extract.completeness import LEVELS
 from pipeline.extract.reader import Bounds
@@ -62,7 +64,7 @@ def lake(tmp_path_factory) -> Path:
 
 
 def test_the_levels_are_those_of_the_certificate():
-    assert cli.LEVELS == LEVELS
+    assert options.LEVELS == LEVELS
 
 
 def plainly(value: Any) -> Any:
@@ -82,7 +84,7 @@ def test_an_option_means_without_a_word_what_the_step_means(command, step):
 
 
 def test_the_help_tells_when_a_run_ends_by_itself():
-    bounds, told = Bounds(), " ".join((cli.run.help or "").split())
+    bounds, told = Bounds(), " ".join((collect.run.help or "").split())
 
     assert f"at most {bounds.passes} times over" in told
     assert f"begun {bounds.seconds_after_two:g} s after the second" in told
@@ -138,7 +140,7 @@ def test_every_option_has_a_variable(serve, tmp_path):
     assert (tmp_path / "elsewhere" / "lake.duckdb").exists()
     for command in cli.commands.commands.values():
         for parameter in command.params:
-            if isinstance(parameter, cli.click.Option) and parameter.name not in {"help", "list_faults"}:
+            if isinstance(parameter, click.Option) and parameter.name not in {"help", "list_faults"}:
                 assert str(parameter.envvar).startswith("ENS_IMAGES_")
 
 

@@ -18,7 +18,7 @@ import pytest
 from lake_builder import Seen, image, utc, write_run
 from reading import HOSTILE
 
-from pipeline import cli
+from pipeline import settings
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.reports.export import MANIFEST, SUFFIXES, export, export_all
 from pipeline.reports.formats import excel
@@ -222,4 +222,4 @@ def test_an_export_of_everything_that_fails_leaves_the_earlier_one(lake, tmp_pat
 
 
 def test_the_command_line_offers_the_formats_that_there_are():
-    assert cli.EXPORTS == SUFFIXES
+    assert settings.EXPORTS == SUFFIXES

@@ -1,0 +1,236 @@
+"""Commands that read the accounts: run, list, status, doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.exit_codes import ending_signal
+from pipeline.cli.framework import Command, command
+from pipeline.cli.maintain import prune_command
+from pipeline.cli.options import (
+    LEVELS,
+    FiniteNumber,
+    LocalPath,
+    Span,
+    data_option,
+    format_option,
+    option,
+    profile_options,
+    service_options,
+)
+from pipeline.cli.settings_source import current_settings, default_options, origins, unknown_variables
+from pipeline.errors import EnsImagesError
+from pipeline.settings import options_of_a_wrong_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class RunCommand(Command):
+    """The command `run`: it writes --summary even where the command line or the settings are wrong.
+
+    A monitor must not take the summary of yesterday for that of today.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Parse the command line; write the summary where that fails."""
+        words = list(args)  # click consumes `args`
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except (click.ClickException, EnsImagesError) as error:
+            lenient: dict[str, Any] = {
+                "resilient_parsing": True,
+                "ignore_unknown_options": True,
+                "allow_extra_args": True,
+            }
+            with super().make_context(info_name, words, **lenient) as ctx:
+                _write_failed_start(ctx, error)
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; write the summary where an error comes before the first step."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, EnsImagesError) as error:
+            _write_failed_start(ctx, error)
+            raise
+
+
+def _write_failed_start(ctx: click.Context, error: Exception) -> None:
+    """Write the summary of a run that did not start, if the command line or the settings file says where."""
+    from_file = options_of_a_wrong_file(ctx.meta.get("config"))
+    summary = ctx.params.get("summary") or from_file.get("summary")
+    if summary is None:
+        return
+    from pipeline.jobs.scheduled import write_not_started
+
+    message = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(EnsImagesError, OSError):  # the error itself is printed in any case
+        write_not_started(Path(summary), ctx.params.get("data") or from_file.get("data") or "data", message)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Any]:
+    """Show the progress of a run; nothing with --verbose, which logs each call."""
+    from pipeline.reports.terminal import progress
+
+    if click.get_current_context().meta.get("verbosity"):
+        yield None
+        return
+    with progress() as bar:
+        yield bar
+
+
+@command(
+    cls=RunCommand,
+    examples=(
+        "ens-images run --profile prod --profile test",
+        "ens-images run --config nightly.toml --summary out/summary.json",
+    ),
+)
+@data_option
+@service_options
+@option(
+    "--certificate",
+    type=click.Choice(LEVELS),
+    default="verified",
+    show_default=True,
+    help="Completeness that a listing must prove.",
+)
+@option(
+    "--timeout",
+    "timeout_seconds",
+    type=FiniteNumber(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Time limit of the whole run.",
+)
+@option(
+    "--max-shrink",
+    "max_shrink_percent",
+    type=FiniteNumber(0, 100),
+    default=50,
+    show_default=True,
+    metavar="PERCENT",
+    help="Do not publish an account that lost a larger share of its images.",
+)
+@option("--accept-shrink", is_flag=True, help="Publish such an account all the same.")
+@option(
+    "--summary",
+    type=LocalPath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a summary as JSON: accounts, steps, exit code.",
+)
+@click.pass_context
+def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
+    """List every account, store the raw pages, publish what is proven complete; then the steps of [after_run].
+
+    A run ends by itself: an account is listed at most 5 times over, no listing is begun 60 s after the second, and
+    an account is given up when it is throttled for 60 s without one answer. A service that keeps answering, slowly
+    or in small pages, is read to the end; --timeout limits that too.
+    """
+    from pipeline.jobs.scheduled import scheduled_run
+
+    settings = current_settings()
+    with _progress() as progress:
+        scheduled = scheduled_run(
+            data,
+            after=settings.after_run,
+            retention=default_options(prune_command, "raw_older_than", "grace"),
+            rate=rate or None,
+            thresholds=settings.thresholds,
+            entries=settings.accounts,
+            progress=progress,
+            signalled=ending_signal,
+            **options,
+        )
+    click.echo(str(scheduled), err=True)
+    ctx.exit(scheduled.exit_code)
+
+
+@command(
+    "list",
+    examples=(
+        "ens-images list --image-name web --format json",
+        "ens-images list --profile prod --image-id m-5 --exact",
+    ),
+)
+@service_options
+@format_option
+@option("--image-id", metavar="TEXT", help="Images whose id contains TEXT.")
+@option("--image-name", metavar="TEXT", help="Images whose name contains TEXT.")
+@option("--snapshot-id", metavar="TEXT", help="Images made from this disk snapshot.")
+@option("--exact", is_flag=True, help="Match the whole value, with case, instead of a part.")
+def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: Any, **options: Any) -> None:
+    """List images live, with the filters of the API; store nothing."""
+    from pipeline.jobs import list as list_job
+    from pipeline.jobs.accounts import select_accounts
+    from pipeline.reports.formats import write_rows
+
+    accounts = select_accounts(profiles, profiles_from, current_settings().accounts)
+    rows, provenance = list_job.list_images(rate=rate or None, accounts=accounts, **options)
+    write_rows(rows, output_format, sys.stdout)
+    click.echo(provenance, err=True)
+
+
+@command("status", examples=("ens-images status", "ens-images status --max-age 26h --format json"))
+@data_option
+@format_option
+@profile_options
+@option(
+    "--max-age",
+    type=Span(),
+    metavar="SPAN",
+    help="End with 8 if an account is older than SPAN, such as 26h, or failed since.",
+)
+def status_command(data: Path, output_format: Any, max_age: str | None, **selection: Any) -> None:
+    """Show how fresh each account is: its last observation, the certificate, and the failures since."""
+    from pipeline.jobs.accounts import select_accounts
+    from pipeline.jobs.status import status
+    from pipeline.reports.formats import write_rows
+
+    entries = current_settings().accounts
+    is_selective = bool(entries or any(selection.values()))
+    labels = [account.label for account in select_accounts(**selection, entries=entries)] if is_selective else None
+    rows, not_fresh = status(data, max_age=max_age, labels=labels)
+    write_rows(rows, output_format, sys.stdout)
+    if not_fresh:
+        raise not_fresh
+
+
+@command("doctor", examples=("ens-images doctor", "ens-images doctor --profile prod --format json"))
+@data_option
+@service_options
+@format_option
+def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain_http: bool, **options: Any) -> None:
+    """Check in order what a run depends on, and name the first thing to fix.
+
+    It runs without credentials as far as it can, shows no secret, and changes nothing.
+    """
+    from pipeline.jobs import doctor
+    from pipeline.jobs.accounts import select_accounts
+    from pipeline.reports.formats import write_rows
+
+    settings = current_settings()
+    selection = {name: options[name] for name in ("profiles", "profiles_from")}
+    findings = doctor.examine(
+        data,
+        accounts=lambda: select_accounts(**selection, entries=settings.accounts),
+        endpoint=endpoint,
+        allow_plain_http=allow_plain_http,
+        settings=origins(),
+        unknown=unknown_variables(),
+        folders=settings.folders(),
+        extras=settings.extras(),
+    )
+    if output_format == "table":
+        click.echo(doctor.as_lines(findings))
+    else:
+        write_rows(doctor.as_rows(findings), output_format, sys.stdout)
+    error = doctor.first_to_mend(findings)
+    if error:
+        raise error

@@ -1,0 +1,80 @@
+"""Commands that maintain the lake: rebuild, check, compact, prune, withdraw, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.cli.framework import command
+from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option, grace_option, option
+
+
+@command(examples=("ens-images rebuild", "ens-images rebuild --into data-new"))
+@data_option
+@option("--into", type=LakeLocation(file_okay=False, path_type=Path), help="Build a complete new lake in this folder.")
+def rebuild(data: Path, into: Path | None) -> None:
+    """Add what the lake lacks from the raw pages, with the decisions of the runs that landed them."""
+    from pipeline.jobs import rebuild as rebuild_job
+
+    runs = rebuild_job.rebuild(data, into=into)
+    click.echo(f"{len(runs)} runs published in {str(into or data)!r}", err=True)
+
+
+@command("check", examples=("ens-images check --deep",))
+@data_option
+@option("--deep", is_flag=True, help="Rebuild every run from its raw pages, and compare it row by row.")
+def check_command(data: Path, *, deep: bool) -> None:
+    """Verify the lake: every file, key, count and certificate."""
+    from pipeline.lake.check import check
+
+    result = check(data, deep=deep)
+    click.echo(str(result), err=True)
+    result.raise_if_damaged()
+
+
+@command("compact", examples=("ens-images compact", "ens-images compact --grace 1d --dry-run"))
+@data_option
+@grace_option
+@dry_run_option
+def compact_command(data: Path, **options: Any) -> None:
+    """Turn daily copies into versions, so that history costs what changes; a run does it when needed."""
+    from pipeline.jobs.compaction import compact
+
+    click.echo(str(compact(data, **options)), err=True)
+
+
+@command("prune", examples=("ens-images prune --raw-older-than 90d --dry-run",))
+@data_option
+@option("--raw-older-than", type=Span(), metavar="SPAN", help="Expire raw pages older than SPAN, such as 90d.")
+@grace_option
+@dry_run_option
+def prune_command(data: Path, **options: Any) -> None:
+    """Expire raw pages by age, and delete files past their grace period."""
+    from pipeline.jobs.retention import prune
+
+    click.echo(str(prune(data, **options)), err=True)
+
+
+@command("withdraw", examples=("ens-images withdraw 20261123T020000.000000Z/prod",))
+@click.argument("observation", metavar="RUN/ACCOUNT")
+@data_option
+@grace_option
+@dry_run_option
+def withdraw_command(data: Path, observation: str, **options: Any) -> None:
+    """Take back an observation that is known to be wrong; `restore` undoes it within the grace period."""
+    from pipeline.jobs.withdrawal import withdraw
+
+    click.echo(str(withdraw(data, observation, **options)), err=True)
+
+
+@command("restore", examples=("ens-images restore 20261123T020000.000000Z/prod",))
+@click.argument("observation", metavar="RUN/ACCOUNT")
+@data_option
+@dry_run_option
+def restore_command(data: Path, observation: str, **options: Any) -> None:
+    """Undo a withdrawal."""
+    from pipeline.jobs.withdrawal import restore
+
+    click.echo(str(restore(data, observation, **options)), err=True)

@@ -1,0 +1,162 @@
+"""Options: parameter types, and the options that several commands share.
+
+    --data  ←  flag, else variable ENS_IMAGES_DATA, else `data` in ens-images.toml, else the default
+
+`option` gives every option its variable. `settings_key` tells which key of the
+settings file sets it. An option with a `scope` belongs to one command: its
+variable carries the command's name, and no key sets it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pipeline.errors import BadSetting
+from pipeline.settings import Settings, span
+from pipeline.storage.store import open_location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VARIABLE_PREFIX: Final = "ENS_IMAGES_"
+FORMATS: Final = ("table", "csv", "json", "markdown")
+LEVELS: Final = ("unproven", "counted", "verified")
+"""The same as completeness.LEVELS, which is slow to import; a test compares them."""
+_SETTINGS_KEYS: Final = frozenset(Settings.__struct_fields__)
+
+
+def option(*names: str, scope: str = "", **attributes: Any) -> Callable[[Any], Any]:
+    """Declare an option that an environment variable can set too: `--data` is ENS_IMAGES_DATA.
+
+    `scope` names the only command that the variable is for: ENS_IMAGES_DEMO_DATA, because the demo empties its folder.
+    """
+    words = (*filter(None, (scope,)), names[0].removeprefix("--"))
+    variable = VARIABLE_PREFIX + "_".join(words).replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+
+
+def settings_key(parameter: click.Parameter) -> str | None:
+    """Return the key of the settings file that sets `parameter`, or None where there is no such key."""
+    variable = parameter.envvar if isinstance(parameter.envvar, str) else ""
+    key = variable.removeprefix(VARIABLE_PREFIX).lower()
+    return key if key in _SETTINGS_KEYS else None
+
+
+# ── parameter types ──────────────────────────────────────────────────────────
+
+
+class FiniteNumber(click.FloatRange):
+    """A number in a range; neither `nan` nor `inf`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number as a float."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class LakeLocation(click.Path):
+    """A local folder or a bucket: `s3://bucket/prefix`, `oss://bucket/prefix`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a Path or a BucketPath."""
+        return open_location(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+
+
+class LocalPath(click.Path):
+    """A path on this machine; a URL is refused, or it would become a folder named `s3:`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a Path."""
+        if "://" in str(value):
+            self.fail(f"{str(value)!r} is not a path on this machine: only --data can be a bucket", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Span(click.types.StringParamType):
+    """A time span, such as `90d` or `26h`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text unchanged, once it is known to be a time span."""
+        try:
+            span(value)
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
+        return value
+
+
+# ── shared options ───────────────────────────────────────────────────────────
+
+data_option = option(
+    "--data",
+    type=LakeLocation(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder of the lake, or s3://BUCKET/PREFIX.",
+)
+format_option = option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="Output format of the rows.",
+)
+as_of_option = option(
+    "--as-of",
+    metavar="WHEN",
+    help="Read the lake as it was: a UTC day (its end), an instant, a run_id; or `latest`.",
+)
+grace_option = option(
+    "--grace",
+    type=Span(),
+    default="7d",
+    show_default=True,
+    metavar="SPAN",
+    help="Grace period: how long withdrawn or replaced files stay on disk.",
+)
+
+dry_run_option = option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
+
+
+def profile_options(command: Any) -> Any:
+    """Add the options that select accounts."""
+    for add in (
+        option(
+            "--profiles-from",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Read more profiles from FILE, one name per line; # starts a comment.",
+        ),
+        option(
+            "--profile",
+            "profiles",
+            multiple=True,
+            metavar="NAME",
+            help="A profile of the vendor's file, or an account of the settings file; repeatable.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
+def service_options(command: Any) -> Any:
+    """Add the options of a command that calls the service: accounts, endpoint, rate."""
+    for add in (
+        option(
+            "--rate", type=FiniteNumber(min=0), default=20, show_default=True, help="Calls per second; 0: no limit."
+        ),
+        option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Concurrent calls."),
+        profile_options,
+        option("--allow-plain-http", is_flag=True, help="Allow an http:// endpoint on another machine."),
+        option(
+            "--endpoint", default="ens.aliyuncs.com", show_default=True, metavar="HOST|URL", help="Endpoint of ENS."
+        ),
+    ):
+        command = add(command)
+    return command
