@@ -256,9 +256,13 @@ def _name(day: int) -> str:
 
 
 def _age_out(data: Path, _: str) -> None:
-    """Take out pages by age and one observation, and unlink what was taken out before."""
-    withdraw(data, f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3))
+    """Expire pages by age, and delete the files past their grace period."""
     prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))
+
+
+def _withdraw_one(data: Path, _: str) -> None:
+    """Withdraw an observation, and delete the files past their grace period."""
+    withdraw(data, f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3))
 
 
 def _taken_out_before(data: Path) -> None:
@@ -293,6 +297,8 @@ WRITERS = (
     Writer("rebuild", 2, lambda data, _: rebuild(data), prepare=_unpublish_last),
     Writer("rebuild into", 2, lambda data, _: rebuild(data, into=data.parent / "other"), where="other"),
     Writer("prune", 3, _age_out, prepare=_taken_out_before, may_lose_pages=True,
+           then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
+    Writer("withdraw", 3, _withdraw_one, prepare=_taken_out_before, may_lose_pages=True,
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
     Writer("first fold", 3, _fold),
     Writer("fold", 3, _fold, prepare=_folded_before),

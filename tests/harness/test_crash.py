@@ -170,7 +170,7 @@ def withdrawn(tmp_path_factory, two_days):
         ("raw/_tombstones.json", 0o000, "report"),
         ("lake/images/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
         ("raw/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
-        ("raw", 0o500, "prune"),
+        ("raw", 0o500, "restore"),
     ],
 )
 def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, withdrawn, what, mode, command):
@@ -178,7 +178,7 @@ def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, wit
     before = in_a_process(lambda: seen_by_connect(data))
     was = (data / what).stat().st_mode
     (data / what).chmod(mode)
-    more = ("--restore", raw_paths(data)[1].stem) if command == "prune" else ()
+    more = (raw_paths(data)[1].stem,) if command == "restore" else ()
     done = as_a_user(command, "--data", str(data), *more)
     (data / what).chmod(was)
 

@@ -373,7 +373,7 @@ def test_nonsense_is_the_first_thing_to_mend(serve, account, tmp_path):
 
 
 def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_mend(typed, monkeypatch):
-    monkeypatch.setattr("pipeline.jobs.run.environment_account", lambda: environment_account("nobody"))
+    monkeypatch.setattr("pipeline.jobs.accounts.environment_account", lambda: environment_account("nobody"))
     monkeypatch.setattr("pipeline.credentials.Account.resolve", lambda _: (_ for _ in ()).throw(BadSetting("x")))
     asked = ("doctor", "--endpoint", "http://127.0.0.1:9")
     code, out, err = typed(*asked)

@@ -331,7 +331,7 @@ def test_only_the_daily_files_of_a_run_withdrawn_for_good_are_deleted(tmp_path):
     compact(tmp_path, grace="0s", at=NOW + dt.timedelta(days=10))
     prune(tmp_path, at=NOW + dt.timedelta(days=10))
     assert plain(tmp_path) == [first, third]
-    assert [one for one in check(tmp_path).findings if one.where.startswith("lake")] == []
+    assert [one for one in check(tmp_path).findings if one.location.startswith("lake")] == []
 
 
 def test_a_lake_without_a_withdrawn_observation_is_intact_though_its_rejects_were_folded(tmp_path):

@@ -135,7 +135,7 @@ def waiting(monkeypatch) -> list[int]:
             super().take(*answer)
             counts.append(sum(len(reading.pages) for reading in self._readings.values()))
 
-    monkeypatch.setattr("pipeline.jobs.run.Ahead", Watched)
+    monkeypatch.setattr("pipeline.jobs.run.FlattenPool", Watched)
     return counts
 
 

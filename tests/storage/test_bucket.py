@@ -80,7 +80,7 @@ def test_the_commit_record_is_put_last_and_a_run_without_it_is_not_read(lake, ac
 
     def watched(client: Any, key: str, *rest: Any, **options: Any) -> Any:
         names.append(key.split("/")[3])
-        assert options["mode"] == "create"
+        assert options.get("mode") == "create" or key.endswith("/lake/format")  # which every writer writes alike
         if key.startswith("a/lake/lake/observations/") and is_refused:
             raise GenericError("cut off")
         return put(client, key, *rest, **options)
@@ -132,7 +132,7 @@ def test_a_bucket_is_exported_and_compared(lake, account_here, tmp_path):
 
 
 def test_what_needs_a_folder_says_what_to_do_instead(lake, tmp_path):
-    with pytest.raises(BadSetting, match="pruning needs a folder"):
+    with pytest.raises(BadSetting, match="maintenance needs a folder"):
         compact(lake)
     with pytest.raises(BadSetting, match="copy raw/ into the bucket"):
         rebuild(tmp_path, into=lake)
