@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from test_emulator import Got, call, images_of, sign
+from signed_calls import Got, call, images_of, sign
 
 from pipeline.emulator import FAULTS, Endpoint, Fault, living_account
 
@@ -23,7 +23,7 @@ ALL = {image["ImageId"] for image in living_account(IMAGES, 1).images_on(0)}
 
 @pytest.fixture
 def faulty() -> Iterator[Callable[..., Endpoint]]:
-    """Opens an endpoint with the faults given."""
+    """Open endpoints with faults."""
     opened: list[Endpoint] = []
 
     def open_endpoint(*faults: Fault | str) -> Endpoint:
@@ -44,7 +44,7 @@ def ids_of(got: Got) -> list[str]:
 
 
 class Raw(NamedTuple):
-    """An answer that may be no JSON."""
+    """An answer that may not be JSON."""
 
     status: int
     content_type: str | None
@@ -60,19 +60,19 @@ def raw(endpoint: Endpoint) -> Raw:
 
 
 @pytest.fixture
-def honest(faulty) -> list[Got]:
+def correct(faulty) -> list[Got]:
     """The three pages without a fault."""
     endpoint = faulty()
     return [page(endpoint, number) for number in (1, 2, 3)]
 
 
-# --- The account changes while it is read ---
+# --- The account changes while it is listed ---
 
 
 @pytest.mark.parametrize(
     ("spec", "count"), [("deletions:count=2", IMAGES - 2), ("insertions:count=2", IMAGES + 2), ("churn", IMAGES)]
 )
-def test_the_account_changes_before_the_answer_and_the_truth_is_kept(faulty, spec, count):
+def test_the_account_changes_before_the_answer_and_its_ids_are_recorded(faulty, spec, count):
     endpoint = faulty(f"{spec},page=2" if ":" in spec else f"{spec}:page=2")
 
     first, second = page(endpoint, 1), page(endpoint, 2)
@@ -85,7 +85,7 @@ def test_the_account_changes_before_the_answer_and_the_truth_is_kept(faulty, spe
     assert set(ids_of(second)) <= after.ids()
 
 
-def test_an_id_never_comes_back_however_long_an_account_churns(faulty):
+def test_churn_never_reuses_an_id(faulty):
     endpoint = faulty("churn:count=20")
     before, gone = ALL, set()
 
@@ -98,7 +98,7 @@ def test_an_id_never_comes_back_however_long_an_account_churns(faulty):
     assert len(gone) == 600
 
 
-def test_deletions_at_the_start_push_a_living_image_onto_a_page_already_read(faulty):
+def test_deletions_at_the_start_move_images_to_a_page_already_read(faulty):
     endpoint = faulty("deletions:page=2,count=3,place=start")
 
     read = [image_id for number in (1, 2, 3) for image_id in ids_of(page(endpoint, number))]
@@ -107,7 +107,7 @@ def test_deletions_at_the_start_push_a_living_image_onto_a_page_already_read(fau
     assert len(alive - set(read)) == 3
 
 
-def test_what_was_deleted_stays_deleted_on_the_next_day(faulty):
+def test_edits_stay_on_the_next_day(faulty):
     endpoint = faulty("deletions:count=30,times=1", "insertions:count=1,times=1")
     page(endpoint)
     edited = endpoint.truth[-1].ids()
@@ -133,7 +133,7 @@ def test_what_was_deleted_stays_deleted_on_the_next_day(faulty):
         ("expired-token", 403, "InvalidSecurityToken.Expired"),
     ],
 )
-def test_a_request_is_refused_though_it_is_right(faulty, name, status, code):
+def test_a_valid_request_is_refused(faulty, name, status, code):
     endpoint = faulty(f"{name}:times=1,count=1")
 
     refused, served = page(endpoint), page(endpoint)
@@ -144,7 +144,7 @@ def test_a_request_is_refused_though_it_is_right(faulty, name, status, code):
     assert endpoint.truth[0].ids() == ALL
 
 
-def test_throttling_comes_in_bursts_and_may_say_how_long_to_wait(faulty):
+def test_throttling_comes_in_bursts_and_may_send_a_retry_after(faulty):
     endpoint = faulty("throttling:page=2,times=1,count=3,ms=250")
 
     answers = [page(endpoint, number) for number in (1, 2, 1, 3, 1)]
@@ -153,25 +153,25 @@ def test_throttling_comes_in_bursts_and_may_say_how_long_to_wait(faulty):
     assert answers[2].headers["x-acs-retry-after"] == "250"
 
 
-def test_a_token_can_expire_in_mid_run(faulty):
+def test_a_token_can_expire_in_the_middle_of_a_run(faulty):
     endpoint = faulty("expired-token:after=2")
 
     assert [page(endpoint).status for _ in range(4)] == [200, 200, 403, 403]
 
 
-# --- The rows are not the page's ---
+# --- The images are not those of the page ---
 
 
-def test_a_clamped_page_says_so(faulty, honest):
+def test_a_clamped_page_echoes_its_size(faulty, correct):
     endpoint = faulty("clamped:count=20")
 
     got = page(endpoint, 2)
 
     assert (got.body["PageSize"], got.body["TotalCount"]) == ("20", str(IMAGES))
-    assert ids_of(got) == ids_of(honest[0])[20:40]
+    assert ids_of(got) == ids_of(correct[0])[20:40]
 
 
-def test_an_unstable_order_shows_other_images_at_each_try(faulty):
+def test_an_unstable_order_lists_other_images_at_each_request(faulty):
     endpoint = faulty("unstable-order")
 
     tries = [ids_of(page(endpoint)) for _ in range(3)]
@@ -180,50 +180,50 @@ def test_an_unstable_order_shows_other_images_at_each_try(faulty):
     assert all(len(set(ids)) == 50 and set(ids) <= ALL for ids in tries)
 
 
-def test_an_empty_page_still_counts_them_all(faulty):
+def test_an_empty_page_has_the_full_total_count(faulty):
     got = page(faulty("empty:page=2"), 2)
 
     assert (images_of(got), got.body["TotalCount"]) == ([], str(IMAGES))
 
 
-def test_a_short_page_lacks_rows(faulty, honest):
+def test_a_short_page_lacks_images(faulty, correct):
     got = page(faulty("short:count=2"))
 
     assert len(ids_of(got)) == 48
-    assert set(ids_of(got)) < set(ids_of(honest[0]))
+    assert set(ids_of(got)) < set(ids_of(correct[0]))
 
 
-def test_a_repeated_page_has_the_rows_of_another(faulty, honest):
+def test_a_repeated_page_has_the_images_of_another_page(faulty, correct):
     got = page(faulty("repeated:page=3"), 3)
 
-    assert ids_of(got) == ids_of(honest[1])
+    assert ids_of(got) == ids_of(correct[1])
     assert got.body["PageNumber"] == "3"
 
 
-def test_a_double_image_stands_in_the_place_of_another(faulty, honest):
+def test_a_double_image_replaces_another(faulty, correct):
     got = page(faulty("double"))
 
     assert len(ids_of(got)) == 50
     assert len(set(ids_of(got))) == 49
-    assert set(ids_of(got)) < set(ids_of(honest[0]))
+    assert set(ids_of(got)) < set(ids_of(correct[0]))
 
 
-def test_a_twin_stands_without_its_id_in_the_place_of_another(faulty, honest):
+def test_a_twin_without_its_id_replaces_another_image(faulty, correct):
     images = images_of(page(faulty("twin")))
     (twin,) = [image for image in images if "ImageId" not in image]
 
     assert len(images) == 50
     assert sum(all(image[field] == value for field, value in twin.items()) for image in images) == 2
-    assert len(set(ids_of(honest[0])) - {image.get("ImageId") for image in images}) == 1
+    assert len(set(ids_of(correct[0])) - {image.get("ImageId") for image in images}) == 1
 
 
-def test_another_page_comes_whole_under_its_own_number(faulty, honest):
+def test_another_page_is_returned_with_its_own_number(faulty, correct):
     got = page(faulty("other-page:page=1"))
 
-    assert (ids_of(got), got.body["PageNumber"]) == (ids_of(honest[1]), "2")
+    assert (ids_of(got), got.body["PageNumber"]) == (ids_of(correct[1]), "2")
 
 
-# --- The body says something else ---
+# --- Fields or values are wrong ---
 
 
 @pytest.mark.parametrize(
@@ -238,23 +238,23 @@ def test_another_page_comes_whole_under_its_own_number(faulty, honest):
         ("numbers-as-text", {"Code": "0"}),
     ],
 )
-def test_the_body_differs_in_that_and_in_nothing_else(faulty, honest, spec, changed):
+def test_the_body_differs_in_this_field_only(faulty, correct, spec, changed):
     got = page(faulty(spec))
 
     same_id = {"RequestId": got.body["RequestId"]}
     assert got.status == 200
-    assert got.body == honest[0].body | changed | same_id
+    assert got.body == correct[0].body | changed | same_id
 
 
 def test_the_total_can_be_missing(faulty):
     assert "TotalCount" not in page(faulty("no-total")).body
 
 
-def test_the_list_can_be_an_object(faulty, honest):
-    assert images_of(page(faulty("object"))) == images_of(honest[0])[0]
+def test_the_list_can_be_an_object(faulty, correct):
+    assert images_of(page(faulty("object"))) == images_of(correct[0])[0]
 
 
-def test_fields_can_be_unknown_everywhere(faulty, honest):
+def test_unknown_fields_are_in_the_body_the_images_and_the_disks(faulty, correct):
     got = page(faulty("unknown-fields"))
 
     assert got.body["NextToken"] == ""
@@ -266,15 +266,15 @@ def test_fields_can_be_unknown_everywhere(faulty, honest):
     ]
     assert disks
     assert all(disk["IsEncrypted"] is False for disk in disks)
-    assert ids_of(got) == ids_of(honest[0])
+    assert ids_of(got) == ids_of(correct[0])
 
 
-def test_fields_can_be_missing_but_not_the_id(faulty, honest):
+def test_fields_other_than_the_id_can_be_missing(faulty, correct):
     got = page(faulty("missing-fields"))
 
-    fields = [{field for image in images_of(answer) for field in image} for answer in (honest[0], got)]
+    fields = [{field for image in images_of(answer) for field in image} for answer in (correct[0], got)]
     assert len(fields[0] - fields[1]) == 3
-    assert ids_of(got) == ids_of(honest[0])
+    assert ids_of(got) == ids_of(correct[0])
 
 
 def test_an_image_can_lack_its_id(faulty):
@@ -283,38 +283,38 @@ def test_an_image_can_lack_its_id(faulty):
     assert sum("ImageId" not in image for image in images_of(got)) == 1
 
 
-def test_values_can_be_none_that_anyone_could_type(faulty):
+def test_values_can_have_a_wrong_type(faulty):
     got = page(faulty("bad-values:count=2"))
 
     assert sum(image.get("ImageSize") == "twenty" for image in images_of(got)) == 2
 
 
-def test_text_can_come_as_numbers(faulty, honest):
+def test_text_can_be_sent_as_numbers(faulty, correct):
     got = page(faulty("text-as-numbers"))
 
     assert (got.body["TotalCount"], got.body["PageSize"], got.body["PageNumber"]) == (IMAGES, 50, 1)
-    for ours, theirs in zip(images_of(honest[0]), images_of(got), strict=True):
+    for ours, theirs in zip(images_of(correct[0]), images_of(got), strict=True):
         assert theirs["ImageStorageSize"] == int(ours["ImageStorageSize"])
-        for one, other in zip(disks_of(ours), disks_of(theirs), strict=True):
-            assert other == one | {"Size": int(one["Size"])}
+        for disk, typed in zip(disks_of(ours), disks_of(theirs), strict=True):
+            assert typed == disk | {"Size": int(disk["Size"])}
 
 
 def disks_of(image: dict[str, Any]) -> list[dict[str, Any]]:
     return (image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping", [])
 
 
-# --- The wire carries something else ---
+# --- The bytes are wrong, or do not all arrive ---
 
 
 @pytest.mark.parametrize(("name", "status"), [("html", 200), ("html-502", 502)])
-def test_a_page_for_people_comes_instead(faulty, name, status):
+def test_the_response_can_be_an_html_page(faulty, name, status):
     answer = raw(faulty(name))
 
     assert (answer.status, answer.content_type) == (status, "text/html")
     assert answer.body.startswith(b"<html>")
 
 
-def test_the_json_can_be_cut_off(faulty):
+def test_the_json_can_be_truncated(faulty):
     body = raw(faulty("cut")).body
 
     assert body.startswith(b'{"Code":0,')
@@ -327,7 +327,7 @@ def test_the_connection_can_be_reset_in_the_middle_of_the_body(faulty):
         raw(faulty("reset"))
 
 
-def test_the_body_can_drip(faulty):
+def test_the_body_can_be_sent_slowly(faulty):
     began = time.monotonic()
 
     body = json.loads(raw(faulty("drip:count=4,ms=80")).body)
@@ -336,43 +336,43 @@ def test_the_body_can_drip(faulty):
     assert time.monotonic() - began >= 0.08
 
 
-# --- When a fault strikes ---
+# --- When a fault hits ---
 
 
-def struck(endpoint: Endpoint, pages: list[int], **more: Any) -> list[bool]:
+def hits(endpoint: Endpoint, pages: list[int], **more: Any) -> list[bool]:
     return [page(endpoint, number, **more).status == 503 for number in pages]
 
 
 def test_without_options_a_fault_never_ends(faulty):
-    assert struck(faulty("503"), [1, 2, 3, 1]) == [True] * 4
+    assert hits(faulty("503"), [1, 2, 3, 1]) == [True] * 4
 
 
-def test_a_fault_strikes_at_its_page_as_often_as_told(faulty):
-    assert struck(faulty("503:page=2,times=1"), [1, 2, 2, 3]) == [False, True, False, False]
+def test_a_fault_hits_its_page_the_given_number_of_times(faulty):
+    assert hits(faulty("503:page=2,times=1"), [1, 2, 2, 3]) == [False, True, False, False]
 
 
-def test_a_fault_by_chance_is_the_same_for_the_same_seed_in_whatever_order(faulty):
+def test_random_hits_depend_on_the_seed_and_not_on_the_order_of_requests(faulty):
     pages = list(range(1, 41))
 
-    one = dict(zip(pages, struck(faulty("503:p=0.4,seed=7"), pages), strict=True))
-    same = dict(zip(pages[::-1], struck(faulty("503:p=0.4,seed=7"), pages[::-1]), strict=True))
-    other = dict(zip(pages, struck(faulty("503:p=0.4,seed=8"), pages), strict=True))
+    first = dict(zip(pages, hits(faulty("503:p=0.4,seed=7"), pages), strict=True))
+    same = dict(zip(pages[::-1], hits(faulty("503:p=0.4,seed=7"), pages[::-1]), strict=True))
+    other = dict(zip(pages, hits(faulty("503:p=0.4,seed=8"), pages), strict=True))
 
-    assert one == same
-    assert one != other
-    assert 5 < sum(one.values()) < 30
+    assert first == same
+    assert first != other
+    assert 5 < sum(first.values()) < 30
 
 
-def test_a_fault_may_strike_one_key_only():
+def test_a_fault_can_hit_one_key_only():
     account = living_account(3)
     keys = {"one": ("emulator", account), "two": ("emulator", account)}
 
     with Endpoint(keys, faults=["503:key=two"]) as endpoint:
-        assert struck(endpoint, [1], key="one") == [False]
-        assert struck(endpoint, [1], key="two") == [True]
+        assert hits(endpoint, [1], key="one") == [False]
+        assert hits(endpoint, [1], key="two") == [True]
 
 
-def test_several_faults_strike_together(faulty):
+def test_several_faults_can_hit_one_response(faulty):
     endpoint = faulty("deletions:count=5", "wrong-total:count=5", Fault(name="empty", page=3))
 
     got = page(endpoint, 3)
@@ -382,17 +382,17 @@ def test_several_faults_strike_together(faulty):
     assert endpoint.truth[0].faults == ("deletions", "empty", "wrong-total")
 
 
-def test_faults_can_be_set_while_it_serves(faulty):
+def test_faults_can_be_set_while_the_endpoint_serves(faulty):
     endpoint = faulty()
-    assert struck(endpoint, [1]) == [False]
+    assert hits(endpoint, [1]) == [False]
 
     endpoint.faults = ["503"]
 
-    assert struck(endpoint, [1]) == [True]
+    assert hits(endpoint, [1]) == [True]
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("delusions", "no fault is called 'delusions': did you mean deletions? there are deletions, insertions"),
         ("empty:pages=1", "'pages=1' is not option=value; the options are page"),
@@ -403,17 +403,17 @@ def test_faults_can_be_set_while_it_serves(faulty):
         ("empty:page=0", "page=0 is below 1"),
     ],
 )
-def test_a_fault_that_makes_no_sense_is_named_with_the_reason(spec, said):
+def test_an_invalid_fault_is_refused_with_the_reason(spec, message):
     with pytest.raises(ValueError, match="fault") as error:
         Fault.parse(spec)
 
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_every_fault_has_a_meaning_in_one_line_and_a_test_of_its_own():
+def test_every_fault_has_a_one_line_description_and_a_test():
     tests = Path(__file__).read_text(encoding="utf-8")
 
-    for name, meaning in FAULTS.items():
+    for name, description in FAULTS.items():
         assert f'"{name}' in tests
-        assert meaning
-        assert "\n" not in meaning
+        assert description
+        assert "\n" not in description
