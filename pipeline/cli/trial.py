@@ -87,7 +87,7 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
         for name, meaning in emulate_job.faults().items():
             click.echo(f"{name:18}{meaning}")
         return
-    emulate_job.emulate(**options, told=lambda line: click.echo(line, err=True))
+    emulate_job.emulate(**options, print_line=lambda line: click.echo(line, err=True))
 
 
 @command(examples=("ens-images demo", "ens-images demo --days 90 --data /tmp/demo"))

@@ -111,11 +111,11 @@ class Endpoint:
         return self._service.calls
 
     @property
-    def truth(self) -> list[Answer]:
+    def answers(self) -> list[Answer]:
         """All answers in order, each with the ids that existed when it was made."""
         return list(self._service.answers.values())
 
-    def truth_of(self, request_id: str) -> Answer:
+    def find_answer(self, request_id: str) -> Answer:
         """Return the answer with this RequestId.
 
         Raises:

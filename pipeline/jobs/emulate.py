@@ -1,4 +1,7 @@
-"""Run a local endpoint."""
+"""Serve a local ENS endpoint from the options of `emulate`.
+
+--key ID:SECRET, --images, --file, --fault …  →  Endpoint  →  serve until SIGINT or SIGTERM
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def faults() -> dict[str, str]:
-    """The faults that the local endpoint knows: name → what goes wrong."""
+    """List the faults of the local endpoint.
+
+    Returns:
+        Descriptions by name.
+    """
     from pipeline.emulator import FAULTS
 
     return dict(FAULTS)
@@ -31,25 +38,25 @@ def emulate(
     older_signatures: bool,
     keys: Sequence[str],
     faults: Sequence[str],
-    told: Callable[[str], object],
+    print_line: Callable[[str], object],
 ) -> None:
-    """Serve a local endpoint until SIGINT or SIGTERM; `told` is told where, and how to call it.
+    """Serve a local endpoint until SIGINT or SIGTERM; print its URL and how to call it.
 
     Raises:
-        BadSetting: an option makes no sense, a file holds no images, or the port is taken.
+        BadSetting: an option is out of range, the file is not a list of images, or the port is in use.
     """
     from pipeline.emulator import Endpoint, Key, living_account, read_account, serve
 
-    opened = {}
+    opened: dict[str, Key] = {}
     try:
-        for number, spelled in enumerate(keys or ["emulator:emulator"]):
-            key_id, colon, secret = spelled.partition(":")
+        for number, pair in enumerate(keys or ["emulator:emulator"]):
+            key_id, colon, secret = pair.partition(":")
             if not (key_id and colon and secret):
-                raise BadSetting(f"--key {spelled!r} is not of the form ID:SECRET")
+                raise BadSetting(f"--key {pair!r} is not of the form ID:SECRET")
             if key_id in opened:
                 raise BadSetting(f"--key {key_id!r} is given twice: each key opens one account")
-            stock = read_account(file) if file else living_account(images=images, seed=seed + number)
-            opened[key_id] = Key(secret, stock)
+            account = read_account(file) if file else living_account(images=images, seed=seed + number)
+            opened[key_id] = Key(secret, account)
         endpoint = Endpoint(
             opened,
             port=port,
@@ -64,7 +71,7 @@ def emulate(
         key_id, key = next(iter(opened.items()))
         serve(
             endpoint,
-            lambda url: told(
+            lambda url: print_line(
                 f"ENS endpoint at {url} for {', '.join(opened)}; Ctrl-C ends it. In another terminal:\n"
                 f"  export ALIBABA_CLOUD_ACCESS_KEY_ID={key_id} ALIBABA_CLOUD_ACCESS_KEY_SECRET={key.secret}\n"
                 f"  ens-images run --endpoint {url}"
@@ -73,6 +80,4 @@ def emulate(
     except (ValueError, RecursionError) as error:
         raise BadSetting(str(error)) from error
     except OSError as error:
-        raise BadSetting(
-            f"port {port} cannot be listened on ({error.strerror}): take another one with --port"
-        ) from error
+        raise BadSetting(f"cannot listen on port {port} ({error.strerror}): choose another with --port") from error

@@ -65,5 +65,5 @@ def test_every_fault_works_with_the_action(action, fault):
     with Endpoint({"emulator": (SECRET, ACCOUNT)}, faults=[spec]) as endpoint:
         got = call_action(endpoint, action, PageNumber=2)
 
-        assert endpoint.truth[0].faults == (fault,)
-        assert got.body["RequestId"] == endpoint.truth[0].request_id
+        assert endpoint.answers[0].faults == (fault,)
+        assert got.body["RequestId"] == endpoint.answers[0].request_id

@@ -77,7 +77,7 @@ def test_the_account_changes_before_the_answer_and_its_ids_are_recorded(faulty, 
 
     first, second = page(endpoint, 1), page(endpoint, 2)
 
-    before, after = (endpoint.truth_of(got.body["RequestId"]) for got in (first, second))
+    before, after = (endpoint.find_answer(got.body["RequestId"]) for got in (first, second))
     assert before.ids() == ALL
     assert after.ids() != ALL
     assert len(after.ids()) == int(second.body["TotalCount"]) == count
@@ -90,7 +90,7 @@ def test_churn_never_reuses_an_id(faulty):
     before, gone = ALL, set()
 
     for _ in range(30):
-        now = endpoint.truth_of(page(endpoint).body["RequestId"]).ids()
+        now = endpoint.find_answer(page(endpoint).body["RequestId"]).ids()
         assert not now & gone
         gone |= before - now
         before = now
@@ -103,19 +103,19 @@ def test_deletions_at_the_start_move_images_to_a_page_already_read(faulty):
 
     read = [image_id for number in (1, 2, 3) for image_id in ids_of(page(endpoint, number))]
 
-    alive = endpoint.truth[-1].ids()
+    alive = endpoint.answers[-1].ids()
     assert len(alive - set(read)) == 3
 
 
 def test_edits_stay_on_the_next_day(faulty):
     endpoint = faulty("deletions:count=30,times=1", "insertions:count=1,times=1")
     page(endpoint)
-    edited = endpoint.truth[-1].ids()
+    edited = endpoint.answers[-1].ids()
 
     endpoint.day = 1
     page(endpoint)
 
-    tomorrow = endpoint.truth[-1].ids()
+    tomorrow = endpoint.answers[-1].ids()
     assert not tomorrow & (ALL - edited)
     assert edited - ALL <= tomorrow
 
@@ -141,7 +141,7 @@ def test_a_valid_request_is_refused(faulty, name, status, code):
     assert (refused.status, refused.body["Code"]) == (status, code)
     assert "x-acs-retry-after" not in refused.headers
     assert served.status == 200
-    assert endpoint.truth[0].ids() == ALL
+    assert endpoint.answers[0].ids() == ALL
 
 
 def test_throttling_comes_in_bursts_and_may_send_a_retry_after(faulty):
@@ -378,8 +378,8 @@ def test_several_faults_can_hit_one_response(faulty):
     got = page(endpoint, 3)
 
     assert (got.body["TotalCount"], images_of(got)) == (str(IMAGES), [])
-    assert len(endpoint.truth[0].ids()) == IMAGES - 5
-    assert endpoint.truth[0].faults == ("deletions", "empty", "wrong-total")
+    assert len(endpoint.answers[0].ids()) == IMAGES - 5
+    assert endpoint.answers[0].faults == ("deletions", "empty", "wrong-total")
 
 
 def test_faults_can_be_set_while_the_endpoint_serves(faulty):

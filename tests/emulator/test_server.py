@@ -91,11 +91,11 @@ def test_every_answer_is_recorded_with_the_ids_of_its_account():
         call(served, secret="wrong")
 
         assert served.calls == 2
-        assert [(seen.page_number, seen.status, seen.code) for seen in served.truth] == [
+        assert [(seen.page_number, seen.status, seen.code) for seen in served.answers] == [
             (2, 200, ""),
             (None, 400, "SignatureDoesNotMatch"),
         ]
-        seen = served.truth_of(first.body["RequestId"])
+        seen = served.find_answer(first.body["RequestId"])
         assert seen.ids() == {image["ImageId"] for image in account.images_on(0)}
 
 
@@ -109,7 +109,7 @@ def test_each_key_opens_its_own_account():
         ]
 
         assert counts == ["3", "4"]
-        assert [answer.key_id for answer in served.truth] == ["a", "b"]
+        assert [answer.key_id for answer in served.answers] == ["a", "b"]
 
 
 def test_each_key_is_throttled_by_its_own_rate():

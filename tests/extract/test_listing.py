@@ -114,7 +114,7 @@ def test_every_answer_is_landed_in_the_order_it_came_with_its_bytes(serve, accou
 
     assert [answer for answer, _ in landed] == one.answers
     assert [body is not None for _, body in landed] == [True] * 6
-    assert {truth.request_id for truth in endpoint.truth} == {answer.request_id for answer in one.answers}
+    assert {truth.request_id for truth in endpoint.answers} == {answer.request_id for answer in one.answers}
 
 
 def test_accounts_are_read_side_by_side_and_one_that_fails_costs_no_other():

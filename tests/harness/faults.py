@@ -118,7 +118,7 @@ def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
         ended = [answer for answer in listing.answers if answer.pass_number <= listing.ended_passes]
         said = evidence(listing.answers, listing.ended_passes)
         rows = [image_id for page in listing.last_pass for image_id in page.ids]
-        struck = {truth.request_id: truth.faults for truth in endpoint.truth}
+        struck = {truth.request_id: truth.faults for truth in endpoint.answers}
         last_two = [a for a in listing.answers if a.pass_number > listing.begun_passes - 2]
         return Outcome(
             schedule=schedule,
@@ -164,7 +164,7 @@ def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) ->
     """What of these rows was not the truth when this request was answered."""
     if request_id is None:
         return {"lost": 0, "invented": 0, "twice": 0, "lied": False}
-    truth = endpoint.truth_of(request_id)
+    truth = endpoint.find_answer(request_id)
     known = _known(endpoint, rows)
     ids = {one for one in known if one is not None}
     nobody = known.count(None)  # an image of the account, and nobody can tell which
@@ -209,7 +209,7 @@ def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> One
 def _was_ever_true(endpoint: Endpoint, request_ids: Iterable[str | None], rows: Sequence[str]) -> bool:
     """Whether these were the account's images at any instant at which one of these requests was answered."""
     ids = frozenset(_known(endpoint, rows))
-    truths = (endpoint.truth_of(request_id).ids() for request_id in request_ids if request_id)
+    truths = (endpoint.find_answer(request_id).ids() for request_id in request_ids if request_id)
     return len(ids) == len(rows) and any(ids == truth for truth in truths)
 
 
