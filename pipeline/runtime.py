@@ -1,4 +1,11 @@
-"""Process-wide settings of the interpreter, each with its measurement."""
+"""Process-wide settings, each with the measurement that justifies it: nothing else sets any.
+
+imports            without_pandas       every command
+allocator          choose_allocator     every command
+system_allocator     compaction
+garbage collector  rare_collection      listing, rebuild
+thread switches    frequent_switches    the catalog, while an account is listed
+"""
 
 from __future__ import annotations
 
@@ -46,14 +53,46 @@ def choose_allocator() -> None:
 
 
 @contextlib.contextmanager
-def rare_collection() -> Iterator[None]:
-    """Let the garbage collector come seldom: what is read is kept, and looking through it again finds nothing.
+def system_allocator() -> Iterator[None]:
+    """Make Arrow allocate from the system's heap inside the block, from which DuckDB allocates too.
 
-    It takes a quarter of the reading's processor time otherwise, at 100,000 images.
+    A pool of Arrow's own keeps what it frees, where DuckDB cannot use it. Measured by compacting a day of 100,000
+    images: a peak of 214 MB instead of 224 MB with jemalloc, 234 MB instead of 252 MB with mimalloc.
     """
-    usual = gc.get_threshold()
+    import pyarrow as pa
+
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
+@contextlib.contextmanager
+def rare_collection() -> Iterator[None]:
+    """Run the garbage collector rarely inside the block: a listing keeps what it reads, so there is no garbage.
+
+    Measured at 100,000 images: with the default thresholds the collector takes a quarter of the processor time.
+    """
+    before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        gc.set_threshold(*before)
+
+
+@contextlib.contextmanager
+def frequent_switches() -> Iterator[None]:
+    """Switch between threads every 0.5 ms inside the block, instead of every 5 ms.
+
+    DuckDB takes the interpreter again after each of the 400 statements of the catalog, and waits for it as long as
+    another thread computes. Measured beside such a thread: the catalog takes 0.7 s instead of 1.0 s.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

@@ -6,12 +6,12 @@ finish   the tables over the files that there are now, and the fingerprint of th
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+from pipeline.runtime import frequent_switches
 from pipeline.storage.folder import commit_file
 from pipeline.text import sql_literal
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 CATALOG: Final = "lake.duckdb"
 _STAMP: Final = "made_from"
 """The macro in it that answers with the fingerprint of what it was made from."""
-
-_SWITCHING_SECONDS: Final = 0.0005
-"""DuckDB asks for the interpreter again after each of 400 statements, and would be let wait 5 ms for it each time."""
 
 
 def _path(data: Path) -> Path:
@@ -55,12 +52,8 @@ class CatalogBuilder:
 
         con = duckdb.connect()
         con.execute(f"attach {sql_literal(self._path)} as lake (storage_version 'v1.5.0'); use lake; begin").fetchall()
-        switching = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCHING_SECONDS)
-        try:
+        with frequent_switches():
             con.execute(frame).fetchall()
-        finally:
-            sys.setswitchinterval(switching)
         return con
 
     def reader(self) -> duckdb.DuckDBPyConnection:

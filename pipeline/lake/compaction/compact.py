@@ -39,6 +39,7 @@ from pipeline.lake.scan import pairs, scan_files
 from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.runtime import system_allocator
 from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _next_plan(data: Path, now: dt.datetime) -> Plan:
 def _publish(plan: Plan, until: dt.datetime) -> None:
     """Write the files of one step, verify them, and commit; `until` ends the grace period of what they replace."""
     commit = CompactionCommit(plan.data, plan.name)
-    with _system_memory_pool(), _connect(commit.aside) as con:
+    with system_allocator(), _connect(commit.aside) as con:
         open_count, ended = merge(con, plan, commit)
         verify(con, plan, commit)
         has_rejects = _write_records(con, plan, commit)
@@ -155,19 +156,6 @@ def _connect(spill_dir: Path | None = None) -> Iterator[duckdb.DuckDBPyConnectio
             con.execute("set allocator_bulk_deallocation_flush_threshold = '1MB'").fetchall()
             con.execute("set preserve_insertion_order = false; set temp_directory = $1", [str(spill_dir / "spilled")])
         yield con
-
-
-@contextlib.contextmanager
-def _system_memory_pool() -> Iterator[None]:
-    """Let Arrow allocate from the heap that DuckDB frees to: a pool of its own keeps what was freed."""
-    import pyarrow as pa
-
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit) -> bool:
