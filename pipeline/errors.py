@@ -31,16 +31,16 @@
 A message names the thing, what was found, and what to do. Anything else that
 is raised is a mistake of ours: it ends with a traceback and exit code 1.
 
-What a service's error code asks for is said here too, in `classify`.
+`classify` maps the service's status and error code to what the client does next.
 """
 
 from typing import Any, Literal
 
-Verdict = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
+Outcome = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
 
-def classify(status: int | None, error_code: str | None) -> Verdict:
-    """What to do about an answer of the service: by its code first, for HTTP statuses differ by product."""
+def classify(status: int | None, error_code: str | None) -> Outcome:
+    """Classify a response by what to do next: by its error code first, because HTTP statuses differ by product."""
     code = error_code or ""
     if code.startswith("Throttling") or code == "Rejected.Throttling":
         return "throttled"

@@ -16,8 +16,9 @@ from pipeline import run
 from pipeline.credentials import key_account
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.listing import extract
-from pipeline.extract.reader import Bounds
+from pipeline.extract.retry import RetryPolicy
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
@@ -73,9 +74,9 @@ def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, accoun
     for said in (
         r"page=1 call='\S+': throttled, Throttling\.User: .*, in",
         r"DEBUG .* page=1: throttled: at most \d+\.\d\d calls a second from here on",
-        r"page=1: try 3, after \d+\.\d{3} s: {'transient': 1, 'throttled': 1}",
+        r"page=1: attempt 3, after \d+\.\d{3} s: {'transient': 1, 'throttled': 1}",
         r"transient, ServiceUnavailable: ",
-        r"not believed yet: ",
+        r"not accepted yet: ",
         r"credentials found by static_ak",
         r"publishing took \d+\.\d{3} s",
         r"the catalogue took \d+\.\d{3} s",
@@ -115,7 +116,13 @@ def test_a_program_that_listens_by_itself_is_told_the_same(serve, account, tmp_p
 def test_no_secret_is_told_whatever_goes_wrong(secret, caplog):
     """A canary, over every fault of the local endpoint, with all that can be told by anyone."""
     caplog.set_level(logging.DEBUG)
-    quick = Bounds(passes=2, asks=2, patience_seconds=0.1, pause_seconds=0.001, back_off_seconds=0.001)
+    quick = Bounds(
+        passes=2,
+        requests_per_page=2,
+        repeat_seconds=0.1,
+        pause_seconds=0.001,
+        retry=RetryPolicy(back_off_seconds=0.001),
+    )
     account = key_account("a", "emulator", secret, TOKEN)
     err = io.StringIO()
     with logs.shown(2, err), Endpoint({"emulator": Key(SECRET, living_account(images=60), security_token=TOKEN)}) as at:

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import cli, settings
 from pipeline.errors import EnsImagesError
-from pipeline.extract.client import ACTION
+from pipeline.extract.signing import ACTION
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 HERE = str(Path(sys.executable).parent / "ens-images")

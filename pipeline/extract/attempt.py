@@ -1,4 +1,4 @@
-"""One attempt of one call."""
+"""One attempt of one call: its times, its response, or the error that took its place."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.errors import Verdict
+    from pipeline.errors import Outcome
 
 
 def utc_now() -> dt.datetime:
-    """This instant in UTC, without a zone."""
+    """The current instant in UTC, without a zone."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one call, as it went."""
+    """One request and its response; without a response, `status` and `body` are None and `error` says why."""
 
     sent_at_utc: dt.datetime
     received_at_utc: dt.datetime
     waited_seconds: float
+    """Back-off before this attempt."""
     status: int | None
     request_id: str | None
     body: bytes | None
     error_code: str | None
     error: str | None
     retry_after_seconds: float | None = None
+    """The wait that the service asks for."""
 
 
-class TryAgain(Exception):
-    """An attempt that failed in a way that another may not."""
+class AttemptFailed(Exception):
+    """An attempt without a usable response."""
 
-    def __init__(self, what: Verdict, seen: Attempt) -> None:
-        super().__init__(what)
-        self.what = what
-        self.seen = seen
+    def __init__(self, outcome: Outcome, attempt: Attempt) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.attempt = attempt

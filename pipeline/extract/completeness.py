@@ -1,4 +1,16 @@
-"""Certificates: how far the answers of a listing prove that it is complete."""
+"""Certify a listing: how far its answers prove that it is complete.
+
+    pass 1   ids ──┐
+    pass 2   ids ──┴─ equal sets, distinct, as many as the one TotalCount     →  verified
+    one answer with as many images as its TotalCount                          →  verified
+    one pass, distinct ids, as many as its one TotalCount                     →  counted
+    the same with an image that has no id (it may also be listed with one)    →  counted
+    anything less, or no TotalCount                                           →  unproven
+
+The level follows from the answers alone: it is computed while an account is
+read, after the run from the raw pages, and again by `rebuild` and `check`.
+`listing` explains why two equal passes are a proof.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
-from pipeline.extract.response import NAMELESS, PAGE_SIZE, Answer, Page, flaw
+from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,11 +35,11 @@ LEVELS: Final[tuple[Level, ...]] = ("unproven", "counted", "verified")
 """From the weakest to the strongest."""
 
 
-def believed(answers: Iterable[Answer]) -> list[list[Page]]:
-    """The pages that were believed, pass by pass, in the order of their numbers.
+def accepted_pages(answers: Iterable[Answer]) -> list[list[Page]]:
+    """The accepted pages, pass by pass, in the order of their numbers.
 
-    Of several answers to one page the last counts: a page is asked again only while it is not believed.
-    A pass of which page 1 was never read tells no TotalCount, and is left out.
+    Of several answers for one page the last counts: a page is requested again only while it is not accepted.
+    A pass without page 1 has no TotalCount and is left out.
     """
     passes: dict[int, dict[int, Page]] = defaultdict(dict)
     for answer in answers:
@@ -37,72 +49,72 @@ def believed(answers: Iterable[Answer]) -> list[list[Page]]:
 
 
 def certify(passes: Sequence[Sequence[Page]]) -> Level:
-    """The level that passes prove, one read after the other: the believed pages of each from page 1 on, the last last.
+    """The level that passes prove, given the accepted pages of each, in the order of reading.
 
-    Which of the earlier ones holds the same ids is all one: what was alive in any of them and again when
-    the last began was alive in between. An image without an id may be one that was listed with its id as
-    well, so a listing that holds one is no more than counted.
+    Any earlier pass with the same ids verifies the last: an image in both existed when the last pass began.
     """
-    return _level(passes, _ids(passes[-1])) if passes else "unproven"
+    return _level(passes, _sorted_ids(passes[-1])) if passes else "unproven"
 
 
 def _level(passes: Sequence[Sequence[Page]], ids: Sequence[str]) -> Level:
-    """The same, where the ids of the last pass are at hand: of a large account they are collected once."""
+    """`certify` with the ids of the last pass given, because collecting them twice is slow for a large account."""
     *earlier, last = passes
-    if not _adds_up(last, ids):
+    if not _is_complete(last, ids):
         return "unproven"
-    nameless = bisect.bisect_left(ids, NAMELESS)  # sorted, they stand together
-    if nameless < len(ids) and ids[nameless].startswith(NAMELESS):
+    first_without_id = bisect.bisect_left(ids, NO_ID_PREFIX)  # in sorted order they are adjacent
+    if first_without_id < len(ids) and ids[first_without_id].startswith(NO_ID_PREFIX):
         return "counted"
     if len(last[0].ids) == last[0].total:
         return "verified"
-    alike = (before for before in earlier if before and before[0].total == last[0].total)
-    if any(held == ids and _adds_up(before, held) for before in alike for held in (_ids(before),)):
-        return "verified"
+    for pages in earlier:
+        if pages and pages[0].total == last[0].total:
+            earlier_ids = _sorted_ids(pages)
+            if earlier_ids == ids and _is_complete(pages, earlier_ids):
+                return "verified"
     return "counted"
 
 
-def _adds_up(pages: Sequence[Page], ids: Sequence[str]) -> bool:
-    """Whether a pass came to its end with distinct ids, as many as the one TotalCount on every answer."""
+def _is_complete(pages: Sequence[Page], ids: Sequence[str]) -> bool:
+    """Whether a pass reached the end with distinct ids, as many as the one TotalCount of every answer."""
     if not pages or {page.total for page in pages} != {pages[0].total} or pages[0].total is None:
         return False
-    rows = sum(len(page.ids) for page in pages)
-    if rows != pages[0].total or len(ids) != rows:
+    row_count = sum(len(page.ids) for page in pages)
+    if row_count != pages[0].total or len(ids) != row_count:
         return False
     return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
 
 
-_IDS_AT_ONCE: Final = 10_000
+_IDS_PER_CHUNK: Final = 10_000
 
 
-def _ids(pages: Iterable[Page]) -> list[str]:
-    """The distinct ids, sorted. Of a million of them a set or a dict costs more than the sorting."""
+def _sorted_ids(pages: Iterable[Page]) -> list[str]:
+    """The distinct ids, sorted. For a million ids, sorting is cheaper than a set or a dict."""
     ids = sorted(itertools.chain.from_iterable(page.ids for page in pages))
-    comes_again = any(map(operator.eq, ids, itertools.islice(ids, 1, None)))
-    return list(dict.fromkeys(ids)) if comes_again else ids
+    has_duplicates = any(map(operator.eq, ids, itertools.islice(ids, 1, None)))
+    return list(dict.fromkeys(ids)) if has_duplicates else ids
 
 
 def digest(pages: Sequence[Page]) -> str:
-    """SHA-256 over the sorted distinct ids: equal sets of images have equal digests, whatever their order."""
-    return _digest(_ids(pages))
+    """SHA-256 of the sorted distinct ids: equal sets of images have equal digests, whatever their order."""
+    return _digest(_sorted_ids(pages))
 
 
 def _digest(ids: Sequence[str]) -> str:
-    said = hashlib.sha256()
-    for start in range(0, len(ids), _IDS_AT_ONCE):  # of a million all at once are 50 MB
-        some = "\n".join(ids[start : start + _IDS_AT_ONCE])
-        said.update((f"\n{some}" if start else some).encode("utf-8", "surrogatepass"))
-    return said.hexdigest()
+    sha256 = hashlib.sha256()
+    for start in range(0, len(ids), _IDS_PER_CHUNK):  # a million joined at once need 50 MB
+        chunk = "\n".join(ids[start : start + _IDS_PER_CHUNK])
+        sha256.update((f"\n{chunk}" if start else chunk).encode("utf-8", "surrogatepass"))
+    return sha256.hexdigest()
 
 
 def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
-    """The evidence of one listing, as columns of `observations`, from its answers in the order they came.
+    """The evidence of one listing as columns of `observations`, from its answers in the order they arrived.
 
-    `ended_passes` says how many passes were read to their end; what was begun after them proves nothing.
+    `ended_passes` is the number of passes read to the end; answers of a later pass prove nothing.
     """
-    passes = believed(answer for answer in answers if answer.pass_number <= ended_passes)
+    passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
     last_pass = passes[-1] if passes else []
-    ids = _ids(last_pass)
+    ids = _sorted_ids(last_pass)
     usable = [answer for answer in answers if answer.status == 200]
     latest = {(a.pass_number, a.page_number): a for a in usable}
     first_totals = {a.pass_number: a.page.total for a in latest.values() if a.page_number == 1 and a.page}
@@ -125,7 +137,9 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         "recovered_answer_count": len(usable) - len(final),
         "clamp_count": sum(1 for a in final if a.page and a.page.size and a.page.size < PAGE_SIZE),
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
-        "contradiction_count": sum(1 for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)),
+        "contradiction_count": sum(
+            1 for a in final if a.page is None or contradiction(a.page, a.page_number, PAGE_SIZE)
+        ),
         "total_count": last_pass[0].total if last_pass else None,
         "image_count": len(ids) if last_pass else None,
         "image_ids_sha256": _digest(ids) if last_pass else None,
@@ -136,52 +150,56 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
     }
 
 
-def why_not_more(answers: Sequence[Answer], ended_passes: int) -> str:
-    """Why answers prove no more than they do, with the numbers, and what to do.
+def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
+    """Why the answers prove no more than they do, with the numbers, and what to do.
 
-    An honest service never contradicts itself within one answer, however much its account changes. So an
-    answer that does, or passes that are alike and still do not add up, are its own doing, and no rest mends them.
+    An honest service never contradicts itself within one answer, even while the account changes. An answer that
+    does, or equal passes that are not complete, are therefore an error of the service, and waiting does not help.
     """
     final = list({(a.pass_number, a.page_number): a for a in answers if a.status == 200}.values())
-    of = f"of {len(final):,} pages"
-    flawed = [a for a in final if a.page is None or flaw(a.page, a.page_number, PAGE_SIZE)]
-    said = evidence(answers, ended_passes)
-    passes = believed(answer for answer in answers if answer.pass_number <= ended_passes)
-    ids = [_ids(one) for one in passes]
-    totals = [{page.total for page in one} for one in passes]
+    proven = evidence(answers, ended_passes)
+    passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
+    ids = [_sorted_ids(pages) for pages in passes]
+    totals = [{page.total for page in pages} for pages in passes]
 
-    publishes = f"--certificate {said['certificate']} publishes what such a listing holds"
-    example = next((a for a in reversed(flawed) if a.pass_number == final[-1].pass_number), None)
-    if example is not None:
-        is_unreadable = example.page is None
-        count = sum((a.page is None) == is_unreadable for a in flawed)
-        what = "pages stayed unreadable" if is_unreadable else "pages contradict themselves"
-        wrong = example.error if example.page is None else flaw(example.page, example.page_number, PAGE_SIZE)
-        return (
-            f"{count:,} {of.replace(' pages', '')} {what} (page {example.page_number} of pass {example.pass_number}: "
-            f"{wrong}); {_tell_the_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publishes}")
-        )
+    report = _report_to_vendor(final[-1].request_id if final else None)
+    publish = f"--certificate {proven['certificate']} publishes such a listing"
+    if bad_pages := _bad_pages(final, publish):
+        return bad_pages
     if passes and totals[-1] == {None}:
-        wish = _tell_the_vendor(final[-1].request_id)
-        return f"the service sends no TotalCount that is a whole number; {wish}; {publishes}"
-    if passes and (nameless := sum(one.startswith(NAMELESS) for one in ids[-1])):
-        return (
-            f"{nameless:,} without an id, and each may be listed with its id as well; "
-            f"{_tell_the_vendor(final[-1].request_id)}; {publishes}"
-        )
+        return f"the service sends no TotalCount that is an integer; {report}; {publish}"
+    if passes and (count := sum(image_id.startswith(NO_ID_PREFIX) for image_id in ids[-1])):
+        return f"{count:,} images have no id, and each may also be listed with its id; {report}; {publish}"
     if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2]:
-        spelled = " and ".join(sorted("none" if one is None else f"{one:,}" for one in totals[-1]))
+        values = " and ".join(sorted("none" if total is None else f"{total:,}" for total in totals[-1]))
         return (
-            f"the account is at rest, and the service contradicts itself: the same {len(ids[-1]):,} ids again, "
-            f"TotalCount {spelled}; {_tell_the_vendor(final[-1].request_id)}; {publishes}"
+            f"the account does not change, and the service contradicts itself: the same {len(ids[-1]):,} ids again, "
+            f"TotalCount {values}; {report}; {publish}"
         )
-    differ = sum(one != before for before, one in pairwise(ids))
+    differing = sum(later != earlier for earlier, later in pairwise(ids))
     return (
-        f"the account changed meanwhile (other images than the pass before: {differ} times; "
-        f"TotalCount unlike page 1's: {said['drift_count']:,} {of}): try again when it is at rest"
+        f"the account changed while it was read (other images than the pass before: {differing} times; "
+        f"TotalCount unlike page 1's: {proven['drift_count']:,} of {len(final):,} pages): "
+        "try again when it does not change"
     )
 
 
-def _tell_the_vendor(request_id: str | None) -> str:
-    what = f"request id {request_id}" if request_id else "it"
-    return f"waiting mends nothing: report {what} to the vendor, the pages are kept"
+def _bad_pages(final: Sequence[Answer], publish: str) -> str | None:
+    """The message about pages that stayed unreadable or contradict themselves, if the last pass has one."""
+    bad = [a for a in final if a.page is None or contradiction(a.page, a.page_number, PAGE_SIZE)]
+    example = next((a for a in reversed(bad) if a.pass_number == final[-1].pass_number), None)
+    if example is None:
+        return None
+    is_unreadable = example.page is None
+    count = sum((a.page is None) == is_unreadable for a in bad)
+    problem = "pages stayed unreadable" if is_unreadable else "pages contradict themselves"
+    detail = example.error if example.page is None else contradiction(example.page, example.page_number, PAGE_SIZE)
+    return (
+        f"{count:,} of {len(final):,} {problem} (page {example.page_number} of pass {example.pass_number}: {detail}); "
+        f"{_report_to_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publish}")
+    )
+
+
+def _report_to_vendor(request_id: str | None) -> str:
+    subject = f"request id {request_id}" if request_id else "it"
+    return f"waiting does not help: report {subject} to the vendor (the raw pages are kept)"

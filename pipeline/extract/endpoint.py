@@ -1,4 +1,4 @@
-"""The service's address: host name to URL, proxy."""
+"""The service's address: endpoint to URL, and the proxy for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
 
 
 def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
-    """`endpoint` as a URL without a path: a host name gets https, http is for this machine only, or on demand.
+    """The URL of `endpoint`, without a path.
+
+    A host name gets https. Plain http is allowed to this machine, or with `allow_plain_http`.
 
     Raises:
-        BadSetting: it is no host name and no http(s) URL, or plain http to another machine.
+        BadSetting: `endpoint` is no host name or http(s) URL, or plain http to another machine.
     """
     try:
         url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
@@ -26,10 +28,12 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
     except ValueError:
         url, host, port = urlsplit(""), "", None
     if "@" in url.netloc:
-        said = redact_userinfo(endpoint)
-        raise BadSetting(f"endpoint {said!r} has a user or a password in it: name the host alone, calls are signed")
-    is_a_name = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+", host) is not None
-    if url.scheme not in {"http", "https"} or not is_a_name or url.path.strip("/") or url.query:
+        raise BadSetting(
+            f"endpoint {redact_userinfo(endpoint)!r} contains a user or a password: "
+            "give the host alone, calls are signed"
+        )
+    is_host = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9a-f:.]+", host) is not None
+    if url.scheme not in {"http", "https"} or not is_host or url.path.strip("/") or url.query:
         raise BadSetting(
             f"endpoint {redact_userinfo(endpoint)!r} is not a host name or an http(s) URL: "
             f"try {DEFAULT_ENDPOINT} or http://127.0.0.1:8017"
@@ -38,8 +42,8 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
         raise BadSetting(
             f"endpoint {endpoint!r} would send signed calls in the clear: use https://{host} (or --allow-plain-http)"
         )
-    shown = f"[{host}]" if ":" in host else host
-    return f"{url.scheme}://{shown}" + (f":{port}" if port else "")
+    netloc = f"[{host}]" if ":" in host else host
+    return f"{url.scheme}://{netloc}" + (f":{port}" if port else "")
 
 
 def is_loopback(host: str) -> bool:
@@ -50,25 +54,26 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url` (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), asked once and not a call.
+    """The proxy for `url` from HTTPS_PROXY, HTTP_PROXY and NO_PROXY; None: connect directly.
 
-    Nothing else of the environment counts: a password in ~/.netrc would be one too many for a signed call.
+    Nothing else of the environment is used: a signed call must not carry a password from ~/.netrc.
 
     Raises:
-        BadSetting: it is of a kind that nobody here understands.
+        BadSetting: the proxy is neither http nor https.
     """
     from urllib.request import getproxies, proxy_bypass
 
-    there = urlsplit(url)
-    host = there.hostname or ""
-    said = getproxies().get(there.scheme)
-    if not said or is_loopback(host) or proxy_bypass(host):  # no proxy reaches this machine's own loopback
+    target = urlsplit(url)
+    host = target.hostname or ""
+    proxy = getproxies().get(target.scheme)
+    if not proxy or is_loopback(host) or proxy_bypass(host):  # no proxy reaches this machine's own loopback
         return None
-    proxy = said if "://" in said else f"http://{said}"
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
     kind = proxy.partition("://")[0]
     if kind not in {"http", "https"}:
         raise BadSetting(
-            f"the environment names a proxy of kind {kind!r} for {there.scheme}://: http and https are understood; "
-            f"with NO_PROXY={host} there is none"
+            f"the environment names a proxy of kind {kind!r} for {target.scheme}://; only http and https are "
+            f"supported: set NO_PROXY={host} to connect directly"
         )
     return proxy

@@ -1,4 +1,4 @@
-"""Reach an endpoint without a signature."""
+"""Probe an endpoint with one unsigned request: is it reachable, is its TLS trusted, what is its time?"""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from pipeline.extract.event_loop import run_blocking
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What became of one unsigned request: how long it took, how far this clock is ahead; or what stood in its way."""
+    """The result of one unsigned request: its latency and the clock difference, or the error."""
 
     url: str
     seconds: float = 0.0
-    ahead_seconds: float | None = None
+    clock_ahead_seconds: float | None = None
+    """How far this machine's clock is ahead of the service's; None: the response has no usable Date."""
     error: Unreachable | None = None
     is_tls: bool = False
-    """Whether the endpoint was there, and only its TLS could not be trusted."""
+    """Whether `error` is about TLS alone: the endpoint is reachable."""
 
 
-def probe(endpoint: str, *, allow_plain_http: bool = False, try_seconds: float = 15.0) -> Probe:
-    """Ask an endpoint for nothing, without a signature: any answer will do, and its Date tells the service's time.
+def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: float = 15.0) -> Probe:
+    """Send one unsigned GET: any response proves that the endpoint is reachable.
 
     Raises:
         BadSetting: `endpoint` makes no sense.
@@ -35,29 +36,29 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, try_seconds: float =
 
     url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
 
-    async def ask() -> Probe:
-        wait = aiohttp.ClientTimeout(total=try_seconds)
-        began = time.monotonic()
+    async def get() -> Probe:
+        timeout = aiohttp.ClientTimeout(total=attempt_seconds)
+        started = time.monotonic()
         async with (
-            aiohttp.ClientSession(timeout=wait, proxy=proxy_for(url)) as session,
-            session.get(url, allow_redirects=False) as answer,
+            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(url)) as session,
+            session.get(url, allow_redirects=False) as response,
         ):
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started
             with contextlib.suppress(KeyError, TypeError, ValueError):
-                told = parsedate_to_datetime(answer.headers["Date"])
-                return Probe(url, seconds, (dt.datetime.now(dt.UTC) - told).total_seconds() - seconds / 2)
+                server_time = parsedate_to_datetime(response.headers["Date"])
+                return Probe(url, seconds, (dt.datetime.now(dt.UTC) - server_time).total_seconds() - seconds / 2)
             return Probe(url, seconds)
 
     try:
-        return run_blocking(ask)
+        return run_blocking(get)
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
-        why = Unreachable(
-            f"{type(error).__name__}: {error} — {url} did not prove who it is, and was sent nothing: "
-            "a wrong endpoint, a wrong clock, or a certificate authority that is not in SSL_CERT_FILE"
+        untrusted = Unreachable(
+            f"{type(error).__name__}: {error} — {url} has a TLS certificate that is not trusted; nothing was sent: "
+            "check the endpoint and the clock, or add its certificate authority to SSL_CERT_FILE"
         )
-        return Probe(url, error=why, is_tls=True)
+        return Probe(url, error=untrusted, is_tls=True)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        said = f"{type(error).__name__}: {str(error) or 'no answer'}"
+        cause = f"{type(error).__name__}: {str(error) or 'no answer'}"
         return Probe(
-            url, error=Unreachable(f"{said} — no answer from {url}: a wrong name, no network, or a proxy in between")
+            url, error=Unreachable(f"{cause} — no answer from {url}: check the host name, the network and the proxy")
         )

@@ -1,12 +1,12 @@
-"""The pages of a run on disk, as they came: a table of bytes that anything which reads Parquet can read.
+"""Store the answers of a run as received: a Parquet table of bytes.
 
-    data/raw/observed_on=2026-11-23/<run>.parquet     one row a try; written aside, synced, renamed in
-    └─ header   run, code version, endpoint, accounts, level asked, the user's word on shrinking,
-                a given observed_at, and for each account what was decided and why
+    data/raw/observed_on=2026-11-23/<run>.parquet     one row per attempt; staged, synced, renamed into place
+    └─ header   run, code version, endpoint, accounts, requested level, the user's choice about shrinking,
+                a given observed_at, and for each account the decision and its reason
 
-Enough to build the lake again without the network, by the decisions of the
-run that landed them. A Parquet file without its footer is unreadable, so the
-pages are safe once landed, not before.
+The lake can be built again from it without the network, by the decisions of
+the run. A Parquet file without its footer is unreadable, so pages are safe
+after landing, not before.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ if TYPE_CHECKING:
 
 _HEADER: Final = "ens_images_run"
 _GROUP_BYTES: Final = 8 << 20
-_GROUPS_KEPT: Final = 4
+_CACHED_GROUPS: Final = 4
 
 
 class RawPagesWriter:
-    """The raw file of one run, being written: a context manager. Without `finish`, nothing is left of it."""
+    """Writes the raw file of one run: a context manager. Without `finish`, the file is deleted."""
 
     def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
         self.path = raw_path(data, run_id, observed_on)
         self._store = store_of(data)
         self._store.make_folder(data / "raw", 0o700)
-        self._aside = self._store.staging_dir(data / "raw" / STAGING) / f"{run_id}.parquet"
+        self._staged = self._store.staging_dir(data / "raw" / STAGING) / f"{run_id}.parquet"
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
         self.row_count = 0
         self._writer: Any = None
-        self._aside_thread = ThreadPoolExecutor(1, thread_name_prefix="landing")
-        self._writing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="landing")
+        self._flushing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         self._schema = RAW_PAGES.arrow()
-        self._writer = RAW_PAGES.writer(self._aside)
+        self._writer = RAW_PAGES.writer(self._staged)
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._aside_thread.shutdown()
+            self._thread.shutdown()
             if self._writer is not None:
                 self._writer.close()
         finally:
-            self._aside.unlink(missing_ok=True)
+            self._staged.unlink(missing_ok=True)
 
     def add(self, answer: Answer, body: bytes | None) -> None:
-        """Add one answer; rows keep the order in which answers came."""
+        """Add one answer. Rows keep the order of the calls."""
         row = {name: getattr(answer, name) for name in self._schema.names if name != "body"}
         self._rows.append({**row, "body": body})
         self.row_count += 1
@@ -75,16 +75,16 @@ class RawPagesWriter:
             self._flush()
 
     def _flush(self) -> None:
-        """Let what is there be packed and written while the next answers come: one group at a time."""
+        """Write the rows as one group, in the background, after the group before."""
         self._wait()
         if self._rows:
-            self._writing = self._aside_thread.submit(self._write, self._rows)
+            self._flushing = self._thread.submit(self._write, self._rows)
         self._rows, self._bytes = [], 0
 
     def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
+        if self._flushing is not None:
+            self._flushing.result()
+            self._flushing = None
 
     def _write(self, rows: list[dict[str, object]]) -> None:
         import pyarrow as pa
@@ -92,18 +92,18 @@ class RawPagesWriter:
         self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema), row_group_size=len(rows))
 
     def finish(self, header: Mapping[str, object]) -> Path:
-        """Write the header and put the file in its place: from here on the pages are safe."""
+        """Write the header and commit the file: the pages are safe from here on. Returns: its path."""
         self._flush()
         self._wait()
         self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
         self._writer.close()
         self._writer = None
-        self._store.commit_file(self._aside, self.path)
+        self._store.commit_file(self._staged, self.path)
         return self.path
 
 
 def raw_path(data: Path, run_id: str, observed_on: dt.date) -> Path:
-    """Where the raw pages of a run lie."""
+    """The path of the raw file of a run."""
     return data / "raw" / f"observed_on={observed_on}" / f"{run_id}.parquet"
 
 
@@ -119,8 +119,8 @@ class RawRun:
         """Open `path` and read its header.
 
         Raises:
-            LakeDamaged: it is no file of raw pages.
-            LakeTooNew: a newer version has written it.
+            LakeDamaged: it is not a file of raw pages.
+            LakeTooNew: a newer version wrote it.
         """
         self.path = path
         import pyarrow as pa
@@ -128,17 +128,17 @@ class RawRun:
 
         try:
             self._file = pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True)
-            about = self._file.metadata.metadata
-            refuse_newer(about[b"format"].decode(errors="replace"), path)
-            self.header: dict[str, Any] = json.loads(about[_HEADER.encode()])
+            metadata = self._file.metadata.metadata
+            refuse_newer(metadata[b"format"].decode(errors="replace"), path)
+            self.header: dict[str, Any] = json.loads(metadata[_HEADER.encode()])
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise LakeDamaged(
-                f"{self.path} is no file of raw pages: {str(error).splitlines()[0]}; move it away"
+                f"{self.path} is not a file of raw pages: {str(error).splitlines()[0]}; move it away"
             ) from error
         rows = (self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups))
         self._starts = [0, *itertools.accumulate(rows)]
-        self._kept: dict[int, pa.ChunkedArray] = {}
-        self._at_hand: dict[int, bytes] = {}
+        self._cache: dict[int, pa.ChunkedArray] = {}
+        self._prefetched: dict[int, bytes] = {}
 
     @property
     def observed_on(self) -> dt.date:
@@ -147,36 +147,36 @@ class RawRun:
 
     @property
     def given_at_utc(self) -> dt.datetime | None:
-        """The instant that the run was given to stand for its observations'; None: they have their own."""
-        said = self.header["observed_at_utc"]
-        return None if said is None else dt.datetime.fromisoformat(said)
+        """The `observed_at` that the user gave for all observations of the run; None: each has its own."""
+        given = self.header["observed_at_utc"]
+        return None if given is None else dt.datetime.fromisoformat(given)
 
     def answers(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-        """Every row in the order in which answers came: the columns beside the body, and the body."""
+        """Every row in the order in which answers arrived: its columns without the body, and the body."""
         for number in range(self._file.num_row_groups):
             for row in self._group(number).to_pylist():
                 body = row.pop("body")
                 yield row, body
 
     def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
-        """The bodies of the given rows, in the order given, with a few row groups in memory at a time."""
+        """The bodies of the given rows, in the order given; a few row groups are in memory at a time."""
         for row in rows:
-            if row in self._at_hand:
-                yield self._at_hand.pop(row)
+            if row in self._prefetched:
+                yield self._prefetched.pop(row)
                 continue
             group = self._group_of(row)
-            if group not in self._kept:
-                while len(self._kept) >= _GROUPS_KEPT:
-                    self._kept.pop(next(iter(self._kept)))
-                self._kept[group] = self._group(group, ["body"]).column("body")
-            body: bytes = self._kept[group][row - self._starts[group]].as_py()
+            if group not in self._cache:
+                while len(self._cache) >= _CACHED_GROUPS:
+                    self._cache.pop(next(iter(self._cache)))
+                self._cache[group] = self._group(group, ["body"]).column("body")
+            body: bytes = self._cache[group][row - self._starts[group]].as_py()
             yield body
 
-    def fetch(self, rows: Iterable[int]) -> None:
-        """Have the bodies of these rows at hand, each until it is asked for; a row group is read once for all."""
-        for group, some in itertools.groupby(sorted(rows), self._group_of):
+    def prefetch(self, rows: Iterable[int]) -> None:
+        """Read the bodies of these rows into memory, each row group once; `bodies` drops each as it yields it."""
+        for group, group_rows in itertools.groupby(sorted(rows), self._group_of):
             bodies = self._group(group, ["body"]).column("body")
-            self._at_hand |= {row: bodies[row - self._starts[group]].as_py() for row in some}
+            self._prefetched |= {row: bodies[row - self._starts[group]].as_py() for row in group_rows}
 
     def _group_of(self, row: int) -> int:
         return bisect.bisect_right(self._starts, row) - 1

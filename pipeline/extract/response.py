@@ -1,14 +1,9 @@
-"""What the answers of a listing say, and how far they prove that nothing is missing. Pure: no network, no files.
+"""Decode one answer: page number, page size, TotalCount and the ids of its images. Pure: no network, no files.
 
-    answers of pass 1   ids ──┐
-    answers of pass 2   ids ──┴─ the same set, none twice, as many as the one TotalCount  →  verified
-    one answer holds all of TotalCount                                                    →  verified
-    one pass, distinct, as many as its one TotalCount                                     →  counted
-    the same with an image that has no id: it may be one that was listed with its id      →  counted
-    anything less, or no TotalCount                                                       →  unproven
-
-The level is computed from the answers alone: while an account is read, after
-the run from the pages that were landed, and years later by anyone who kept them.
+as published           typed decoding
+other types, no ids    field by field, from the raw JSON
+not decodable          the same, after `json_repair`
+not a listing          NotAPage
 """
 
 from __future__ import annotations
@@ -19,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.extract.json_repair import UNTOUCHED, Repaired, repair
+from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders, repair
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,32 +22,32 @@ if TYPE_CHECKING:
 
 
 PAGE_SIZE: Final = 50
-"""The page size that is asked for: the largest that the API documents. What is believed is the echoed one."""
+"""The page size of every request: the largest that the API documents. The size echoed in the answer is what counts."""
 
-NAMELESS: Final = "raw JSON: "
-"""What stands for the id of an image that has none begins so: it counts, and it proves nothing."""
+NO_ID_PREFIX: Final = "raw JSON: "
+"""An image without an id is listed under this prefix and its raw JSON: it is counted, and proves nothing."""
 
 
 class NotAPage(ValueError):
-    """An answer that is no listing: not JSON, not in the published shape, or with a Code other than success."""
+    """The body is not a listing: not JSON, not in the published structure, or with an error Code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one answer says: its place, its promises, and the ids of its images in the order listed."""
+    """The decoded body of one answer; ids in the order listed."""
 
     number: int | None
     size: int | None
     total: int | None
     ids: tuple[str, ...]
     is_null: bool
-    """True where the answer has no list of images at all."""
+    """Whether the answer has no list of images."""
     request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One try of one call: a row of `pages` without the body, and what the body says (None: it is no page)."""
+    """One attempt of one call: a row of `pages` without the body, and the decoded body (None: it is not a page)."""
 
     account: str
     pass_number: int
@@ -90,7 +85,7 @@ class _RawImages(msgspec.Struct):
 
 
 class _AnyBody(msgspec.Struct):
-    """The same, of whatever types: for answers that are not quite as published."""
+    """The body with values of any type, for answers that are not as published."""
 
     Code: msgspec.Raw = msgspec.Raw(b"null")
     Images: _RawImages | None = None
@@ -115,75 +110,75 @@ _decode_id = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_page(body: bytes) -> Page:
-    """Read the promises and the ids of one answer.
+    """Decode one answer.
 
-    An image without a usable id is stood for by its raw JSON, so that it counts.
+    An image without a usable id is represented by its raw JSON, so that it is counted.
 
     Raises:
-        NotAPage: the body is no listing; the message says what it is instead.
+        NotAPage: the body is not a listing; the message says what it is.
     """
     try:
         return _read_page(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        why = _what_it_is(body, error)
+        reason = _describe(body, error)
     try:
-        return _read_odd_page(*repair(body))
+        return _read_any_page(*repair(body))
     except (msgspec.MsgspecError, RecursionError):
-        raise NotAPage(why) from None
+        raise NotAPage(reason) from None
 
 
 def _read_page(body: bytes) -> Page:
-    refuse_no_utf8(body)  # what is skipped in the reading would be let through otherwise
+    require_utf8(body)  # the decoder does not check values that it skips
     try:
-        said = _decode_body(body)
+        decoded = _decode_body(body)
     except msgspec.ValidationError:
-        return _read_odd_page(body, UNTOUCHED)
-    images = said.Images.Image if said.Images else None
+        return _read_any_page(body, NO_PLACEHOLDERS)
+    images = decoded.Images.Image if decoded.Images else None
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
     if ids is not None and "" in ids:
-        return _read_odd_page(body, UNTOUCHED)
-    return _page(said.Code, said.PageNumber, said.PageSize, said.TotalCount, said.RequestId, ids)
+        return _read_any_page(body, NO_PLACEHOLDERS)
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
 
 
-def refuse_no_utf8(body: bytes) -> None:
-    """Let bytes pass that are text.
+def require_utf8(body: bytes) -> None:
+    """Check that `body` is UTF-8.
 
     Raises:
-        UnicodeDecodeError: they are none.
+        UnicodeDecodeError: it is not.
     """
-    if not body.isascii():  # which makes no copy of it
+    if not body.isascii():  # makes no copy
         body.decode()
 
 
-def _read_odd_page(body: bytes, aside: Repaired) -> Page:
-    odd = _decode_any_body(body)
-    images = odd.Images.Image if odd.Images else None
-    ids = None if images is None else [image_id(raw, aside) or f"{NAMELESS}{aside.as_sent(raw)}" for raw in images]
-
-    def scalar(raw: msgspec.Raw) -> str | None:
-        return scalar_text(raw, aside)
-
-    code = scalar(odd.Code)
-    if code is None and bytes(odd.Code).strip() != b"null":
-        raise NotAPage(f"a status of 200 over Code {aside.as_sent(odd.Code)[:40]}, which is no success")
+def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
+    decoded = _decode_any_body(body)
+    images = decoded.Images.Image if decoded.Images else None
+    ids = None if images is None else [_id_or_raw_json(raw, placeholders) for raw in images]
+    code = scalar_text(decoded.Code, placeholders)
+    if code is None and bytes(decoded.Code).strip() != b"null":
+        raise NotAPage(f"status 200 with Code {placeholders.original(decoded.Code)[:40]}, which is not a success")
     return _page(
         code,
-        scalar(odd.PageNumber),
-        scalar(odd.PageSize),
-        scalar(odd.TotalCount),
-        scalar(odd.RequestId),
+        scalar_text(decoded.PageNumber, placeholders),
+        scalar_text(decoded.PageSize, placeholders),
+        scalar_text(decoded.TotalCount, placeholders),
+        scalar_text(decoded.RequestId, placeholders),
         ids,
     )
 
 
-def image_list(body: bytes) -> tuple[bytes, Repaired]:
-    """The JSON text of the list of images in one answer, as it came (`[]` where it has none); what was set aside."""
+def _id_or_raw_json(raw: bytes, placeholders: Placeholders) -> str:
+    return image_id(raw, placeholders) or f"{NO_ID_PREFIX}{placeholders.original(raw)}"
+
+
+def image_list(body: bytes) -> tuple[bytes, Placeholders]:
+    """The raw JSON of the list of images in one answer, `[]` if it has none, and the placeholders in it."""
     try:
-        refuse_no_utf8(body)
-        return _image_list(body), UNTOUCHED
+        require_utf8(body)
+        return _image_list(body), NO_PLACEHOLDERS
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        text, aside = repair(body)
-        return _image_list(text), aside
+        repaired, placeholders = repair(body)
+        return _image_list(repaired), placeholders
 
 
 def _image_list(body: bytes) -> bytes:
@@ -192,20 +187,20 @@ def _image_list(body: bytes) -> bytes:
     return raw if raw[:1] == b"[" else b"[]"
 
 
-def image_id(raw: bytes, aside: Repaired) -> str | None:
-    """The id of one image from its raw JSON, or None where it has none that could be a key."""
+def image_id(raw: bytes, placeholders: Placeholders) -> str | None:
+    """The id of one image from its raw JSON, or None if it has no id that could be a key."""
     try:
-        return scalar_text(_decode_id(raw).get("ImageId", b"null"), aside) or None
+        return scalar_text(_decode_id(raw).get("ImageId", b"null"), placeholders) or None
     except msgspec.MsgspecError:
         return None
 
 
-def scalar_text(raw: bytes, aside: Repaired = UNTOUCHED) -> str | None:
-    """The text of a JSON string, a number as it is spelled; None for everything else."""
+def scalar_text(raw: bytes, placeholders: Placeholders = NO_PLACEHOLDERS) -> str | None:
+    """The text of a JSON string, or a number as sent; None for anything else."""
     raw = bytes(raw).strip()
     if raw[:1] == b'"':
         text: str = msgspec.json.decode(raw, type=str)
-        return None if aside.is_in(raw) else text
+        return None if placeholders.occur_in(raw) else text
     return raw.decode() if raw[:1] in b"-0123456789" and raw else None
 
 
@@ -218,25 +213,25 @@ def _page(
     ids: Iterable[str] | None,
 ) -> Page:
     if code is not None and str(code) not in {"0", "200"}:
-        raise NotAPage(f"a status of 200 over Code {str(code)[:40]!r}, which is no success")
+        raise NotAPage(f"status 200 with Code {str(code)[:40]!r}, which is not a success")
     return Page(
-        number=_whole(number),
-        size=_whole(size) or None,
-        total=_whole(total),
+        number=_integer(number),
+        size=_integer(size) or None,
+        total=_integer(total),
         ids=tuple(ids or ()),
         is_null=ids is None,
         request_id=request_id,
     )
 
 
-def _whole(said: str | int | None) -> int | None:
-    text = "" if said is None else str(said).strip()
+def _integer(value: str | int | None) -> int | None:
+    text = "" if value is None else str(value).strip()
     if "." in text:
-        text = re.sub(r"\.0+$", "", text)  # 120.0 is a whole number too
+        text = re.sub(r"\.0+$", "", text)  # 120.0 is an integer too
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def _what_it_is(body: bytes, error: Exception) -> str:
+def _describe(body: bytes, error: Exception) -> str:
     start = body[:40].strip().lower()
     if not body:
         return "an empty body"
@@ -245,20 +240,23 @@ def _what_it_is(body: bytes, error: Exception) -> str:
     return f"not a listing in JSON: {error}"
 
 
-def flaw(page: Page, asked_number: int, size: int) -> str | None:
-    """What does not hold together inside one answer, in words; None where all does.
+def contradiction(page: Page, requested_number: int, page_size: int) -> str | None:
+    """Find a contradiction within one answer.
 
-    `size` is what a full page holds, where the answer does not say so itself.
+    `page_size` is used if the answer does not echo one.
+
+    Returns:
+        The contradiction in words, or None.
     """
-    if page.number is not None and page.number != asked_number:
-        return f"it echoes PageNumber {page.number}, asked for was {asked_number}"
+    if page.number is not None and page.number != requested_number:
+        return f"it echoes PageNumber {page.number}, requested was {requested_number}"
     if len(set(page.ids)) != len(page.ids):
         return "it holds an image twice"
     if page.total is not None:
-        full = page.size or size
-        called_for = min(full, max(0, page.total - (asked_number - 1) * full))
-        if len(page.ids) != called_for:
-            return f"it holds {len(page.ids)} images where TotalCount {page.total:,} calls for {called_for}"
-        if not called_for:
-            return None  # no list where there is nothing to list
+        size = page.size or page_size
+        expected = min(size, max(0, page.total - (requested_number - 1) * size))
+        if len(page.ids) != expected:
+            return f"it holds {len(page.ids)} images where TotalCount {page.total:,} calls for {expected}"
+        if not expected:
+            return None  # an empty page may have no list
     return "it has no list of images" if page.is_null else None

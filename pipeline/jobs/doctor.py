@@ -27,6 +27,7 @@ from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.probe import probe
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.extract.response import NotAPage, read_page
+from pipeline.extract.retry import RetryPolicy
 from pipeline.lake.format import format_of
 from pipeline.lake.lock import lock_holder
 from pipeline.log import about
@@ -53,7 +54,7 @@ _NETWORK: Final = frozenset(
     | {f"fuse.{name}" for name in ("davfs2", "gcsfuse", "goofys", "ossfs", "rclone", "s3fs", "sshfs")}
 )
 """File systems on which a rename or a lock is not what it is on a disk of this machine."""
-_QUICK: Final[dict[str, Any]] = {"back_off_seconds": 0.05, "throttled_seconds": 10.0}
+_QUICK: Final = RetryPolicy(back_off_seconds=0.05, throttled_seconds=10.0)
 """Somebody waits: a call that keeps being refused ends sooner than in a run."""
 _PROVIDERS: Final = {
     "env": "variables of the environment",
@@ -220,9 +221,9 @@ def _tls(seen: Probe | None) -> str:
 def _clock(seen: Probe | None) -> str:
     if seen is None or seen.error is not None:
         raise _NotKnown("the service tells its time once it is reached, and has proven who it is")
-    if seen.ahead_seconds is None:
+    if seen.clock_ahead_seconds is None:
         raise _NotKnown("the service has not told its time")
-    ahead = seen.ahead_seconds
+    ahead = seen.clock_ahead_seconds
     said = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the service"
     if abs(ahead) > _FORGIVEN_SECONDS:
         raise ClockIsWrong(f"this machine is {said}, which forgives 15 minutes: set the clock (NTP)")
@@ -236,7 +237,7 @@ def _signed_call(account: Account, place: str, seen: Probe | None, *, allow_plai
         raise _NotKnown("the endpoint cannot be called")
 
     async def call() -> Attempt:
-        async with EnsApi(place, allow_plain_http=allow_plain_http, **_QUICK) as api:
+        async with EnsApi(place, allow_plain_http=allow_plain_http, retry=_QUICK) as api:
             return await api.call(account, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
 
     with about(account=account.label):

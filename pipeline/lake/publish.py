@@ -74,7 +74,7 @@ def publish(
         if row["observed_at_utc"] is not None:
             row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
         if is_published:
-            raw.fetch(together.get(account, ()))
+            raw.prefetch(together.get(account, ()))
             is_distinct = row["certificate"] != "unproven"
             at = row["observed_at_utc"]
             written = ahead.write(publication, raw, account, at, passes[account], is_distinct=is_distinct)

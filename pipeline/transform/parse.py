@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from pipeline.extract.json_repair import UNTOUCHED, Repaired
-from pipeline.extract.response import refuse_no_utf8
+from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders
+from pipeline.extract.response import require_utf8
 from pipeline.transform.parse_odd import (
     as_json,
     decode_object,
@@ -40,11 +40,11 @@ _LONGEST_AT_ONCE: Final = 1 << 30
 """Bytes that are read at once: Arrow counts them in 32 bits."""
 
 
-def page_texts(pages: list[tuple[bytes, Repaired]]) -> Texts:
+def page_texts(pages: list[tuple[bytes, Placeholders]]) -> Texts:
     """Read these pages into columns of text: the fastest of three readers that can."""
     if not pages:
-        return read_carefully(b"[]", UNTOUCHED)
-    if all(aside is UNTOUCHED for _, aside in pages):
+        return read_carefully(b"[]", NO_PLACEHOLDERS)
+    if all(aside is NO_PLACEHOLDERS for _, aside in pages):
         lists = [page for page, _ in pages]
         texts = (_read_quickly(lists) if len(lists) > 1 else None) or _read_with_extras(lists)
         if texts is not None:
@@ -69,7 +69,7 @@ def _read_lines(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str =
         return None
     try:
         for page in pages:
-            refuse_no_utf8(page)  # pyarrow lets it through
+            require_utf8(page)  # pyarrow lets it through
         # a line a page: a raw line break can only stand between JSON's tokens
         lines = b"\n".join([page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages])
         table = pyarrow.json.read_json(
@@ -116,7 +116,7 @@ def _read_with_extras(pages: list[bytes]) -> Texts | None:
     texts.image_extra, texts.disk_extra = [], []
     for image in itertools.chain.from_iterable(map(decode_objects, pages)):
         unknown = {name: raw for name, raw in image.items() if name not in IMAGE_FIELDS}
-        for disk in disk_entries(unknown, [], Place(0), UNTOUCHED):
+        for disk in disk_entries(unknown, [], Place(0), NO_PLACEHOLDERS):
             unknown_of_disk = {name: raw for name, raw in decode_object(disk).items() if name not in DISK_FIELDS}
             texts.disk_extra.append(as_json(unknown_of_disk))
             texts.unknown_fields.update(f"{DISK}.{name}" for name in unknown_of_disk)

@@ -24,7 +24,7 @@ from pipeline.transform.texts import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.extract.json_repair import Repaired
+    from pipeline.extract.json_repair import Placeholders
     from pipeline.resources.schema import Column
 
 
@@ -33,7 +33,7 @@ decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 decode_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
-def read_carefully(page: bytes, aside: Repaired) -> Texts:
+def read_carefully(page: bytes, aside: Placeholders) -> Texts:
     """Read one page field by field, with each value's raw JSON at hand."""
     images: list[dict[str, str | None]] = []
     disks: list[dict[str, str | None]] = []
@@ -53,23 +53,23 @@ def read_carefully(page: bytes, aside: Repaired) -> Texts:
         images.append(values)
         if not values["ImageId"]:
             values["ImageId"] = None
-            rejects.append(where.line(ID_PLACE, "ImageId", NO_ID, aside.as_sent(raw_image)))
+            rejects.append(where.line(ID_PLACE, "ImageId", NO_ID, aside.original(raw_image)))
             image_extra.append(None)
             continue
         for number, raw_disk_entry in enumerate(disk_entries(unknown, rejects, where, aside), start=1):
             disk = _object(raw_disk_entry)
             of_disk = Place(image_row, number)
             if disk is None:
-                rejects.append(of_disk.line(-1, None, "not an object", aside.as_sent(raw_disk_entry)))
+                rejects.append(of_disk.line(-1, None, "not an object", aside.original(raw_disk_entry)))
                 disk = {}
             disks.append(_scalars(disk, DISK_FIELDS, raw_disk, rejects, of_disk, len(disks), aside))
             rows.append(image_row)
             numbers.append(number)
             counts[image_row] = number
             disk_extra.append(as_json(_readable(disk, rejects, of_disk, aside)))
-            unknown_fields.update(f"{DISK}.{aside.shown(name)}" for name in disk)
+            unknown_fields.update(f"{DISK}.{aside.readable_name(name)}" for name in disk)
         image_extra.append(as_json(_readable(unknown, rejects, where, aside)))
-        unknown_fields.update(map(aside.shown, unknown))
+        unknown_fields.update(map(aside.readable_name, unknown))
     return Texts(
         images=pa.RecordBatch.from_pylist(images, schema=IMAGE_TEXTS),
         disks=pa.RecordBatch.from_pylist(disks, schema=DISK_TEXTS),
@@ -102,7 +102,7 @@ def _scalars(
     rejects: list[Line],
     where: Place,
     row: int,
-    aside: Repaired,
+    aside: Placeholders,
 ) -> dict[str, str | None]:
     """Take the declared fields out of `values`, as text; the others stay there."""
     texts: dict[str, str | None] = {}
@@ -113,15 +113,15 @@ def _scalars(
             continue
         texts[name] = text = scalar_text(raw, aside)
         if text is None:
-            reason = aside.why(raw) if aside.is_in(raw) else "neither text nor a number"
-            rejects.append(where.line(place, name, reason, aside.as_sent(raw)))
+            reason = aside.reason(raw) if aside.occur_in(raw) else "neither text nor a number"
+            rejects.append(where.line(place, name, reason, aside.original(raw)))
         elif raw[:1] != b'"':
             raw_of[row, name] = text
     return texts
 
 
 def disk_entries(
-    unknown: dict[str, msgspec.Raw], rejects: list[Line], where: Place, aside: Repaired
+    unknown: dict[str, msgspec.Raw], rejects: list[Line], where: Place, aside: Placeholders
 ) -> list[msgspec.Raw]:
     """Take the list of disks out of the fields that are left; what stands around it stays there."""
     raw = unknown.pop(DISKS, None)
@@ -129,33 +129,33 @@ def disk_entries(
         return []
     around = _object(raw)
     if around is None:
-        rejects.append(where.line(_AFTER_THE_FIELDS, DISKS, "not an object", aside.as_sent(raw)))
+        rejects.append(where.line(_AFTER_THE_FIELDS, DISKS, "not an object", aside.original(raw)))
         return []
     listed = around.pop(DISK, msgspec.Raw(b"null"))
     if around:
-        rest = {aside.shown(name): raw for name, raw in around.items()}
+        rest = {aside.readable_name(name): raw for name, raw in around.items()}
         unknown[DISKS] = msgspec.Raw((as_json(rest) or "").encode())
     if bytes(listed) == b"null":
         return []
     try:
         return _decode_list(listed)
     except msgspec.ValidationError:
-        rejects.append(where.line(_AFTER_THE_FIELDS, f"{DISKS}.{DISK}", "not a list", aside.as_sent(listed)))
+        rejects.append(where.line(_AFTER_THE_FIELDS, f"{DISKS}.{DISK}", "not a list", aside.original(listed)))
         return []
 
 
 def _readable(
-    unknown: dict[str, msgspec.Raw], rejects: list[Line], where: Place, aside: Repaired
+    unknown: dict[str, msgspec.Raw], rejects: list[Line], where: Place, aside: Placeholders
 ) -> dict[str, msgspec.Raw]:
     """The unknown fields as any reader of JSON can read them: what cannot be read is null, and a reject."""
-    if not aside.mark:
+    if not aside.prefix:
         return unknown
     readable = {}
     for name, raw in unknown.items():
-        said = aside.shown(name)
+        said = aside.readable_name(name)
         readable[said] = raw
-        if aside.is_in(raw):
-            rejects.append(where.line(_AFTER_THE_FIELDS, said, aside.why(raw), aside.as_sent(raw)))
+        if aside.occur_in(raw):
+            rejects.append(where.line(_AFTER_THE_FIELDS, said, aside.reason(raw), aside.original(raw)))
             readable[said] = msgspec.Raw(b"null")
     return readable
 

@@ -20,8 +20,8 @@ from conftest import EXAMPLE, in_this_process
 from pipeline import cli
 from pipeline.cli import collect, options
 from pipeline.emulator import Endpoint, Key, living_account, read_account
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.completeness import LEVELS
-from pipeline.extract.reader import Bounds
 from pipeline.jobs import demo as demo_job
 from pipeline.jobs import list as list_job
 from pipeline.jobs import run as run_job
@@ -88,7 +88,7 @@ def test_the_help_tells_when_a_run_ends_by_itself():
 
     assert f"at most {bounds.passes} times over" in told
     assert f"begun {bounds.seconds_after_two:g} s after the second" in told
-    assert f"throttled for {bounds.throttled_seconds:g} s" in told
+    assert f"throttled for {bounds.retry.throttled_seconds:g} s" in told
 
 
 @pytest.mark.parametrize(

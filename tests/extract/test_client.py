@@ -1,7 +1,6 @@
-"""One signed call: bytes out, errors classified, retried when that can help."""
+"""One signed call: its bytes, its errors, its retries, and the rate of calls."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import os
@@ -26,41 +25,42 @@ from pipeline.errors import (
     classify,
 )
 from pipeline.extract.attempt import Attempt
-from pipeline.extract.client import THROTTLED_SECONDS, EnsApi
+from pipeline.extract.client import EnsApi
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.probe import probe
 from pipeline.extract.rate_limit import RateLimiter
+from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
 
 ONE_IMAGE = {"PageNumber": "1", "PageSize": "1"}
 
 
-def call(endpoint: str, account: Account, tries: list[Attempt] | None = None, **options: Any) -> Attempt:
+def call(endpoint: str, account: Account, attempts: list[Attempt] | None = None, **options: Any) -> Attempt:
     async def work() -> Attempt:
         async with EnsApi(endpoint, **options) as api:
-            return await api.call(account, ONE_IMAGE, (tries if tries is not None else []).append)
+            return await api.call(account, ONE_IMAGE, (attempts if attempts is not None else []).append)
 
     return run_blocking(work)
 
 
-def test_a_signed_call_brings_the_body_byte_for_byte(serve, account):
-    tries: list[Attempt] = []
-    seen = call(serve(images=1).url, account, tries)
+def test_a_call_returns_the_body_byte_for_byte(serve, account):
+    attempts: list[Attempt] = []
+    attempt = call(serve(images=1).url, account, attempts)
 
-    assert json.loads(seen.body or b"")["TotalCount"] == "1"
-    assert (seen.status, seen.error_code, tries) == (200, None, [seen])
-    assert seen.request_id == json.loads(seen.body or b"")["RequestId"]
+    assert json.loads(attempt.body or b"")["TotalCount"] == "1"
+    assert (attempt.status, attempt.error_code, attempts) == (200, None, [attempt])
+    assert attempt.request_id == json.loads(attempt.body or b"")["RequestId"]
 
 
 @pytest.mark.parametrize(
     ("account", "error", "says"),
     [
-        (key_account("prod", "emulator", "wrong-secret"), Refused, "SignatureDoesNotMatch.*'prod'.*put both in again"),
+        (key_account("prod", "emulator", "wrong-secret"), Refused, "SignatureDoesNotMatch.*'prod'.*set both again"),
         (key_account("prod", "nobody", "emulator"), Refused, "InvalidAccessKeyId.NotFound.*'prod'.*does not exist"),
         (key_account("prod", "reader", "emulator"), Refused, "NoPermission.*'prod'.*grant it in RAM"),
     ],
 )
-def test_a_refusal_ends_the_call_at_once_and_says_what_to_change(account, error, says):
+def test_a_refusal_ends_the_call_at_once_with_what_to_change(account, error, says):
     stock = living_account(images=1)
     keys = {"emulator": Key("emulator", stock), "reader": Key("emulator", stock, is_permitted=False)}
     with Endpoint(keys) as endpoint:
@@ -69,61 +69,60 @@ def test_a_refusal_ends_the_call_at_once_and_says_what_to_change(account, error,
         assert endpoint.calls == 1
 
 
-def test_no_secret_and_no_token_stands_in_an_error_or_in_what_is_kept():
+def test_no_error_and_no_attempt_contains_a_secret_or_a_token():
     token, secret = "token-that-is-secret", "secret-that-is-secret"
     keys = {"emulator": Key("another secret", living_account(images=1), security_token=token)}
-    tries: list[Attempt] = []
+    attempts: list[Attempt] = []
     account = key_account("prod", "emulator", secret, token)
     with Endpoint(keys) as endpoint, pytest.raises(Refused) as error:
-        call(endpoint.url, account, tries)
+        call(endpoint.url, account, attempts)
 
-    told = f"{error.value} {error.value!r} {account!r} {tries!r}"
-    assert token not in told
-    assert secret not in told
+    visible = f"{error.value} {error.value!r} {account!r} {attempts!r}"
+    assert token not in visible
+    assert secret not in visible
 
 
-def test_a_temporary_key_is_used_with_its_token():
+def test_a_temporary_key_is_sent_with_its_token():
     keys = {"emulator": Key("emulator", living_account(images=1), security_token="a token")}
     with Endpoint(keys) as endpoint:
         assert call(endpoint.url, key_account("default", "emulator", "emulator", "a token")).status == 200
 
 
-def test_a_service_that_allows_few_calls_is_asked_until_it_answers(serve, account):
+def test_throttled_calls_are_repeated_until_they_succeed(serve, account):
     endpoint = serve(images=1, qps=5)
 
     async def work() -> list[Attempt]:
         async with EnsApi(endpoint.url, workers=8, rate=None) as api:
             return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(12)))
 
-    assert [seen.status for seen in run_blocking(work)] == [200] * 12
-    assert endpoint.calls > 12  # some were throttled, and each of those came again with a new signature
+    assert [attempt.status for attempt in run_blocking(work)] == [200] * 12
+    assert endpoint.calls > 12  # the throttled ones were repeated with a new signature
 
 
-def test_an_endpoint_where_nobody_listens_is_unreachable_and_every_try_is_kept(account, monkeypatch):
-    monkeypatch.setattr("pipeline.extract.client._TRIES_WITHOUT_AN_ANSWER", 2)
-    tries: list[Attempt] = []
+def test_a_closed_port_is_unreachable_and_every_attempt_is_reported(account):
+    attempts: list[Attempt] = []
     with pytest.raises(
         Unreachable, match=r"no usable answer from http://127\.0\.0\.1:9 for account 'default': try later"
     ):
-        call("http://127.0.0.1:9", account, tries)
+        call("http://127.0.0.1:9", account, attempts, retry=RetryPolicy(attempts_without_response=2))
 
-    assert len(tries) == 2
-    assert tries[0].status is tries[0].body is None
-    assert tries[1].waited_seconds > 0
+    assert len(attempts) == 2
+    assert attempts[0].status is attempts[0].body is None
+    assert attempts[1].waited_seconds > 0
 
 
 class Answers:
-    """A server with answers made up beforehand, for what the endpoint does not say: the last one goes on."""
+    """A server with prepared answers, for what the emulator never sends; the last one repeats."""
 
     def __init__(self, *answers: tuple[int, dict[str, str], bytes]) -> None:
         self.nonces: list[str] = []
-        self.words_to_a_proxy: list[str | None] = []
+        self.proxy_credentials: list[str | None] = []
         outer, todo = self, list(answers)
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer.nonces.append(self.headers["x-acs-signature-nonce"])
-                outer.words_to_a_proxy.append(self.headers["Proxy-Authorization"])
+                outer.proxy_credentials.append(self.headers["Proxy-Authorization"])
                 status, headers, body = todo.pop(0) if len(todo) > 1 else todo[0]
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -132,7 +131,7 @@ class Answers:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -154,7 +153,7 @@ def refusal(code: str) -> bytes:
     ("status", "code"),
     [(400, "Throttling.User"), (503, "ServiceUnavailable"), (400, "SignatureNonceUsed"), (502, "")],
 )
-def test_what_passes_is_tried_again_with_a_new_nonce(account, status, code):
+def test_a_transient_failure_is_retried_with_a_new_nonce(account, status, code):
     body = refusal(code) if code else b"<html>502</html>"
     with Answers((status, {"x-acs-retry-after": "10"}, body), (200, {}, b"{}")) as server:
         assert call(server.url, account).body == b"{}"
@@ -162,7 +161,7 @@ def test_what_passes_is_tried_again_with_a_new_nonce(account, status, code):
     assert len(set(server.nonces)) == 2
 
 
-def test_a_nonce_that_is_refused_twice_is_no_accident(account):
+def test_a_nonce_refused_twice_is_a_refusal(account):
     with (
         Answers((400, {}, refusal("SignatureNonceUsed"))) as server,
         pytest.raises(Refused, match="SignatureNonceUsed"),
@@ -172,35 +171,34 @@ def test_a_nonce_that_is_refused_twice_is_no_accident(account):
     assert len(server.nonces) == 2
 
 
-def test_throttling_without_end_says_to_wait(account, monkeypatch):
-    monkeypatch.setattr("pipeline.extract.client._TRIES_THROTTLED", 3)
+def test_endless_throttling_ends_with_still_throttled(account):
     answer = (400, {"x-acs-retry-after": "1"}, refusal("Throttling.User"))
-    with Answers(answer) as server, pytest.raises(StillThrottled, match="kept throttling account 'default'"):
-        call(server.url, account)
+    with Answers(answer) as server, pytest.raises(StillThrottled, match="kept throttling account 'default' in 3"):
+        call(server.url, account, retry=RetryPolicy(attempts_throttled=3))
 
     assert len(server.nonces) == 3
 
 
-def test_an_account_that_is_only_throttled_is_given_up_in_time(account):
+def test_an_account_that_is_only_throttled_is_given_up_after_its_time_limit(account):
     answer = (400, {"x-acs-retry-after": "50"}, refusal("Throttling.User"))
     began = time.monotonic()
-    with Answers(answer) as server, pytest.raises(StillThrottled, match=r"asks for 0 s of quiet|without one answer"):
-        call(server.url, account, throttled_seconds=0.2)
+    with Answers(answer) as server, pytest.raises(StillThrottled, match=r"asks to wait 0 s|without one answer"):
+        call(server.url, account, retry=RetryPolicy(throttled_seconds=0.2))
 
     assert 0.1 < time.monotonic() - began < 2
     assert 2 <= len(server.nonces) < 12
 
 
 @pytest.mark.parametrize("asked", ["9" * 400, "9" * 5_000, "999999999999"])
-def test_a_wait_longer_than_any_number_is_a_long_wait(account, asked):
+def test_an_absurdly_long_retry_after_is_not_waited_for(account, asked):
     answer = (429, {"x-acs-retry-after": asked}, refusal("Throttling.User"))
-    with Answers(answer) as server, pytest.raises(StillThrottled, match="s of quiet"):
+    with Answers(answer) as server, pytest.raises(StillThrottled, match=r"asks to wait [\d,]+ s"):
         call(server.url, account)
 
     assert len(server.nonces) == 1
 
 
-def test_a_request_id_that_is_no_text_can_still_be_written(account):
+def test_a_request_id_that_is_not_utf8_can_be_encoded(account):
     with Answers((200, {"x-acs-request-id": "R\xff\xfe1"}, b"{}")) as server:
         request_id = call(server.url, account).request_id
 
@@ -209,23 +207,23 @@ def test_a_request_id_that_is_no_text_can_still_be_written(account):
 
 
 @pytest.mark.parametrize("length", [0, 5_000])
-def test_throttling_under_a_status_of_success_is_throttling(account, length):
-    said = refusal("Throttling.User") + b" " * length
-    with Answers((200, {}, said), (200, {}, b"{}")) as server:
+def test_throttling_with_status_200_is_throttling(account, length):
+    body = refusal("Throttling.User") + b" " * length
+    with Answers((200, {}, body), (200, {}, b"{}")) as server:
         assert call(server.url, account).body == b"{}"
 
     assert len(server.nonces) == 2
 
 
-def test_a_quota_by_the_minute_is_outlived():
-    assert THROTTLED_SECONDS >= 60
+def test_the_time_limit_for_throttling_exceeds_a_quota_by_the_minute():
+    assert DEFAULT_RETRY.throttled_seconds >= 60
 
 
-def test_an_answer_in_between_begins_the_time_of_throttling_anew(account):
+def test_a_success_resets_the_time_limit_for_throttling(account):
     busy = (400, {"x-acs-retry-after": "60"}, refusal("Throttling.User"))
 
     async def work(url: str) -> list[int | None]:
-        async with EnsApi(url, rate=None, throttled_seconds=0.15) as api:
+        async with EnsApi(url, rate=None, retry=RetryPolicy(throttled_seconds=0.15)) as api:
             return [(await api.call(account, {}, lambda _: None)).status for _ in range(4)]
 
     with Answers(*[busy, (200, {}, b"{}")] * 4) as server:
@@ -234,12 +232,12 @@ def test_an_answer_in_between_begins_the_time_of_throttling_anew(account):
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), -1.0])
-def test_a_rate_that_is_no_number_of_calls_is_refused_by_its_name(rate):
+def test_an_impossible_rate_is_refused(rate):
     with pytest.raises(BadSetting, match=f"rate must be .* not {rate}"):
         EnsApi(rate=rate)
 
 
-def test_a_wrong_clock_is_named(account):
+def test_an_expired_timestamp_is_a_wrong_clock(account):
     with (
         Answers((400, {}, refusal("InvalidTimeStamp.Expired"))) as server,
         pytest.raises(ClockIsWrong, match="set the clock"),
@@ -248,7 +246,7 @@ def test_a_wrong_clock_is_named(account):
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "what"),
+    ("status", "code", "outcome"),
     [
         (200, None, "usable"),
         (400, "Throttling", "throttled"),
@@ -265,8 +263,8 @@ def test_a_wrong_clock_is_named(account):
         (301, "HTTP301", "refused"),
     ],
 )
-def test_a_code_says_what_to_do_whatever_the_status(status, code, what):
-    assert classify(status, code) == what
+def test_an_error_code_is_classified_whatever_the_status(status, code, outcome):
+    assert classify(status, code) == outcome
 
 
 @pytest.mark.parametrize(
@@ -296,32 +294,34 @@ def test_an_endpoint_is_a_host_name_or_a_url(given, url):
         "-",
     ],
 )
-def test_an_endpoint_that_makes_no_sense_or_is_not_safe_is_refused(given):
+def test_a_malformed_or_insecure_endpoint_is_refused(given):
     with pytest.raises(BadSetting, match="endpoint"):
         endpoint_url(given)
 
 
-def test_a_proxy_of_the_environment_is_used_and_netrc_adds_nothing(account, monkeypatch, tmp_path):
+def test_the_proxy_of_the_environment_is_used_without_netrc(account, monkeypatch, tmp_path):
     (tmp_path / "netrc").write_text("default login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("no_proxy", "elsewhere.example")
-    with Answers((200, {}, b"{}")) as proxy:  # the name leads nowhere: what answers is the proxy
+    with Answers((200, {}, b"{}")) as proxy:  # the host does not exist: the proxy answers
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//user:word@"))
 
         assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
         assert probe("http://ens.example", allow_plain_http=True).error is None
-    assert proxy.words_to_a_proxy == ["Basic dXNlcjp3b3Jk"]
+    assert proxy.proxy_credentials == ["Basic dXNlcjp3b3Jk"]
 
 
-def test_no_proxy_stands_before_this_machine_or_where_none_is_wanted(serve, account, monkeypatch):
+def test_loopback_and_no_proxy_hosts_bypass_the_proxy(serve, account, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "ens.example")
 
     assert call(serve(images=1).url, account).status == 200
-    assert "ens.example" in str(probe("http://ens.example", allow_plain_http=True).error)  # asked itself: no such name
+    assert "ens.example" in str(
+        probe("http://ens.example", allow_plain_http=True).error
+    )  # connected directly: no such host
 
 
-def test_a_proxy_of_a_kind_that_nobody_understands_is_named_without_its_password(account, monkeypatch):
+def test_an_unsupported_proxy_is_named_without_its_password(account, monkeypatch):
     monkeypatch.setenv("https_proxy", "socks5://user:word@127.0.0.1:9")
 
     with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*NO_PROXY=ens.example") as error:
@@ -329,120 +329,116 @@ def test_a_proxy_of_a_kind_that_nobody_understands_is_named_without_its_password
     assert "word" not in str(error.value)
 
 
-def test_calls_come_no_faster_than_the_pace():
+def test_calls_are_no_faster_than_the_rate():
     async def work() -> float:
-        pace = RateLimiter(100)
+        limiter = RateLimiter(100)
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        await asyncio.gather(*(pace.turn() for _ in range(21)))
-        return loop.time() - began
+        started = loop.time()
+        await asyncio.gather(*(limiter.acquire() for _ in range(21)))
+        return loop.time() - started
 
     assert asyncio.run(work()) >= 0.2
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that moves when the test sets it."""
 
-    def __init__(self, monkeypatch) -> None:
+    def __init__(self) -> None:
         self.now = 1000.0
-        monkeypatch.setattr("pipeline.extract.client.time.monotonic", lambda: self.now)
 
-    def turn(self, pace: RateLimiter) -> None:
-        """One call is sent now."""
-        with contextlib.suppress(StopIteration):
-            pace.turn().send(None)
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch) -> Clock:
-    return Clock(monkeypatch)
+def clock() -> Clock:
+    return Clock()
 
 
-@pytest.mark.usefixtures("clock")
-def test_a_burst_of_throttling_halves_the_pace_once():
-    pace = RateLimiter(16)
-    for sent in (999.0, 999.5, 1000.0, 1000.9):
-        pace.throttled(sent)
+def test_a_burst_of_throttling_halves_the_rate_once(clock):
+    limiter = RateLimiter(16, clock)
+    for sent_at in (999.0, 999.5, 1000.0, 1000.9):
+        limiter.on_throttled(sent_at)
 
-    assert pace.rate == 8
+    assert limiter.rate == 8
 
 
-def test_throttling_at_the_new_pace_halves_it_again(clock):
-    pace = RateLimiter(16)
-    pace.throttled(1000.0)
+def test_throttling_at_the_halved_rate_halves_it_again(clock):
+    limiter = RateLimiter(16, clock)
+    limiter.on_throttled(1000.0)
     clock.now = 1002.0
-    pace.throttled(1001.5)
+    limiter.on_throttled(1001.5)
 
-    assert pace.rate == 4
+    assert limiter.rate == 4
 
 
-def test_the_pace_rises_by_a_tenth_every_ten_quiet_seconds_up_to_its_limit(clock):
-    pace = RateLimiter(16)
-    pace.throttled(1000.0)
-    seen = []
+def test_the_rate_rises_by_a_tenth_every_ten_seconds_without_throttling_up_to_the_limit(clock):
+    limiter = RateLimiter(16, clock)
+    limiter.on_throttled(1000.0)
+    rates = []
     for _ in range(9):
         clock.now += 10
-        clock.turn(pace)
-        seen.append(round(pace.rate or 0, 2))
+        asyncio.run(limiter.acquire())
+        rates.append(round(limiter.rate or 0, 2))
 
-    assert seen == [8.8, 9.68, 10.65, 11.71, 12.88, 14.17, 15.59, 16, 16]
+    assert rates == [8.8, 9.68, 10.65, 11.71, 12.88, 14.17, 15.59, 16, 16]
 
 
-def test_a_rise_does_not_let_a_burst_halve_the_pace_twice(clock):
-    pace = RateLimiter(16)
+def test_after_a_rise_a_late_response_of_the_same_burst_does_not_halve_the_rate(clock):
+    limiter = RateLimiter(16, clock)
     clock.now = 1010.0
-    pace.throttled(1009.9)
+    limiter.on_throttled(1009.9)
     clock.now = 1020.0
-    clock.turn(pace)
-    pace.throttled(1010.5)
+    asyncio.run(limiter.acquire())
+    limiter.on_throttled(1010.5)
 
-    assert round(pace.rate or 0, 2) == 8.8
+    assert round(limiter.rate or 0, 2) == 8.8
 
 
-def test_without_a_limit_the_first_throttling_starts_from_what_was_sent_in_the_last_second(clock):
-    busy, idle = RateLimiter(None), RateLimiter(None)
+def test_without_a_limit_throttling_halves_the_rate_of_the_last_second(clock):
+    busy, idle = RateLimiter(None, clock), RateLimiter(None, clock)
     for _ in range(100):
-        clock.turn(busy)
-    for pace in (busy, idle):
-        pace.throttled(1000.0)
+        asyncio.run(busy.acquire())
+    for limiter in (busy, idle):
+        limiter.on_throttled(1000.0)
 
-    assert (busy.rate, idle.rate) == (50, 10)  # one call that is throttled does not bring all to a halt
-
-
-def test_a_pace_below_the_slowest_is_not_raised_by_throttling():
-    pace = RateLimiter(0.1)
-    pace.throttled(1000.0)
-
-    assert pace.rate == 0.1
+    assert (busy.rate, idle.rate) == (50, 10)  # a single throttled call does not stop all others
 
 
-def test_the_pace_never_comes_to_a_halt(clock):
-    pace = RateLimiter(1)
+def test_throttling_does_not_raise_a_rate_below_the_lowest(clock):
+    limiter = RateLimiter(0.1, clock)
+    limiter.on_throttled(1000.0)
+
+    assert limiter.rate == 0.1
+
+
+def test_throttling_never_lowers_the_rate_to_zero(clock):
+    limiter = RateLimiter(1, clock)
     for _ in range(10):
         clock.now += 5
-        pace.throttled(clock.now)
+        limiter.on_throttled(clock.now)
 
-    assert pace.rate == 0.2
+    assert limiter.rate == 0.2
 
 
-def test_a_service_that_asks_for_a_long_rest_is_not_waited_for(account):
+def test_a_retry_after_beyond_the_time_limit_is_not_waited_for(account):
     answer = (400, {"x-acs-retry-after": "600000"}, refusal("Throttling.User"))
-    with Answers(answer) as server, pytest.raises(StillThrottled, match="asks for 600 s of quiet"):
+    with Answers(answer) as server, pytest.raises(StillThrottled, match="asks to wait 600 s"):
         call(server.url, account)
 
     assert len(server.nonces) == 1
 
 
-def test_the_time_that_the_service_asks_for_is_waited(account):
-    tries: list[Attempt] = []
+def test_retry_after_replaces_the_back_off(account):
+    attempts: list[Attempt] = []
     answer = (400, {"x-acs-retry-after": "150"}, refusal("Throttling.User"))
     with Answers(answer, (200, {}, b"{}")) as server:
-        call(server.url, account, tries, back_off_seconds=30)
+        call(server.url, account, attempts, retry=RetryPolicy(back_off_seconds=30))
 
-    assert 0.15 <= tries[1].waited_seconds < 30
+    assert 0.15 <= attempts[1].waited_seconds < 30
 
 
-def test_a_refusal_whose_message_is_no_text_is_classified_all_the_same(account):
+def test_a_refusal_whose_message_is_not_text_is_classified(account):
     body = b'{"Code": "NoPermission", "Message": {"zh": 1}, "RequestId": 7}'
     with (
         Answers((400, {}, body)) as server,
@@ -451,39 +447,39 @@ def test_a_refusal_whose_message_is_no_text_is_classified_all_the_same(account):
         call(server.url, account)
 
 
-def test_a_refusal_without_a_message_is_told(account):
+def test_a_refusal_without_a_message_says_so(account):
     with Answers((400, {}, b'{"Code": "Odd", "Message": " "}')) as server, pytest.raises(Refused, match="no message"):
         call(server.url, account)
 
 
-def test_a_page_that_quotes_a_secret_is_kept_without_it():
+def test_a_secret_quoted_in_a_body_is_redacted():
     secret, token = "a secret of thirty characters!", "a/token/of/some/length"
     body = b"<html>" + secret.encode() + b" " + token.encode() + b" " + token.replace("/", "\\/").encode()
     with Answers((200, {}, body)) as server:
-        seen = call(server.url, key_account("prod", "id", secret, token))
+        attempt = call(server.url, key_account("prod", "id", secret, token))
 
-    assert seen.body == b"<html>*** *** ***"
+    assert attempt.body == b"<html>*** *** ***"
 
 
 class Refreshed:
-    """A provider whose credentials are good from the second time on, and how often it was asked."""
+    """A provider whose credentials are valid from the second request on."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.request_count = 0
 
     def provider(self) -> Any:
-        self.asked += 1
+        self.request_count += 1
         from alibabacloud_credentials.provider import StaticSTSCredentialsProvider
 
-        token = "new" if self.asked > 1 else "old"
+        token = "new" if self.request_count > 1 else "old"
         return StaticSTSCredentialsProvider(
             access_key_id="emulator", access_key_secret="emulator", security_token=token
         )
 
 
-def test_an_expired_token_is_refreshed_once_for_all_calls_under_way(account, monkeypatch):
-    vault = Refreshed()
-    monkeypatch.setattr(account, "_make_provider", vault.provider)
+def test_an_expired_token_is_refreshed_once_for_all_concurrent_calls(account, monkeypatch):
+    refreshed = Refreshed()
+    monkeypatch.setattr(account, "_make_provider", refreshed.provider)
     keys = {"emulator": Key("emulator", living_account(images=1), security_token="new")}
     with Endpoint(keys, latency_ms=20) as endpoint:
         account.resolve()
@@ -492,9 +488,9 @@ def test_an_expired_token_is_refreshed_once_for_all_calls_under_way(account, mon
             async with EnsApi(endpoint.url, workers=8, rate=None) as api:
                 return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(8)))
 
-        assert [seen.status for seen in run_blocking(work)] == [200] * 8
+        assert [attempt.status for attempt in run_blocking(work)] == [200] * 8
 
-    assert vault.asked == 2
+    assert refreshed.request_count == 2
 
 
 def test_a_token_that_stays_expired_is_a_refusal(account):
@@ -525,7 +521,7 @@ def resolved(home: Any, code: str, **environment: str) -> str:
 KEYS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": "from-env", "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "s"}
 
 
-def test_a_profile_is_that_profile_alone_even_where_the_environment_holds_keys(tmp_path):
+def test_a_profile_wins_over_keys_in_the_environment(tmp_path):
     (tmp_path / ".aliyun").mkdir()
     profiles = [
         {"name": "prod", "mode": "AK", "access_key_id": "from-file", "access_key_secret": "s"},
@@ -538,7 +534,7 @@ def test_a_profile_is_that_profile_alone_even_where_the_environment_holds_keys(t
     assert resolved(tmp_path, "print(environment_account().resolve().id)") == "sts\n"
 
 
-def test_keys_in_the_environment_are_read_as_the_vendors_chain_reads_them(tmp_path):
+def test_keys_in_the_environment_are_read_like_the_vendors_chain(tmp_path):
     code = """
 key = environment_account().resolve()
 print(key.id, key.secret, key.token)
@@ -551,7 +547,7 @@ print(found.get_access_key_id(), found.get_access_key_secret(), found.get_securi
         assert ours == theirs
 
 
-def test_keys_in_the_environment_need_no_chain_to_be_imported(tmp_path):
+def test_keys_in_the_environment_do_not_import_the_vendors_chain(tmp_path):
     code = "environment_account().resolve(); import sys; print('alibabacloud_credentials' in sys.modules)"
     assert resolved(tmp_path, code, **KEYS) == "False\n"
 
@@ -561,10 +557,10 @@ def test_a_profile_without_a_name_is_refused():
         profile_account("")
 
 
-def test_missing_credentials_are_named_with_what_to_do_and_the_sdk_prints_nothing(tmp_path):
+def test_missing_credentials_are_an_error_with_what_to_do_and_nothing_else_is_printed(tmp_path):
     code = "try: {}.resolve()\nexcept Exception as error: print(type(error).__name__, error)"
-    tries = (code.format(account) for account in ("environment_account()", "profile_account('prod')"))
-    chain, profile = resolved(tmp_path, "\n".join(tries)).splitlines()
+    attempts = (code.format(account) for account in ("environment_account()", "profile_account('prod')"))
+    chain, profile = resolved(tmp_path, "\n".join(attempts)).splitlines()
 
     assert chain.startswith("NoCredentials no credentials for account 'default'")
     assert profile.startswith("NoCredentials no credentials for account 'prod'")
@@ -573,12 +569,12 @@ def test_missing_credentials_are_named_with_what_to_do_and_the_sdk_prints_nothin
     assert "Traceback" not in chain + profile
 
 
-def test_an_empty_secret_is_no_secret():
+def test_an_empty_secret_is_missing_credentials():
     with pytest.raises(NoCredentials):
         key_account("default", "id", "").resolve()
 
 
-def test_a_running_event_loop_is_no_hindrance():
+def test_run_blocking_works_in_a_running_event_loop():
     async def notebook() -> int:
         async def work() -> int:
             await asyncio.sleep(0)
@@ -589,7 +585,7 @@ def test_a_running_event_loop_is_no_hindrance():
     assert asyncio.run(notebook()) == 7
 
 
-def test_what_comes_of_work_is_never_spelled_out():
+def test_run_blocking_never_formats_the_result():
     class Large:
         def __repr__(self) -> str:
             raise AssertionError
@@ -601,7 +597,7 @@ def test_what_comes_of_work_is_never_spelled_out():
     assert isinstance(run_blocking(work), Large)
 
 
-def test_this_instant_is_utc_without_a_zone():
+def test_utc_now_has_no_zone():
     from pipeline.extract.attempt import utc_now
 
     assert utc_now().tzinfo is None

@@ -1,4 +1,4 @@
-"""What answers say, and how far they prove that nothing is missing."""
+"""Decoded answers, contradictions within one, and the level that passes prove."""
 
 import json
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.extract.completeness import certify, digest
-from pipeline.extract.response import NotAPage, Page, flaw, read_page
+from pipeline.extract.response import NotAPage, Page, contradiction, read_page
 
 
 def image(name: str) -> dict[str, str]:
@@ -19,8 +19,8 @@ def answer(*ids: str, number: int = 1, total: int | None = None, size: int = 50)
     return Page(number, size, len(ids) if total is None else total, ids, is_null=False, request_id=None)
 
 
-def whole(count: int, *, size: int = 50, total: int | None = None, first: int = 0) -> list[Page]:
-    """A pass over `count` images, as a service that does not move gives it."""
+def pages_of(count: int, *, size: int = 50, total: int | None = None, first: int = 0) -> list[Page]:
+    """A pass over `count` images of an unchanging account."""
     ids = [f"m-{number}" for number in range(first, first + count)]
     pages = [ids[start : start + size] for start in range(0, count, size)] or [[]]
     if len(pages[-1]) == size:
@@ -40,13 +40,13 @@ def test_the_published_example_is_read(example):
 
 
 def test_numbers_are_read_as_text_and_as_numbers():
-    said = read_page(b'{"Code":"0","Images":{"Image":[]},"TotalCount":0,"PageNumber":3,"PageSize":"50"}')
+    decoded = read_page(b'{"Code":"0","Images":{"Image":[]},"TotalCount":0,"PageNumber":3,"PageSize":"50"}')
 
-    assert (said.total, said.number, said.size) == (0, 3, 50)
+    assert (decoded.total, decoded.number, decoded.size) == (0, 3, 50)
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (b"", "an empty body"),
         (b"<!DOCTYPE html><p>502", "a page of HTML"),
@@ -58,15 +58,15 @@ def test_numbers_are_read_as_text_and_as_numbers():
         (b'{"Images":{"Image":[]}} {}', "trailing"),
     ],
 )
-def test_what_is_no_listing_is_said_to_be_none(body, says):
-    with pytest.raises(NotAPage, match=says):
+def test_a_body_that_is_not_a_listing_is_described(body, message):
+    with pytest.raises(NotAPage, match=message):
         read_page(body)
 
 
-def test_an_image_without_a_usable_id_counts_by_its_raw_json():
-    said = read_page(page([image("a"), {"ImageName": "b"}, {"ImageId": ""}, {"ImageId": 7}, None]))
+def test_an_image_without_a_usable_id_is_counted_by_its_raw_json():
+    decoded = read_page(page([image("a"), {"ImageName": "b"}, {"ImageId": ""}, {"ImageId": 7}, None]))
 
-    assert said.ids == (
+    assert decoded.ids == (
         "a",
         'raw JSON: {"ImageName": "b"}',
         'raw JSON: {"ImageId": ""}',
@@ -81,7 +81,7 @@ def test_an_image_without_a_usable_id_counts_by_its_raw_json():
         lambda x: st.lists(x) | st.dictionaries(st.text(), x),
     )
 )
-def test_no_json_makes_reading_fail_otherwise_than_by_saying_what_it_is(value):
+def test_any_json_is_a_page_or_not_a_page(value):
     for body in (
         value,
         {"Images": value},
@@ -95,19 +95,19 @@ def test_no_json_makes_reading_fail_otherwise_than_by_saying_what_it_is(value):
 
 
 @given(st.binary())
-def test_no_bytes_make_reading_fail_otherwise_than_by_saying_what_they_are(body):
+def test_any_bytes_are_a_page_or_not_a_page(body):
     try:
         read_page(body)
     except NotAPage as error:
         assert str(error)
 
 
-def test_an_answer_that_holds_together_has_no_flaw():
-    assert [flaw(one, number, 50) for number, one in enumerate(whole(123), 1)] == [None, None, None]
+def test_a_consistent_answer_has_no_contradiction():
+    assert [contradiction(page, number, 50) for number, page in enumerate(pages_of(123), 1)] == [None, None, None]
 
 
 @pytest.mark.parametrize(
-    ("said", "says"),
+    ("page", "message"),
     [
         (answer("a", "b", total=3), "2 images where TotalCount 3 calls for 3"),
         (answer("a", "a"), "an image twice"),
@@ -116,75 +116,75 @@ def test_an_answer_that_holds_together_has_no_flaw():
         (Page(1, 50, None, (), is_null=True, request_id=None), "no list of images"),
     ],
 )
-def test_an_answer_that_does_not_hold_together_says_why(said, says):
-    assert says in (flaw(said, 1, 50) or "")
+def test_a_contradiction_is_described(page, message):
+    assert message in (contradiction(page, 1, 50) or "")
 
 
 # ── a listing ────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(("number", "total"), [(2, 50), (21, 1000), (1, 0)])
-def test_no_list_where_there_is_nothing_to_list_is_no_flaw(number, total):
-    assert flaw(Page(number, 50, total, (), is_null=True, request_id=None), number, 50) is None
+def test_an_empty_page_without_a_list_is_no_contradiction(number, total):
+    assert contradiction(Page(number, 50, total, (), is_null=True, request_id=None), number, 50) is None
 
 
 @pytest.mark.parametrize(
-    ("said", "total"), [(b"120.0", 120), (b'"7.00"', 7), (b"120.5", None), (b"1e2", None), (b"9" * 5_000, None)]
+    ("sent", "total"), [(b"120.0", 120), (b'"7.00"', 7), (b"120.5", None), (b"1e2", None), (b"9" * 5_000, None)]
 )
-def test_a_total_is_a_whole_number_however_it_is_spelled(said, total):
-    assert read_page(b'{"Images":{"Image":[]},"TotalCount":' + said + b"}").total == total
+def test_a_total_is_read_as_an_integer_in_any_spelling(sent, total):
+    assert read_page(b'{"Images":{"Image":[]},"TotalCount":' + sent + b"}").total == total
 
 
 @pytest.mark.parametrize("count", [0, 1, 49, 50])
-def test_one_answer_that_holds_all_of_its_total_is_verified(count):
-    assert certify([whole(count)]) == "verified"
+def test_one_answer_with_all_images_of_its_total_is_verified(count):
+    assert certify([pages_of(count)]) == "verified"
 
 
 @pytest.mark.parametrize("count", [51, 100, 1037])
-def test_more_than_one_page_is_counted_by_one_pass_and_verified_by_two(count):
-    assert certify([whole(count)]) == "counted"
-    assert certify([whole(count), whole(count)]) == "verified"
+def test_several_pages_are_counted_by_one_pass_and_verified_by_two(count):
+    assert certify([pages_of(count)]) == "counted"
+    assert certify([pages_of(count), pages_of(count)]) == "verified"
 
 
 def test_two_passes_with_different_images_are_only_counted():
-    assert certify([whole(100), whole(100, first=1)]) == "counted"
+    assert certify([pages_of(100), pages_of(100, first=1)]) == "counted"
 
 
-def test_the_order_of_the_images_does_not_matter():
-    turned = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in whole(123)]
+def test_the_order_of_images_does_not_matter():
+    reordered = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in pages_of(123)]
 
-    assert certify([whole(123), turned]) == "verified"
+    assert certify([pages_of(123), reordered]) == "verified"
 
 
 @pytest.mark.parametrize(
     "last",
     [
-        whole(99, total=100),
-        [*whole(60)[:1], answer(*(f"m-{n}" for n in range(50, 60)), number=2, total=61)],
-        [*whole(60)[:1], answer(*(f"m-{n}" for n in range(49, 59)), number=2, total=60)],
+        pages_of(99, total=100),
+        [*pages_of(60)[:1], answer(*(f"m-{n}" for n in range(50, 60)), number=2, total=61)],
+        [*pages_of(60)[:1], answer(*(f"m-{n}" for n in range(49, 59)), number=2, total=60)],
         [Page(1, 50, None, ("a",), is_null=False, request_id=None)],
-        whole(100)[:2],
+        pages_of(100)[:2],
         [],
     ],
     ids=["fewer than the total", "a total that jumps", "an id twice", "no total", "no end", "nothing"],
 )
 def test_anything_less_is_unproven(last):
-    assert certify([whole(100), last]) == "unproven"
+    assert certify([pages_of(100), last]) == "unproven"
 
 
-def test_equal_sets_have_equal_digests_whatever_their_order():
-    turned = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in whole(123)]
+def test_equal_sets_have_equal_digests_in_any_order():
+    reordered = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in pages_of(123)]
 
-    assert digest(turned) == digest(whole(123)) != digest(whole(124))
+    assert digest(reordered) == digest(pages_of(123)) != digest(pages_of(124))
 
 
-def test_an_image_without_an_id_may_be_one_that_was_listed_with_it_and_verifies_nothing():
+def test_a_listing_with_an_image_without_an_id_is_only_counted():
     one = read_page(page([image("a"), {"ImageName": "A"}]))
 
     assert certify([[one]]) == certify([[one], [one]]) == "counted"
 
 
 @pytest.mark.parametrize("code", [b"true", b"[]", b"{}", b"1.5", b'"Forbidden"'])
-def test_a_code_of_any_other_kind_is_no_success(code):
-    with pytest.raises(NotAPage, match="which is no success"):
+def test_any_other_code_is_not_a_success(code):
+    with pytest.raises(NotAPage, match="which is not a success"):
         read_page(b'{"Code":' + code + b',"TotalCount":0}')

@@ -1,4 +1,4 @@
-"""A model of an account that changes while it is read: a certificate is never given to a wrong set of images."""
+"""A model of an account that changes while it is read: a wrong set of images is never verified."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,11 +11,11 @@ SIZE = 3
 
 
 class ReadingWhileItChanges(RuleBasedStateMachine):
-    """Images come, go and change places between any two answers; pages are answered in any order after the first."""
+    """Images are created, deleted and moved between any two answers; after page 1 pages are answered in any order."""
 
     @initialize(count=st.integers(0, 10))
     def an_account(self, count: int) -> None:
-        self.born = count
+        self.created_count = count
         self.alive = list(range(count))
         self.passes: list[list[Page]] = []
         self.pages: dict[int, Page] = {}
@@ -23,9 +23,9 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
         self.verified = 0
 
     @rule(place=st.integers(0, 20))
-    def an_image_is_made(self, place: int) -> None:
-        self.alive.insert(place % (len(self.alive) + 1), self.born)
-        self.born += 1
+    def an_image_is_created(self, place: int) -> None:
+        self.alive.insert(place % (len(self.alive) + 1), self.created_count)
+        self.created_count += 1
 
     @precondition(lambda self: self.alive)
     @rule(place=st.integers(0, 20))
@@ -33,10 +33,10 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
         self.alive.pop(place % len(self.alive))
 
     @precondition(lambda self: self.alive)
-    @rule(place=st.integers(0, 20), there=st.integers(0, 20))
-    def one_is_deleted_and_another_made(self, place: int, there: int) -> None:
+    @rule(place=st.integers(0, 20), new_place=st.integers(0, 20))
+    def one_is_deleted_and_another_created(self, place: int, new_place: int) -> None:
         self.an_image_is_deleted(place)
-        self.an_image_is_made(there)
+        self.an_image_is_created(new_place)
 
     @rule(random=st.randoms(use_true_random=False))
     def the_order_changes(self, random) -> None:
@@ -54,7 +54,7 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
     @precondition(lambda self: self.pages)
     @rule(which=st.integers(0, 20))
     def a_page_is_answered_again(self, which: int) -> None:
-        """It was not believed the first time: page 1 again while it is the only one, others at any time."""
+        """A repeated request: page 1 only while it is the only page, others at any time."""
         number = sorted(self.pages)[which % len(self.pages)]
         if number > 1 or len(self.pages) == 1:
             self._answer(number, number)
@@ -73,13 +73,13 @@ class ReadingWhileItChanges(RuleBasedStateMachine):
             self._end_of_pass()
 
     @rule()
-    def the_account_is_read_to_the_end_in_peace(self) -> None:
+    def the_account_is_read_to_the_end_unchanged(self) -> None:
         begun = len(self.passes)
         while len(self.passes) == begun:
             self.a_page_is_answered(0)
 
     def _page_count(self) -> int:
-        """Pages that the answers so far call for: to the largest TotalCount, and past a page that came back full."""
+        """Pages that the answers so far call for: up to the largest TotalCount, and one past a full page."""
         totals = [page.total or 0 for page in self.pages.values()]
         called_for = max(1, -(-max(totals, default=0) // SIZE))
         last = self.pages.get(max([called_for, *self.pages]))
@@ -99,10 +99,10 @@ TestReadingWhileItChanges = ReadingWhileItChanges.TestCase
 TestReadingWhileItChanges.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 
 
-def test_the_model_does_verify_quiet_accounts():
+def test_the_model_verifies_unchanging_accounts():
     model = ReadingWhileItChanges()
     model.an_account(10)
     for _ in range(3):
-        model.the_account_is_read_to_the_end_in_peace()
+        model.the_account_is_read_to_the_end_unchanged()
 
     assert model.verified == 2

@@ -1,4 +1,4 @@
-"""A whole account, page by page, with the proof that nothing is missing."""
+"""A whole account, page by page: proven complete, or refused within bounds."""
 
 import re
 import subprocess
@@ -22,10 +22,12 @@ from pipeline.errors import (
     StillThrottled,
     Unreachable,
 )
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.client import EnsApi
-from pipeline.extract.completeness import believed, certify, evidence
+from pipeline.extract.completeness import accepted_pages, certify, evidence
 from pipeline.extract.listing import extract
-from pipeline.extract.reader import _PAGES_WITHOUT_TOTAL, Bounds, Listing, _Pass
+from pipeline.extract.reader import Listing
+from pipeline.extract.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from pipeline.extract.response import Answer
@@ -36,7 +38,7 @@ def listing(endpoint: Endpoint, account: Account, **options: Any) -> Listing:
     return one
 
 
-QUICK = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
+QUICK = Bounds(pause_seconds=0.001, retry=RetryPolicy(back_off_seconds=0.002))
 
 
 def ids(one: Listing) -> list[str]:
@@ -47,7 +49,7 @@ def ids(one: Listing) -> list[str]:
     ("images", "calls"),
     [(0, 1), (1, 1), (49, 1), (50, 2), (51, 4), (100, 6), (1037, 42)],
 )
-def test_a_quiet_account_is_verified_and_costs_no_more_calls_than_promised(serve, account, images, calls):
+def test_an_unchanging_account_is_verified_with_the_promised_number_of_calls(serve, account, images, calls):
     endpoint = serve(images=images)
     one = listing(endpoint, account)
 
@@ -56,25 +58,25 @@ def test_a_quiet_account_is_verified_and_costs_no_more_calls_than_promised(serve
     assert calls <= 2 * (max(1, -(-images // 50)) + 1)
 
 
-def test_what_nobody_had_thought_of_costs_its_account_alone(serve, account, monkeypatch):
+def test_an_unexpected_error_affects_only_its_account(serve, account, monkeypatch):
     endpoint = serve(images=3)
     other = key_account("other", "emulator", "emulator")
     call = EnsApi.call
 
-    async def breaks(self, whose, *more):
-        if whose.label == "other":
-            raise OverflowError("nobody had thought of it")
-        return await call(self, whose, *more)
+    async def breaks(self, account, *more):
+        if account.label == "other":
+            raise OverflowError("unforeseen")
+        return await call(self, account, *more)
 
     monkeypatch.setattr(EnsApi, "call", breaks)
     one, broken = extract([account, other], lambda *_: None, endpoint=endpoint.url, rate=None)
 
     assert (one.level, one.error) == ("verified", None)
     assert isinstance(broken.error, OurMistake)
-    assert "OverflowError: nobody had thought of it" in str(broken.error)
+    assert "OverflowError: unforeseen" in str(broken.error)
 
 
-def test_pages_that_cannot_be_kept_end_the_run(serve, account):
+def test_a_full_disk_while_landing_ends_the_run(serve, account):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -82,24 +84,24 @@ def test_pages_that_cannot_be_kept_end_the_run(serve, account):
         extract([account], full, endpoint=serve(images=3).url, rate=None)
 
 
-def test_the_ids_are_those_of_the_account_in_its_order(serve, account):
+def test_ids_are_those_of_the_account_in_its_order(serve, account):
     stock = living_account(images=1037, seed=5)
 
     assert ids(listing(serve(stock), account)) == [image["ImageId"] for image in stock.images_on(0)]
 
 
-def test_counted_is_one_pass_where_that_is_what_was_asked_for(serve, account):
+def test_the_level_counted_takes_one_pass(serve, account):
     endpoint = serve(images=123)
 
     assert listing(endpoint, account, level="counted").level == "counted"
     assert endpoint.calls == 3
 
 
-def test_one_page_certifies_itself_whatever_was_asked_for(serve, account):
+def test_one_page_is_verified_whatever_level_was_requested(serve, account):
     assert listing(serve(images=9), account, level="unproven").level == "verified"
 
 
-def test_the_second_pass_begins_after_the_last_answer_of_the_first(serve, account):
+def test_the_second_pass_starts_after_the_last_answer_of_the_first(serve, account):
     answers = listing(serve(images=123, latency_ms=5), account).answers
     first = [answer for answer in answers if answer.pass_number == 1]
     second = [answer for answer in answers if answer.pass_number == 2]
@@ -107,7 +109,7 @@ def test_the_second_pass_begins_after_the_last_answer_of_the_first(serve, accoun
     assert max(answer.received_at_utc for answer in first) <= min(answer.sent_at_utc for answer in second)
 
 
-def test_every_answer_is_landed_in_the_order_it_came_with_its_bytes(serve, account):
+def test_every_answer_is_landed_with_its_bytes_in_the_order_of_arrival(serve, account):
     landed: list[tuple[Answer, bytes | None]] = []
     endpoint = serve(images=123)
     (one,) = extract([account], lambda answer, body: landed.append((answer, body)), endpoint=endpoint.url, rate=None)
@@ -117,7 +119,7 @@ def test_every_answer_is_landed_in_the_order_it_came_with_its_bytes(serve, accou
     assert {truth.request_id for truth in endpoint.answers} == {answer.request_id for answer in one.answers}
 
 
-def test_accounts_are_read_side_by_side_and_one_that_fails_costs_no_other():
+def test_an_account_that_fails_does_not_affect_the_others():
     keys = {f"key{n}": Key("secret", living_account(images=60 + n, seed=n)) for n in range(3)}
     with Endpoint(keys) as endpoint:
         accounts = [key_account(f"account{n}", f"key{n}", "secret" if n != 1 else "wrong") for n in range(3)]
@@ -129,7 +131,7 @@ def test_accounts_are_read_side_by_side_and_one_that_fails_costs_no_other():
     assert [len(ids(one)) for one in listings] == [60, 0, 62, 0]
 
 
-def test_the_filters_of_the_api_go_with_every_call(serve, account):
+def test_filters_are_sent_with_every_call(serve, account):
     stock = living_account(images=200, seed=3)
     name = stock.images_on(0)[7]["ImageName"]
     wanted = {image["ImageId"] for image in stock.images_on(0) if name in image["ImageName"]}
@@ -137,7 +139,7 @@ def test_the_filters_of_the_api_go_with_every_call(serve, account):
     assert set(ids(listing(serve(stock), account, filters={"ImageName": name}))) == wanted
 
 
-def test_a_budget_of_time_ends_what_is_not_read_by_then(serve, account):
+def test_the_timeout_ends_the_reading(serve, account):
     one = listing(serve(images=500, latency_ms=200), account, workers=1, timeout_seconds=0.5)
 
     assert isinstance(one.error, OutOfTime)
@@ -148,22 +150,25 @@ def test_a_budget_of_time_ends_what_is_not_read_by_then(serve, account):
 
 
 @pytest.mark.parametrize(
-    ("faults", "says"),
+    ("faults", "message"),
     [
-        (["503"], r"no usable answer came from http://.*; the last failure was ServiceUnavailable: .*: see that it is"),
+        (
+            ["503"],
+            r"no usable answer came from http://.*; the last failure was ServiceUnavailable: .*: check that it is",
+        ),
         (["html"], r"no usable answer came from http://.*; the last failure was no page: a page of HTML"),
         (["throttling:ms=100"], r"nothing was read; the last failure was Throttling.User: .*: lower --rate"),
         (["503:page=2"], r"pages of pass 1 were read; the last failure was ServiceUnavailable: .*: raise --timeout"),
     ],
 )
-def test_out_of_time_says_how_far_it_came_and_what_went_wrong_last(serve, account, faults, says):
+def test_out_of_time_names_the_pages_read_and_the_last_failure(serve, account, faults, message):
     one = listing(serve(images=123, faults=faults), account, timeout_seconds=0.4)
 
     assert isinstance(one.error, OutOfTime)
-    assert re.search(says, str(one.error))
+    assert re.search(message, str(one.error))
 
 
-def test_out_of_time_where_nobody_listens_does_not_ask_for_more_time(account):
+def test_out_of_time_at_a_closed_port_does_not_advise_a_longer_timeout(account):
     (one,) = extract([account], lambda *_: None, endpoint="http://127.0.0.1:9", timeout_seconds=0.3)
 
     assert isinstance(one.error, OutOfTime)
@@ -172,55 +177,60 @@ def test_out_of_time_where_nobody_listens_does_not_ask_for_more_time(account):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_a_timeout_that_is_no_time_is_refused(account, seconds):
+def test_an_impossible_timeout_is_refused(account, seconds):
     with pytest.raises(BadSetting, match=f"timeout must be .* not {seconds}"):
         extract([account], lambda *_: None, timeout_seconds=seconds)
 
 
-def test_progress_is_told_page_by_page(serve, account):
-    told: list[tuple[str, int, int, int | None]] = []
-    listing(serve(images=123), account, level="counted", progress=lambda *now: told.append(now))
+def test_progress_is_called_after_every_page(serve, account):
+    calls: list[tuple[str, int, int, int | None]] = []
+    listing(serve(images=123), account, level="counted", progress=lambda *now: calls.append(now))
 
-    assert told == [("default", 1, 1, 3), ("default", 1, 2, 3), ("default", 1, 3, 3)]
+    assert calls == [("default", 1, 1, 3), ("default", 1, 2, 3), ("default", 1, 3, 3)]
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"endpoint": "ftp://x"}])
-def test_settings_that_make_no_sense_are_refused_before_anything_is_sent(account, options):
+def test_impossible_settings_are_refused_before_anything_is_sent(account, options):
     with pytest.raises(BadSetting):
         extract([account], lambda *_: None, **options)
 
 
-def test_the_level_is_computed_again_from_the_answers_alone(serve, account):
+def test_the_level_can_be_computed_again_from_the_answers(serve, account):
     one = listing(serve(images=123), account)
-    passes = believed(one.answers)
+    passes = accepted_pages(one.answers)
 
     assert certify(passes) == one.level == "verified"
-    said = evidence(one.answers, one.ended_passes)
-    assert (said["certificate"], said["pass_count"], said["page_count"], said["call_count"]) == ("verified", 2, 3, 6)
-    assert said["total_count"] == 123
+    proven = evidence(one.answers, one.ended_passes)
+    assert (proven["certificate"], proven["pass_count"], proven["page_count"], proven["call_count"]) == (
+        "verified",
+        2,
+        3,
+        6,
+    )
+    assert proven["total_count"] == 123
     first_of_last = next(answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1))
-    assert said["observed_at_utc"] == first_of_last.received_at_utc
+    assert proven["observed_at_utc"] == first_of_last.received_at_utc
     assert Counter(answer.pass_number for answer in one.answers) == {1: 3, 2: 3}
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────
 
 
-def asks(one: Listing) -> Counter[tuple[int, int]]:
-    """How often each page of each pass was asked for."""
+def requests(one: Listing) -> Counter[tuple[int, int]]:
+    """How often each page of each pass was requested."""
     return Counter((answer.pass_number, answer.page_number) for answer in one.answers)
 
 
-def test_a_listing_that_is_never_proven_is_read_five_times(serve, account):
+def test_a_listing_that_cannot_be_proven_is_read_five_times(serve, account):
     one = listing(serve(images=60, faults=["wrong-total"]), account, bounds=QUICK)
 
     assert isinstance(one.error, IncompleteListing)
     assert (one.begun_passes, one.ended_passes, one.level) == (5, 5, "unproven")
-    assert "was read 5 times over and not proven 'verified': 60 ids of 61 in the last pass" in str(one.error)
+    assert "was read 5 times and is not proven 'verified': 60 ids of 61 in the last pass" in str(one.error)
 
 
 @pytest.mark.parametrize(
-    ("images", "faults", "says"),
+    ("images", "faults", "message"),
     [
         (
             60,
@@ -231,79 +241,91 @@ def test_a_listing_that_is_never_proven_is_read_five_times(serve, account):
         (
             123,
             ["no-total"],
-            r"no TotalCount that is a whole number; waiting mends nothing: report .*--certificate unproven",
+            r"no TotalCount that is an integer; waiting does not help: report .*--certificate unproven",
         ),
-        (123, ["wrong-total:page=1"], r"is at rest, and .*the same 123 ids again, TotalCount 123 and 124; waiting"),
-        (123, ["missing-id:page=3"], r"1 without an id, .*; --certificate counted publishes"),
-        (123, ["object:page=2"], r"5 of 10 pages stayed unreadable \(page 2 of pass 5: not a listing.* are kept$"),
-        (123, ["churn:page=2"], r"changed meanwhile \(other images than the pass before: 4 times; .*: try again when"),
-        (123, ["insertions:page=2"], r"TotalCount unlike page 1's: 10 of 15 pages\): try again when it is at rest$"),
+        (
+            123,
+            ["wrong-total:page=1"],
+            r"does not change, and .*the same 123 ids again, TotalCount 123 and 124; waiting",
+        ),
+        (123, ["missing-id:page=3"], r"1 images have no id, .*; --certificate counted publishes"),
+        (123, ["object:page=2"], r"5 of 10 pages stayed unreadable \(page 2 of pass 5: not a listing.* are kept\)$"),
+        (
+            123,
+            ["churn:page=2"],
+            r"changed while it was read \(other images than the pass before: 4 times; .*: try again when",
+        ),
+        (
+            123,
+            ["insertions:page=2"],
+            r"TotalCount unlike page 1's: 10 of 15 pages\): try again when it does not change$",
+        ),
     ],
 )
-def test_a_refusal_tells_an_account_in_motion_from_a_service_that_contradicts_itself(
-    serve, account, images, faults, says
+def test_the_error_distinguishes_a_changing_account_from_a_contradictory_service(
+    serve, account, images, faults, message
 ):
     one = listing(serve(images=images, faults=faults), account, workers=1, bounds=QUICK)
 
     assert isinstance(one.error, IncompleteListing)
-    assert re.search(says, str(one.error)), one.error
+    assert re.search(message, str(one.error)), one.error
 
 
-def test_a_pass_that_can_prove_nothing_any_more_is_not_read_for_ever(serve, account):
+def test_a_pass_that_can_no_longer_prove_anything_ends(serve, account):
     endpoint = serve(images=123, latency_ms=5, faults=["insertions:count=60"])
-    one = listing(endpoint, account, bounds=replace(QUICK, hopeless_seconds=0.05))
+    one = listing(endpoint, account, bounds=replace(QUICK, unprovable_seconds=0.05))
 
     assert isinstance(one.error, IncompleteListing)
     assert one.begun_passes == 5
-    assert max(Counter(number for number, _ in asks(one)).values()) < 40  # sixty-four more than were called for
-    assert Bounds().passes * (Bounds().hopeless_seconds + 2) <= 75
+    assert max(Counter(number for number, _ in requests(one)).values()) < 40  # pages_past_total, beyond the page count
+    assert Bounds().passes * (Bounds().unprovable_seconds + 2) <= 75
 
 
-def test_an_account_that_grows_is_read_to_the_end_where_nothing_is_to_be_proven(serve, account):
+def test_a_growing_account_is_read_to_the_end_if_nothing_must_be_proven(serve, account):
     endpoint = serve(images=123, faults=["insertions:times=3"])
-    one = listing(endpoint, account, level="unproven", workers=1, bounds=replace(QUICK, hopeless_seconds=-1))
+    one = listing(endpoint, account, level="unproven", workers=1, bounds=replace(QUICK, unprovable_seconds=-1))
 
     assert (one.level, one.error, len(ids(one))) == ("unproven", None, 126)
 
 
-def test_an_account_that_is_throttled_without_end_is_given_up_in_time(serve, account):
+def test_an_endlessly_throttled_account_is_given_up(serve, account):
     endpoint = serve(images=123, faults=["throttling:page=2,ms=20"])
-    one = listing(endpoint, account, bounds=replace(QUICK, throttled_seconds=0.3))
+    one = listing(endpoint, account, bounds=replace(QUICK, retry=replace(QUICK.retry, throttled_seconds=0.3)))
 
     assert isinstance(one.error, StillThrottled)
     assert endpoint.calls < 30
 
 
-def test_no_pass_begins_too_long_after_the_second_one_ended(serve, account):
+def test_no_pass_starts_too_long_after_the_second_ended(serve, account):
     endpoint = serve(images=60, faults=["wrong-total"])
 
     assert listing(endpoint, account, bounds=Bounds(seconds_after_two=-1, pause_seconds=0)).begun_passes == 2
 
 
-def test_a_contradiction_is_asked_three_times_and_then_believed(serve, account):
+def test_a_contradictory_page_is_requested_three_times_and_then_accepted(serve, account):
     one = listing(serve(images=123, faults=["short:page=2"]), account, level="unproven", bounds=QUICK)
 
-    assert asks(one) == {(1, 1): 1, (1, 2): 3, (1, 3): 1}
+    assert requests(one) == {(1, 1): 1, (1, 2): 3, (1, 3): 1}
     assert [answer.error for answer in one.answers if answer.page_number == 2] == [
         "it holds 49 images where TotalCount 123 calls for 50"
     ] * 3
 
 
-def test_patience_with_contradictions_has_an_end(serve, account):
+def test_the_time_for_repeated_requests_is_bounded(serve, account):
     endpoint = serve(images=123, faults=["short"])
-    one = listing(endpoint, account, level="unproven", workers=1, bounds=Bounds(patience_seconds=-1))
+    one = listing(endpoint, account, level="unproven", workers=1, bounds=Bounds(repeat_seconds=-1))
 
-    assert set(asks(one).values()) == {1}
+    assert set(requests(one).values()) == {1}
 
 
-def test_a_page_that_stays_unreadable_breaks_the_pass_and_the_next_begins_afresh(serve, account):
+def test_an_unreadable_page_breaks_its_pass_and_the_next_starts_anew(serve, account):
     one = listing(serve(images=123, faults=["cut:page=2,times=3"]), account, workers=1, bounds=QUICK)
 
     assert (one.level, one.error, one.begun_passes) == ("verified", None, 3)
-    assert certify(believed(one.answers)) == evidence(one.answers, one.ended_passes)["certificate"] == "verified"
+    assert certify(accepted_pages(one.answers)) == evidence(one.answers, one.ended_passes)["certificate"] == "verified"
 
 
-def test_a_broken_pass_between_two_equal_ones_costs_no_further_reading(serve, account):
+def test_two_equal_passes_verify_with_a_broken_one_between_them(serve, account):
     one = listing(serve(images=123, faults=["cut:page=2,times=3,after=3"]), account, workers=1, bounds=QUICK)
 
     assert (one.level, one.begun_passes) == ("verified", 3)
@@ -314,53 +336,49 @@ def test_a_broken_pass_between_two_equal_ones_costs_no_further_reading(serve, ac
 def test_a_page_that_is_never_readable_is_named_in_the_error(serve, account):
     one = listing(serve(images=123, faults=["object:page=2"]), account, bounds=QUICK)
 
-    assert "read 5 times over" in str(one.error)
+    assert "read 5 times" in str(one.error)
     assert "pages stayed unreadable (page 2 of pass 5: not a listing in JSON" in str(one.error)
     assert (one.level, evidence(one.answers, one.ended_passes)["certificate"]) == (None, None)
 
 
-def test_one_page_that_fails_ends_its_pass_for_all_workers(serve, account):
+def test_a_page_that_fails_ends_the_pass_for_all_workers(serve, account):
     one = listing(serve(images=1037, faults=["500:page=2"]), account, workers=8, bounds=QUICK)
 
     assert isinstance(one.error, Unreachable)
     assert one.ended_passes == 0
 
 
-def test_an_empty_account_whose_list_is_null_is_verified_after_a_second_look(serve, account):
+def test_an_empty_account_with_a_null_list_is_verified_after_a_repeated_request(serve, account):
     one = listing(serve(images=0, faults=["null"]), account, bounds=QUICK)
 
     assert (one.level, one.error, len(one.answers)) == ("verified", None, 2)
 
 
-def test_a_service_that_always_answers_with_the_first_page_is_refused(serve, account):
+def test_a_service_that_always_sends_the_first_page_is_not_proven(serve, account):
     one = listing(serve(images=123, faults=["repeated:page=2", "repeated:page=3,count=2"]), account, bounds=QUICK)
 
     assert isinstance(one.error, IncompleteListing)
     assert "50 ids of 123" in str(one.error)
-    assert max(page for _, page in asks(one)) == 3
+    assert max(page for _, page in requests(one)) == 3
 
 
-def test_a_list_without_a_total_ends_where_it_brings_nothing_new(serve, account):
+def test_a_pass_without_a_total_ends_at_a_page_without_new_images(serve, account):
     faults = ["no-total", *(f"repeated:page={page},count={page - 1}" for page in range(3, 9))]
     one = listing(serve(images=500, faults=faults), account, level="unproven", bounds=QUICK)
 
     assert (one.level, len(set(ids(one)))) == ("unproven", 100)
-    assert max(page for _, page in asks(one)) == 3
+    assert max(page for _, page in requests(one)) == 3
 
 
-def test_a_list_without_a_total_is_not_followed_for_ever():
-    from pipeline.extract.response import Page
+def test_a_pass_without_a_total_ends_after_the_pages_of_the_bounds(serve, account):
+    bounds = replace(QUICK, pages_without_total=3)
+    one = listing(serve(images=500, faults=["no-total"]), account, level="unproven", bounds=bounds)
 
-    reading = _Pass(1, 1, QUICK)
-    reading.take(1, Page(1, 1, None, ("m-1",), is_null=False, request_id=None))
-    assert reading.goes_on()
-    reading.take(_PAGES_WITHOUT_TOTAL, Page(None, 1, None, ("m-2",), is_null=False, request_id=None))
-
-    assert not reading.goes_on()
+    assert (one.level, max(page for _, page in requests(one))) == ("unproven", 3)
 
 
 @pytest.mark.parametrize("size", [1, 20, 49])
-def test_a_clamped_page_size_is_asked_again_once_and_then_believed_for_the_whole_listing(serve, account, size):
+def test_a_clamped_page_size_is_requested_twice_and_then_accepted_for_the_whole_listing(serve, account, size):
     endpoint = serve(images=123, faults=[f"clamped:count={size}"])
     one = listing(endpoint, account)
     pages = -(-123 // size) + (123 % size == 0)
@@ -369,30 +387,30 @@ def test_a_clamped_page_size_is_asked_again_once_and_then_believed_for_the_whole
     assert len(one.answers) == 2 * pages + 1
 
 
-def test_a_page_size_that_is_cut_in_mid_list_is_asked_for_from_the_next_pass_on(serve, account):
+def test_a_page_size_cut_in_mid_pass_is_requested_from_the_next_pass_on(serve, account):
     one = listing(serve(images=123, faults=["clamped:page=2,count=20"]), account, bounds=QUICK)
 
     assert (one.level, one.begun_passes, len(ids(one))) == ("verified", 3, 123)
 
 
-def test_an_answer_that_was_asked_again_and_healed_does_not_count_against_the_proof(serve, account):
+def test_a_recovered_answer_does_not_weaken_the_proof(serve, account):
     faults = ["wrong-total:page=1,times=1,after=3", "empty:page=2,times=1"]
     one = listing(serve(images=123, faults=faults), account, workers=1, bounds=QUICK)
-    said = evidence(one.answers, one.ended_passes)
+    proven = evidence(one.answers, one.ended_passes)
 
-    assert (one.level, one.begun_passes, said["recovered_answer_count"]) == ("verified", 2, 2)
+    assert (one.level, one.begun_passes, proven["recovered_answer_count"]) == ("verified", 2, 2)
     page_one = [answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1)]
     assert len(page_one) == 2
-    assert (said["observed_at_utc"], said["first_request_id"]) == (
+    assert (proven["observed_at_utc"], proven["first_request_id"]) == (
         page_one[1].received_at_utc,
         page_one[1].request_id,
     )
 
 
-# ── the service's pace, and the user's ───────────────────────────────────────
+# ── throttling, signals, errors while landing ────────────────────────────────
 
 
-def test_a_service_that_allows_twenty_calls_a_second_is_read_to_the_end(serve, account):
+def test_an_account_limited_to_twenty_calls_a_second_is_read_to_the_end(serve, account):
     one = listing(serve(images=2000, qps=20), account)
 
     assert (one.level, one.error, len(ids(one))) == ("verified", None, 2000)
@@ -436,13 +454,13 @@ loop.close()
         ("SIGINT", "loop.run_until_complete(notebook())"),
     ],
 )
-def test_a_signal_ends_the_reading_at_once_and_without_noise(name, read):
+def test_a_signal_ends_the_reading_at_once_and_prints_nothing(name, read):
     code = textwrap.dedent(STOPPED).format(signal=name, read=read)
     done = subprocess.run(
         [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
 
-    assert done.stdout == "stopped True 2\n"  # this thread and the endpoint's: none is left that reads
+    assert done.stdout == "stopped True 2\n"  # this thread and the emulator's: no reader is left
     assert done.stderr == ""
 
 

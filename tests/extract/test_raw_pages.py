@@ -1,4 +1,4 @@
-"""The pages of a run on disk, as they came."""
+"""The answers of a run on disk, as received."""
 
 import datetime as dt
 
@@ -22,13 +22,13 @@ def answer(number: int, status: int | None = 200) -> Answer:
 
 
 def land(data, *bodies: bytes | None):
-    with RawPagesWriter(data, "r1", DAY) as landing:
+    with RawPagesWriter(data, "r1", DAY) as writer:
         for number, body in enumerate(bodies, 1):
-            landing.add(answer(number), body)
-        return landing.finish({"run_id": "r1"})
+            writer.add(answer(number), body)
+        return writer.finish({"run_id": "r1"})
 
 
-def test_the_bytes_of_every_answer_come_back_as_they_came(tmp_path):
+def test_bodies_are_read_back_byte_for_byte(tmp_path):
     bodies = [page([{"ImageId": "a"}]), None, b"", b"\x00\xff<html>"]
     path = land(tmp_path, *bodies)
 
@@ -36,7 +36,7 @@ def test_the_bytes_of_every_answer_come_back_as_they_came(tmp_path):
     assert raw_paths(tmp_path) == [path] == [tmp_path / "raw" / "observed_on=2026-11-23" / "r1.parquet"]
 
 
-def test_anything_that_reads_parquet_reads_the_pages(tmp_path):
+def test_any_parquet_reader_reads_the_pages(tmp_path):
     land(tmp_path, page([{"ImageId": "a"}]))
     found = duckdb.sql(f"select decode(body)::json->>'$.Images.Image[0].ImageId' from '{tmp_path}/raw/*/*.parquet'")  # noqa: S608  (a path of the test's own)
 
@@ -44,17 +44,17 @@ def test_anything_that_reads_parquet_reads_the_pages(tmp_path):
     assert pq.read_table(tmp_path / "raw").column("observed_on").to_pylist() == ["2026-11-23"]
 
 
-def test_without_an_end_there_is_no_file_and_no_leftover(tmp_path):
-    with RawPagesWriter(tmp_path, "r1", DAY) as landing:
-        landing.add(answer(1), b"{}")
+def test_an_unfinished_file_is_deleted(tmp_path):
+    with RawPagesWriter(tmp_path, "r1", DAY) as writer:
+        writer.add(answer(1), b"{}")
 
     assert raw_paths(tmp_path) == []
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
-def test_the_header_keeps_what_no_answer_holds(tmp_path):
-    with RawPagesWriter(tmp_path, "r1", DAY) as landing:
-        path = landing.finish({"run_id": "r1", "accounts": [{"account": "名字"}]})
+def test_the_header_is_read_back(tmp_path):
+    with RawPagesWriter(tmp_path, "r1", DAY) as writer:
+        path = writer.finish({"run_id": "r1", "accounts": [{"account": "名字"}]})
 
     assert RawRun(path).header == {"run_id": "r1", "accounts": [{"account": "名字"}]}
 
@@ -66,17 +66,17 @@ def thirty_large(tmp_path_factory):
 
 
 @given(rows=st.lists(st.integers(0, 29), max_size=40))
-def test_bodies_come_in_the_order_asked_for(thirty_large, rows):
+def test_bodies_are_read_in_the_requested_order(thirty_large, rows):
     assert list(RawRun(thirty_large).bodies(rows)) == [b"%d" % row * 400_000 for row in rows]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then nothing", None])
-def test_a_file_that_is_none_of_ours_is_named(tmp_path, content):
+def test_a_file_that_is_not_raw_pages_is_named(tmp_path, content):
     path = land(tmp_path, b"{}")
     if content is None:
         pq.write_table(pq.read_table(path), path)
     else:
         path.write_bytes(content)
 
-    with pytest.raises(LakeDamaged, match=f"{path} is no file of raw pages"):
+    with pytest.raises(LakeDamaged, match=f"{path} is not a file of raw pages"):
         RawRun(path)

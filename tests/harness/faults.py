@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.credentials import key_account
 from pipeline.emulator import FAULTS, Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError, IncompleteListing
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.client import EnsApi
-from pipeline.extract.completeness import LEVELS, Level, believed, certify, evidence
+from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify, evidence
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.listing import extract
-from pipeline.extract.reader import Bounds
+from pipeline.extract.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pipeline.emulator.accounts import EmulatedAccount
     from pipeline.extract.response import Answer, Page
 
-HASTE = Bounds(pause_seconds=0.001, back_off_seconds=0.002)
+HASTE = Bounds(pause_seconds=0.001, retry=RetryPolicy(back_off_seconds=0.002))
 """The bounds as they are, the pauses in between a hundred times shorter."""
 
 EDITS = ("deletions", "insertions", "churn")
@@ -200,7 +201,7 @@ def _everyone(account: EmulatedAccount) -> list[dict[str, Any]]:
 
 def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> OnePass:
     mine = [answer for answer in answers if answer.pass_number == number]
-    passes = believed(mine)
+    passes = accepted_pages(mine)
     pages: list[Page] = passes[0] if passes else []
     rows = [image_id for page in pages for image_id in page.ids]
     return OnePass(certify(passes), not _was_ever_true(endpoint, (a.request_id for a in mine), rows))
@@ -222,7 +223,7 @@ def plain(schedule: Schedule) -> bool | None:
 
     async def work() -> list[str] | None:
         rows: list[str] = []
-        async with EnsApi(endpoint.url, rate=None, back_off_seconds=HASTE.back_off_seconds) as api:
+        async with EnsApi(endpoint.url, rate=None, retry=HASTE.retry) as api:
             for number in range(1, 100):
                 seen = await api.call(READER, {"PageNumber": str(number), "PageSize": "50"}, lambda _: None)
                 asked.append(seen.request_id)

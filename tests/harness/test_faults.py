@@ -8,9 +8,9 @@ import pytest
 from faults import BEYOND, HASTE, Schedule, compared, drill, drill_run, plain, random_schedules, spec
 
 from pipeline.emulator import FAULTS
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.listing import extract
 from pipeline.extract.rate_limit import DEFAULT_RATE
-from pipeline.extract.reader import Bounds
 from pipeline.extract.response import PAGE_SIZE
 
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -97,16 +97,15 @@ def test_the_drill_sees_a_loss_where_there_is_one():
 def test_a_lie_that_never_ends_over_1037_images_ends_within_90_seconds(lie):
     outcome = drill(Schedule(1037, (lie,)))
     bounds = Bounds()
-    waited = bounds.passes * (bounds.patience_seconds + 11 * bounds.pause_seconds)
+    waited = bounds.passes * (bounds.repeat_seconds + 11 * bounds.pause_seconds)
 
     assert outcome.error == "IncompleteListing"
     assert outcome.said["pass_count"] <= bounds.passes
     assert outcome.calls / DEFAULT_RATE + waited <= 90
 
 
-def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever(monkeypatch):
-    monkeypatch.setattr("pipeline.extract.reader._PAGES_IN_VAIN", 5)
-    outcome = drill(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1))
+def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever():
+    outcome = drill(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1, pages_past_total=5))
     called_for_at_first = -(-(123 + 2 * 60) // PAGE_SIZE)
 
     assert outcome.error == "IncompleteListing"
@@ -114,7 +113,7 @@ def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever(m
 
 
 def test_the_haste_of_the_drill_is_in_its_pauses_alone():
-    for name in ("passes", "seconds_after_two", "asks", "patience_seconds"):
+    for name in ("passes", "seconds_after_two", "requests_per_page", "repeat_seconds"):
         assert getattr(HASTE, name) == getattr(Bounds(), name)
 
 

@@ -186,7 +186,7 @@ def test_an_endpoint_that_does_not_prove_who_it_is_is_found_and_told_nothing(sel
         found, wrong = examined(tmp_path, url, account)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("Unreachable", 5)
-    assert "did not prove who it is" in str(wrong)
+    assert "certificate that is not trusted" in str(wrong)
     assert (found[f"endpoint {url}"].result, found[f"TLS of {url}"].result) == ("good", "wrong")
     assert found["one image of 'default'"].result == "not known"
 

@@ -275,7 +275,7 @@ def test_an_account_that_fails_has_its_row_with_the_reason_and_costs_no_other(tm
 
 def test_nothing_is_published_of_an_account_below_the_level_asked_for(account, tmp_path, serve, monkeypatch):
     monkeypatch.setattr("pipeline.extract.reader.certify", lambda _: "counted")
-    with pytest.raises(IncompleteListing, match="read 5 times over and not proven 'verified': 60 ids of 60"):
+    with pytest.raises(IncompleteListing, match="read 5 times and is not proven 'verified': 60 ids of 60"):
         go(tmp_path, serve(images=60), account)
 
     assert rows(tmp_path, "select count(*) from images") == [(0,)]

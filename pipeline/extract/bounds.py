@@ -1,0 +1,30 @@
+"""When a listing that cannot be proven is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Limits of one listing: passes, repeated requests and pages. With them every listing ends."""
+
+    passes: int = 5
+    seconds_after_two: float = 60.0
+    """No pass starts later than this after the end of the second."""
+    requests_per_page: int = 3
+    """How often a page that contradicts itself is requested in one pass."""
+    repeat_seconds: float = 5.0
+    """Time that one pass spends on repeated requests without success."""
+    unprovable_seconds: float = 8.0
+    """Time after which a pass ends that can no longer prove anything: an account may grow faster than it is read."""
+    pages_past_total: int = 64
+    """Pages that are empty, or past the first TotalCount, after which a pass ends."""
+    pages_without_total: int = 10_000
+    """Pages after which a pass ends if the service sends no TotalCount."""
+    pause_seconds: float = 0.1
+    """Wait before a page is requested again; ten times as long before every further request."""
+    retry: RetryPolicy = DEFAULT_RETRY
+    """Retries of a call that failed or was throttled."""
