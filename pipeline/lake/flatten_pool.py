@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pipeline.extract.response import PAGE_SIZE
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.transform.assemble import Flat, flatten
+from pipeline.transform.assemble import FlatTables, flatten
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -102,7 +102,7 @@ class FlattenPool:
         self._wants = wants
         self._at = at
         self._readings: dict[str, _Reading] = {}
-        self._made: dict[_Key, Future[Flat]] = {}
+        self._made: dict[_Key, Future[FlatTables]] = {}
         self._drafted: list[tuple[_Key, Future[Written]]] = []
         """The batches of the first account that went into the tables, in order, and what they brought."""
         self._unsettled: deque[Future[Written]] = deque()
@@ -165,7 +165,7 @@ class FlattenPool:
             self._drafted.append((ready, done))
             self._unsettled.append(done)
 
-    def _write_made(self, made: Future[Flat]) -> Written:
+    def _write_made(self, made: Future[FlatTables]) -> Written:
         assert self.publication is not None  # noqa: S101  (there is a first account)
         return _add(self.publication, made.result())
 
@@ -244,7 +244,7 @@ class FlattenPool:
         batches: Sequence[tuple[int, ...]],
         *,
         is_distinct: bool,
-    ) -> Iterator[Flat]:
+    ) -> Iterator[FlatTables]:
         if not is_distinct:
             seen: set[str] = set()
             for batch in batches:
@@ -253,7 +253,7 @@ class FlattenPool:
         if len(batches) == 1:  # a small account is done sooner than a thread is made
             yield flatten(list(raw.bodies(batches[0])), account, at)
             return
-        under_way: deque[Future[Flat]] = deque()
+        under_way: deque[Future[FlatTables]] = deque()
         for batch in batches:
             ready = self._made.pop((account, at, batch), None)
             under_way.append(ready or self._pool.submit(flatten, list(raw.bodies(batch)), account, at))
@@ -284,7 +284,7 @@ def _full_batches(first: Page) -> int:
     return pages // PAGES_AT_ONCE
 
 
-def _add(publication: Publication, flat: Flat) -> Written:
+def _add(publication: Publication, flat: FlatTables) -> Written:
     for table, rows in ((IMAGES, flat.images), (IMAGE_DISKS, flat.image_disks), (REJECTS, flat.rejects)):
         publication.add(table, rows)
     return Written(len(flat.images), len(flat.image_disks), len(flat.rejects), flat.unknown_fields)

@@ -1,1 +1,8 @@
-"""Raw pages to typed tables and rejects: pure functions."""
+"""Turn raw pages into typed tables and rejects: pure functions, no files, no network.
+
+assemble       flatten(): pages → images, image_disks, rejects
+  parse            pages → columns of text, by pyarrow's JSON reader
+    parse_irregular    the same, value by value, for anything that is not as published
+  cast             columns of text → declared types; what does not fit becomes a reject
+  text_columns     the columns of text between the two
+"""

@@ -1,15 +1,12 @@
-"""Pages → typed tables, and rejects with a reason. Pure: no files, no network.
+"""Flatten pages into typed tables, and rejects with a reason. Pure: no files, no network.
 
-    bodies ─┬─ pyarrow's JSON reader over whole bodies: every field as text         fast, the usual way
-            └─ where anything is not as published: the list of images in each, byte for byte
-                 ├─ the same reader over whole lists                                a little slower
-                 ├─ where a field is not known: the same, and those beside it       half as fast
-                 └─ where anything else is odd: page by page, value by value
-           ─→ text → declared type, a column at a time; what does not fit: null, and a row in `rejects`
+    bodies ─→ parse ─→ columns of text ─→ cast ─→ columns of the declared types ─→ assemble ─→ tables
+                │                           │
+                └─ unknown fields: `extra`  └─ values that do not fit: null, and a row of `rejects`
 
-Every way ends in the same columns of text, so a value is typed in one place
-only. Fields that are not declared go to `extra`; one bad value never costs its
-neighbours; only an image without an id is left out whole.
+Every parser yields the same columns of text, so that values are cast in one
+place. One bad value never affects its neighbours; only an image without an id
+is left out.
 """
 
 from __future__ import annotations
@@ -21,24 +18,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.extract.response import image_list
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import Table
-from pipeline.transform.cast import typed
-from pipeline.transform.parse import page_texts, read_bodies
-from pipeline.transform.texts import DISK_FIELDS, IMAGE_FIELDS, NO_ID, Texts
+from pipeline.transform.cast import cast_columns
+from pipeline.transform.parse import parse_pages
+from pipeline.transform.text_columns import DISK_FIELDS, IMAGE_FIELDS, NO_ID
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from pipeline.transform.texts import Line
+    from pipeline.transform.text_columns import Reject, TextColumns
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
-    """Some pages of one observation as tables, and the names of the fields that were not known."""
+class FlatTables:
+    """Some pages of one observation as tables, and the names of unknown fields."""
 
     images: pa.Table
     image_disks: pa.Table
@@ -48,20 +44,25 @@ class Flat:
 
 def flatten(
     bodies: Sequence[bytes], account: str, observed_at_utc: dt.datetime, *, seen: set[str] | None = None
-) -> Flat:
-    """Flatten the bodies of some pages of one observation, rows in the order listed.
+) -> FlatTables:
+    """Flatten the bodies of some pages of one observation; rows stay in the order listed.
 
-    `seen` holds the ids of the pages before and takes up those of these: an image whose id is in
-    it is left out, so that the first of two stays. None: the ids are known to be distinct.
-    The bodies are pages that `read_page` could read.
+    The bodies are pages that `read_page` can decode. `seen` is the set of ids of earlier pages, extended here: an
+    image whose id is in it is left out, so that the first of two stays. None: the ids are known to be distinct.
     """
-    texts = read_bodies(bodies) or page_texts([image_list(body) for body in bodies])
+    return assemble(parse_pages(bodies), account, observed_at_utc, seen=seen)
+
+
+def assemble(
+    texts: TextColumns, account: str, observed_at_utc: dt.datetime, *, seen: set[str] | None = None
+) -> FlatTables:
+    """Cast parsed pages and put them into tables."""
     rejects = list(texts.rejects)
-    images = typed(texts.images, IMAGE_FIELDS, texts.raw, rejects, disks=None)
-    disks = typed(texts.disks, DISK_FIELDS, texts.raw_disk, rejects, disks=texts)
-    keep = _kept(texts.images.column("ImageId"), seen)
-    return Flat(
-        images=_image_table({**images, **_disk_sums(disks, texts)}, texts, keep, account, observed_at_utc),
+    images = cast_columns(texts.images, IMAGE_FIELDS, texts.image_raw_json, rejects, disks=None)
+    disks = cast_columns(texts.disks, DISK_FIELDS, texts.disk_raw_json, rejects, disks=texts)
+    keep = _images_to_keep(texts.images.column("ImageId"), seen)
+    return FlatTables(
+        images=_image_table({**images, **_disk_rollups(disks, texts)}, texts, keep, account, observed_at_utc),
         image_disks=_disk_table(disks, texts, keep, account, observed_at_utc),
         rejects=_reject_table(rejects, texts, keep, account, observed_at_utc),
         unknown_fields=frozenset(texts.unknown_fields),
@@ -71,8 +72,8 @@ def flatten(
 _schema = functools.cache(Table.arrow)
 
 
-def _kept(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
-    """Which images stay: those with an id that was not there before. None: all of them."""
+def _images_to_keep(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
+    """A mask of the images that have an id not yet in `seen`; None: all of them."""
     if seen is None:
         return pc.is_valid(ids) if ids.null_count else None
     keep = []
@@ -82,68 +83,75 @@ def _kept(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
     return None if all(keep) else pa.array(keep)
 
 
-def _assemble(table: Table, account: str, observed_at_utc: dt.datetime, rows: int, columns: dict[str, Any]) -> pa.Table:
+def _table(
+    table: Table, account: str, observed_at_utc: dt.datetime, row_count: int, columns: dict[str, Any]
+) -> pa.Table:
     schema = _schema(table)
-    said: dict[str, Any] = {
-        "account": pa.repeat(pa.scalar(account, pa.string()), rows),
-        "observed_at_utc": pa.repeat(pa.scalar(observed_at_utc, pa.timestamp("us")), rows),
+    all_columns: dict[str, Any] = {
+        "account": pa.repeat(pa.scalar(account, pa.string()), row_count),
+        "observed_at_utc": pa.repeat(pa.scalar(observed_at_utc, pa.timestamp("us")), row_count),
         **columns,
     }
-    return pa.Table.from_arrays([_as(said[name.name], name.type, rows) for name in schema], schema=schema)
+    arrays = [_array(all_columns[field.name], field.type, row_count) for field in schema]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _as(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
+def _array(values: Any, kind: pa.DataType, row_count: int) -> pa.Array:
     if values is None:
-        return pa.nulls(rows, kind)
+        return pa.nulls(row_count, kind)
     return pa.array(values, kind) if isinstance(values, list) else values.cast(kind)
 
 
-def _disk_sums(disks: dict[str, pa.Array], texts: Texts) -> dict[str, pa.Array]:
-    """What the disks of each image come to; they lie in the order of their images."""
+def _disk_rollups(disks: dict[str, pa.Array], texts: TextColumns) -> dict[str, pa.Array]:
+    """Count and size of the disks of each image. Disks are in the order of their images."""
     counts, sizes = texts.disk_count, disks["disk_size_gib"]
     ends = pc.cumulative_sum(counts)
     starts = pc.subtract(ends, counts)
 
-    def summed(values: pa.Array) -> pa.Array:
-        so_far = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(values)])
-        return pc.subtract(so_far.take(ends), so_far.take(starts))
+    def sum_per_image(values: pa.Array) -> pa.Array:
+        running = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(values)])
+        return pc.subtract(running.take(ends), running.take(starts))
 
-    unsized = summed(pc.is_null(sizes).cast(pa.int64()))
-    size = pc.if_else(pc.equal(unsized, counts), None, summed(pc.fill_null(sizes, 0)))
+    unsized = sum_per_image(pc.is_null(sizes).cast(pa.int64()))
+    size = pc.if_else(pc.equal(unsized, counts), None, sum_per_image(pc.fill_null(sizes, 0)))
     return {"disk_count": counts, "unsized_disk_count": unsized, "disk_size_gib": size}
 
 
 def _image_table(
-    columns: dict[str, Any], texts: Texts, keep: pa.Array | None, account: str, at: dt.datetime
+    columns: dict[str, Any], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
 ) -> pa.Table:
-    table = _assemble(IMAGES, account, at, len(texts.images), {**columns, "extra": texts.image_extra})
+    columns = {**columns, "extra": texts.image_extra}
+    table = _table(IMAGES, account, observed_at_utc, len(texts.images), columns)
     return table if keep is None else table.filter(keep)
 
 
 def _disk_table(
-    columns: dict[str, Any], texts: Texts, keep: pa.Array | None, account: str, at: dt.datetime
+    columns: dict[str, Any], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
 ) -> pa.Table:
-    of_disk = {
+    columns = {
+        **columns,
         "image_id": pc.take(texts.images.column("ImageId"), texts.disk_image_row),
         "disk_number": texts.disk_number,
         "extra": texts.disk_extra,
     }
-    table = _assemble(IMAGE_DISKS, account, at, len(texts.disks), {**columns, **of_disk})
+    table = _table(IMAGE_DISKS, account, observed_at_utc, len(texts.disks), columns)
     return table if keep is None else table.filter(pc.take(keep, texts.disk_image_row))
 
 
-def _reject_table(rejects: list[Line], texts: Texts, keep: pa.Array | None, account: str, at: dt.datetime) -> pa.Table:
+def _reject_table(
+    rejects: list[Reject], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
+) -> pa.Table:
     ids = texts.images.column("ImageId")
     rows = [
         {
             "account": account,
-            "observed_at_utc": at,
-            "image_id": ids[line.image_row].as_py(),
-            "field": line.field,
-            "reason": line.reason,
-            "raw_json": line.raw,
+            "observed_at_utc": observed_at_utc,
+            "image_id": ids[reject.image_row].as_py(),
+            "field": reject.field,
+            "reason": reject.reason,
+            "raw_json": reject.raw_json,
         }
-        for line in sorted(rejects)
-        if keep is None or keep[line.image_row].as_py() or line.reason == NO_ID
+        for reject in sorted(rejects)
+        if keep is None or keep[reject.image_row].as_py() or reject.reason == NO_ID
     ]
     return pa.Table.from_pylist(rows, schema=_schema(REJECTS))

@@ -1,4 +1,4 @@
-"""Text to declared types."""
+"""Cast columns of text to their declared types."""
 
 from __future__ import annotations
 
@@ -8,65 +8,69 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.transform.parse_odd import json
-from pipeline.transform.texts import Line, Place
+from pipeline.transform.parse_irregular import json
+from pipeline.transform.text_columns import Position, Reject
 
 if TYPE_CHECKING:
     from pipeline.resources.schema import Column
-    from pipeline.transform.texts import Texts
+    from pipeline.transform.text_columns import TextColumns
 
 
-_INSTANT: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z$"
+_TIMESTAMP: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z$"
 
 
-def typed(
+def cast_columns(
     texts: pa.RecordBatch,
     fields: dict[str, Column],
-    raw_of: dict[tuple[int, str], str],
-    rejects: list[Line],
+    raw_json: dict[tuple[int, str], str],
+    rejects: list[Reject],
     *,
-    disks: Texts | None,
+    disks: TextColumns | None,
 ) -> dict[str, pa.Array]:
-    """Every column in its declared type; what does not fit is null there, and a line in `rejects`."""
-    typed: dict[str, pa.Array] = {}
-    for place, (name, column) in enumerate(fields.items()):
+    """Cast each column of `texts`; a value that does not fit becomes null, and is appended to `rejects`.
+
+    `disks` gives the positions of the rows if they are disks; None: they are images.
+    """
+    columns: dict[str, pa.Array] = {}
+    for index, (name, column) in enumerate(fields.items()):
         values = texts.column(name)
         if column.kind == "text":
-            typed[column.name] = values
+            columns[column.name] = values
             continue
-        fits, typed[column.name] = (
-            _instants(values) if column.kind == "instant" else _wholes(values, column.most_digits)
+        fits, columns[column.name] = (
+            _timestamps(values) if column.kind == "instant" else _integers(values, column.most_digits)
         )
-        says_nothing = pc.equal(values, "")
-        for row in pc.indices_nonzero(pc.invert(pc.or_(fits, says_nothing))).to_pylist():
-            where = (
-                Place(row)
+        is_empty = pc.equal(values, "")
+        for row in pc.indices_nonzero(pc.invert(pc.or_(fits, is_empty))).to_pylist():
+            position = (
+                Position(row)
                 if disks is None
-                else Place(disks.disk_image_row[row].as_py(), disks.disk_number[row].as_py())
+                else Position(disks.disk_image_row[row].as_py(), disks.disk_number[row].as_py())
             )
             text = values[row].as_py()
-            rejects.append(where.line(place, name, _reason(column, text), raw_of.get((row, name)) or json(text)))
-    return typed
+            raw = raw_json.get((row, name)) or json(text)
+            rejects.append(position.reject(index, name, _reason(column, text), raw))
+    return columns
 
 
-def _wholes(values: pa.Array, most_digits: int) -> tuple[pa.Array, pa.Array]:
-    """Which texts are whole numbers (null: nothing is said), and the numbers."""
+def _integers(values: pa.Array, most_digits: int) -> tuple[pa.Array, pa.Array]:
+    """Whether each text is an integer (null stays null), and the integers."""
     fits = pc.and_(pc.ascii_is_decimal(values), pc.less_equal(pc.binary_length(values), most_digits))
     return fits, pc.if_else(fits, values, None).cast(pa.int64())
 
 
-def _instants(values: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Which texts are instants (null: nothing is said), and the instants."""
-    fits = pc.and_not(pc.match_substring_regex(values, _INSTANT), pc.starts_with(values, "0000"))
-    said = pc.if_else(fits, pc.utf8_slice_codeunits(values, 0, -1), None)  # without the Z
+def _timestamps(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Whether each text is a timestamp (null stays null), and the timestamps."""
+    fits = pc.and_not(pc.match_substring_regex(values, _TIMESTAMP), pc.starts_with(values, "0000"))
+    without_zone = pc.if_else(fits, pc.utf8_slice_codeunits(values, 0, -1), None)
     try:
-        return fits, said.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:  # a day or an hour that no calendar has
-        instants = pa.array(map(_instant, said.to_pylist()), pa.timestamp("us"))
-        return pc.and_(fits, pc.or_(pc.is_null(values), pc.is_valid(instants))), instants
+        return fits, without_zone.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:  # a date or a time that does not exist, such as 30 February
+        timestamps = pa.array(map(_timestamp, without_zone.to_pylist()), pa.timestamp("us"))
+        return pc.and_(fits, pc.or_(pc.is_null(values), pc.is_valid(timestamps))), timestamps
 
 
-def _instant(text: str | None) -> dt.datetime | None:
+def _timestamp(text: str | None) -> dt.datetime | None:
     try:
         return None if text is None else dt.datetime.fromisoformat(text)
     except ValueError:
@@ -74,6 +78,7 @@ def _instant(text: str | None) -> dt.datetime | None:
 
 
 def _reason(column: Column, text: str) -> str:
+    """The reason of a reject, as stored."""
     if column.kind == "instant":
         return "not an instant such as 2017-12-08T12:10:03Z"
     if text.startswith("-") and text[1:].isdigit():

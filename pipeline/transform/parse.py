@@ -1,4 +1,10 @@
-"""Pages to columns of text, fast."""
+"""Parse pages into columns of text, by pyarrow's JSON reader wherever it can.
+
+parse_bodies       whole answers as published          fastest, the usual case
+parse_lists        their lists of images               a little slower
+                   with unknown fields beside          half as fast
+parse_irregular    page by page, value by value        anything else
+"""
 
 from __future__ import annotations
 
@@ -11,66 +17,70 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders
-from pipeline.extract.response import require_utf8
-from pipeline.transform.parse_odd import (
+from pipeline.extract.response import image_list, require_utf8
+from pipeline.transform.parse_irregular import (
     as_json,
     decode_object,
     decode_objects,
-    disk_entries,
-    read_carefully,
+    parse_irregular,
+    take_disks,
 )
-from pipeline.transform.texts import (
+from pipeline.transform.text_columns import (
     BODY_SCHEMA,
     DISK,
     DISK_FIELDS,
-    DISK_TEXTS,
-    ID_PLACE,
+    DISK_SCHEMA,
+    ID_INDEX,
     IMAGE_FIELDS,
-    IMAGE_TEXTS,
+    IMAGE_SCHEMA,
     LIST_SCHEMA,
-    Place,
-    Texts,
+    Position,
+    TextColumns,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-_LONGEST_AT_ONCE: Final = 1 << 30
-"""Bytes that are read at once: Arrow counts them in 32 bits."""
+_MAX_BYTES: Final = 1 << 30
+"""Bytes that are parsed at once: Arrow's offsets have 32 bits."""
 
 
-def page_texts(pages: list[tuple[bytes, Placeholders]]) -> Texts:
-    """Read these pages into columns of text: the fastest of three readers that can."""
-    if not pages:
-        return read_carefully(b"[]", NO_PLACEHOLDERS)
-    if all(aside is NO_PLACEHOLDERS for _, aside in pages):
-        lists = [page for page, _ in pages]
-        texts = (_read_quickly(lists) if len(lists) > 1 else None) or _read_with_extras(lists)
-        if texts is not None:
-            return texts
-    return read_carefully(*pages[0]) if len(pages) == 1 else _joined([page_texts([page]) for page in pages])
+def parse_pages(bodies: Sequence[bytes]) -> TextColumns:
+    """Parse the bodies of some pages by the fastest parser that can."""
+    return parse_bodies(bodies) or _parse_any_lists([image_list(body) for body in bodies])
 
 
-def read_bodies(bodies: Sequence[bytes]) -> Texts | None:
-    """Let pyarrow read whole answers as published; None where anything in them is not as published."""
-    table = _read_lines(bodies, BODY_SCHEMA) if bodies else None
-    return None if table is None else _as_texts(pc.struct_field(table.column("Images").combine_chunks(), "Image"))
+def _parse_any_lists(lists: list[tuple[bytes, Placeholders]]) -> TextColumns:
+    if not lists:
+        return parse_irregular(b"[]", NO_PLACEHOLDERS)
+    if all(placeholders is NO_PLACEHOLDERS for _, placeholders in lists):
+        raw_lists = [raw for raw, _ in lists]
+        columns = (parse_lists(raw_lists) if len(raw_lists) > 1 else None) or _parse_lists_with_extras(raw_lists)
+        if columns is not None:
+            return columns
+    return parse_irregular(*lists[0]) if len(lists) == 1 else concatenate([_parse_any_lists([one]) for one in lists])
 
 
-def _read_quickly(lists: Sequence[bytes], unknown_fields: str = "error") -> Texts | None:
-    """The same of their lists of images alone."""
-    table = _read_lines([b'{"Image":%b}' % one for one in lists], LIST_SCHEMA, unknown_fields)
-    return None if table is None else _as_texts(table.column("Image").combine_chunks())
+def parse_bodies(bodies: Sequence[bytes]) -> TextColumns | None:
+    """Parse whole answers by pyarrow; None if anything in them is not as published."""
+    table = _read_json(bodies, BODY_SCHEMA) if bodies else None
+    return None if table is None else _columns(pc.struct_field(table.column("Images").combine_chunks(), "Image"))
 
 
-def _read_lines(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str = "error") -> pa.Table | None:
-    if sum(map(len, pages)) > _LONGEST_AT_ONCE:
+def parse_lists(lists: Sequence[bytes], unknown_fields: str = "error") -> TextColumns | None:
+    """Parse lists of images by pyarrow; None if anything in them is not as published."""
+    table = _read_json([b'{"Image":%b}' % raw for raw in lists], LIST_SCHEMA, unknown_fields)
+    return None if table is None else _columns(table.column("Image").combine_chunks())
+
+
+def _read_json(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str = "error") -> pa.Table | None:
+    if sum(map(len, pages)) > _MAX_BYTES:
         return None
     try:
         for page in pages:
-            require_utf8(page)  # pyarrow lets it through
-        # a line a page: a raw line break can only stand between JSON's tokens
+            require_utf8(page)  # pyarrow does not check it
+        # one line per page: a raw line break is only allowed between JSON's tokens
         lines = b"\n".join([page.replace(b"\n", b" ").replace(b"\r", b" ") for page in pages])
         table = pyarrow.json.read_json(
             pa.BufferReader(lines),
@@ -84,52 +94,52 @@ def _read_lines(pages: Sequence[bytes], schema: pa.Schema, unknown_fields: str =
     return table if len(table) == len(pages) else None
 
 
-def _as_texts(lists: pa.Array) -> Texts | None:
-    """Columns of text from a list of images a page; None where an image is null, or has no id."""
+def _columns(lists: pa.Array) -> TextColumns | None:
+    """Columns of text from one list of images per page; None if an image is null or has no id."""
     images = pc.list_flatten(lists)
-    *texts, around = images.flatten()  # as in the schema: a null image is null in every field
-    ids = texts[ID_PLACE]
+    *texts, mappings = images.flatten()  # in the order of the schema; a null image is null in every field
+    ids = texts[ID_INDEX]
     if images.null_count or ids.null_count or pc.any(pc.equal(ids, "")).as_py():
         return None
-    (lists,) = around.flatten()
-    disks = pc.list_flatten(lists)
+    (disk_lists,) = mappings.flatten()
+    disks = pc.list_flatten(disk_lists)
     if disks.null_count:
         return None
-    rows = pc.list_parent_indices(lists)
-    counts = pc.fill_null(pc.list_value_length(lists), 0).cast(pa.int64())
+    image_rows = pc.list_parent_indices(disk_lists)
+    counts = pc.fill_null(pc.list_value_length(disk_lists), 0).cast(pa.int64())
     starts = pc.subtract(pc.cumulative_sum(counts), counts)
-    places = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(disks)))
-    return Texts(
-        images=pa.RecordBatch.from_arrays(texts, schema=IMAGE_TEXTS),
-        disks=pa.RecordBatch.from_arrays(disks.flatten(), schema=DISK_TEXTS),
+    ordinals = pc.cumulative_sum(pa.repeat(pa.scalar(1, pa.int64()), len(disks)))
+    return TextColumns(
+        images=pa.RecordBatch.from_arrays(texts, schema=IMAGE_SCHEMA),
+        disks=pa.RecordBatch.from_arrays(disks.flatten(), schema=DISK_SCHEMA),
         disk_count=counts,
-        disk_image_row=rows,
-        disk_number=pc.subtract(places, pc.take(starts, rows)),
+        disk_image_row=image_rows,
+        disk_number=pc.subtract(ordinals, pc.take(starts, image_rows)),
     )
 
 
-def _read_with_extras(pages: list[bytes]) -> Texts | None:
-    """The same where the only thing not as published is that there are more fields."""
-    texts = _read_quickly(pages, "ignore")
-    if texts is None:
+def _parse_lists_with_extras(lists: list[bytes]) -> TextColumns | None:
+    """Parse lists of images that are as published except for unknown fields; None for any other."""
+    columns = parse_lists(lists, "ignore")
+    if columns is None:
         return None
-    texts.image_extra, texts.disk_extra = [], []
-    for image in itertools.chain.from_iterable(map(decode_objects, pages)):
+    columns.image_extra, columns.disk_extra = [], []
+    for image in itertools.chain.from_iterable(map(decode_objects, lists)):
         unknown = {name: raw for name, raw in image.items() if name not in IMAGE_FIELDS}
-        for disk in disk_entries(unknown, [], Place(0), NO_PLACEHOLDERS):
-            unknown_of_disk = {name: raw for name, raw in decode_object(disk).items() if name not in DISK_FIELDS}
-            texts.disk_extra.append(as_json(unknown_of_disk))
-            texts.unknown_fields.update(f"{DISK}.{name}" for name in unknown_of_disk)
-        texts.image_extra.append(as_json(unknown))
-        texts.unknown_fields.update(unknown)
-    return texts
+        for disk in take_disks(unknown, [], Position(0), NO_PLACEHOLDERS):
+            unknown_in_disk = {name: raw for name, raw in decode_object(disk).items() if name not in DISK_FIELDS}
+            columns.disk_extra.append(as_json(unknown_in_disk))
+            columns.unknown_fields.update(f"{DISK}.{name}" for name in unknown_in_disk)
+        columns.image_extra.append(as_json(unknown))
+        columns.unknown_fields.update(unknown)
+    return columns
 
 
-def _joined(parts: Sequence[Texts]) -> Texts:
-    """Pages read one by one, as if they had been read together."""
+def concatenate(parts: Sequence[TextColumns]) -> TextColumns:
+    """Concatenate pages parsed one by one, with the result of parsing them together."""
     image_extra: list[str | None] = []
     disk_extra: list[str | None] = []
-    rows: list[pa.Array] = []
+    disk_image_rows: list[pa.Array] = []
     out = replace(
         parts[0],
         images=pa.concat_batches([part.images for part in parts]),
@@ -138,21 +148,21 @@ def _joined(parts: Sequence[Texts]) -> Texts:
         disk_number=pa.concat_arrays([part.disk_number for part in parts]),
         image_extra=image_extra,
         disk_extra=disk_extra,
-        raw={},
-        raw_disk={},
+        image_raw_json={},
+        disk_raw_json={},
         rejects=[],
         unknown_fields=set(),
     )
-    image_rows = disk_rows = 0
+    first_image = first_disk = 0
     for part in parts:
-        rows.append(pc.add(part.disk_image_row, image_rows))
+        disk_image_rows.append(pc.add(part.disk_image_row, first_image))
         image_extra += part.image_extra or [None] * len(part.images)
         disk_extra += part.disk_extra or [None] * len(part.disks)
-        out.raw.update({(row + image_rows, name): raw for (row, name), raw in part.raw.items()})
-        out.raw_disk.update({(row + disk_rows, name): raw for (row, name), raw in part.raw_disk.items()})
-        out.rejects += [replace(line, image_row=line.image_row + image_rows) for line in part.rejects]
+        out.image_raw_json.update({(row + first_image, name): raw for (row, name), raw in part.image_raw_json.items()})
+        out.disk_raw_json.update({(row + first_disk, name): raw for (row, name), raw in part.disk_raw_json.items()})
+        out.rejects += [replace(reject, image_row=reject.image_row + first_image) for reject in part.rejects]
         out.unknown_fields |= part.unknown_fields
-        image_rows += len(part.images)
-        disk_rows += len(part.disks)
-    out.disk_image_row = pa.concat_arrays(rows)
+        first_image += len(part.images)
+        first_disk += len(part.disks)
+    out.disk_image_row = pa.concat_arrays(disk_image_rows)
     return out

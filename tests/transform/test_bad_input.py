@@ -1,4 +1,4 @@
-"""Whatever the service sends: typed right, or null with a line in `rejects`, or an error that names the page.
+"""Any input: typed, or null with a row of `rejects`, or an error that names the page.
 
 Never a crash, never a lost neighbour, never a wrong value. `make fuzz` tries many thousand inputs, this a few hundred.
 """
@@ -29,7 +29,7 @@ from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import query
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.transform.assemble import Flat, flatten
+from pipeline.transform.assemble import FlatTables, flatten
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def body(*images: str, total: int | None = None, around: str = "") -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def flat(*bodies: bytes) -> Flat:
+def flat(*bodies: bytes) -> FlatTables:
     for one in bodies:
         read_page(one)
     return flatten(bodies, "default", AT)
@@ -87,7 +87,7 @@ def beside(raw: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     ],
 )
 @pytest.mark.parametrize("name", ["ImageName", "ImageSize", "CreationTime", "Unknown", "DiskDeviceMappings"])
-def test_what_no_text_can_hold_costs_its_value_alone(raw, reason, kept, name):
+def test_an_undecodable_value_is_rejected_alone(raw, reason, kept, name):
     sent = f'"{name}":{raw}'.encode("utf-8", "surrogateescape")
     page_of = body('{"ImageId":"m-1","ImageSize":"7"}', '{"ImageId":"m-2",@}', '{"ImageId":"m-3","ImageSize":"7"}')
     said = flat(page_of.replace(b"@", sent))
@@ -109,7 +109,7 @@ def test_what_no_text_can_hold_costs_its_value_alone(raw, reason, kept, name):
         ('"\\u0000"', "\0"),
     ],
 )
-def test_what_only_looks_like_half_a_pair_is_text(raw, text):
+def test_an_escaped_backslash_before_a_surrogate_is_text(raw, text):
     for beside_it in ("", r',"Other":"\udc00"'):
         row, rejects = beside(f'"ImageName":{raw}{beside_it}')
 
@@ -117,7 +117,7 @@ def test_what_only_looks_like_half_a_pair_is_text(raw, text):
         assert len(rejects) == bool(beside_it)
 
 
-def test_an_unreadable_name_of_a_field_costs_that_name_alone():
+def test_an_undecodable_field_name_affects_only_that_name():
     said = flat(body(r'{"\ud800":"x","ImageId":"m-1","ImageName":"a"}'))
 
     (row,) = said.images.to_pylist()
@@ -125,7 +125,7 @@ def test_an_unreadable_name_of_a_field_costs_that_name_alone():
     assert said.unknown_fields == {"\ufffd"}
 
 
-def test_an_image_with_an_unreadable_id_is_left_out_and_counts_as_an_image():
+def test_an_image_with_an_undecodable_id_is_rejected_and_counted():
     raw = r'{"ImageId":"\ud800","ImageName":"a"}'
     sent = body('{"ImageId":"m-1"}', raw)
 
@@ -135,7 +135,7 @@ def test_an_image_with_an_unreadable_id_is_left_out_and_counts_as_an_image():
     assert said.rejects.column("raw_json").to_pylist() == [raw]
 
 
-def test_what_is_unreadable_around_the_images_costs_none_of_them():
+def test_undecodable_values_beside_the_images_affect_none_of_them():
     said = read_page(body('{"ImageId":"m-1"}', around=r',"RequestId":"\ud800","More":' + TOO_DEEP))
 
     assert (said.ids, said.total, said.request_id) == (("m-1",), 1, None)
@@ -153,7 +153,7 @@ def test_what_is_unreadable_around_the_images_costs_none_of_them():
         ("null", None),
     ],
 )
-def test_a_size_is_read(raw, size):
+def test_a_size_is_accepted(raw, size):
     row, rejects = beside(f'"ImageSize":{raw}')
 
     assert (row["image_size_gib"], rejects) == (size, [])
@@ -165,7 +165,7 @@ def test_a_size_is_read(raw, size):
     + ['"1_000"', '"1,000"', "true", "[]", "{}", '"NaN"', '"\\u0000"', '"20\\n"', f'"{"9" * 19}"', "9" * 5_000]
     + ["-" + "9" * 5_000, "1e400", "1E-400"],
 )
-def test_a_size_that_is_no_whole_number_of_gib_is_null_and_kept_as_it_was_sent(raw):
+def test_a_size_that_is_not_an_integer_is_rejected_as_sent(raw):
     row, rejects = beside(f'"ImageSize":{raw}')
 
     assert row["image_size_gib"] is None
@@ -182,7 +182,7 @@ def test_a_size_that_is_no_whole_number_of_gib_is_null_and_kept_as_it_was_sent(r
         ("2024-02-29T00:00Z", "2024-02-29 00:00:00"),
     ],
 )
-def test_an_instant_is_read(text, instant):
+def test_a_timestamp_is_accepted(text, instant):
     row, rejects = beside(f'"CreationTime":"{text}"')
 
     assert (str(row["created_at_utc"]), rejects) == (instant, [])
@@ -195,7 +195,7 @@ def test_an_instant_is_read(text, instant):
     + ["2017-12-08T12:10:03", "2017-12-08T12:10:03z", "2017-12-08T12:10:03.5Z", "2017-12-08T12:10:03+08:00", "Z"]
     + ["٢٠١٧-12-08T12:10:03Z", "2017-12-08T12:10:03Z\\n", "-017-12-08T12:10:03Z", "2017-1-8T12:10:03Z", "0"],
 )
-def test_what_is_no_instant_is_null_and_kept_as_it_was_sent(text):
+def test_an_invalid_timestamp_is_rejected_as_sent(text):
     row, rejects = beside(f'"CreationTime":"{text}"')
 
     assert row["created_at_utc"] is None
@@ -205,7 +205,7 @@ def test_what_is_no_instant_is_null_and_kept_as_it_was_sent(text):
 @pytest.mark.parametrize(
     "name", ["observed_on", "account", "image_id", "extra", "imageid", "IMAGESIZE", "", "\\u0000", "'"]
 )
-def test_a_field_of_any_other_name_is_an_unknown_one(name):
+def test_a_field_with_any_other_name_is_unknown(name):
     row, rejects = beside(f'"{name}":"x"')
 
     assert (row["account"], row["image_size_gib"], rejects) == ("default", None, [])
@@ -240,7 +240,7 @@ def test_a_page_may_be_long():
         ('{"ImageId":"a","ImageName":"1","ImageName":"\\ud800"}', ("a",), [None]),
     ],
 )
-def test_of_a_key_that_comes_twice_the_last_counts_for_the_id_and_for_the_row(raw, ids, names):
+def test_of_a_repeated_key_the_last_counts_for_the_id_and_for_the_row(raw, ids, names):
     sent = body(raw)
 
     assert read_page(sent).ids == ids
@@ -254,7 +254,7 @@ def test_of_two_lists_of_images_the_last_counts_for_the_ids_and_for_the_rows():
     assert flat(sent).images.column("image_id").to_pylist() == ["b"]
 
 
-def test_a_byte_order_mark_costs_nothing():
+def test_a_byte_order_mark_is_ignored():
     sent = b"\xef\xbb\xbf" + body('{"ImageId":"m-1"}')
 
     assert read_page(sent).ids == ("m-1",)
@@ -262,7 +262,7 @@ def test_a_byte_order_mark_costs_nothing():
 
 
 @pytest.mark.parametrize("total", ["9" * 6_000, "-" + "9" * 6_000, '"20GiB"', "1e3", "NaN", "[]", r'"\ud800"', '"٣"'])
-def test_a_total_that_is_no_count_is_none(total):
+def test_a_total_that_is_not_a_count_is_none(total):
     sent = b'{"Images":{"Image":[{"ImageId":"m-1"}]},"TotalCount":' + total.encode() + b"}"
     if total == "NaN":
         with pytest.raises(NotAPage, match="not a listing in JSON"):
@@ -448,7 +448,7 @@ def sent(images: list[str]) -> bytes:
 @given(PAGES)
 @example([['{"ImageId":"a","ImageName":"\\ud83d"}', '{"ImageId":"b"}']])
 @example([['{"ImageId":"a","DiskDeviceMappings":{"\\ud800":1}}']])
-def test_every_value_of_any_page_is_typed_right_or_null_with_a_line_in_rejects(pages):
+def test_every_value_of_any_page_is_typed_or_rejected(pages):
     said = flat(*map(sent, pages))
 
     wanted = [expect(understood(raw)) for images in pages for raw in images]
@@ -477,7 +477,7 @@ def test_the_ids_that_are_certified_are_those_of_the_rows(pages):
 
 
 @given(st.lists(st.lists(IMAGE, max_size=3), min_size=2, max_size=4))
-def test_pages_together_give_what_they_give_one_by_one(pages):
+def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
     together = flat(*map(sent, pages))
     apart = [flat(sent(images)) for images in pages]
 
@@ -499,7 +499,7 @@ CUTS = st.tuples(
 
 
 @given(st.lists(CUTS, min_size=1, max_size=3) | st.binary(max_size=60))
-def test_bytes_of_any_kind_are_a_page_or_are_said_to_be_none(damage):
+def test_any_bytes_are_flattened_or_not_a_page(damage):
     broken = damage if isinstance(damage, bytes) else GOOD
     for start, length, put in damage if isinstance(damage, list) else ():
         broken = broken[:start] + put + broken[start + length :]
@@ -537,7 +537,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
 
 @given(pages=PAGES)
 @settings(max_examples=settings.default.max_examples // 13)  # each writes and reads two lakes
-def test_any_pages_are_landed_published_read_reported_and_built_again(tmp_path_factory, pages):
+def test_any_pages_are_landed_published_queried_and_rebuilt(tmp_path_factory, pages):
     data = tmp_path_factory.mktemp("lake")
     published(data, [sent(images) for images in pages])
 

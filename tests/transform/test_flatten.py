@@ -1,4 +1,4 @@
-"""Pages become typed tables; what does not fit is null, and a line in `rejects`."""
+"""Pages become typed tables; a value that does not fit is null, and a row of `rejects`."""
 
 import datetime as dt
 import json
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pipeline.extract.response import image_list
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.transform import parse
-from pipeline.transform.assemble import Flat, flatten
+from pipeline.transform.assemble import FlatTables, assemble, flatten
+from pipeline.transform.parse import concatenate, parse_bodies, parse_lists
+from pipeline.transform.parse_irregular import parse_irregular
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
 
-def flat(*images: Any) -> Flat:
+def flat(*images: Any) -> FlatTables:
     return flatten([page(list(images))], "default", AT)
 
 
@@ -36,7 +37,7 @@ def only(table: pa.Table) -> dict[str, Any]:
     return row
 
 
-def test_the_published_example_arrives_value_for_value(example):
+def test_the_published_example_is_flattened_value_for_value(example):
     said = flatten([example], "default", AT)
 
     assert only(said.images) == {
@@ -75,7 +76,7 @@ def test_the_published_example_arrives_value_for_value(example):
     assert said.rejects.num_rows == 0
 
 
-def test_the_tables_have_their_declared_schemas_also_when_there_is_nothing():
+def test_empty_tables_have_their_declared_schemas():
     said = flat()
 
     assert (said.images.schema, said.image_disks.schema, said.rejects.schema) == (
@@ -85,14 +86,14 @@ def test_the_tables_have_their_declared_schemas_also_when_there_is_nothing():
     )
 
 
-def test_a_number_is_read_as_text_and_as_a_number():
+def test_a_number_is_accepted_as_text_and_as_a_number():
     rows = flat(image(ImageSize="20"), {"ImageId": "m-2", "ImageSize": 20, "OsVersion": 7.20}).images.to_pylist()
 
     assert [row["image_size_gib"] for row in rows] == [20, 20]
     assert rows[1]["os_version"] == "7.2"
 
 
-def test_an_instant_is_read_with_and_without_seconds():
+def test_a_timestamp_is_accepted_with_and_without_seconds():
     rows = flat(image(CreationTime="2017-12-08T12:10:03Z"), {"ImageId": "m-2", "CreationTime": "2017-12-08T12:10Z"})
 
     assert [f"{row['created_at_utc']:%F %T}" for row in rows.images.to_pylist()] == [
@@ -131,7 +132,7 @@ def test_an_unknown_field_goes_to_extra_as_it_was_sent():
         ("DiskDeviceMappings", [], "not an object"),
     ],
 )
-def test_a_bad_value_is_null_and_a_line_in_rejects_and_costs_nothing_else(field, value, reason):
+def test_a_bad_value_is_null_and_rejected_and_affects_nothing_else(field, value, reason):
     said = flat(image(ImageSize="7"), {"ImageId": "m-2", "Status": "Available", field: value}, {"ImageId": "m-3"})
 
     assert [row["image_id"] for row in said.images.to_pylist()] == ["m-1", "m-2", "m-3"]
@@ -143,19 +144,19 @@ def test_a_bad_value_is_null_and_a_line_in_rejects_and_costs_nothing_else(field,
     assert json.loads(line["raw_json"]) == value
 
 
-def test_nothing_is_said_by_null_and_by_empty_text():
+def test_null_and_empty_text_are_missing_values():
     row = only(flat(image(ImageSize="", CreationTime=None, ImageName="")).images)
 
     assert (row["image_size_gib"], row["created_at_utc"], row["image_name"]) == (None, None, "")
 
 
-def test_the_last_and_the_first_year_of_the_calendar_are_read():
+def test_the_first_and_the_last_year_of_the_calendar_are_accepted():
     rows = flat(image(CreationTime="0001-01-01T00:00:00Z"), {"ImageId": "m-2", "CreationTime": "9999-12-31T23:59:59Z"})
 
     assert [row["created_at_utc"].year for row in rows.images.to_pylist()] == [1, 9999]
 
 
-def test_an_image_without_an_id_is_left_out_whole_and_kept_in_rejects():
+def test_an_image_without_an_id_is_rejected_as_a_whole():
     nameless = {"ImageName": "b", "ImageSize": "x", **disks({"Size": "1"})}
     said = flat(image(), nameless, {"ImageId": "m-3"})
 
@@ -164,7 +165,7 @@ def test_an_image_without_an_id_is_left_out_whole_and_kept_in_rejects():
     assert json.loads(only(said.rejects)["raw_json"]) == nameless
 
 
-def test_a_disk_keeps_its_place_whatever_stands_beside_it():
+def test_disks_keep_their_numbers_beside_bad_ones():
     said = flat(image(**disks({"Size": "1"}, None, {"Size": "x"}, {"Size": 4})))
 
     assert [(row["disk_number"], row["disk_size_gib"]) for row in said.image_disks.to_pylist()] == [
@@ -176,7 +177,7 @@ def test_a_disk_keeps_its_place_whatever_stands_beside_it():
     assert [row["field"] for row in said.rejects.to_pylist()] == ["DiskDeviceMapping[2]", "DiskDeviceMapping[3].Size"]
 
 
-def test_of_an_image_that_comes_twice_the_first_stays_with_its_disks():
+def test_of_a_repeated_image_the_first_stays_with_its_disks():
     seen: set[str] = set()
     pages = [
         page([image(ImageName="first", **disks({"Size": "1"}))]),
@@ -226,27 +227,26 @@ PLAIN_PAGES = st.lists(st.lists(an_image(STRINGS), max_size=4).map(page), min_si
 ODD_PAGES = st.lists(st.lists(an_image(ODD) | ODD, max_size=4).map(page), min_size=1, max_size=3)
 
 
-def tables(said: Flat) -> list[pa.Table]:
-    return [said.images, said.image_disks, said.rejects]
+def tables(flat_tables: FlatTables) -> list[pa.Table]:
+    return [flat_tables.images, flat_tables.image_disks, flat_tables.rejects]
 
 
 @given(PLAIN_PAGES)
-def test_the_quick_ways_and_the_careful_way_give_the_same(pages):
-    assert parse.read_bodies(pages) is not None
-    assert parse._read_quickly([image_list(one)[0] for one in pages]) is not None  # noqa: SLF001  (the three ways are the promise)
-    said = flatten(pages, "default", AT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parse, "read_bodies", lambda _: None)
-        by_lists = flatten(pages, "default", AT)
-        patch.setattr(parse, "_read_quickly", lambda *_: None)
-        carefully = flatten(pages, "default", AT)
+def test_all_parsers_give_the_same_tables(pages):
+    lists = [image_list(body) for body in pages]
+    by_bodies = parse_bodies(pages)
+    by_lists = parse_lists([raw for raw, _ in lists])
+    irregular = concatenate([parse_irregular(*raw_and_placeholders) for raw_and_placeholders in lists])
 
-    assert tables(said) == tables(by_lists)
-    assert tables(said) == tables(carefully)
+    assert by_bodies is not None
+    assert by_lists is not None
+    expected = tables(flatten(pages, "default", AT))
+    for texts in (by_bodies, by_lists, irregular):
+        assert tables(assemble(texts, "default", AT)) == expected
 
 
 @pytest.mark.parametrize("raw", [b'"a\xffb"', b'"a\xed\xa0\x80b"', rb'"a\ud800b"'])
-def test_what_is_no_text_is_a_reject_in_a_body_that_is_otherwise_as_published(raw):
+def test_a_value_that_is_not_text_is_rejected_in_an_otherwise_regular_body(raw):
     plain = page([{"ImageId": "m-1", "ImageName": "?"}, {"ImageId": "m-2", "ImageName": "b"}])
     said = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
 
@@ -264,7 +264,7 @@ def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
 
 
 @given(st.lists(an_image(ODD), max_size=6))
-def test_every_value_is_typed_right_or_null_with_a_line_in_rejects(images):
+def test_every_value_is_typed_or_rejected(images):
     said = flatten([page(images)], "default", AT)
 
     assert said.images.column("image_id").to_pylist() == [one["ImageId"] for one in images]

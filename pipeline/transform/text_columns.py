@@ -1,4 +1,4 @@
-"""Images and disks as columns of text: what every reader of pages makes, and what typing takes."""
+"""Images and disks as columns of text: the result of parsing, the input of casting."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
 
 IMAGE_FIELDS: Final = _fields(IMAGES)
 DISK_FIELDS: Final = _fields(IMAGE_DISKS, without="image_id")
-ID_PLACE: Final = list(IMAGE_FIELDS).index("ImageId")
+ID_INDEX: Final = list(IMAGE_FIELDS).index("ImageId")
 
 
 def _strings(names: Iterable[str]) -> pa.Schema:
     return pa.schema([pa.field(name, pa.string()) for name in names])
 
 
-IMAGE_TEXTS: Final = _strings(IMAGE_FIELDS)
-DISK_TEXTS: Final = _strings(DISK_FIELDS)
-_DISK_STRUCT: Final = pa.struct([pa.field(DISK, pa.list_(pa.struct(list(DISK_TEXTS))))])
-LIST_SCHEMA: Final = pa.schema([pa.field("Image", pa.list_(pa.struct([*IMAGE_TEXTS, pa.field(DISKS, _DISK_STRUCT)])))])
+IMAGE_SCHEMA: Final = _strings(IMAGE_FIELDS)
+DISK_SCHEMA: Final = _strings(DISK_FIELDS)
+_DISK_STRUCT: Final = pa.struct([pa.field(DISK, pa.list_(pa.struct(list(DISK_SCHEMA))))])
+LIST_SCHEMA: Final = pa.schema([pa.field("Image", pa.list_(pa.struct([*IMAGE_SCHEMA, pa.field(DISKS, _DISK_STRUCT)])))])
 BODY_SCHEMA: Final = pa.schema(
     [
         pa.field("Code", pa.int64()),
@@ -47,45 +47,46 @@ BODY_SCHEMA: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Line:
-    """One reject: where it stands (image row, disk number or 0, place of the field), and what it says."""
+class Reject:
+    """A value that was left out, ordered by its position."""
 
     image_row: int
     disk_number: int
-    place: int
+    """0: a field of the image itself."""
+    field_index: int
     field: str
     reason: str
-    raw: str
+    raw_json: str
 
 
 @dataclass(slots=True)
-class Texts:
-    """Images and disks as columns of text, and what the way there has found."""
+class TextColumns:
+    """Images and disks as columns of text, with the rejects and unknown fields found while parsing."""
 
     images: pa.RecordBatch
     disks: pa.RecordBatch
     disk_count: pa.Array
-    """Of each image."""
+    """Disks per image."""
     disk_image_row: pa.Array
     disk_number: pa.Array
     image_extra: list[str | None] | None = None
     disk_extra: list[str | None] | None = None
-    raw: dict[tuple[int, str], str] = field(default_factory=dict)
-    """Raw JSON of values that were no JSON strings: (row, field) → text."""
-    raw_disk: dict[tuple[int, str], str] = field(default_factory=dict)
-    rejects: list[Line] = field(default_factory=list)
+    image_raw_json: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Values that were sent as JSON numbers: (row, field) → text."""
+    disk_raw_json: dict[tuple[int, str], str] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
     unknown_fields: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands: an image's row, and the number of the disk in it (0: the image itself)."""
+class Position:
+    """The position of a value: the row of its image, and the number of the disk (0: the image itself)."""
 
     image_row: int
     disk_number: int = 0
 
-    def line(self, place: int, name: str | None, reason: str, raw: str) -> Line:
-        """A reject at this place; `name` is the API field, None the disk as a whole."""
+    def reject(self, field_index: int, name: str | None, reason: str, raw_json: str) -> Reject:
+        """Reject the API field `name`; None: the whole disk."""
         parts = (f"{DISK}[{self.disk_number}]" if self.disk_number else None, name)
-        where = ".".join(part for part in parts if part is not None)
-        return Line(self.image_row, self.disk_number, place, where, reason, raw)
+        path = ".".join(part for part in parts if part is not None)
+        return Reject(self.image_row, self.disk_number, field_index, path, reason, raw_json)
