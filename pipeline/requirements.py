@@ -1,65 +1,79 @@
-"""What is installed, and whether it is new enough: read from the packages' own records, none of them imported."""
+"""Installed packages, and whether they are new enough: read from their metadata, nothing is imported.
+
+pyproject.toml  →  metadata of ens-images: "duckdb>=2.0"  ↔  version("duckdb")
+"""
 
 from __future__ import annotations
 
 import platform
-import re
 from importlib.metadata import PackageNotFoundError, requires, version
+from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting
 
-_NEEDED = re.compile(r"(?P<name>[\w.-]+)\s*(?:>=(?P<least>[\d.]+))?[^;]*$")
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+_MISSING: Final = "missing"
 
 
 def installed() -> dict[str, str]:
-    """Name → version: this program, Python, then what it needs; "missing" where that is so."""
-    found = {"ens-images": version("ens-images"), "Python": platform.python_version()}
-    return found | {name: _version(name) for name in _needed()}
+    """Return name → version of this program, Python and the core dependencies; "missing" for what is not there."""
+    versions = {"ens-images": version("ens-images"), "Python": platform.python_version()}
+    return versions | {requirement.name: _version(requirement.name) for requirement in _requirements()}
 
 
 def check_versions() -> str:
-    """Say the versions, in one line.
+    """Verify the core dependencies. Returns: their versions, in one line.
 
     Raises:
-        BadSetting: something needed is missing, or older than the tests pass on.
+        BadSetting: one is missing, or older than the lower bound, which the tests pass on.
     """
-    found = installed()
-    _refuse_old(found, _needed(), "--upgrade ens-images")
-    return ", ".join(f"{name} {said}" for name, said in found.items())
+    _refuse_unmet(_requirements(), "--upgrade ens-images")
+    return ", ".join(f"{name} {version}" for name, version in installed().items())
 
 
 def check_extra(extra: str) -> str:
-    """Say the versions of what an extra brings, in one line.
+    """Verify what an extra adds. Returns: its versions, in one line.
 
     Raises:
-        BadSetting: something of it is missing, or older than the tests pass on.
+        BadSetting: a package is missing, or older than the lower bound, which the tests pass on.
     """
-    needed = _needed(extra)
-    found = {name: _version(name) for name in needed}
-    _refuse_old(found, needed, f"'ens-images[{extra}]'")
-    return ", ".join(f"{name} {said}" for name, said in found.items())
+    requirements = _requirements(extra)
+    _refuse_unmet(requirements, f"'ens-images[{extra}]'")
+    return ", ".join(f"{requirement.name} {_version(requirement.name)}" for requirement in requirements)
 
 
-def _refuse_old(found: dict[str, str], needed: dict[str, str], what: str) -> None:
-    for name, least in needed.items():
-        if found[name] == "missing" or _numbers(found[name]) < _numbers(least):
-            raise BadSetting(f"{name} is {found[name]}, and {least} or newer is needed: pip install {what}")
+def _refuse_unmet(requirements: list[Requirement], arguments: str) -> None:
+    """Raise for the first requirement that is not met; `arguments` are those of the pip command that cures it."""
+    for requirement in requirements:
+        found = _version(requirement.name)
+        if found == _MISSING or not requirement.specifier.contains(found, prereleases=True):
+            raise BadSetting(
+                f"{requirement.name} is {found}, and {_in_words(requirement)} is needed: pip install {arguments}"
+            )
 
 
-def _needed(extra: str = "") -> dict[str, str]:
-    """What the core needs, or an extra beside it, by its own record: name → oldest version."""
-    every = [line.partition(";") for line in requires("ens-images") or ()]
-    wanted = [line for line, _, when in every if (f"'{extra}'" in when if extra else "extra ==" not in when)]
-    lines = [_NEEDED.match(line.strip()) for line in wanted]
-    return {found["name"]: found["least"] or "0" for found in lines if found}
+def _in_words(requirement: Requirement) -> str:
+    bounds = [f"{bound.version} or newer" if bound.operator == ">=" else str(bound) for bound in requirement.specifier]
+    return ", ".join(bounds) or "any version"
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """Return the requirements of the core, or those that `extra` adds to it."""
+    from packaging.requirements import Requirement
+
+    declared = map(Requirement, requires("ens-images") or ())
+    return [
+        requirement
+        for requirement in declared
+        if (requirement.marker is None or requirement.marker.evaluate({"extra": extra}))
+        and (not extra or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})))
+    ]
 
 
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "missing"
-
-
-def _numbers(said: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", said.partition("+")[0])[:3])
+        return _MISSING

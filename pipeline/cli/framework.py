@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import log, requirements
+from pipeline import log
 from pipeline.cli.options import VARIABLE_PREFIX, settings_key
 from pipeline.cli.settings_source import config_option
 
@@ -90,7 +90,9 @@ def _spellings(command: click.Command, ctx: click.Context) -> list[str]:
 def print_versions(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001  (click calls it)
     """Print the versions of this program, Python and the dependencies, and exit: a bug report starts with them."""
     if wanted and not ctx.resilient_parsing:
-        versions = requirements.installed()
+        from pipeline.requirements import installed
+
+        versions = installed()
         ours, python = versions.pop("ens-images"), versions.pop("Python")
         click.echo(f"ens-images {ours}\nPython {python}, {platform.platform(terse=True)}")
         click.echo(", ".join(f"{name} {version}" for name, version in versions.items()))

@@ -10,11 +10,11 @@ import os
 import re
 import ssl
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from pipeline import requirements as versions
 from pipeline.credentials import Account, environment_account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting
@@ -289,39 +289,68 @@ def test_who_holds_the_lake_is_named(serve, account, tmp_path):
     assert (wrong, found["lock"].found) == (None, "free")
 
 
-def test_a_package_that_is_too_old_or_missing_is_named(serve, account, tmp_path, monkeypatch):
-    monkeypatch.setattr(versions, "requires", lambda _: ["duckdb>=99.1", "nonsense-package>=1; python_version > '3'"])
-    with pytest.raises(BadSetting, match=r"duckdb is \d.*, and 99\.1 or newer is needed"):
-        versions.check_versions()
-    monkeypatch.setattr(versions, "requires", lambda _: ["nonsense-package>=1", "pytest>=8; extra == 'dev'"])
-    with pytest.raises(BadSetting, match="nonsense-package is missing"):
-        versions.check_versions()
-    _, wrong = examined(tmp_path, serve().url, account)
+@pytest.fixture
+def declare(tmp_path_factory, monkeypatch):
+    """Let the installed ens-images require `lines`: its metadata, in a folder that comes first on the path."""
+
+    def write(*lines: str) -> None:
+        folder = tmp_path_factory.mktemp("site-packages")
+        record = folder / f"ens_images-{version('ens-images')}.dist-info"
+        record.mkdir()
+        head = ["Metadata-Version: 2.4", "Name: ens-images", f"Version: {version('ens-images')}"]
+        (record / "METADATA").write_text("\n".join([*head, *(f"Requires-Dist: {line}" for line in lines), ""]))
+        monkeypatch.syspath_prepend(str(folder))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["duckdb>=99.1"], r"duckdb is \d.*, and 99\.1 or newer is needed: pip install --upgrade ens-images"),
+        (["duckdb<1"], r"duckdb is \d.*, and <1 is needed"),
+        (["nonsense-package>=1"], "nonsense-package is missing, and 1 or newer is needed"),
+        (["nonsense-package"], "nonsense-package is missing, and any version is needed"),
+        (["duckdb>=1", "nonsense-package>=1; python_version > '3'"], "nonsense-package is missing"),
+    ],
+)
+def test_a_package_that_is_too_old_or_missing_is_named(lines, message, serve, account, tmp_path, declare):
+    declare(*lines)
+    found, wrong = examined(tmp_path, serve().url, account)
+
+    assert re.search(message, found["versions"].found)
     assert wrong.exit_code == 2
 
 
-def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, monkeypatch):
+def test_what_another_system_or_an_extra_requires_is_not_missed(serve, account, tmp_path, declare):
+    declare("duckdb>=1", "nonsense-package; python_version < '3'", "nonsense-package>=1; extra == 'dev'")
+    found, wrong = examined(tmp_path, serve().url, account)
+
+    assert (wrong, found["versions"].result) == (None, "good")
+
+
+def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, declare):
     lines = ["[after_run]", "page = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
     (tmp_path / "ens-images.toml").write_text("\n".join(lines))
-    there = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
-    assert {row["check"]: row["result"] for row in there if row["check"].startswith("extra")} == {
+    rows = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
+    assert {row["check"]: row["result"] for row in rows if row["check"].startswith("extra")} == {
         "extra report": "good",
         "extra excel": "good",
     }
     assert {"setting after_run.export_formats": "xlsx  (ens-images.toml)"}.items() <= {
-        row["check"]: row["found"] for row in there
+        row["check"]: row["found"] for row in rows
     }.items()
 
-    monkeypatch.setattr(versions, "_version", lambda _: "missing")
+    declare(*(f"nonsense-package>=1; extra == '{extra}'" for extra in ("report", "excel", "cloud")))
     for words, key, extra in (
         (["--data", "data"], "after_run.page", "report"),
         (["--data", "data"], "after_run.export_formats", "excel"),
         (["--data", "s3://bucket/lake"], "data", "cloud"),
     ):
-        asked = ("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json", *words)
-        (found,) = [row for row in json.loads(typed(*asked)[1]) if row["check"] == f"extra {extra}"]
-        assert found["found"].startswith(f"BadSetting: {key}: ")
-        assert f"is needed: pip install 'ens-images[{extra}]'" in found["found"]
+        command = ("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json", *words)
+        (row,) = [row for row in json.loads(typed(*command)[1]) if row["check"] == f"extra {extra}"]
+        assert row["found"].startswith(f"BadSetting: {key}: ")
+        assert f"is needed: pip install 'ens-images[{extra}]'" in row["found"]
 
 
 @pytest.mark.parametrize("endpoint", ["http://somebody:hunter2@h", "somebody:hun/ter2@h", "https://:hunter2@h/x"])
