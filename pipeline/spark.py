@@ -54,6 +54,8 @@ WORDS: Final = {
     "array_to_string(": "array_join(",
     "list_transform(": "transform(",
     "lambda disk: ": "disk -> ",
+    "cross join lateral (\n        values\n": "lateral view inline(array(\n",
+    "    ) as each (field, old_value, new_value)": "    )) each as field, old_value, new_value",
 }
 """What DuckDB says, and Spark says otherwise: each stands in a view."""
 _PART_BYTES: Final = 64 << 20

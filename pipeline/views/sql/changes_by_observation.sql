@@ -126,27 +126,13 @@ overlooked as (
         and begun.previous_seen_utc < published.observation_before_utc
 ),
 
--- What they were before and after, equal ones once.
-before_and_after as (
+-- The versions before and after.
+sides as (
     select
         version.account,
         version.image_id,
-        version.first_seen_utc as observed_at_utc,
-        version.image_name,
-        version.image_owner,
-        version.status,
-        version.platform,
-        version.os_version,
-        version.architecture,
-        version.compute_type,
-        version.region_id,
-        version.image_size_gib,
-        version.image_storage_size,
-        version.created_at_utc,
-        version.instance_id,
-        version.snapshot_id,
-        version.extra,
-        version.disks
+        version.first_seen_utc,
+        version.first_seen_utc as observed_at_utc
     from image_versions as version
     where
         version.previous_seen_utc is not null
@@ -158,11 +144,31 @@ before_and_after as (
                 and overlooked.first_seen_utc = version.first_seen_utc
                 and overlooked.previous_seen_utc = version.previous_seen_utc
         )
-    union
+    union all
     select
         version.account,
         version.image_id,
-        version.next_seen_utc as observed_at_utc,
+        version.first_seen_utc,
+        version.next_seen_utc as observed_at_utc
+    from image_versions as version
+    where
+        version.next_seen_utc is not null
+        and exists (
+            select 1
+            from overlooked
+            where
+                overlooked.account = version.account
+                and overlooked.first_seen_utc = version.next_seen_utc
+                and overlooked.previous_seen_utc = version.last_seen_utc
+        )
+),
+
+-- Their values, equal ones once.
+before_and_after as (
+    select distinct
+        sides.account,
+        sides.image_id,
+        sides.observed_at_utc,
         version.image_name,
         version.image_owner,
         version.status,
@@ -178,17 +184,11 @@ before_and_after as (
         version.snapshot_id,
         version.extra,
         version.disks
-    from image_versions as version
-    where
-        version.next_seen_utc is not null
-        and exists (
-            select 1
-            from overlooked
-            where
-                overlooked.account = version.account
-                and overlooked.first_seen_utc = version.next_seen_utc
-                and overlooked.previous_seen_utc = version.last_seen_utc
-        )
+    from sides
+    inner join image_versions as version
+        on sides.account = version.account
+        and sides.image_id = version.image_id
+        and sides.first_seen_utc = version.first_seen_utc
 ),
 
 changed_images as (

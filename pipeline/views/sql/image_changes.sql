@@ -95,134 +95,62 @@ unseen as (
         and (version.next_seen_utc is null or version.next_seen_utc > published.observation_after_utc)
 ),
 
--- A stretch beside the one before it in the same life: each field is equal within a stretch, so it changes here alone.
-differing as (
+-- A version and the one before it in the same life, field by field. Within a version no field changes.
+field_changes as (
     select
         later.account,
         later.image_id,
+        later.image_name,
+        later.region_id,
+        later.image_size_gib,
+        'changed' as change,
+        each.field,
+        each.old_value,
+        each.new_value,
         later.first_seen_utc as observed_at_utc,
-        earlier.last_seen_utc as previous_observed_at_utc,
-        later.image_name as new_image_name,
-        earlier.image_name as old_image_name,
-        later.image_owner as new_image_owner,
-        earlier.image_owner as old_image_owner,
-        later.status as new_status,
-        earlier.status as old_status,
-        later.platform as new_platform,
-        earlier.platform as old_platform,
-        later.os_version as new_os_version,
-        earlier.os_version as old_os_version,
-        later.architecture as new_architecture,
-        earlier.architecture as old_architecture,
-        later.compute_type as new_compute_type,
-        earlier.compute_type as old_compute_type,
-        later.region_id as new_region_id,
-        earlier.region_id as old_region_id,
-        later.image_size_gib as new_image_size_gib,
-        earlier.image_size_gib as old_image_size_gib,
-        later.image_storage_size as new_image_storage_size,
-        earlier.image_storage_size as old_image_storage_size,
-        later.created_at_utc as new_created_at_utc,
-        earlier.created_at_utc as old_created_at_utc,
-        later.instance_id as new_instance_id,
-        earlier.instance_id as old_instance_id,
-        later.snapshot_id as new_snapshot_id,
-        earlier.snapshot_id as old_snapshot_id,
-        later.extra as new_extra,
-        earlier.extra as old_extra,
-        later.disks as new_disks,
-        earlier.disks as old_disks
+        earlier.last_seen_utc as previous_observed_at_utc
     from image_versions as later
     inner join image_versions as earlier
         on later.account = earlier.account
         and later.image_id = earlier.image_id
         and later.previous_seen_utc = earlier.last_seen_utc
+    cross join lateral (
+        values
+            ('image_name', cast(earlier.image_name as varchar), cast(later.image_name as varchar)),
+            ('image_owner', cast(earlier.image_owner as varchar), cast(later.image_owner as varchar)),
+            ('status', cast(earlier.status as varchar), cast(later.status as varchar)),
+            ('platform', cast(earlier.platform as varchar), cast(later.platform as varchar)),
+            ('os_version', cast(earlier.os_version as varchar), cast(later.os_version as varchar)),
+            ('architecture', cast(earlier.architecture as varchar), cast(later.architecture as varchar)),
+            ('compute_type', cast(earlier.compute_type as varchar), cast(later.compute_type as varchar)),
+            ('region_id', cast(earlier.region_id as varchar), cast(later.region_id as varchar)),
+            ('image_size_gib', cast(earlier.image_size_gib as varchar), cast(later.image_size_gib as varchar)),
+            ('image_storage_size', cast(earlier.image_storage_size as varchar), cast(later.image_storage_size as varchar)),
+            ('created_at_utc', cast(earlier.created_at_utc as varchar), cast(later.created_at_utc as varchar)),
+            ('instance_id', cast(earlier.instance_id as varchar), cast(later.instance_id as varchar)),
+            ('snapshot_id', cast(earlier.snapshot_id as varchar), cast(later.snapshot_id as varchar)),
+            ('extra', cast(earlier.extra as varchar), cast(later.extra as varchar))
+    ) as each (field, old_value, new_value)
     where
         later.previous_seen_utc is not null
         and earlier.next_seen_utc is not null
-),
-
-fields as (
-    select field
-    from (
-        values
-            ('image_name'),
-            ('image_owner'),
-            ('status'),
-            ('platform'),
-            ('os_version'),
-            ('architecture'),
-            ('compute_type'),
-            ('region_id'),
-            ('image_size_gib'),
-            ('image_storage_size'),
-            ('created_at_utc'),
-            ('instance_id'),
-            ('snapshot_id'),
-            ('extra')
-    ) as each_field (field)
-),
-
-field_values as (
-    select
-        differing.account,
-        differing.image_id,
-        differing.new_image_name as image_name,
-        differing.new_region_id as region_id,
-        differing.new_image_size_gib as image_size_gib,
-        differing.observed_at_utc,
-        differing.previous_observed_at_utc,
-        fields.field,
-        case fields.field
-            when 'image_name' then differing.old_image_name
-            when 'image_owner' then differing.old_image_owner
-            when 'status' then differing.old_status
-            when 'platform' then differing.old_platform
-            when 'os_version' then differing.old_os_version
-            when 'architecture' then differing.old_architecture
-            when 'compute_type' then differing.old_compute_type
-            when 'region_id' then differing.old_region_id
-            when 'image_size_gib' then cast(differing.old_image_size_gib as varchar)
-            when 'image_storage_size' then cast(differing.old_image_storage_size as varchar)
-            when 'created_at_utc' then cast(differing.old_created_at_utc as varchar)
-            when 'instance_id' then differing.old_instance_id
-            when 'snapshot_id' then differing.old_snapshot_id
-            when 'extra' then differing.old_extra
-        end as old_value,
-        case fields.field
-            when 'image_name' then differing.new_image_name
-            when 'image_owner' then differing.new_image_owner
-            when 'status' then differing.new_status
-            when 'platform' then differing.new_platform
-            when 'os_version' then differing.new_os_version
-            when 'architecture' then differing.new_architecture
-            when 'compute_type' then differing.new_compute_type
-            when 'region_id' then differing.new_region_id
-            when 'image_size_gib' then cast(differing.new_image_size_gib as varchar)
-            when 'image_storage_size' then cast(differing.new_image_storage_size as varchar)
-            when 'created_at_utc' then cast(differing.new_created_at_utc as varchar)
-            when 'instance_id' then differing.new_instance_id
-            when 'snapshot_id' then differing.new_snapshot_id
-            when 'extra' then differing.new_extra
-        end as new_value
-    from differing
-    cross join fields
+        and each.old_value is distinct from each.new_value
 ),
 
 -- The disks of a version lie in the order of their numbers.
 disk_changes as (
     select
-        account,
-        image_id,
-        new_image_name as image_name,
-        new_region_id as region_id,
-        new_image_size_gib as image_size_gib,
-        observed_at_utc,
-        previous_observed_at_utc,
+        later.account,
+        later.image_id,
+        later.image_name,
+        later.region_id,
+        later.image_size_gib,
+        'changed' as change,
+        'disks' as field,
         nullif(
             array_to_string(
                 list_transform(
-                    old_disks,
+                    earlier.disks,
                     lambda disk: coalesce(disk.disk_type, '?')
                     || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
                     || coalesce(disk.disk_format, '?')
@@ -235,7 +163,7 @@ disk_changes as (
         nullif(
             array_to_string(
                 list_transform(
-                    new_disks,
+                    later.disks,
                     lambda disk: coalesce(disk.disk_type, '?')
                     || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
                     || coalesce(disk.disk_format, '?')
@@ -244,9 +172,18 @@ disk_changes as (
                 ', '
             ),
             ''
-        ) as new_value
-    from differing
-    where old_disks is distinct from new_disks
+        ) as new_value,
+        later.first_seen_utc as observed_at_utc,
+        earlier.last_seen_utc as previous_observed_at_utc
+    from image_versions as later
+    inner join image_versions as earlier
+        on later.account = earlier.account
+        and later.image_id = earlier.image_id
+        and later.previous_seen_utc = earlier.last_seen_utc
+    where
+        later.previous_seen_utc is not null
+        and earlier.next_seen_utc is not null
+        and later.disks is distinct from earlier.disks
 ),
 
 came_and_went as (
@@ -272,34 +209,9 @@ changes as (
         previous_observed_at_utc
     from came_and_went
     union all
-    select
-        account,
-        image_id,
-        image_name,
-        region_id,
-        image_size_gib,
-        'changed' as change,
-        field,
-        old_value,
-        new_value,
-        observed_at_utc,
-        previous_observed_at_utc
-    from field_values
-    where old_value is distinct from new_value
+    select * from field_changes
     union all
-    select
-        account,
-        image_id,
-        image_name,
-        region_id,
-        image_size_gib,
-        'changed' as change,
-        'disks' as field,
-        old_value,
-        new_value,
-        observed_at_utc,
-        previous_observed_at_utc
-    from disk_changes
+    select * from disk_changes
 )
 
 select
