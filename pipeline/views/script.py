@@ -19,8 +19,7 @@ a view begins with `settings`, it is a table macro as well, which takes them:
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.latest import latest_rows
@@ -123,20 +122,9 @@ def data_script(files: FileSet, known: LakeState, as_of: dt.datetime | None = No
         ]
     parts += [_view(name, latest_rows(table, files, known.latest)) for name, table in LATEST.items() if known.latest]
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
-    if known.says_disks:
-        capacity = relations()["image_capacity"]
-        parts += [_view(capacity.name, _without_disks(capacity.query or "")), _comments(capacity)]
     said = "null" if as_of is None else instant(as_of)
     parts.append(f"create or replace macro {AS_OF}() as cast({said} as timestamp);\n")
     return "".join(parts)
-
-
-_READING_DISKS: Final = re.compile(r"^with unsaid as .*?^\)\n(?=\nselect\n)", re.MULTILINE | re.DOTALL)
-
-
-def _without_disks(query: str) -> str:
-    """Have `image_capacity` read no disks, where all files tell them: to look for others is half its time."""
-    return _READING_DISKS.sub(f"with disks as (\n{empty(IMAGES)}\n)\n", query)
 
 
 def _comments(relation: Relation) -> str:

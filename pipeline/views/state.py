@@ -14,12 +14,9 @@ from pipeline.lake.scan import observations
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
-from pipeline.text import escape_glob
 from pipeline.views.read_only import first_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import duckdb
 
     from pipeline.lake.file_set import FileSet
@@ -35,8 +32,6 @@ class LakeState:
     """Accounts that were observed since they were folded, or were never folded."""
     disordered: frozenset[str]
     """Accounts of which a folded observation was withdrawn, or an earlier one came after the fold."""
-    says_disks: bool = False
-    """Whether the files of the latest observations all say what the disks of an image come to."""
 
     @classmethod
     def of(cls, con: duckdb.DuckDBPyConnection, files: FileSet, as_of: dt.datetime | None = None) -> LakeState:
@@ -66,22 +61,8 @@ class LakeState:
                 new.add(account)
         last = {row.account: row for row in rows if as_of is None or row.observed_at_utc <= as_of}
         latest = tuple(last.values())
-        return cls(latest, frozenset(new), frozenset(disordered), _says_disks(con, files, latest))
-
-
-def _says_disks(con: duckdb.DuckDBPyConnection, files: FileSet, latest: Sequence[LatestObservation]) -> bool:
-    """Whether the latest observations' plain files have the column; the stretches that stand for others always do."""
-    import duckdb
-
-    paths = list(latest_paths(IMAGES, files, latest).values())
-    if not paths:
-        return bool(latest)
-    prefetch_footers(paths)
-    query = "select count(*) from parquet_schema($1) where name = 'unsized_disk_count'"
-    try:
-        return bool(con.execute(query, [list(map(escape_glob, paths))]).fetchall()[0][0] == len(paths))
-    except duckdb.Error:  # a torn file: whoever reads it is told
-        return False
+        prefetch_footers(list(latest_paths(IMAGES, files, latest).values()))  # every view of today reads these next
+        return cls(latest, frozenset(new), frozenset(disordered))
 
 
 def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[LatestObservation]:

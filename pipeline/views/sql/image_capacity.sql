@@ -2,8 +2,8 @@
 -- Reads: images_latest, image_disks_latest.
 -- Example: select image_id, image_name, image_size_gib from image_capacity order by image_size_gib desc nulls last limit 10
 
--- Files of older versions do not say what the disks come to: for the accounts of these alone the disks are read.
-with unsaid as (
+-- Files of older versions lack the sums of the disks: only for the accounts of these files are the disks read.
+with accounts_without_sums as (
     select distinct account
     from images_latest
     where unsized_disk_count is null
@@ -20,8 +20,8 @@ disks as (
     where
         exists (
             select 1
-            from unsaid
-            where unsaid.account = disk.account
+            from accounts_without_sums
+            where accounts_without_sums.account = disk.account
         )
     group by
         disk.account,
