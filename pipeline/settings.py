@@ -56,8 +56,6 @@ _WORDS: Final = {
     "time": "a time",
 }
 """What TOML calls the kinds of values."""
-EXPORTS: Final = ("csv", "json", "parquet", "xlsx")
-"""What `export` writes: `exports.SUFFIXES`, without what it imports; a test compares."""
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +160,6 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     except msgspec.ValidationError as error:
         raise BadSetting(f"{str(file)!r}: {_in_words_of_toml(str(error))}") from error
     _check_accounts(settings.accounts, file)
-    _check_formats(settings.after_run.export_formats, file)
     settings = _absolute(settings, file.resolve().parent)
     _check_places(settings, file)
     return settings, file
@@ -235,19 +232,6 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
         if names.index(name) + 1 != number:
             first = names.index(name) + 1
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
-
-
-def _check_formats(formats: tuple[str, ...], file: Path) -> None:
-    if not formats:
-        raise BadSetting(f"{str(file)!r}: after_run.export_formats names no format: there are {', '.join(EXPORTS)}")
-    for said in formats:
-        if said not in EXPORTS:
-            suggestion = nearest(said.lower(), EXPORTS)
-            meant = f"did you mean {suggestion}? " if suggestion else ""
-            raise BadSetting(
-                f"{str(file)!r}: after_run.export_formats: no format is called {said}: {meant}"
-                f"there are {', '.join(EXPORTS)}"
-            )
 
 
 def _check_places(settings: Settings, file: Path) -> None:

@@ -101,11 +101,6 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
         ("after_run = 'x'", r"after_run: a table headed \[after_run\] is expected, and this is text"),
         ("[[bucket]]\nregion = 'x'", r"bucket: a table headed \[bucket\] is expected, and this is a list"),
         ("[after_run]\nexport_formats = 'csv'", r"after_run\.export_formats: a list is expected, and this is text"),
-        (
-            "grace = 'soon'\n[after_run]\nexport_formats = ['cvs']",
-            r"export_formats: .* called cvs: did you mean csv\? there",
-        ),
-        ("[after_run]\nexport_formats = []", "export_formats names no format"),
         ("summary = 'out/a.json'\n[after_run]\nexport = 'out'", "after_run.export would be written over summary: give"),
         ("data = 'lake'\n[after_run]\nexport = '.'", "after_run.export would be written over this file"),
         ("data = 'lake'\n[after_run]\nexport = 'lake'", "after_run.export would be written over data"),
@@ -229,9 +224,14 @@ def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tm
         ("[thresholds.cleanup_candidates]\nignored_in_name = '('", r"= '\(' is no regular expression"),
         ("[thresholds.cleanup_candidates]\nignored_in_name = 3", "ignored_in_name = 3: text in quotes is expected"),
         ("[tresholds.stale_images]\nx = 1", r"tresholds is no setting: did you mean thresholds\?"),
+        (
+            "grace = 'soon'\n[after_run]\nexport_formats = ['cvs']",
+            r"export_formats: .* called cvs: did you mean csv\? there are csv, json, parquet, xlsx",
+        ),
+        ("[after_run]\nexport_formats = []", "export_formats names no format"),
     ],
 )
-def test_a_threshold_that_makes_no_sense_is_found_before_anything_is_done(tmp_path, typed, text, says):
+def test_a_threshold_or_format_that_is_not_known_is_found_before_anything_is_done(tmp_path, typed, text, says):
     (tmp_path / settings.FILE).write_text(text)
     for command in ("doctor", "run", "report"):
         code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9") if command != "report" else typed(command)

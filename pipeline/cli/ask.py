@@ -13,7 +13,7 @@ from pipeline.cli.completion import complete_view
 from pipeline.cli.framework import command
 from pipeline.cli.options import LocalPath, as_of_option, data_option, format_option, option
 from pipeline.cli.settings_source import current_settings
-from pipeline.settings import EXPORTS
+from pipeline.reports.formats import export_formats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,7 +177,7 @@ def diff_command(
     "formats",
     scope="export",
     multiple=True,
-    type=click.Choice(EXPORTS),
+    type=click.Choice(export_formats()),
     default=("csv",),
     show_default=True,
     help="With --all: the file format of the reports; repeatable.",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipeline.errors import BadSetting
+from pipeline.reports.formats import stream_formats
 from pipeline.settings import Settings, span
 from pipeline.storage.store import open_location
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VARIABLE_PREFIX: Final = "ENS_IMAGES_"
-FORMATS: Final = ("table", "csv", "json", "markdown")
 LEVELS: Final = ("unproven", "counted", "verified")
 """The same as completeness.LEVELS, which is slow to import; a test compares them."""
 _SETTINGS_KEYS: Final = frozenset(Settings.__struct_fields__)
@@ -102,7 +102,7 @@ data_option = option(
 format_option = option(
     "--format",
     "output_format",
-    type=click.Choice(FORMATS),
+    type=click.Choice(stream_formats()),
     default="table",
     show_default=True,
     help="Output format of the rows.",

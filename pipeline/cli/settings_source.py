@@ -17,6 +17,7 @@ import click
 from pipeline import settings
 from pipeline.cli.options import VARIABLE_PREFIX, settings_key
 from pipeline.errors import BadSetting
+from pipeline.reports.formats import check_export_formats
 from pipeline.settings import Settings
 from pipeline.storage.configuration import configure
 from pipeline.text import nearest, redact_userinfo
@@ -45,13 +46,14 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
     if ctx.resilient_parsing:
         return
     loaded, file = settings.load(path)
-    if loaded.thresholds:
-        from pipeline.views.catalog import check_thresholds
+    try:
+        check_export_formats(loaded.after_run.export_formats)
+        if loaded.thresholds:
+            from pipeline.views.catalog import check_thresholds
 
-        try:
             check_thresholds(loaded.thresholds)
-        except BadSetting as error:
-            raise BadSetting(f"{str(file)!r}: {error}") from error
+    except BadSetting as error:
+        raise BadSetting(f"{str(file)!r}: {error}") from error
     configure(loaded.bucket.endpoint, loaded.bucket.region)
     values = loaded.options()
     for parameter in _parameters_of_all_commands(ctx):

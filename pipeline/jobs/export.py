@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting
 from pipeline.reports import export as exports
+from pipeline.reports.formats import export_formats
 from pipeline.reports.provenance import provenance_line
 from pipeline.views.connection import connect
 
@@ -62,7 +63,7 @@ def export_all(
             observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    if unknown := set(formats) - set(exports.SUFFIXES):
-        raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(exports.SUFFIXES)}")
+    if unknown := set(formats) - set(export_formats()):
+        raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(export_formats())}")
     with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
         return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)

@@ -14,7 +14,6 @@ from pipeline.views.connection import connect_empty
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from pipeline.reports.formats import Format
     from pipeline.views.model import Relation, Setting
 
 
@@ -41,7 +40,7 @@ def describe(name: str | None = None) -> Rows:
     return Rows(columns[1:], ("VARCHAR",) * 5, [row[1:] for row in rows])
 
 
-def write_description(name: str | None, output_format: Format, out: TextIO) -> None:
+def write_description(name: str | None, output_format: str, out: TextIO) -> None:
     """Write what `describe` tells; for a person, with what one row is and a query that shows what it is for.
 
     Markdown is the data dictionary, or its part about `name`.

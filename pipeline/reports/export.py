@@ -16,13 +16,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
-from pipeline.reports.formats import write_rows
-from pipeline.reports.formats.excel import write_workbook
+from pipeline.reports.formats import export_formats, formats
 from pipeline.reports.provenance import provenance_line
-from pipeline.reports.query import as_dicts, duckdb_message, read, relation
+from pipeline.reports.query import as_dicts, read, relation
 from pipeline.reports.standing import STANDING
 from pipeline.storage.folder import atomic_write
-from pipeline.text import json_value, sql_literal
+from pipeline.text import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from pipeline.views.model import Relation
-
-SUFFIXES: Final = ("csv", "json", "parquet", "xlsx")
 MANIFEST: Final = "manifest.json"
 
 
@@ -44,35 +40,15 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
         BadSetting: the suffix is none of those, the extra is missing, or the file cannot be written.
         LakeDamaged: a committed file is missing or unreadable.
     """
-    one = relation(name)
+    exported = relation(name)
     suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in SUFFIXES:
-        raise BadSetting(f"{str(path)!r}: an export is .csv, .json, .parquet or .xlsx, by its suffix")
-    with atomic_write(path) as aside:
-        if suffix == "parquet":
-            return _export_parquet(con, one, aside)
-        if suffix == "xlsx":
-            trust = provenance_line(con)  # the connection answers one query at a time
-            return write_workbook(aside, one, read(con, name), trust)
-        with aside.open("w", encoding="utf-8", newline="") as out:
-            return write_rows(read(con, name), "csv" if suffix == "csv" else "json", out)
-
-
-def _export_parquet(con: duckdb.DuckDBPyConnection, one: Relation, path: Path) -> int:
-    """Copy a view to Parquet, its grain and the meaning of its columns in the header."""
-    header = {
-        "table": one.name,
-        "grain": one.grain,
-        "example": one.example,
-        **{f"column {c.name}": c.comment for c in one.columns},
-    }
-    pairs = ", ".join(f'"{key}": {sql_literal(value)}' for key, value in header.items())
-    with duckdb_message():
-        rows = con.execute(
-            f"copy (select * from {one.name}) to {sql_literal(str(path))} "  # noqa: S608  (a known name)
-            f"(format parquet, compression zstd, kv_metadata {{{pairs}}})"
-        ).fetchall()
-    return int(rows[0][0])
+    if suffix not in export_formats():
+        *suffixes, last = (f".{known}" for known in export_formats())
+        raise BadSetting(f"{str(path)!r}: an export is {', '.join(suffixes)} or {last}, by its suffix")
+    write = formats()[suffix].export
+    assert write is not None  # noqa: S101  (one of `export_formats`)
+    with atomic_write(path) as staged:
+        return write(con, exported, staged)
 
 
 def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[str] = ("csv",)) -> dict[str, Any]:

@@ -8,12 +8,12 @@ Data goes to `out`, everything said about it elsewhere.
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
-from pipeline.reports.formats import markdown_cell, write_json, write_markdown, write_rows
+from pipeline.reports.formats import formats, write_rows
+from pipeline.reports.formats.markdown import markdown_cell, write_markdown
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import cut, read, relation
 from pipeline.reports.standing import ON_REPORT, STANDING, build_report, section
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
 
-    from pipeline.reports.formats import Format
     from pipeline.reports.standing.model import Column as Said
     from pipeline.reports.standing.model import Figure, Section, Table
 
@@ -50,7 +49,7 @@ def report(
     con: duckdb.DuckDBPyConnection,
     views: Sequence[str] = (),
     *,
-    output_format: Format = "table",
+    output_format: str = "table",
     out: TextIO,
     err: TextIO,
 ) -> None:
@@ -65,34 +64,28 @@ def report(
         LakeDamaged: a committed file is missing or unreadable.
     """
     names = [relation(name).name for name in views] or list(STANDING)
-    if output_format in {"csv", "json"}:
-        if output_format == "csv" and len(names) > 1:
-            raise BadSetting(f"csv holds one table: name one view of {', '.join(names)}")
-        err.write(provenance_line(con) + "\n")
-        _write_data(con, names if views else ["accounts", *names], output_format, out)
-    elif output_format == "markdown":
-        _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
-    else:
+    if output_format == "table":
         with console_on(out) as console:
-            print_parts(provenance_line(con), console)
+            print_provenance(provenance_line(con), console)
             if not views:
-                _print_story(con, console)
+                _print_report(con, console)
             for name in names if views else ():
                 console.print()
                 if name in ON_REPORT:
                     print_section(section(con, name), console)
                 else:
                     _print_view(con, name, console)
-
-
-def _write_data(con: duckdb.DuckDBPyConnection, names: Sequence[str], output_format: Format, out: TextIO) -> None:
-    if len(names) == 1:
-        write_rows(read(con, names[0]), output_format, out)
-        return
-    for number, name in enumerate(names):
-        out.write(f"{',' if number else '{'}\n {json.dumps(name)}: ")
-        write_json(read(con, name), out, indent="  ")
-    out.write("\n}\n")
+    elif output_format == "markdown":
+        _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
+    else:
+        write_tables = formats()[output_format].write_tables
+        if write_tables is None and len(names) > 1:
+            raise BadSetting(f"{output_format} holds one table: name one view of {', '.join(names)}")
+        err.write(provenance_line(con) + "\n")
+        if write_tables is None or len(names) == 1:
+            write_rows(read(con, names[0]), output_format, out)
+        else:
+            write_tables(((name, read(con, name)) for name in (names if views else ["accounts", *names])), out)
 
 
 def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: int, out: TextIO) -> None:
@@ -116,7 +109,7 @@ def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: 
 # ── in a terminal ────────────────────────────────────────────────────────────
 
 
-def print_parts(line: str, console: Console) -> None:
+def print_provenance(line: str, console: Console) -> None:
     """One line where it goes to a file; on a terminal as many as it takes, broken between what it says."""
     lines = [""]
     for part in line.split(" · "):
@@ -129,7 +122,7 @@ def print_parts(line: str, console: Console) -> None:
         console.print(one, style="bold", soft_wrap=not console.is_terminal)
 
 
-def _print_story(con: duckdb.DuckDBPyConnection, console: Console) -> None:
+def _print_report(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     told = build_report(con)
     if told.is_trouble:
         console.print()

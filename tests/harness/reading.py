@@ -6,7 +6,7 @@ import io
 import os
 from pathlib import Path
 
-from pipeline.reports.formats import Format, write_rows
+from pipeline.reports.formats import write_rows
 from pipeline.reports.query import Rows
 from pipeline.reports.report import report
 from pipeline.views.connection import connect
@@ -31,13 +31,13 @@ def golden(name: str, found: str) -> None:
         assert found == file.read()
 
 
-def written(rows: Rows, output_format: Format, out: io.StringIO | None = None) -> str:
+def written(rows: Rows, output_format: str, out: io.StringIO | None = None) -> str:
     out = out or io.StringIO()
     write_rows(rows, output_format, out)
     return out.getvalue()
 
 
-def reported(data: Path, *views: str, output_format: Format = "table") -> tuple[str, str]:
+def reported(data: Path, *views: str, output_format: str = "table") -> tuple[str, str]:
     out, err = io.StringIO(), io.StringIO()
     report(connect(data), views, output_format=output_format, out=out, err=err)
     return out.getvalue(), err.getvalue()

@@ -18,11 +18,10 @@ import pytest
 from lake_builder import Seen, image, utc, write_run
 from reading import HOSTILE
 
-from pipeline import settings
 from pipeline.errors import BadSetting, LakeDamaged
-from pipeline.reports.export import MANIFEST, SUFFIXES, export, export_all
-from pipeline.reports.formats import excel
-from pipeline.reports.formats.excel import write_workbook
+from pipeline.reports.export import MANIFEST, export, export_all
+from pipeline.reports.formats import export_formats, xlsx
+from pipeline.reports.formats.xlsx import write_workbook
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import Rows, relation
 from pipeline.reports.standing import STANDING
@@ -156,14 +155,14 @@ def test_what_does_not_fit_in_a_workbook_is_refused_and_leaves_nothing(tmp_path,
     write_run(tmp_path, Seen(images=[image("m-1", image_name="x" * 32_768), image("m-2")]))
     with pytest.raises(BadSetting, match="32,768 characters does not fit"):
         export(connect(tmp_path), "images_latest", tmp_path / "a.xlsx")
-    monkeypatch.setattr(excel, "MOST_ROWS", 0)
+    monkeypatch.setattr(xlsx, "MOST_ROWS", 0)
     with pytest.raises(BadSetting, match="more than 0 rows"):
         export(connect(tmp_path), "capacity_by_region", tmp_path / "a.xlsx")
     assert not list(tmp_path.glob("*.xlsx"))
 
 
 def test_without_the_extra_an_excel_export_says_what_to_install(lake, tmp_path, monkeypatch):
-    monkeypatch.setattr(excel, "find_spec", lambda _: None)
+    monkeypatch.setattr(xlsx, "find_spec", lambda _: None)
     with pytest.raises(BadSetting, match=r"pip install 'ens-images\[excel\]'"):
         export(connect(lake), "image_age", tmp_path / "age.xlsx")
 
@@ -173,10 +172,10 @@ def test_without_the_extra_an_excel_export_says_what_to_install(lake, tmp_path, 
 
 def test_every_standing_report_is_in_the_folder_as_the_manifest_says(lake, tmp_path):
     con = connect(lake)
-    manifest = export_all(con, tmp_path / "out", SUFFIXES)
+    manifest = export_all(con, tmp_path / "out", export_formats())
     assert json.loads((tmp_path / "out" / MANIFEST).read_text("utf-8")) == manifest
     assert {one["table"] for one in manifest["files"]} == set(STANDING)
-    assert len(manifest["files"]) == len(STANDING) * len(SUFFIXES)
+    assert len(manifest["files"]) == len(STANDING) * len(export_formats())
     for one in manifest["files"]:
         content = (tmp_path / "out" / one["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == one["sha256"]
@@ -195,8 +194,8 @@ def test_every_standing_report_is_in_the_folder_as_the_manifest_says(lake, tmp_p
 
 
 def test_the_same_lake_gives_the_same_folder_byte_for_byte(lake, tmp_path):
-    first = export_all(connect(lake), tmp_path / "a", SUFFIXES)
-    assert export_all(connect(lake), tmp_path / "b", SUFFIXES) == first
+    first = export_all(connect(lake), tmp_path / "a", export_formats())
+    assert export_all(connect(lake), tmp_path / "b", export_formats()) == first
 
 
 def test_an_earlier_export_is_replaced_as_a_whole_and_anything_else_left_alone(lake, tmp_path):
@@ -215,11 +214,7 @@ def test_an_export_of_everything_that_fails_leaves_the_earlier_one(lake, tmp_pat
     out = tmp_path / "out"
     export_all(connect(lake), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(excel, "find_spec", lambda _: None)
+    monkeypatch.setattr(xlsx, "find_spec", lambda _: None)
     with pytest.raises(BadSetting, match="XlsxWriter"):
         export_all(connect(lake), out, ["csv", "xlsx"])
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-def test_the_command_line_offers_the_formats_that_there_are():
-    assert settings.EXPORTS == SUFFIXES

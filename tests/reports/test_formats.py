@@ -6,13 +6,18 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reading import HOSTILE, Terminal, golden, one, written
 
+from pipeline.reports import formats
 from pipeline.reports.formats import write_rows
 from pipeline.reports.query import Rows, query
 from pipeline.views.connection import connect
@@ -113,3 +118,24 @@ def test_a_long_result_as_a_table_is_cut_and_says_so(lake):
     found = written(query(connect(lake), "select range as number from range(1005)"), "table")
     assert found.endswith("… and 5 more: `--format csv` writes them all\n")
     assert len(written(query(connect(lake), "from range(25000)"), "csv").splitlines()) == 25_001
+
+
+def test_a_new_module_is_a_new_format_of_the_command_line(lake, tmp_path):
+    folder = tmp_path / "pipeline" / "reports" / "formats"
+    shutil.copytree(
+        Path(formats.__file__).parents[2], tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (folder / "lines.py").write_text(
+        "from pipeline.reports.formats import OutputFormat\n"
+        "def write(rows, out):\n    return sum(bool(out.write(f'{row}\\n')) for row in rows.rows)\n"
+        "def export(con, relation, path):\n    path.write_text(relation.name)\n    return 1\n"
+        "FORMAT = OutputFormat(write=write, export=export)\n"
+    )
+
+    def typed(*words: str) -> str:
+        command = [sys.executable, "-m", "pipeline", *words, "--data", str(lake)]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert typed("sql", "select 1 as a, 'x' as b", "--format", "lines") == "(1, 'x')\n"
+    typed("export", "accounts", "accounts.lines")
+    assert (tmp_path / "accounts.lines").read_text() == "accounts"

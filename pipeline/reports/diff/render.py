@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.reports.formats import markdown_cell, write_json, write_markdown, write_rows
+from pipeline.reports.formats import formats, write_rows
+from pipeline.reports.formats.markdown import markdown_cell, write_markdown
 from pipeline.reports.provenance import as_of_and_certificate, provenance_line
 from pipeline.reports.query import as_dicts, query
-from pipeline.reports.report import REPORT_ROWS, print_parts, print_section
+from pipeline.reports.report import REPORT_ROWS, print_provenance, print_section
 from pipeline.reports.standing.changes import CHANGES, in_words, was_and_is
 from pipeline.reports.standing.model import NONE, Column, Section, table
 from pipeline.reports.terminal import console_on
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from pipeline.reports.diff import Diff
-    from pipeline.reports.formats import Format
     from pipeline.reports.query import Rows
 
 _NOTES: Final = 5
@@ -31,37 +30,33 @@ _NAMES: Final = ("accounts", "changes", "capacity_by_region")
 _FIGURES: Final = {"image_count": "images", "image_size_gib": "GiB", "disk_size_gib": "disks GiB"}
 
 
-def write_diff(found: Diff, output_format: Format, out: TextIO, err: TextIO) -> None:
+def write_diff(found: Diff, output_format: str, out: TextIO, err: TextIO) -> None:
     """Write what differs; the trust line of TO goes with it, and what FROM is, for csv and json to `err`.
 
     csv holds the changes alone, json is one object of three arrays: accounts, changes, capacity_by_region.
     """
     accounts = as_dicts(_read(found, "accounts"))
     told = [provenance_line(found.lake, {row["account"] for row in accounts}), *_notes(accounts)]
-    if output_format == "csv":
-        write_rows(_read(found, "changes"), output_format, out)
-    elif output_format == "json":
-        for number, name in enumerate(_NAMES):
-            out.write(f"{',' if number else '{'}\n {json.dumps(name)}: ")
-            write_json(_read(found, name), out, indent="  ")
-        out.write("\n}\n")
-    elif output_format == "markdown":
+    if output_format == "markdown":
         out.write("".join(f"{markdown_cell(line)}\n\n" for line in told))
         for name in _NAMES[1:]:
             out.write(f"## {name}\n\n")
             write_markdown(_read(found, name), out)
             out.write("\n")
-    else:
+    elif output_format == "table":
         with console_on(out) as console:
-            print_parts(told[0], console)
+            print_provenance(told[0], console)
             for line in told[1:]:
                 console.print(line, soft_wrap=True)
             console.print()
             print_section(_changes(found), console, limit=len(CHANGES) * REPORT_ROWS * 20)
             console.print()
             print_section(_capacity(found), console, limit=REPORT_ROWS + 1)
-        return
-    if output_format != "markdown":
+    else:
+        if write_tables := formats()[output_format].write_tables:
+            write_tables(((name, _read(found, name)) for name in _NAMES), out)
+        else:
+            write_rows(_read(found, "changes"), output_format, out)
         err.write("".join(f"{line}\n" for line in told))
 
 

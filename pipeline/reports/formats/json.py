@@ -1,0 +1,63 @@
+"""JSON: an array of objects, one a line. Integers stay integers, instants are ISO text without a zone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from pipeline.reports.formats import OutputFormat
+from pipeline.text import escape_control, json_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import TextIO
+
+    import duckdb
+
+    from pipeline.reports.query import Rows
+    from pipeline.views.model import Relation
+
+
+def write_json(rows: Rows, out: TextIO) -> int:
+    """Write an array of objects."""
+    count = _write_array(rows, out)
+    out.write("\n")
+    return count
+
+
+def write_json_tables(tables: Iterable[tuple[str, Rows]], out: TextIO) -> None:
+    """Write one object that holds an array for each named result."""
+    for number, (name, rows) in enumerate(tables):
+        out.write(f"{',' if number else '{'}\n {json.dumps(name)}: ")
+        _write_array(rows, out, indent="  ")
+    out.write("\n}\n")
+
+
+def export_json(con: duckdb.DuckDBPyConnection, relation: Relation, path: Path) -> int:
+    """Write a table or view to a file."""
+    from pipeline.reports.query import read
+
+    with path.open("w", encoding="utf-8", newline="") as out:
+        return write_json(read(con, relation.name), out)
+
+
+def _write_array(rows: Rows, out: TextIO, indent: str = "") -> int:
+    """Write an array; columns of the same name get a number.
+
+    Returns: the number of rows.
+    """
+    names: list[str] = []
+    for name in rows.columns:
+        number = 1 + names.count(name)
+        names.append(name if number == 1 else f"{name}_{number}")
+    count = 0
+    out.write("[")
+    for count, row in enumerate(rows.rows, start=1):
+        line = json.dumps({name: json_value(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False)
+        out.write(f"{',' if count > 1 else ''}\n{indent}{escape_control(line, json_escapes=True)}")
+    out.write(f"\n{indent}]" if count else "]")
+    return count
+
+
+FORMAT: Final = OutputFormat(write=write_json, write_tables=write_json_tables, export=export_json)
