@@ -1,35 +1,35 @@
-"""Everything that is raised on purpose, sorted by what the reader does next.
+"""Every error that is raised on purpose, grouped by what the reader does next.
 
     EnsImagesError
-    ├── OurMistake         exit 1   an answer that nobody had thought of: tell us
-    ├── FixTheInput        exit 2   a wrong option, bad SQL, an unknown view, a file that is not what it should be
+    ├── OurMistake         exit 1   a bug in ens-images, met in an answer: report it
+    ├── FixTheInput        exit 2   a wrong option, bad SQL, an unknown view, a file of the wrong kind
     │   ├── UnknownName
     │   ├── BadQuery
     │   ├── BadSetting
     │   └── AlreadyObserved
-    ├── NotPublished       exit 3   the account was read, and what came is not good enough to keep
+    ├── NotPublished       exit 3   the account was read, and the listing is not good enough to publish
     │   ├── IncompleteListing
     │   └── AccountShrank
     ├── FixTheAccount      exit 4   the service refused, and will refuse again
     │   ├── NoCredentials
     │   ├── Refused
     │   └── ClockIsWrong
-    ├── WaitAndRetry       exit 5   nothing is wrong here: try again later
+    ├── WaitAndRetry       exit 5   nothing is wrong on this side: try again later
     │   ├── Unreachable
     │   ├── StillThrottled
     │   ├── OutOfTime
     │   ├── LakeLocked
     │   └── DiskFull
-    ├── LakeUnusable       exit 6   the data folder is not a whole lake
+    ├── LakeUnusable       exit 6   the data folder is not an intact lake
     │   ├── LakeMissing
     │   ├── LakeDamaged
     │   ├── LakeTooNew
     │   └── NoAccess
-    ├── Differs            exit 7   two moments of the lake differ, and the exit code was asked to say so
-    └── NotFresh           exit 8   the lake is whole, and older than was asked
+    ├── Differs            exit 7   two states of the lake differ, and the command was told to report that
+    └── NotFresh           exit 8   the lake is intact, but older than allowed
 
-A message names the thing, what was found, and what to do. Anything else that
-is raised is a mistake of ours: it ends with a traceback and exit code 1.
+A message names the thing, what was found, and what to do. Any other exception
+is a bug: it ends with a traceback and exit code 1.
 
 `classify` maps the service's status and error code to what the client does next.
 """
@@ -58,18 +58,18 @@ def classify(status: int | None, error_code: str | None) -> Outcome:
 
 
 class EnsImagesError(Exception):
-    """The root: `exit_code` is what a command ends with, `run` what the run did that it ended, if there was one."""
+    """The root. `exit_code` is the command's; `run` is the summary of the run that the error ended, if any."""
 
     exit_code = 1
     run: Any = None
 
 
 class OurMistake(EnsImagesError):
-    """Something in an answer that nobody had thought of: the account is not published, the others are."""
+    """A bug in ens-images, met in an answer: the account is not published, the others are."""
 
 
 class FixTheInput(EnsImagesError):
-    """What was asked cannot be done as it was asked."""
+    """The command cannot be executed as given."""
 
     exit_code = 2
 
@@ -79,7 +79,7 @@ class UnknownName(FixTheInput):
 
 
 class BadQuery(FixTheInput):
-    """SQL that DuckDB does not accept."""
+    """SQL that DuckDB rejects."""
 
 
 class BadSetting(FixTheInput):
@@ -87,7 +87,7 @@ class BadSetting(FixTheInput):
 
 
 class AlreadyObserved(FixTheInput):
-    """The given `observed_at` is taken: an observation of this account at that instant is published."""
+    """An observation of this account at the given `observed_at` is already published."""
 
 
 class NotPublished(EnsImagesError):
@@ -97,55 +97,55 @@ class NotPublished(EnsImagesError):
 
 
 class IncompleteListing(NotPublished):
-    """The certificate is below the level that was asked for."""
+    """The certificate is below the requested level."""
 
 
 class AccountShrank(NotPublished):
-    """More images are gone than the user allows without a word."""
+    """More images are gone than the user allows without confirmation."""
 
 
 class FixTheAccount(EnsImagesError):
-    """The service refused; asking again changes nothing."""
+    """The service refused, and will refuse again."""
 
     exit_code = 4
 
 
 class NoCredentials(FixTheAccount):
-    """No credentials were found, or those found cannot be used."""
+    """No credentials were found, or they cannot be used."""
 
 
 class Refused(FixTheAccount):
-    """The service answered with a code that no retry mends."""
+    """The service answered with an error code that a retry does not change."""
 
 
 class ClockIsWrong(FixTheAccount):
-    """The service refuses the time of this machine."""
+    """The service refuses this machine's time."""
 
 
 class WaitAndRetry(EnsImagesError):
-    """Nothing is wrong here: the same command may work later."""
+    """Nothing is wrong on this side: the same command may succeed later."""
 
     exit_code = 5
 
 
 class Unreachable(WaitAndRetry):
-    """No usable answer came from the endpoint, and every try was used."""
+    """No usable answer came from the endpoint in any attempt."""
 
 
 class StillThrottled(WaitAndRetry):
-    """The service kept throttling until every try was used."""
+    """The service throttled every attempt."""
 
 
 class OutOfTime(WaitAndRetry):
-    """The time budget of the run was used up first."""
+    """The run exceeded its timeout."""
 
 
 class LakeLocked(WaitAndRetry):
-    """Another run holds the lake."""
+    """Another run has locked the lake."""
 
 
 class DiskFull(WaitAndRetry):
-    """There is no room for what a command writes; what was published before is whole."""
+    """There is no disk space for what a command writes; everything published before is intact."""
 
 
 class LakeUnusable(EnsImagesError):
@@ -155,28 +155,28 @@ class LakeUnusable(EnsImagesError):
 
 
 class LakeMissing(LakeUnusable):
-    """There is no lake, or no landed pages, where one was expected."""
+    """There is no lake, or there are no raw pages, where they were expected."""
 
 
 class LakeDamaged(LakeUnusable):
-    """A committed file is missing, unreadable, or not what it says."""
+    """A committed file is missing, unreadable, or differs from its record."""
 
 
 class LakeTooNew(LakeUnusable):
-    """A newer version of ens-images has written here, in a way that this one cannot read."""
+    """A newer version of ens-images wrote the lake in a format that this one cannot read."""
 
 
 class NoAccess(LakeUnusable):
-    """A file or folder of the lake may not be read or written by this user."""
+    """This user may not read or write a file or folder of the lake."""
 
 
 class Differs(EnsImagesError):
-    """Two moments of the lake differ, and the exit code was asked to say so."""
+    """Two states of the lake differ, and the command was told to report that by its exit code."""
 
     exit_code = 7
 
 
 class NotFresh(EnsImagesError):
-    """An account's last observation is older than was asked, or runs have failed since."""
+    """An account's last observation is older than allowed, or runs have failed since."""
 
     exit_code = 8
