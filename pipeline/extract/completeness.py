@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -169,7 +170,7 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
     if passes and totals[-1] == {None}:
         return f"the service sends no TotalCount that is an integer; {report}; {publish}"
     if passes and (count := sum(image_id.startswith(NO_ID_PREFIX) for image_id in ids[-1])):
-        return f"{count:,} images have no id, and each may also be listed with its id; {report}; {publish}"
+        return f"{pluralize(count, 'image')} without an id, which may also be listed with one; {report}; {publish}"
     if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2]:
         values = " and ".join(sorted("none" if total is None else f"{total:,}" for total in totals[-1]))
         return (

@@ -47,7 +47,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One attempt of one call: a row of `pages` without the body, and the decoded body (None: it is not a page)."""
+    """One attempt of one call: a row of `raw_pages` without the body, and the decoded body (None: it is not a page)."""
 
     account: str
     pass_number: int

@@ -1,8 +1,10 @@
 """Turn raw pages into typed tables and rejects: pure functions, no files, no network.
 
-assemble       flatten(): pages → images, image_disks, rejects
-  parse            pages → columns of text, by pyarrow's JSON reader
-    parse_irregular    the same, value by value, for anything that is not as published
-  cast             columns of text → declared types; what does not fit becomes a reject
-  text_columns     the columns of text between the two
+    assemble       flatten(): pages → images, image_disks, rejects
+      parse            pages → columns of text, by pyarrow's JSON reader
+        parse_irregular    the same, value by value, for anything that is not as published
+      cast             columns of text → declared types; what does not fit becomes a reject
+      text_columns     the columns of text between the two
+
+A module serves the module above it that is indented less.
 """

@@ -151,7 +151,7 @@ def test_two_passes_with_different_images_are_only_counted():
 
 
 def test_the_order_of_images_does_not_matter():
-    reordered = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in pages_of(123)]
+    reordered = [answer(*reversed(page.ids), number=page.number, total=page.total) for page in pages_of(123)]
 
     assert certify([pages_of(123), reordered]) == "verified"
 
@@ -173,15 +173,15 @@ def test_anything_less_is_unproven(last):
 
 
 def test_equal_sets_have_equal_digests_in_any_order():
-    reordered = [answer(*reversed(one.ids), number=one.number, total=one.total) for one in pages_of(123)]
+    reordered = [answer(*reversed(page.ids), number=page.number, total=page.total) for page in pages_of(123)]
 
     assert digest(reordered) == digest(pages_of(123)) != digest(pages_of(124))
 
 
 def test_a_listing_with_an_image_without_an_id_is_only_counted():
-    one = read_page(page([image("a"), {"ImageName": "A"}]))
+    decoded = read_page(page([image("a"), {"ImageName": "A"}]))
 
-    assert certify([[one]]) == certify([[one], [one]]) == "counted"
+    assert certify([[decoded]]) == certify([[decoded], [decoded]]) == "counted"
 
 
 @pytest.mark.parametrize("code", [b"true", b"[]", b"{}", b"1.5", b'"Forbidden"'])

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from pipeline.extract.response import Answer
 
 
-def listing(endpoint: Endpoint, account: Account, **options: Any) -> Listing:
-    (one,) = extract([account], lambda *_: None, endpoint=endpoint.url, rate=None, **options)
-    return one
+def read(endpoint: Endpoint, account: Account, **options: Any) -> Listing:
+    (listing,) = extract([account], lambda *_: None, endpoint=endpoint.url, rate=None, **options)
+    return listing
 
 
 QUICK = Bounds(pause_seconds=0.001, retry=RetryPolicy(back_off_seconds=0.002))
 
 
-def ids(one: Listing) -> list[str]:
-    return [image_id for page in one.last_pass for image_id in page.ids]
+def ids(listing: Listing) -> list[str]:
+    return [image_id for page in listing.last_pass for image_id in page.ids]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def ids(one: Listing) -> list[str]:
 )
 def test_an_unchanging_account_is_verified_with_the_promised_number_of_calls(serve, account, images, calls):
     endpoint = serve(images=images)
-    one = listing(endpoint, account)
+    listing = read(endpoint, account)
 
-    assert (one.level, one.error, len(ids(one))) == ("verified", None, images)
+    assert (listing.level, listing.error, len(ids(listing))) == ("verified", None, images)
     assert endpoint.calls == calls
     assert calls <= 2 * (max(1, -(-images // 50)) + 1)
 
@@ -69,9 +69,9 @@ def test_an_unexpected_error_affects_only_its_account(serve, account, monkeypatc
         return await call(self, account, *more)
 
     monkeypatch.setattr(EnsApi, "call", breaks)
-    one, broken = extract([account, other], lambda *_: None, endpoint=endpoint.url, rate=None)
+    listing, broken = extract([account, other], lambda *_: None, endpoint=endpoint.url, rate=None)
 
-    assert (one.level, one.error) == ("verified", None)
+    assert (listing.level, listing.error) == ("verified", None)
     assert isinstance(broken.error, OurMistake)
     assert "OverflowError: unforeseen" in str(broken.error)
 
@@ -87,22 +87,22 @@ def test_a_full_disk_while_landing_ends_the_run(serve, account):
 def test_ids_are_those_of_the_account_in_its_order(serve, account):
     stock = living_account(images=1037, seed=5)
 
-    assert ids(listing(serve(stock), account)) == [image["ImageId"] for image in stock.images_on(0)]
+    assert ids(read(serve(stock), account)) == [image["ImageId"] for image in stock.images_on(0)]
 
 
 def test_the_level_counted_takes_one_pass(serve, account):
     endpoint = serve(images=123)
 
-    assert listing(endpoint, account, level="counted").level == "counted"
+    assert read(endpoint, account, level="counted").level == "counted"
     assert endpoint.calls == 3
 
 
 def test_one_page_is_verified_whatever_level_was_requested(serve, account):
-    assert listing(serve(images=9), account, level="unproven").level == "verified"
+    assert read(serve(images=9), account, level="unproven").level == "verified"
 
 
 def test_the_second_pass_starts_after_the_last_answer_of_the_first(serve, account):
-    answers = listing(serve(images=123, latency_ms=5), account).answers
+    answers = read(serve(images=123, latency_ms=5), account).answers
     first = [answer for answer in answers if answer.pass_number == 1]
     second = [answer for answer in answers if answer.pass_number == 2]
 
@@ -112,11 +112,13 @@ def test_the_second_pass_starts_after_the_last_answer_of_the_first(serve, accoun
 def test_every_answer_is_landed_with_its_bytes_in_the_order_of_arrival(serve, account):
     landed: list[tuple[Answer, bytes | None]] = []
     endpoint = serve(images=123)
-    (one,) = extract([account], lambda answer, body: landed.append((answer, body)), endpoint=endpoint.url, rate=None)
+    (listing,) = extract(
+        [account], lambda answer, body: landed.append((answer, body)), endpoint=endpoint.url, rate=None
+    )
 
-    assert [answer for answer, _ in landed] == one.answers
+    assert [answer for answer, _ in landed] == listing.answers
     assert [body is not None for _, body in landed] == [True] * 6
-    assert {truth.request_id for truth in endpoint.answers} == {answer.request_id for answer in one.answers}
+    assert {truth.request_id for truth in endpoint.answers} == {answer.request_id for answer in listing.answers}
 
 
 def test_an_account_that_fails_does_not_affect_the_others():
@@ -126,9 +128,9 @@ def test_an_account_that_fails_does_not_affect_the_others():
         accounts.append(key_account("nobody", "", ""))
         listings = extract(accounts, lambda *_: None, endpoint=endpoint.url, rate=None)
 
-    assert [one.account for one in listings] == ["account0", "account1", "account2", "nobody"]
-    assert [type(one.error) for one in listings] == [type(None), Refused, type(None), NoCredentials]
-    assert [len(ids(one)) for one in listings] == [60, 0, 62, 0]
+    assert [listing.account for listing in listings] == ["account0", "account1", "account2", "nobody"]
+    assert [type(listing.error) for listing in listings] == [type(None), Refused, type(None), NoCredentials]
+    assert [len(ids(listing)) for listing in listings] == [60, 0, 62, 0]
 
 
 def test_filters_are_sent_with_every_call(serve, account):
@@ -136,16 +138,16 @@ def test_filters_are_sent_with_every_call(serve, account):
     name = stock.images_on(0)[7]["ImageName"]
     wanted = {image["ImageId"] for image in stock.images_on(0) if name in image["ImageName"]}
 
-    assert set(ids(listing(serve(stock), account, filters={"ImageName": name}))) == wanted
+    assert set(ids(read(serve(stock), account, filters={"ImageName": name}))) == wanted
 
 
 def test_the_timeout_ends_the_reading(serve, account):
-    one = listing(serve(images=500, latency_ms=200), account, workers=1, timeout_seconds=0.5)
+    listing = read(serve(images=500, latency_ms=200), account, workers=1, timeout_seconds=0.5)
 
-    assert isinstance(one.error, OutOfTime)
-    assert one.ended_passes == 0
+    assert isinstance(listing.error, OutOfTime)
+    assert listing.ended_passes == 0
     assert re.search(
-        r"in the 0.5 s of --timeout: [12] of 10 pages of pass 1 were read: raise --timeout$", str(one.error)
+        r"in the 0.5 s of --timeout: [12] of 10 pages of pass 1 were read: raise --timeout$", str(listing.error)
     )
 
 
@@ -162,18 +164,20 @@ def test_the_timeout_ends_the_reading(serve, account):
     ],
 )
 def test_out_of_time_names_the_pages_read_and_the_last_failure(serve, account, faults, message):
-    one = listing(serve(images=123, faults=faults), account, timeout_seconds=0.4)
+    listing = read(serve(images=123, faults=faults), account, timeout_seconds=0.4)
 
-    assert isinstance(one.error, OutOfTime)
-    assert re.search(message, str(one.error))
+    assert isinstance(listing.error, OutOfTime)
+    assert re.search(message, str(listing.error))
 
 
 def test_out_of_time_at_a_closed_port_does_not_advise_a_longer_timeout(account):
-    (one,) = extract([account], lambda *_: None, endpoint="http://127.0.0.1:9", timeout_seconds=0.3)
+    (listing,) = extract([account], lambda *_: None, endpoint="http://127.0.0.1:9", timeout_seconds=0.3)
 
-    assert isinstance(one.error, OutOfTime)
-    assert "no usable answer came from http://127.0.0.1:9; the last failure was ClientConnectorError" in str(one.error)
-    assert "raise" not in str(one.error)
+    assert isinstance(listing.error, OutOfTime)
+    assert "no usable answer came from http://127.0.0.1:9; the last failure was ClientConnectorError" in str(
+        listing.error
+    )
+    assert "raise" not in str(listing.error)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
@@ -184,7 +188,7 @@ def test_an_impossible_timeout_is_refused(account, seconds):
 
 def test_progress_is_called_after_every_page(serve, account):
     calls: list[tuple[str, int, int, int | None]] = []
-    listing(serve(images=123), account, level="counted", progress=lambda *now: calls.append(now))
+    read(serve(images=123), account, level="counted", progress=lambda *now: calls.append(now))
 
     assert calls == [("default", 1, 1, 3), ("default", 1, 2, 3), ("default", 1, 3, 3)]
 
@@ -196,11 +200,11 @@ def test_impossible_settings_are_refused_before_anything_is_sent(account, option
 
 
 def test_the_level_can_be_computed_again_from_the_answers(serve, account):
-    one = listing(serve(images=123), account)
-    passes = accepted_pages(one.answers)
+    listing = read(serve(images=123), account)
+    passes = accepted_pages(listing.answers)
 
-    assert certify(passes) == one.level == "verified"
-    proven = evidence(one.answers, one.ended_passes)
+    assert certify(passes) == listing.level == "verified"
+    proven = evidence(listing.answers, listing.ended_passes)
     assert (proven["certificate"], proven["pass_count"], proven["page_count"], proven["call_count"]) == (
         "verified",
         2,
@@ -208,25 +212,25 @@ def test_the_level_can_be_computed_again_from_the_answers(serve, account):
         6,
     )
     assert proven["total_count"] == 123
-    first_of_last = next(answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1))
+    first_of_last = next(answer for answer in listing.answers if (answer.pass_number, answer.page_number) == (2, 1))
     assert proven["observed_at_utc"] == first_of_last.received_at_utc
-    assert Counter(answer.pass_number for answer in one.answers) == {1: 3, 2: 3}
+    assert Counter(answer.pass_number for answer in listing.answers) == {1: 3, 2: 3}
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────
 
 
-def requests(one: Listing) -> Counter[tuple[int, int]]:
+def requests(listing: Listing) -> Counter[tuple[int, int]]:
     """How often each page of each pass was requested."""
-    return Counter((answer.pass_number, answer.page_number) for answer in one.answers)
+    return Counter((answer.pass_number, answer.page_number) for answer in listing.answers)
 
 
 def test_a_listing_that_cannot_be_proven_is_read_five_times(serve, account):
-    one = listing(serve(images=60, faults=["wrong-total"]), account, bounds=QUICK)
+    listing = read(serve(images=60, faults=["wrong-total"]), account, bounds=QUICK)
 
-    assert isinstance(one.error, IncompleteListing)
-    assert (one.begun_passes, one.ended_passes, one.level) == (5, 5, "unproven")
-    assert "was read 5 times and is not proven 'verified': 60 ids of 61 in the last pass" in str(one.error)
+    assert isinstance(listing.error, IncompleteListing)
+    assert (listing.begun_passes, listing.ended_passes, listing.level) == (5, 5, "unproven")
+    assert "was read 5 times and is not proven 'verified': 60 ids of 61 in the last pass" in str(listing.error)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,7 @@ def test_a_listing_that_cannot_be_proven_is_read_five_times(serve, account):
             ["wrong-total:page=1"],
             r"does not change, and .*the same 123 ids again, TotalCount 123 and 124; waiting",
         ),
-        (123, ["missing-id:page=3"], r"1 images have no id, .*; --certificate counted publishes"),
+        (123, ["missing-id:page=3"], r"1 image without an id, .*; --certificate counted publishes"),
         (123, ["object:page=2"], r"5 of 10 pages stayed unreadable \(page 2 of pass 5: not a listing.* are kept\)$"),
         (
             123,
@@ -265,141 +269,149 @@ def test_a_listing_that_cannot_be_proven_is_read_five_times(serve, account):
 def test_the_error_distinguishes_a_changing_account_from_a_contradictory_service(
     serve, account, images, faults, message
 ):
-    one = listing(serve(images=images, faults=faults), account, workers=1, bounds=QUICK)
+    listing = read(serve(images=images, faults=faults), account, workers=1, bounds=QUICK)
 
-    assert isinstance(one.error, IncompleteListing)
-    assert re.search(message, str(one.error)), one.error
+    assert isinstance(listing.error, IncompleteListing)
+    assert re.search(message, str(listing.error)), listing.error
 
 
 def test_a_pass_that_can_no_longer_prove_anything_ends(serve, account):
     endpoint = serve(images=123, latency_ms=5, faults=["insertions:count=60"])
-    one = listing(endpoint, account, bounds=replace(QUICK, unprovable_seconds=0.05))
+    listing = read(endpoint, account, bounds=replace(QUICK, unprovable_seconds=0.05))
 
-    assert isinstance(one.error, IncompleteListing)
-    assert one.begun_passes == 5
-    assert max(Counter(number for number, _ in requests(one)).values()) < 40  # pages_past_total, beyond the page count
+    assert isinstance(listing.error, IncompleteListing)
+    assert listing.begun_passes == 5
+    assert (
+        max(Counter(number for number, _ in requests(listing)).values()) < 40
+    )  # pages_past_total, beyond the page count
     assert Bounds().passes * (Bounds().unprovable_seconds + 2) <= 75
 
 
 def test_a_growing_account_is_read_to_the_end_if_nothing_must_be_proven(serve, account):
     endpoint = serve(images=123, faults=["insertions:times=3"])
-    one = listing(endpoint, account, level="unproven", workers=1, bounds=replace(QUICK, unprovable_seconds=-1))
+    listing = read(endpoint, account, level="unproven", workers=1, bounds=replace(QUICK, unprovable_seconds=-1))
 
-    assert (one.level, one.error, len(ids(one))) == ("unproven", None, 126)
+    assert (listing.level, listing.error, len(ids(listing))) == ("unproven", None, 126)
 
 
 def test_an_endlessly_throttled_account_is_given_up(serve, account):
     endpoint = serve(images=123, faults=["throttling:page=2,ms=20"])
-    one = listing(endpoint, account, bounds=replace(QUICK, retry=replace(QUICK.retry, throttled_seconds=0.3)))
+    listing = read(endpoint, account, bounds=replace(QUICK, retry=replace(QUICK.retry, throttled_seconds=0.3)))
 
-    assert isinstance(one.error, StillThrottled)
+    assert isinstance(listing.error, StillThrottled)
     assert endpoint.calls < 30
 
 
 def test_no_pass_starts_too_long_after_the_second_ended(serve, account):
     endpoint = serve(images=60, faults=["wrong-total"])
 
-    assert listing(endpoint, account, bounds=Bounds(seconds_after_two=-1, pause_seconds=0)).begun_passes == 2
+    assert read(endpoint, account, bounds=Bounds(seconds_after_two=-1, pause_seconds=0)).begun_passes == 2
 
 
 def test_a_contradictory_page_is_requested_three_times_and_then_accepted(serve, account):
-    one = listing(serve(images=123, faults=["short:page=2"]), account, level="unproven", bounds=QUICK)
+    listing = read(serve(images=123, faults=["short:page=2"]), account, level="unproven", bounds=QUICK)
 
-    assert requests(one) == {(1, 1): 1, (1, 2): 3, (1, 3): 1}
-    assert [answer.error for answer in one.answers if answer.page_number == 2] == [
+    assert requests(listing) == {(1, 1): 1, (1, 2): 3, (1, 3): 1}
+    assert [answer.error for answer in listing.answers if answer.page_number == 2] == [
         "it holds 49 images where TotalCount 123 calls for 50"
     ] * 3
 
 
 def test_the_time_for_repeated_requests_is_bounded(serve, account):
     endpoint = serve(images=123, faults=["short"])
-    one = listing(endpoint, account, level="unproven", workers=1, bounds=Bounds(repeat_seconds=-1))
+    listing = read(endpoint, account, level="unproven", workers=1, bounds=Bounds(repeat_seconds=-1))
 
-    assert set(requests(one).values()) == {1}
+    assert set(requests(listing).values()) == {1}
 
 
 def test_an_unreadable_page_breaks_its_pass_and_the_next_starts_anew(serve, account):
-    one = listing(serve(images=123, faults=["cut:page=2,times=3"]), account, workers=1, bounds=QUICK)
+    listing = read(serve(images=123, faults=["cut:page=2,times=3"]), account, workers=1, bounds=QUICK)
 
-    assert (one.level, one.error, one.begun_passes) == ("verified", None, 3)
-    assert certify(accepted_pages(one.answers)) == evidence(one.answers, one.ended_passes)["certificate"] == "verified"
+    assert (listing.level, listing.error, listing.begun_passes) == ("verified", None, 3)
+    assert (
+        certify(accepted_pages(listing.answers))
+        == evidence(listing.answers, listing.ended_passes)["certificate"]
+        == "verified"
+    )
 
 
 def test_two_equal_passes_verify_with_a_broken_one_between_them(serve, account):
-    one = listing(serve(images=123, faults=["cut:page=2,times=3,after=3"]), account, workers=1, bounds=QUICK)
+    listing = read(serve(images=123, faults=["cut:page=2,times=3,after=3"]), account, workers=1, bounds=QUICK)
 
-    assert (one.level, one.begun_passes) == ("verified", 3)
-    assert [answer.page for answer in one.answers if answer.pass_number == 2 and answer.page_number == 2] == [None] * 3
-    assert evidence(one.answers, one.ended_passes)["certificate"] == "verified"
+    assert (listing.level, listing.begun_passes) == ("verified", 3)
+    assert [answer.page for answer in listing.answers if answer.pass_number == 2 and answer.page_number == 2] == [
+        None
+    ] * 3
+    assert evidence(listing.answers, listing.ended_passes)["certificate"] == "verified"
 
 
 def test_a_page_that_is_never_readable_is_named_in_the_error(serve, account):
-    one = listing(serve(images=123, faults=["object:page=2"]), account, bounds=QUICK)
+    listing = read(serve(images=123, faults=["object:page=2"]), account, bounds=QUICK)
 
-    assert "read 5 times" in str(one.error)
-    assert "pages stayed unreadable (page 2 of pass 5: not a listing in JSON" in str(one.error)
-    assert (one.level, evidence(one.answers, one.ended_passes)["certificate"]) == (None, None)
+    assert "read 5 times" in str(listing.error)
+    assert "pages stayed unreadable (page 2 of pass 5: not a listing in JSON" in str(listing.error)
+    assert (listing.level, evidence(listing.answers, listing.ended_passes)["certificate"]) == (None, None)
 
 
 def test_a_page_that_fails_ends_the_pass_for_all_workers(serve, account):
-    one = listing(serve(images=1037, faults=["500:page=2"]), account, workers=8, bounds=QUICK)
+    listing = read(serve(images=1037, faults=["500:page=2"]), account, workers=8, bounds=QUICK)
 
-    assert isinstance(one.error, Unreachable)
-    assert one.ended_passes == 0
+    assert isinstance(listing.error, Unreachable)
+    assert listing.ended_passes == 0
 
 
 def test_an_empty_account_with_a_null_list_is_verified_after_a_repeated_request(serve, account):
-    one = listing(serve(images=0, faults=["null"]), account, bounds=QUICK)
+    listing = read(serve(images=0, faults=["null"]), account, bounds=QUICK)
 
-    assert (one.level, one.error, len(one.answers)) == ("verified", None, 2)
+    assert (listing.level, listing.error, len(listing.answers)) == ("verified", None, 2)
 
 
 def test_a_service_that_always_sends_the_first_page_is_not_proven(serve, account):
-    one = listing(serve(images=123, faults=["repeated:page=2", "repeated:page=3,count=2"]), account, bounds=QUICK)
+    listing = read(serve(images=123, faults=["repeated:page=2", "repeated:page=3,count=2"]), account, bounds=QUICK)
 
-    assert isinstance(one.error, IncompleteListing)
-    assert "50 ids of 123" in str(one.error)
-    assert max(page for _, page in requests(one)) == 3
+    assert isinstance(listing.error, IncompleteListing)
+    assert "50 ids of 123" in str(listing.error)
+    assert max(page for _, page in requests(listing)) == 3
 
 
 def test_a_pass_without_a_total_ends_at_a_page_without_new_images(serve, account):
     faults = ["no-total", *(f"repeated:page={page},count={page - 1}" for page in range(3, 9))]
-    one = listing(serve(images=500, faults=faults), account, level="unproven", bounds=QUICK)
+    listing = read(serve(images=500, faults=faults), account, level="unproven", bounds=QUICK)
 
-    assert (one.level, len(set(ids(one)))) == ("unproven", 100)
-    assert max(page for _, page in requests(one)) == 3
+    assert (listing.level, len(set(ids(listing)))) == ("unproven", 100)
+    assert max(page for _, page in requests(listing)) == 3
 
 
 def test_a_pass_without_a_total_ends_after_the_pages_of_the_bounds(serve, account):
     bounds = replace(QUICK, pages_without_total=3)
-    one = listing(serve(images=500, faults=["no-total"]), account, level="unproven", bounds=bounds)
+    listing = read(serve(images=500, faults=["no-total"]), account, level="unproven", bounds=bounds)
 
-    assert (one.level, max(page for _, page in requests(one))) == ("unproven", 3)
+    assert (listing.level, max(page for _, page in requests(listing))) == ("unproven", 3)
 
 
 @pytest.mark.parametrize("size", [1, 20, 49])
 def test_a_clamped_page_size_is_requested_twice_and_then_accepted_for_the_whole_listing(serve, account, size):
     endpoint = serve(images=123, faults=[f"clamped:count={size}"])
-    one = listing(endpoint, account)
+    listing = read(endpoint, account)
     pages = -(-123 // size) + (123 % size == 0)
 
-    assert (one.level, len(ids(one))) == ("verified", 123)
-    assert len(one.answers) == 2 * pages + 1
+    assert (listing.level, len(ids(listing))) == ("verified", 123)
+    assert len(listing.answers) == 2 * pages + 1
 
 
 def test_a_page_size_cut_in_mid_pass_is_requested_from_the_next_pass_on(serve, account):
-    one = listing(serve(images=123, faults=["clamped:page=2,count=20"]), account, bounds=QUICK)
+    listing = read(serve(images=123, faults=["clamped:page=2,count=20"]), account, bounds=QUICK)
 
-    assert (one.level, one.begun_passes, len(ids(one))) == ("verified", 3, 123)
+    assert (listing.level, listing.begun_passes, len(ids(listing))) == ("verified", 3, 123)
 
 
 def test_a_recovered_answer_does_not_weaken_the_proof(serve, account):
     faults = ["wrong-total:page=1,times=1,after=3", "empty:page=2,times=1"]
-    one = listing(serve(images=123, faults=faults), account, workers=1, bounds=QUICK)
-    proven = evidence(one.answers, one.ended_passes)
+    listing = read(serve(images=123, faults=faults), account, workers=1, bounds=QUICK)
+    proven = evidence(listing.answers, listing.ended_passes)
 
-    assert (one.level, one.begun_passes, proven["recovered_answer_count"]) == ("verified", 2, 2)
-    page_one = [answer for answer in one.answers if (answer.pass_number, answer.page_number) == (2, 1)]
+    assert (listing.level, listing.begun_passes, proven["recovered_answer_count"]) == ("verified", 2, 2)
+    page_one = [answer for answer in listing.answers if (answer.pass_number, answer.page_number) == (2, 1)]
     assert len(page_one) == 2
     assert (proven["observed_at_utc"], proven["first_request_id"]) == (
         page_one[1].received_at_utc,
@@ -411,9 +423,9 @@ def test_a_recovered_answer_does_not_weaken_the_proof(serve, account):
 
 
 def test_an_account_limited_to_twenty_calls_a_second_is_read_to_the_end(serve, account):
-    one = listing(serve(images=2000, qps=20), account)
+    listing = read(serve(images=2000, qps=20), account)
 
-    assert (one.level, one.error, len(ids(one))) == ("verified", None, 2000)
+    assert (listing.level, listing.error, len(ids(listing))) == ("verified", None, 2000)
 
 
 STOPPED = """

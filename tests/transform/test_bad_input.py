@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 DEEP = "deeper than anyone can follow"
-"""Stands in a generated page for a value that is nested too deep; a text that says it is not generated."""
+"""Replaced in a generated page by a value nested too deep; no other text contains it."""
 TOO_DEEP = "[" * 12_000 + "]" * 12_000  # Python 3.13 follows 10,000
 
 
@@ -51,25 +51,25 @@ def body(*images: str, total: int | None = None, around: str = "") -> bytes:
 
 
 def flat(*bodies: bytes) -> FlatTables:
-    for one in bodies:
-        read_page(one)
+    for raw in bodies:
+        read_page(raw)
     return flatten(bodies, "default", AT)
 
 
 def beside(raw: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The row of an image with `raw` among its fields, and the rejects, when its neighbours have come through whole."""
+    """The row of an image with `raw` among its fields, and the rejects; its neighbours must be intact."""
     neighbour = '{"ImageId":"%s","ImageSize":"7","DiskDeviceMappings":{"DiskDeviceMapping":[{"Size":"1"}]}}'
-    said = flat(body(neighbour % "m-1", '{"ImageId":"m-2","Status":"Available",' + raw + "}", neighbour % "m-3"))
-    before, row, after = said.images.to_pylist()
+    flattened = flat(body(neighbour % "m-1", '{"ImageId":"m-2","Status":"Available",' + raw + "}", neighbour % "m-3"))
+    before, row, after = flattened.images.to_pylist()
     assert (before["image_id"], before["image_size_gib"], after["image_id"], after["image_size_gib"]) == (
         "m-1",
         7,
         "m-3",
         7,
     )
-    assert {"m-1", "m-3"} <= set(said.image_disks.column("image_id").to_pylist())
+    assert {"m-1", "m-3"} <= set(flattened.image_disks.column("image_id").to_pylist())
     assert (row["image_id"], row["status"]) == ("m-2", "Available")
-    return row, said.rejects.to_pylist()
+    return row, flattened.rejects.to_pylist()
 
 
 # ── one by one ───────────────────────────────────────────────────────────────
@@ -90,14 +90,14 @@ def beside(raw: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def test_an_undecodable_value_is_rejected_alone(raw, reason, kept, name):
     sent = f'"{name}":{raw}'.encode("utf-8", "surrogateescape")
     page_of = body('{"ImageId":"m-1","ImageSize":"7"}', '{"ImageId":"m-2",@}', '{"ImageId":"m-3","ImageSize":"7"}')
-    said = flat(page_of.replace(b"@", sent))
+    flattened = flat(page_of.replace(b"@", sent))
 
-    assert [row["image_id"] for row in said.images.to_pylist()] == ["m-1", "m-2", "m-3"]
-    assert said.images.column("image_size_gib").to_pylist()[::2] == [7, 7]
-    (line,) = said.rejects.to_pylist()
-    assert (line["image_id"], line["field"], line["raw_json"]) == ("m-2", name, kept or raw)
-    assert line["reason"] == reason or name == "DiskDeviceMappings"
-    assert said.images.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
+    assert [row["image_id"] for row in flattened.images.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert flattened.images.column("image_size_gib").to_pylist()[::2] == [7, 7]
+    (reject,) = flattened.rejects.to_pylist()
+    assert (reject["image_id"], reject["field"], reject["raw_json"]) == ("m-2", name, kept or raw)
+    assert reject["reason"] == reason or name == "DiskDeviceMappings"
+    assert flattened.images.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_an_escaped_backslash_before_a_surrogate_is_text(raw, text):
 
 
 def test_an_undecodable_field_name_affects_only_that_name():
-    said = flat(body(r'{"\ud800":"x","ImageId":"m-1","ImageName":"a"}'))
+    flattened = flat(body(r'{"\ud800":"x","ImageId":"m-1","ImageName":"a"}'))
 
-    (row,) = said.images.to_pylist()
+    (row,) = flattened.images.to_pylist()
     assert (row["image_id"], row["image_name"], row["extra"]) == ("m-1", "a", '{"\ufffd":"x"}')
-    assert said.unknown_fields == {"\ufffd"}
+    assert flattened.unknown_fields == {"\ufffd"}
 
 
 def test_an_image_with_an_undecodable_id_is_rejected_and_counted():
@@ -130,15 +130,15 @@ def test_an_image_with_an_undecodable_id_is_rejected_and_counted():
     sent = body('{"ImageId":"m-1"}', raw)
 
     assert read_page(sent).ids == ("m-1", f"raw JSON: {raw}")
-    said = flat(sent)
-    assert said.images.column("image_id").to_pylist() == ["m-1"]
-    assert said.rejects.column("raw_json").to_pylist() == [raw]
+    flattened = flat(sent)
+    assert flattened.images.column("image_id").to_pylist() == ["m-1"]
+    assert flattened.rejects.column("raw_json").to_pylist() == [raw]
 
 
 def test_undecodable_values_beside_the_images_affect_none_of_them():
-    said = read_page(body('{"ImageId":"m-1"}', around=r',"RequestId":"\ud800","More":' + TOO_DEEP))
+    decoded = read_page(body('{"ImageId":"m-1"}', around=r',"RequestId":"\ud800","More":' + TOO_DEEP))
 
-    assert (said.ids, said.total, said.request_id) == (("m-1",), 1, None)
+    assert (decoded.ids, decoded.total, decoded.request_id) == (("m-1",), 1, None)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_size_that_is_not_an_integer_is_rejected_as_sent(raw):
     row, rejects = beside(f'"ImageSize":{raw}')
 
     assert row["image_size_gib"] is None
-    assert [(line["field"], line["raw_json"]) for line in rejects] == [("ImageSize", raw)]
+    assert [(reject["field"], reject["raw_json"]) for reject in rejects] == [("ImageSize", raw)]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_an_invalid_timestamp_is_rejected_as_sent(text):
     row, rejects = beside(f'"CreationTime":"{text}"')
 
     assert row["created_at_utc"] is None
-    assert [(line["field"], line["raw_json"]) for line in rejects] == [("CreationTime", f'"{text}"')]
+    assert [(reject["field"], reject["raw_json"]) for reject in rejects] == [("CreationTime", f'"{text}"')]
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_sixteen_mebibytes_of_one_field_are_kept(field):
 
 
 def test_a_page_may_be_long():
-    said = flat(body(*(f'{{"ImageId":"m-{number}","ImageSize":"{number}"}}' for number in range(50_000))))
+    flattened = flat(body(*(f'{{"ImageId":"m-{number}","ImageSize":"{number}"}}' for number in range(50_000))))
 
-    assert said.images.column("image_size_gib").to_pylist() == list(range(50_000))
+    assert flattened.images.column("image_size_gib").to_pylist() == list(range(50_000))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_total_that_is_not_a_count_is_none(total):
 # ── any page ─────────────────────────────────────────────────────────────────
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=6).filter(lambda text: DEEP not in text)
-"""Every character there is, half surrogate pairs and NUL among them."""
+"""Any character, including half surrogate pairs and NUL."""
 LIKELY = st.sampled_from(
     ["20", "0", "-1", "2.5", "20GiB", "", "9" * 18, "9" * 19, "2017-12-08T12:10:03Z", "2017-12-08T12:10Z", "null"]  # noqa: RUF005  (one a line is a page)
     + ["0000-01-01T00:00Z", "9999-12-31T23:59:59Z", "2021-13-01T00:00:00Z", "2021-02-30T00:00Z", "\\ud800", "=cmd()"]
@@ -334,13 +334,13 @@ PAGES = st.lists(st.lists(IMAGE | IMAGE | ANY, max_size=4), min_size=1, max_size
 
 
 class Spelled(str):
-    """A number, as it is spelled."""
+    """A number as sent."""
 
     __slots__ = ()
 
 
 class Pairs(dict[str, Any]):
-    """An object: the last of a key that comes twice counts, and nothing that was sent is forgotten."""
+    """An object in which the last of a repeated key counts; `sent` keeps all pairs."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -348,22 +348,22 @@ class Pairs(dict[str, Any]):
 
 
 def understood(raw: str) -> Any:
-    """Raw JSON as Python's own reader understands it."""
+    """Raw JSON as decoded by Python's own reader."""
     return json.loads(raw, parse_int=Spelled, parse_float=Spelled, object_pairs_hook=Pairs)
 
 
 def is_readable(value: Any) -> bool:
-    """Whether anyone can read it as it was sent: no half of a surrogate pair in it, not nested without end."""
+    """Whether a value can be decoded: no half of a surrogate pair, not nested too deep."""
     if isinstance(value, list):
         return all(map(is_readable, value))
     if isinstance(value, dict):
         pairs = value.sent if isinstance(value, Pairs) else value.items()
-        return all(is_readable(name) and is_readable(one) for name, one in pairs)
+        return all(is_readable(name) and is_readable(item) for name, item in pairs)
     return not isinstance(value, str) or not (re.search("[\ud800-\udfff]", value) or DEEP in value)
 
 
 def expected(column_kind: str, value: Any) -> tuple[Any, bool]:
-    """What a value becomes, and whether it is a reject; said without the code under test."""
+    """The typed value, and whether it is rejected; computed without the code under test."""
     if value is None:
         return None, False
     if not isinstance(value, str) or not is_readable(value):
@@ -395,7 +395,7 @@ def expected_row(table: Table, values: dict[str, Any], prefix: str) -> tuple[dic
 
 
 def unknown(values: dict[str, Any], known: list[str], prefix: str) -> tuple[dict[str, Any], Counter[str]]:
-    """What `extra` says, and the rejects for what nobody could read of it."""
+    """The expected `extra`, and the rejects for its undecodable values."""
     extra, rejects = {}, Counter[str]()
     for name, value in values.items():
         if name not in known:
@@ -406,14 +406,14 @@ def unknown(values: dict[str, Any], known: list[str], prefix: str) -> tuple[dict
 
 
 def expect(image: Any) -> tuple[dict[str, Any], list[dict[str, Any]], Counter[str]] | None:
-    """The row of an image, the rows of its disks and its rejects by field; None where it has no id."""
+    """The row of an image, the rows of its disks and its rejects by field; None if it has no id."""
     if not isinstance(image, dict) or not expected("text", image.get("ImageId"))[0]:
         return None
     row, rejects = expected_row(IMAGES, image, "")
     rest = dict(image)
     mappings = rest.pop("DiskDeviceMappings", None)
     entries = mappings.pop("DiskDeviceMapping", None) if isinstance(mappings, dict) else None
-    entries = [DEEP] if entries == DEEP else entries  # it is a list of one thing, which is no disk
+    entries = [DEEP] if entries == DEEP else entries  # a list with one item that is not a disk
     rejects["DiskDeviceMappings"] += mappings is not None and not isinstance(mappings, dict)
     rejects["DiskDeviceMappings.DiskDeviceMapping"] += entries is not None and not isinstance(entries, list)
     if isinstance(mappings, dict) and mappings:
@@ -449,41 +449,45 @@ def sent(images: list[str]) -> bytes:
 @example([['{"ImageId":"a","ImageName":"\\ud83d"}', '{"ImageId":"b"}']])
 @example([['{"ImageId":"a","DiskDeviceMappings":{"\\ud800":1}}']])
 def test_every_value_of_any_page_is_typed_or_rejected(pages):
-    said = flat(*map(sent, pages))
+    flattened = flat(*map(sent, pages))
 
     wanted = [expect(understood(raw)) for images in pages for raw in images]
-    found = [one for one in wanted if one is not None]
+    found = [rows for rows in wanted if rows is not None]
     sums = [disk_sums({"disks": disks}) for _, disks, _ in found]
-    assert as_rows(said.images.to_pylist()) == [
+    assert as_rows(flattened.images.to_pylist()) == [
         row | of_disks for (row, _, _), of_disks in zip(found, sums, strict=True)
     ]
-    assert as_rows(said.image_disks.to_pylist()) == [
+    assert as_rows(flattened.image_disks.to_pylist()) == [
         {**disk, "image_id": row["image_id"]} for row, disks, _ in found for disk in disks
     ]
     nameless = Counter({"ImageId": len(wanted) - len(found)})
-    assert Counter(said.rejects.column("field").to_pylist()) == +sum((bad for _, _, bad in found), nameless)
+    assert Counter(flattened.rejects.column("field").to_pylist()) == +sum((bad for _, _, bad in found), nameless)
 
 
 @given(PAGES)
 def test_the_ids_that_are_certified_are_those_of_the_rows(pages):
     for images in pages:
         certified = read_page(sent(images)).ids
-        said = flat(sent(images))
+        flattened = flat(sent(images))
 
         assert len(certified) == len(images)
-        assert [one for one in certified if not one.startswith("raw JSON: ")] == [
-            one for one in said.images.column("image_id").to_pylist() if not one.startswith("raw JSON: ")
+        assert [image_id for image_id in certified if not image_id.startswith("raw JSON: ")] == [
+            image_id
+            for image_id in flattened.images.column("image_id").to_pylist()
+            if not image_id.startswith("raw JSON: ")
         ]
 
 
 @given(st.lists(st.lists(IMAGE, max_size=3), min_size=2, max_size=4))
 def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
     together = flat(*map(sent, pages))
-    apart = [flat(sent(images)) for images in pages]
+    separate = [flat(sent(images)) for images in pages]
 
     for name in ("images", "image_disks", "rejects"):
-        assert getattr(together, name).to_pylist() == [row for one in apart for row in getattr(one, name).to_pylist()]
-    assert together.unknown_fields == {name for one in apart for name in one.unknown_fields}
+        assert getattr(together, name).to_pylist() == [
+            row for page_tables in separate for row in getattr(page_tables, name).to_pylist()
+        ]
+    assert together.unknown_fields == {name for page_tables in separate for name in page_tables.unknown_fields}
 
 
 GOOD = page(
@@ -508,30 +512,30 @@ def test_any_bytes_are_flattened_or_not_a_page(damage):
     except NotAPage as error:
         assert str(error)
         return
-    said = flatten([broken], "default", AT)
-    nameless = said.rejects.column("reason").to_pylist().count("no id: the image is left out")
-    assert len(said.images) + nameless == len(certified)
+    flattened = flatten([broken], "default", AT)
+    nameless = flattened.rejects.column("reason").to_pylist().count("no id: the image is left out")
+    assert len(flattened.images) + nameless == len(certified)
 
 
-# ── the whole way ────────────────────────────────────────────────────────────
+# ── from landing to rebuild ────────────────────────────────────────────────────────────
 
 
 def published(data: Path, bodies: list[bytes]) -> None:
-    """Land and publish these pages, as a run does."""
-    with RawPagesWriter(data, "run", AT.date()) as landing:
-        for number, one in enumerate(bodies, start=1):
-            landing.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None), one)
+    """Land and publish these pages as a run does."""
+    with RawPagesWriter(data, "run", AT.date()) as writer:
+        for number, raw_body in enumerate(bodies, start=1):
+            writer.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None), raw_body)
         decision = {"account": "default", "is_published": True, "error": None, "ended_passes": 1}
-        told = {
+        header = {
             "observed_on": str(AT.date()),
             "observed_at_utc": None,
             "code_version": "0",
             "endpoint": "",
             "run_id": "run",
         }
-        raw = RawRun(landing.finish({**told, "asked_certificate": "unproven", "accounts": [decision]}))
-    with FlattenPool() as ahead:
-        publish(data, raw, read_answers(raw), ahead)
+        raw = RawRun(writer.finish({**header, "asked_certificate": "unproven", "accounts": [decision]}))
+    with FlattenPool() as pool:
+        publish(data, raw, read_answers(raw), pool)
     write_catalog(data)
 
 
@@ -541,11 +545,11 @@ def test_any_pages_are_landed_published_queried_and_rebuilt(tmp_path_factory, pa
     data = tmp_path_factory.mktemp("lake")
     published(data, [sent(images) for images in pages])
 
-    said = flatten([sent(images) for images in pages], "default", AT, seen=set())
+    flattened = flatten([sent(images) for images in pages], "default", AT, seen=set())
     with connect(data) as lake:
         for name in ("images", "image_disks", "rejects"):
             stored = lake.sql(f"select * exclude (observed_on) from {name}")  # noqa: S608  (a known name)
-            assert stored.to_arrow_table().to_pylist() == getattr(said, name).to_pylist()
+            assert stored.to_arrow_table().to_pylist() == getattr(flattened, name).to_pylist()
         lake.execute("select json(extra) from images where extra is not null").fetchall()
         for output_format in ("table", "csv", "json", "markdown"):
             write_rows(query(lake, "from images"), output_format, io.StringIO())

@@ -38,9 +38,9 @@ def only(table: pa.Table) -> dict[str, Any]:
 
 
 def test_the_published_example_is_flattened_value_for_value(example):
-    said = flatten([example], "default", AT)
+    flattened = flatten([example], "default", AT)
 
-    assert only(said.images) == {
+    assert only(flattened.images) == {
         "account": "default",
         "observed_at_utc": AT,
         "image_id": "centos_6_08_64_20G_a****",
@@ -62,7 +62,7 @@ def test_the_published_example_is_flattened_value_for_value(example):
         "unsized_disk_count": 0,
         "disk_size_gib": 100,
     }
-    assert only(said.image_disks) == {
+    assert only(flattened.image_disks) == {
         "account": "default",
         "observed_at_utc": AT,
         "image_id": "centos_6_08_64_20G_a****",
@@ -73,13 +73,13 @@ def test_the_published_example_is_flattened_value_for_value(example):
         "disk_image_id": "i-test",
         "extra": None,
     }
-    assert said.rejects.num_rows == 0
+    assert flattened.rejects.num_rows == 0
 
 
 def test_empty_tables_have_their_declared_schemas():
-    said = flat()
+    flattened = flat()
 
-    assert (said.images.schema, said.image_disks.schema, said.rejects.schema) == (
+    assert (flattened.images.schema, flattened.image_disks.schema, flattened.rejects.schema) == (
         IMAGES.arrow(),
         IMAGE_DISKS.arrow(),
         REJECTS.arrow(),
@@ -105,11 +105,11 @@ def test_a_timestamp_is_accepted_with_and_without_seconds():
 def test_an_unknown_field_goes_to_extra_as_it_was_sent():
     disks_and_more = b'"DiskDeviceMappings":{"DiskDeviceMapping":[{"Serial":"x"}],"N":1}'
     body = b'{"Images":{"Image":[{"ImageId":"m-1","Tags":[ {"K" : 1.50} ],' + disks_and_more + b"}]}}"
-    said = flatten([body], "default", AT)
+    flattened = flatten([body], "default", AT)
 
-    assert only(said.images)["extra"] == '{"Tags":[ {"K" : 1.50} ],"DiskDeviceMappings":{"N":1}}'
-    assert only(said.image_disks)["extra"] == '{"Serial":"x"}'
-    assert said.unknown_fields == {"Tags", "DiskDeviceMappings", "DiskDeviceMapping.Serial"}
+    assert only(flattened.images)["extra"] == '{"Tags":[ {"K" : 1.50} ],"DiskDeviceMappings":{"N":1}}'
+    assert only(flattened.image_disks)["extra"] == '{"Serial":"x"}'
+    assert flattened.unknown_fields == {"Tags", "DiskDeviceMappings", "DiskDeviceMapping.Serial"}
 
 
 @pytest.mark.parametrize(
@@ -133,15 +133,15 @@ def test_an_unknown_field_goes_to_extra_as_it_was_sent():
     ],
 )
 def test_a_bad_value_is_null_and_rejected_and_affects_nothing_else(field, value, reason):
-    said = flat(image(ImageSize="7"), {"ImageId": "m-2", "Status": "Available", field: value}, {"ImageId": "m-3"})
+    flattened = flat(image(ImageSize="7"), {"ImageId": "m-2", "Status": "Available", field: value}, {"ImageId": "m-3"})
 
-    assert [row["image_id"] for row in said.images.to_pylist()] == ["m-1", "m-2", "m-3"]
-    assert said.images.to_pylist()[1]["status"] == "Available"
+    assert [row["image_id"] for row in flattened.images.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert flattened.images.to_pylist()[1]["status"] == "Available"
     column = next((c.name for c in IMAGES.columns if c.api == field), None)
-    assert column is None or said.images.to_pylist()[1][column] is None
-    line = only(said.rejects)
-    assert (line["image_id"], line["field"], line["reason"]) == ("m-2", field, reason)
-    assert json.loads(line["raw_json"]) == value
+    assert column is None or flattened.images.to_pylist()[1][column] is None
+    reject = only(flattened.rejects)
+    assert (reject["image_id"], reject["field"], reject["reason"]) == ("m-2", field, reason)
+    assert json.loads(reject["raw_json"]) == value
 
 
 def test_null_and_empty_text_are_missing_values():
@@ -158,23 +158,26 @@ def test_the_first_and_the_last_year_of_the_calendar_are_accepted():
 
 def test_an_image_without_an_id_is_rejected_as_a_whole():
     nameless = {"ImageName": "b", "ImageSize": "x", **disks({"Size": "1"})}
-    said = flat(image(), nameless, {"ImageId": "m-3"})
+    flattened = flat(image(), nameless, {"ImageId": "m-3"})
 
-    assert said.images.column("image_id").to_pylist() == ["m-1", "m-3"]
-    assert said.image_disks.num_rows == 0
-    assert json.loads(only(said.rejects)["raw_json"]) == nameless
+    assert flattened.images.column("image_id").to_pylist() == ["m-1", "m-3"]
+    assert flattened.image_disks.num_rows == 0
+    assert json.loads(only(flattened.rejects)["raw_json"]) == nameless
 
 
 def test_disks_keep_their_numbers_beside_bad_ones():
-    said = flat(image(**disks({"Size": "1"}, None, {"Size": "x"}, {"Size": 4})))
+    flattened = flat(image(**disks({"Size": "1"}, None, {"Size": "x"}, {"Size": 4})))
 
-    assert [(row["disk_number"], row["disk_size_gib"]) for row in said.image_disks.to_pylist()] == [
+    assert [(row["disk_number"], row["disk_size_gib"]) for row in flattened.image_disks.to_pylist()] == [
         (1, 1),
         (2, None),
         (3, None),
         (4, 4),
     ]
-    assert [row["field"] for row in said.rejects.to_pylist()] == ["DiskDeviceMapping[2]", "DiskDeviceMapping[3].Size"]
+    assert [row["field"] for row in flattened.rejects.to_pylist()] == [
+        "DiskDeviceMapping[2]",
+        "DiskDeviceMapping[3].Size",
+    ]
 
 
 def test_of_a_repeated_image_the_first_stays_with_its_disks():
@@ -183,10 +186,10 @@ def test_of_a_repeated_image_the_first_stays_with_its_disks():
         page([image(ImageName="first", **disks({"Size": "1"}))]),
         page([image(ImageName="second", **disks({"Size": "2"}))]),
     ]
-    said = [flatten([one], "default", AT, seen=seen) for one in pages]
+    first, second = (flatten([body], "default", AT, seen=seen) for body in pages)
 
-    assert [only(said[0].images)["image_name"], said[1].images.num_rows] == ["first", 0]
-    assert [only(said[0].image_disks)["disk_size_gib"], said[1].image_disks.num_rows] == [1, 0]
+    assert [only(first.images)["image_name"], second.images.num_rows] == ["first", 0]
+    assert [only(first.image_disks)["disk_size_gib"], second.image_disks.num_rows] == [1, 0]
 
 
 # ── any account ──────────────────────────────────────────────────────────────
@@ -213,7 +216,7 @@ def an_image(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
     listed = st.none() | st.fixed_dictionaries({"DiskDeviceMapping": st.none() | st.lists(disk, max_size=4)})
     fields = st.dictionaries(st.sampled_from(IMAGE_FIELDS), values)
     return st.builds(
-        lambda name, some, these: {"ImageId": name, **some, "DiskDeviceMappings": these},
+        lambda name, values, mappings: {"ImageId": name, **values, "DiskDeviceMappings": mappings},
         st.text(st.characters(codec="utf-8"), min_size=1, max_size=6),
         fields,
         listed,
@@ -248,28 +251,28 @@ def test_all_parsers_give_the_same_tables(pages):
 @pytest.mark.parametrize("raw", [b'"a\xffb"', b'"a\xed\xa0\x80b"', rb'"a\ud800b"'])
 def test_a_value_that_is_not_text_is_rejected_in_an_otherwise_regular_body(raw):
     plain = page([{"ImageId": "m-1", "ImageName": "?"}, {"ImageId": "m-2", "ImageName": "b"}])
-    said = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
+    flattened = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
 
-    assert said.images.column("image_name").to_pylist() == [None, "b", None]
-    assert said.rejects.column("field").to_pylist() == ["ImageName"]
+    assert flattened.images.column("image_name").to_pylist() == [None, "b", None]
+    assert flattened.rejects.column("field").to_pylist() == ["ImageName"]
 
 
 @given(ODD_PAGES)
 def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
     together = flatten(pages, "default", AT)
-    apart = [flatten([one], "default", AT) for one in pages]
+    separate = [flatten([body], "default", AT) for body in pages]
 
-    for place, table in enumerate(tables(together)):
-        assert table == pa.concat_tables([tables(one)[place] for one in apart])
+    for index, table in enumerate(tables(together)):
+        assert table == pa.concat_tables([tables(page_tables)[index] for page_tables in separate])
 
 
 @given(st.lists(an_image(ODD), max_size=6))
 def test_every_value_is_typed_or_rejected(images):
-    said = flatten([page(images)], "default", AT)
+    flattened = flatten([page(images)], "default", AT)
 
-    assert said.images.column("image_id").to_pylist() == [one["ImageId"] for one in images]
-    assert len(said.rejects) == sum(map(misfits, images))
-    for row, sent in zip(said.images.to_pylist(), images, strict=True):
+    assert flattened.images.column("image_id").to_pylist() == [sent["ImageId"] for sent in images]
+    assert len(flattened.rejects) == sum(map(misfits, images))
+    for row, sent in zip(flattened.images.to_pylist(), images, strict=True):
         for column in IMAGES.columns:
             value = sent.get(column.api or "")
             if column.kind == "text" and isinstance(value, str):
@@ -285,7 +288,7 @@ def is_whole(value: Any, kind: str) -> bool:
 
 
 def misfits(sent: dict[str, Any]) -> int:
-    """How many values of an image cannot be typed, counted without the code under test."""
+    """Number of values of an image that cannot be typed, counted without the code under test."""
     entries = (sent["DiskDeviceMappings"] or {}).get("DiskDeviceMapping") or []
     fields = [(IMAGES, sent)] + [(IMAGE_DISKS, entry) for entry in entries]
     return sum(
