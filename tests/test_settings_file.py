@@ -42,7 +42,7 @@ profile = "test"
 [after_run]
 prune = true
 export = "out/views"
-page = "out/report.html"
+html = "out/report.html"
 """
 
 
@@ -58,7 +58,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
     unset = [name for name in said.__struct_fields__ if getattr(said, name) is None]
     assert unset == []
     assert (said.data, said.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
-    assert said.after_run.page == str(tmp_path / "out" / "report.html")
+    assert said.after_run.html == str(tmp_path / "out" / "report.html")
     assert [entry.name for entry in said.accounts] == ["production", "test"]
     assert said.folders() == [tmp_path / "out"]
 
@@ -101,11 +101,11 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
         ("after_run = 'x'", r"after_run: a table headed \[after_run\] is expected, and this is text"),
         ("[[bucket]]\nregion = 'x'", r"bucket: a table headed \[bucket\] is expected, and this is a list"),
         ("[after_run]\nexport_formats = 'csv'", r"after_run\.export_formats: a list is expected, and this is text"),
-        ("summary = 'out/a.json'\n[after_run]\nexport = 'out'", "after_run.export would be written over summary: give"),
-        ("data = 'lake'\n[after_run]\nexport = '.'", "after_run.export would be written over this file"),
-        ("data = 'lake'\n[after_run]\nexport = 'lake'", "after_run.export would be written over data"),
-        ("[after_run]\npage = 'ens-images.toml'", "after_run.page would be written over this file"),
-        ("[after_run]\nexport = 's3://b/out'", "after_run.export cannot lie in a bucket"),
+        ("summary = 'out/a.json'\n[after_run]\nexport = 'out'", "after_run.export would overwrite summary: give"),
+        ("data = 'lake'\n[after_run]\nexport = '.'", "after_run.export would overwrite this file"),
+        ("data = 'lake'\n[after_run]\nexport = 'lake'", "after_run.export would overwrite data"),
+        ("[after_run]\nhtml = 'ens-images.toml'", "after_run.html would overwrite this file"),
+        ("[after_run]\nexport = 's3://b/out'", "after_run.export cannot be in a bucket"),
         ("rate = 1\ndata = ?", "is no TOML: .*line 2"),
         ("[[accounts]]\nendpoint = 'x'", r"accounts\[1\] has neither a profile nor a label"),
         ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nprofile = 'b'\nlabel = 'a'", r"accounts\[2\] is called 'a', and"),
@@ -185,7 +185,7 @@ def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tm
     monkeypatch.setattr(
         "pipeline.jobs.accounts.environment_account", lambda: key_account("default", "emulator", "emulator")
     )
-    file = f"endpoint = '{serve(images=30).url}'\n[after_run]\npage = 'out/page.html'\nexport = 'out/reports'\n"
+    file = f"endpoint = '{serve(images=30).url}'\n[after_run]\nhtml = 'out/page.html'\nexport = 'out/reports'\n"
     (tmp_path / settings.FILE).write_text(
         f"{file}[thresholds.cleanup_candidates]\nolder_than_days = 1\nkeep_newest = 0\n"
     )
@@ -244,7 +244,7 @@ def test_a_span_that_is_none_is_found_before_anything_is_listed(tmp_path, typed,
     (tmp_path / settings.FILE).write_text(line)
     for command in ("doctor", "run"):
         code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9")
-        assert (code, "is no span of time" in err, line.split()[0] in err) == (2, True, True), err
+        assert (code, "is no time span" in err, line.split()[0] in err) == (2, True, True), err
     assert not (tmp_path / "data").exists()
 
 

@@ -25,7 +25,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.settings_source import current_settings, default_options, origins, unknown_variables
 from pipeline.errors import EnsImagesError
-from pipeline.settings import options_of_a_wrong_file
+from pipeline.settings import paths_of_invalid_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class RunCommand(Command):
                 "allow_extra_args": True,
             }
             with super().make_context(info_name, words, **lenient) as ctx:
-                _write_failed_start(ctx, error)
+                _report_failed_start(ctx, error)
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -57,21 +57,21 @@ class RunCommand(Command):
         try:
             return super().invoke(ctx)
         except (click.ClickException, EnsImagesError) as error:
-            _write_failed_start(ctx, error)
+            _report_failed_start(ctx, error)
             raise
 
 
-def _write_failed_start(ctx: click.Context, error: Exception) -> None:
+def _report_failed_start(ctx: click.Context, error: Exception) -> None:
     """Write the summary of a run that did not start, if the command line or the settings file says where."""
-    from_file = options_of_a_wrong_file(ctx.meta.get("config"))
+    from_file = paths_of_invalid_file(ctx.meta.get("config"))
     summary = ctx.params.get("summary") or from_file.get("summary")
     if summary is None:
         return
-    from pipeline.jobs.scheduled import write_not_started
+    from pipeline.jobs.scheduled import write_failed_start
 
     message = error.format_message() if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
     with contextlib.suppress(EnsImagesError, OSError):  # the error itself is printed in any case
-        write_not_started(Path(summary), ctx.params.get("data") or from_file.get("data") or "data", message)
+        write_failed_start(Path(summary), ctx.params.get("data") or from_file.get("data") or "data", message)
 
 
 @contextlib.contextmanager
@@ -145,7 +145,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
             thresholds=settings.thresholds,
             entries=settings.accounts,
             progress=progress,
-            signalled=ending_signal,
+            ending_signal=ending_signal,
             **options,
         )
     click.echo(str(scheduled), err=True)

@@ -1,9 +1,11 @@
-"""A run and what follows it, as the settings say: one line a step, one exit code, one summary for a machine.
+"""Run, then the steps of [after_run]: one line per step, one exit code, one summary for a monitor.
 
-    run ─→ prune ─→ export ─→ page ─→ summary.json (old or new, never half)
+    run → prune → export → html → summary.json
 
-A step that fails costs no other: each is tried, and the exit code is the largest of all. Where the run itself did
-not come to its end (the lake is held, the disk full, a setting makes no sense), nothing follows it.
+Every step is tried, whatever became of the one before; the exit code is the
+largest. A run that could not start or finish (the lake is locked, the disk is
+full, a setting is wrong) is followed by no step. The summary is replaced as a
+whole, or not at all.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import EnsImagesError, FixTheInput, OurMistake
 from pipeline.jobs.accounts import select_accounts
@@ -37,25 +39,40 @@ if TYPE_CHECKING:
     from pipeline.views.parameters import Thresholds
 
 _log = logger(__name__)
+_SUMMARY_COLUMNS: Final = (
+    "account",
+    "is_published",
+    "certificate",
+    "observed_at_utc",
+    "image_count",
+    "disk_count",
+    "call_count",
+    "reject_count",
+    "unknown_field_count",
+    "throttle_count",
+    "retry_count",
+    "error",
+)
+"""The columns of an observation that the summary repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: how it ended, and what it says."""
+    """The result of one step."""
 
     name: str
     exit_code: int
-    said: str
+    message: str
     seconds: float
 
     def __str__(self) -> str:
-        """What it says; after the first step, with its name before it."""
-        return self.said if self.name == "run" else f"{self.name}: {self.said}"
+        """Return the message, with the name of the step before it unless it is the run."""
+        return self.message if self.name == "run" else f"{self.name}: {self.message}"
 
 
 @dataclass(slots=True)
 class ScheduledRun:
-    """What was done: the run, and each step with its result."""
+    """The run, and the result of each step."""
 
     data: Path
     began_at_utc: dt.datetime
@@ -65,19 +82,17 @@ class ScheduledRun:
 
     @property
     def exit_code(self) -> int:
-        """The largest of the steps'."""
+        """The largest exit code of the steps."""
         return max((step.exit_code for step in self.steps), default=0)
 
     def __str__(self) -> str:
-        """A line a step; of the run, one an account."""
+        """Return a line per step, and a line per account of the run."""
         return "\n".join(map(str, self.steps))
 
     def summary(self) -> dict[str, Any]:
-        """The same for a machine."""
-        rows = self.run.observations if self.run else ()
+        """Return the same for a program."""
+        observations = self.run.observations if self.run else ()
         errors = self.run.errors if self.run else {}
-        told = ("account", "is_published", "certificate", "observed_at_utc", "image_count", "disk_count", "call_count")
-        counts = ("reject_count", "unknown_field_count", "throttle_count", "retry_count", "error")
         return {
             "exit_code": self.exit_code,
             "run_id": self.run.run_id if self.run else None,
@@ -85,13 +100,18 @@ class ScheduledRun:
             "began_at_utc": self.began_at_utc,
             "ended_at_utc": self.ended_at_utc,
             "accounts": [
-                {name: row.get(name) for name in (*told, *counts)}
+                {name: row.get(name) for name in _SUMMARY_COLUMNS}
                 | {"exit_code": errors[row["account"]].exit_code if row["account"] in errors else 0}
-                for row in rows
+                for row in observations
             ],
             "steps": [
-                {"step": x.name, "exit_code": x.exit_code, "said": x.said, "seconds": round(x.seconds, 3)}
-                for x in self.steps
+                {
+                    "step": step.name,
+                    "exit_code": step.exit_code,
+                    "message": step.message,
+                    "seconds": round(step.seconds, 3),
+                }
+                for step in self.steps
             ],
         }
 
@@ -106,84 +126,94 @@ def scheduled_run(
     entries: Sequence[AccountEntry] = (),
     profiles: Sequence[str] = (),
     profiles_from: Path | None = None,
-    signalled: Callable[[], int] = lambda: signal.SIGINT,
+    ending_signal: Callable[[], int] = lambda: signal.SIGINT,
     **options: Any,
 ) -> ScheduledRun:
-    """Run, then do what `after` says; `retention` is what `prune` is asked for, `options` are those of `run`.
+    """Run, then do the steps of `after`; an `EnsImagesError` is not raised, it is the result of its step.
 
-    `thresholds` hold for what is exported and drawn: see `views.connect`.
-    The accounts are those of `flow.chosen`; `signalled` tells which signal a KeyboardInterrupt stands for.
-
-    Nothing of it raises an `EnsImagesError`: each is the result of its step.
+    Args:
+        data: The lake.
+        after: The steps after the run.
+        retention: The arguments of `prune`.
+        summary: The file to write the summary to.
+        thresholds: Thresholds for export and HTML page: see `connect`.
+        entries: The accounts of the settings file; `profiles` and `profiles_from` select others: see `select_accounts`.
+        profiles: Names of profiles.
+        profiles_from: A file of names of profiles.
+        ending_signal: Returns the signal that a KeyboardInterrupt stands for.
+        options: The other arguments of `run`.
     """
-    night = ScheduledRun(open_location(data), _now())
+    result = ScheduledRun(open_location(data), _now())
     try:
-        _step(night, "run", lambda: _run(night, lambda: select_accounts(profiles, profiles_from, entries), options))
-        if night.run is not None:
-            for name, work in _following(night.data, after, retention, thresholds).items():
-                _step(night, name, work)
-    except BaseException as error:  # ours, or a signal: who reads the summary must not take yesterday's for today's
+        _do(result, "run", lambda: _run(result, lambda: select_accounts(profiles, profiles_from, entries), options))
+        if result.run is not None:
+            for name, work in _steps_after(result.data, after, retention, thresholds).items():
+                _do(result, name, work)
+    except BaseException as error:  # a bug or a signal: the summary of an earlier run must not stay
         if isinstance(error, KeyboardInterrupt):
-            ended_by = signal.Signals(signalled())
-            night.steps.append(Step("run", 128 + ended_by, f"ended by {ended_by.name}", 0))
+            number = signal.Signals(ending_signal())
+            result.steps.append(Step("run", 128 + number, f"ended by {number.name}", 0))
         else:
-            night.steps.append(Step("run", OurMistake.exit_code, f"ended by {type(error).__name__}", 0))
+            result.steps.append(Step("run", OurMistake.exit_code, f"ended by {type(error).__name__}", 0))
         raise
     finally:
-        night.ended_at_utc = _now()
+        result.ended_at_utc = _now()
         if summary is not None:
-            _write(night, Path(summary))
-    return night
+            _write_summary(result, Path(summary))
+    return result
 
 
-def write_not_started(summary: Path, data: str | Path, said: str) -> None:
-    """Put a summary of a run that was asked for wrongly where yesterday's stands."""
-    night = ScheduledRun(open_location(data), _now())
-    night.steps.append(Step("run", FixTheInput.exit_code, escape_control(f"error: {said}"), 0))
-    night.ended_at_utc = night.began_at_utc
-    _write(night, summary)
+def write_failed_start(summary: Path, data: str | Path, message: str) -> None:
+    """Replace the summary by that of a run that did not start, because its options or settings are wrong."""
+    result = ScheduledRun(open_location(data), _now())
+    result.steps.append(Step("run", FixTheInput.exit_code, escape_control(f"error: {message}"), 0))
+    result.ended_at_utc = result.began_at_utc
+    _write_summary(result, summary)
 
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
-def _run(night: ScheduledRun, accounts: Callable[[], Sequence[Account]], options: dict[str, Any]) -> str:
+def _run(result: ScheduledRun, accounts: Callable[[], Sequence[Account]], options: dict[str, Any]) -> str:
+    """Run, and keep the `Run`, also that of a run in which an account failed."""
     try:
-        night.run = run(night.data, accounts=accounts(), **options)
+        result.run = run(result.data, accounts=accounts(), **options)
     except EnsImagesError as error:
-        night.run = error.run
+        result.run = error.run
         raise
-    return str(night.run)
+    return str(result.run)
 
 
-def _step(night: ScheduledRun, name: str, work: Callable[[], str]) -> None:
+def _do(result: ScheduledRun, name: str, work: Callable[[], str]) -> None:
+    """Do one step and append its result; `work` returns the message."""
     began = time.monotonic()
-    code = 0
+    exit_code = 0
     with about(step=name):
         try:
-            said = work()
+            message = work()
         except EnsImagesError as error:
-            code = error.run.exit_code if error.run else error.exit_code
-            said = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")
+            exit_code = error.run.exit_code if error.run else error.exit_code
+            message = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")
         except OSError as error:
-            code, said = FixTheInput.exit_code, escape_control(f"error: {error.filename!r}: {error.strerror}")
+            exit_code = FixTheInput.exit_code
+            message = escape_control(f"error: {error.filename!r}: {error.strerror}")
         seconds = time.monotonic() - began
-        _log.debug("ended with %d after %.3f s", code, seconds)
-    night.steps.append(Step(name, code, said, seconds))
+        _log.debug("ended with %d after %.3f s", exit_code, seconds)
+    result.steps.append(Step(name, exit_code, message, seconds))
 
 
-def _following(
+def _steps_after(
     data: Path, after: AfterRun, retention: Mapping[str, Any], thresholds: Thresholds | None
 ) -> dict[str, Callable[[], str]]:
-    """The steps that follow, in order."""
+    """Return the steps after a run in their order: name → work."""
     steps: dict[str, Callable[[], str]] = {}
     if after.prune:
         steps["prune"] = lambda: str(prune(data, **retention)).replace("\n", "; ")
     if after.export is not None:
         steps["export"] = partial(_export, data, after.export, after.export_formats, thresholds)
-    if after.page is not None:
-        steps["page"] = partial(_page, data, Path(after.page), thresholds)
+    if after.html is not None:
+        steps["html"] = partial(_write_page, data, Path(after.html), thresholds)
     return steps
 
 
@@ -192,7 +222,7 @@ def _export(data: Path, folder: str, formats: Sequence[str], thresholds: Thresho
     return f"{pluralize(len(manifest['files']), 'file')} in {folder!r}"
 
 
-def _page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
+def _write_page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
     from pipeline.reports.html import write_page
 
     make_folder(file.parent)
@@ -201,19 +231,18 @@ def _page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
     return repr(str(file))
 
 
-def _write(night: ScheduledRun, file: Path) -> None:
-    """Put the summary in its place, whole; where that fails, that is a result too."""
+def _write_summary(result: ScheduledRun, file: Path) -> None:
+    """Write the summary atomically; a failure becomes the last step."""
 
     def work() -> str:
-        with atomic_write(file) as aside:
-            aside.write_text(json.dumps(night.summary(), indent=1, default=_spelled) + "\n", "utf-8")
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps(result.summary(), indent=1, default=_to_json) + "\n", "utf-8")
         return ""
 
-    steps = len(night.steps)
-    _step(night, "summary", work)
-    if night.steps[-1].exit_code == 0:
-        del night.steps[steps:]
+    _do(result, "summary", work)
+    if result.steps[-1].exit_code == 0:
+        result.steps.pop()
 
 
-def _spelled(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return value.isoformat() if isinstance(value, dt.datetime) else str(value)

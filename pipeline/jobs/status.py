@@ -53,7 +53,7 @@ def status(
         A row an account, and the error that names the accounts which are not as fresh as `max_age` asks for.
 
     Raises:
-        BadSetting: `max_age` is no span of time.
+        BadSetting: `max_age` is no time span.
         LakeMissing: there is no lake in `data`.
     """
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)

@@ -330,7 +330,7 @@ def test_what_another_system_or_an_extra_requires_is_not_missed(serve, account, 
 
 
 def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, declare):
-    lines = ["[after_run]", "page = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
+    lines = ["[after_run]", "html = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
     (tmp_path / "ens-images.toml").write_text("\n".join(lines))
     rows = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
     assert {row["check"]: row["result"] for row in rows if row["check"].startswith("extra")} == {
@@ -343,7 +343,7 @@ def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path,
 
     declare(*(f"nonsense-package>=1; extra == '{extra}'" for extra in ("report", "excel", "cloud")))
     for words, key, extra in (
-        (["--data", "data"], "after_run.page", "report"),
+        (["--data", "data"], "after_run.html", "report"),
         (["--data", "data"], "after_run.export_formats", "excel"),
         (["--data", "s3://bucket/lake"], "data", "cloud"),
     ):

@@ -258,7 +258,7 @@ def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1.5d", "7 weeks", "99999999d"])
 def test_a_span_that_makes_no_sense_is_said(data, span):
-    with pytest.raises(BadSetting, match="is no span of time"):
+    with pytest.raises(BadSetting, match="is no time span"):
         prune(data, raw_older_than=span)
 
 
