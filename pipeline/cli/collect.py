@@ -231,6 +231,6 @@ def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain
         click.echo(doctor.as_lines(findings))
     else:
         write_rows(doctor.as_rows(findings), output_format, sys.stdout)
-    error = doctor.first_to_mend(findings)
+    error = doctor.first_to_fix(findings)
     if error:
         raise error

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import ssl
 import threading
 from importlib.metadata import version
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.credentials import Account, environment_account, key_account, profile_account
+from pipeline.credentials import Account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting
 from pipeline.jobs import doctor
+from pipeline.jobs.doctor import machine
 from pipeline.jobs.run import run
 from pipeline.lake.lock import lock
 
@@ -31,7 +33,7 @@ def examined(data: Path, endpoint: str, *accounts: Account, **more):
     said = doctor.as_lines(findings)
     assert SECRET not in said
     assert TOKEN not in said
-    return {finding.check: finding for finding in findings}, doctor.first_to_mend(findings)
+    return {finding.check: finding for finding in findings}, doctor.first_to_fix(findings)
 
 
 @contextlib.contextmanager
@@ -70,7 +72,7 @@ def server(
         listening.shutdown()
 
 
-def test_where_all_is_well_every_check_says_so(serve, account, tmp_path):
+def test_a_good_setup_passes_every_check(serve, account, tmp_path):
     endpoint = serve(images=60)
     run(tmp_path, accounts=[account], endpoint=endpoint.url)
     before = sorted(tmp_path.rglob("*"))
@@ -82,11 +84,11 @@ def test_where_all_is_well_every_check_says_so(serve, account, tmp_path):
     assert found[f"TLS of {endpoint.url}"].found == "none: plain http"
     assert found[f"clock beside {endpoint.url}"].found in {"right to the second", "2 s ahead of the service"}
     assert found[f"folder {str(tmp_path)!r}"].found == "writable"
-    assert "the last run landed" in found["room"].found
+    assert "the last run landed" in found["free space"].found
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_checks_come_in_the_order_in_which_they_are_to_be_mended(serve, account, tmp_path):
+def test_the_checks_come_in_the_order_in_which_to_fix_them(serve, account, tmp_path):
     url = serve().url
     found, _ = examined(tmp_path, url, account, settings=[("data", tmp_path, "default")])
 
@@ -100,7 +102,7 @@ def test_the_checks_come_in_the_order_in_which_they_are_to_be_mended(serve, acco
         "one image of 'default'",
         f"folder {str(tmp_path)!r}",
         "file system",
-        "room",
+        "free space",
         "versions",
         "lock",
     ]
@@ -114,7 +116,7 @@ def test_without_credentials_it_goes_as_far_as_it_can(serve, tmp_path):
     assert found["one image of 'nobody-has-this'"].result == "not known"
 
 
-def test_credentials_are_told_by_who_found_them_and_never_shown(tmp_path):
+def test_credentials_are_named_by_their_provider_and_never_shown(tmp_path):
     account = key_account("default", "emulator", SECRET, TOKEN)
     with Endpoint({"emulator": Key(SECRET, living_account(images=3), security_token=TOKEN)}) as endpoint:
         found, wrong = examined(tmp_path, endpoint.url, account)
@@ -123,7 +125,7 @@ def test_credentials_are_told_by_who_found_them_and_never_shown(tmp_path):
     assert found["credentials of 'default'"].found == "found by static_sts"
 
 
-def test_a_token_that_is_expired_is_found_by_the_signed_call(serve, account, tmp_path):
+def test_an_expired_token_is_found_by_the_signed_call(serve, account, tmp_path):
     found, wrong = examined(tmp_path, serve(faults=["expired-token"]).url, account)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("Refused", 4)
@@ -131,7 +133,7 @@ def test_a_token_that_is_expired_is_found_by_the_signed_call(serve, account, tmp
     assert found["one image of 'default'"].error is wrong
 
 
-def test_a_right_that_is_missing_is_found_by_the_signed_call(account, tmp_path):
+def test_a_missing_permission_is_found_by_the_signed_call(account, tmp_path):
     with server(says=b'{"Code": "NoPermission", "Message": "Permission denied."}', status=400) as url:
         _, wrong = examined(tmp_path, url, account)
 
@@ -151,11 +153,11 @@ def test_a_clock_that_the_service_would_refuse_is_found_without_credentials(tmp_
         found, wrong = examined(tmp_path, url)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("ClockIsWrong", 4)
-    assert f"s {says} the service, which forgives 15 minutes: set the clock" in str(wrong)
+    assert f"s {says} the service, which accepts 15 minutes: set the clock" in str(wrong)
     assert found[f"endpoint {url}"].result == "good"
 
 
-def test_a_clock_that_is_a_little_off_is_told_and_forgiven(tmp_path):
+def test_a_clock_within_15_minutes_is_reported_and_accepted(tmp_path):
     with server(ahead=dt.timedelta(minutes=5)) as url:
         found, wrong = examined(tmp_path, url)
 
@@ -163,7 +165,7 @@ def test_a_clock_that_is_a_little_off_is_told_and_forgiven(tmp_path):
     assert found[f"clock beside {url}"].found in {"299 s behind the service", "300 s behind the service"}
 
 
-def test_where_nothing_listens_the_rest_is_not_known(account, tmp_path):
+def test_checks_that_need_an_unreachable_endpoint_are_not_known(account, tmp_path):
     found, wrong = examined(tmp_path, "http://127.0.0.1:9", account)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("Unreachable", 5)
@@ -175,13 +177,13 @@ def test_where_nothing_listens_the_rest_is_not_known(account, tmp_path):
     ]
 
 
-def test_a_name_that_is_none_is_told(tmp_path):
+def test_an_unknown_host_name_is_found(tmp_path):
     _, wrong = examined(tmp_path, "host.invalid")
 
     assert (wrong.exit_code, "host.invalid" in str(wrong)) == (5, True)
 
 
-def test_an_endpoint_that_does_not_prove_who_it_is_is_found_and_told_nothing(self_signed, account, tmp_path):
+def test_an_untrusted_certificate_is_found_and_nothing_is_sent(self_signed, account, tmp_path):
     with server(certificate=self_signed) as url:
         found, wrong = examined(tmp_path, url, account)
 
@@ -191,14 +193,14 @@ def test_an_endpoint_that_does_not_prove_who_it_is_is_found_and_told_nothing(sel
     assert found["one image of 'default'"].result == "not known"
 
 
-def test_tls_to_a_port_that_speaks_none_is_told(tmp_path):
+def test_tls_to_a_port_without_tls_is_found(tmp_path):
     with server() as url:
         found, wrong = examined(tmp_path, secure := url.replace("http:", "https:"))
 
     assert (wrong.exit_code, found[f"TLS of {secure}"].error) == (5, wrong)
 
 
-def test_an_endpoint_that_is_not_ens_is_told(account, tmp_path):
+def test_an_endpoint_that_is_not_ens_is_found(account, tmp_path):
     with server() as url:
         found, wrong = examined(tmp_path, url, account)
 
@@ -215,7 +217,7 @@ def test_a_folder_that_cannot_be_written_to_is_found(serve, account):
     assert found["file system"].found.startswith("sysfs")
 
 
-def test_a_folder_below_a_file_is_found_and_so_is_one_of_what_follows_a_run(serve, account, tmp_path):
+def test_a_folder_below_a_file_is_found_also_that_of_a_step_after_the_run(serve, account, tmp_path):
     (tmp_path / "file").write_text("")
     url = serve().url
     first = examined(tmp_path / "file" / "lake", url, account)[1]
@@ -225,7 +227,7 @@ def test_a_folder_below_a_file_is_found_and_so_is_one_of_what_follows_a_run(serv
         assert (wrong.exit_code, "file' cannot be written to: Not a directory" in str(wrong)) == (2, True)
 
 
-def test_a_folder_that_is_not_there_yet_will_be_made(serve, account, tmp_path):
+def test_a_missing_folder_is_good_if_it_can_be_made(serve, account, tmp_path):
     found, wrong = examined(tmp_path / "a" / "b", serve().url, account)
 
     assert wrong is None
@@ -247,28 +249,26 @@ MOUNTS = [("/", "ext4"), ("/srv", "nfs4"), ("/srv/local", "xfs"), ("/srv/local",
     ],
 )
 def test_the_file_system_is_that_of_the_last_mount_over_the_folder(place, kind):
-    assert doctor.kind_of_file_system(Path(place), MOUNTS) == kind
+    assert machine.file_system_of(Path(place), MOUNTS) == kind
 
 
-def test_a_file_system_over_a_network_is_named(serve, account, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "_mounts", lambda: [("/", "ext4"), (str(tmp_path), "nfs4")])
-    found, wrong = examined(tmp_path, serve().url, account)
-
-    assert (wrong.exit_code, "lies on nfs4, over a network" in str(wrong)) == (2, True)
-    monkeypatch.setattr(doctor, "_mounts", list)
-    found, wrong = examined(tmp_path, serve().url, account)
-    assert (wrong, found["file system"].result) == (None, "not known")
+def test_a_network_file_system_is_refused(tmp_path):
+    with pytest.raises(BadSetting, match="is on nfs4, a network file system"):
+        machine.check_file_system(tmp_path, [("/", "ext4"), (str(tmp_path), "nfs4")])
 
 
-def test_a_disk_that_is_all_but_full_is_found(serve, account, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 5 << 20})())
+def test_a_disk_without_space_for_ten_more_runs_is_found(serve, account, tmp_path):
+    last_run = tmp_path / "raw" / "observed_on=2026-11-23" / "20261123T020000.000000Z.parquet"
+    last_run.parent.mkdir(parents=True)
+    with last_run.open("wb") as sparse:  # as large as an eighth of the free space, without taking any
+        sparse.truncate(shutil.disk_usage(tmp_path).free // 8)
     _, wrong = examined(tmp_path, serve().url, account)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("DiskFull", 5)
-    assert "5 MiB are free, and 64 MiB should be" in str(wrong)
+    assert re.search(r"[\d,]+ MiB are free, and [\d,]+ MiB should be", str(wrong))
 
 
-def test_a_folder_below_a_file_is_what_a_run_says_of_it(serve, account, tmp_path):
+def test_doctor_and_run_report_a_folder_below_a_file_alike(serve, account, tmp_path):
     (tmp_path / "file").touch()
     data, endpoint = tmp_path / "file" / "sub", serve(images=1).url
     with pytest.raises(BadSetting, match="file' cannot be written to: Not a directory: name another folder") as error:
@@ -278,12 +278,12 @@ def test_a_folder_below_a_file_is_what_a_run_says_of_it(serve, account, tmp_path
     assert (str(wrong), wrong.exit_code) == (str(error.value), 2)
 
 
-def test_who_holds_the_lake_is_named(serve, account, tmp_path):
+def test_the_process_that_locked_the_lake_is_named(serve, account, tmp_path):
     url = serve().url
     with lock(tmp_path):
         found, wrong = examined(tmp_path, url, account)
     assert (type(wrong).__name__, wrong.exit_code) == ("LakeLocked", 5)
-    assert f"is held by process {os.getpid()} since " in str(wrong)
+    assert f"is locked by process {os.getpid()} since " in str(wrong)
 
     found, wrong = examined(tmp_path, url, account)
     assert (wrong, found["lock"].found) == (None, "free")
@@ -322,14 +322,14 @@ def test_a_package_that_is_too_old_or_missing_is_named(lines, message, serve, ac
     assert wrong.exit_code == 2
 
 
-def test_what_another_system_or_an_extra_requires_is_not_missed(serve, account, tmp_path, declare):
+def test_a_requirement_of_another_python_or_of_an_extra_is_ignored(serve, account, tmp_path, declare):
     declare("duckdb>=1", "nonsense-package; python_version < '3'", "nonsense-package>=1; extra == 'dev'")
     found, wrong = examined(tmp_path, serve().url, account)
 
     assert (wrong, found["versions"].result) == (None, "good")
 
 
-def test_an_extra_that_the_settings_need_and_that_is_not_here_is_named(tmp_path, typed, declare):
+def test_a_missing_extra_is_named_with_the_setting_that_needs_it(tmp_path, typed, declare):
     lines = ["[after_run]", "html = 'out/report.html'", "export = 'out/reports'", "export_formats = ['xlsx']"]
     (tmp_path / "ens-images.toml").write_text("\n".join(lines))
     rows = json.loads(typed("doctor", "--endpoint", "http://127.0.0.1:9", "--format", "json")[1])
@@ -389,7 +389,7 @@ def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, 
     )
 
 
-def test_nonsense_is_the_first_thing_to_mend(serve, account, tmp_path):
+def test_a_wrong_setting_is_the_first_thing_to_fix(serve, account, tmp_path):
     _, wrong = examined(tmp_path, "ftp://x", account, unknown=["ENS_IMAGES_RAET is no setting"])
     assert (wrong.exit_code, str(wrong)) == (2, "ENS_IMAGES_RAET is no setting")
 
@@ -397,25 +397,24 @@ def test_nonsense_is_the_first_thing_to_mend(serve, account, tmp_path):
         raise BadSetting("named twice")
 
     findings = doctor.examine(tmp_path, accounts=twice, endpoint=serve().url)
-    assert str(doctor.first_to_mend(findings)) == "named twice"
+    assert str(doctor.first_to_fix(findings)) == "named twice"
     assert [finding.check for finding in findings][-1] == "lock"
 
 
-def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_mend(typed, monkeypatch):
-    monkeypatch.setattr("pipeline.jobs.accounts.environment_account", lambda: environment_account("nobody"))
-    monkeypatch.setattr("pipeline.credentials.Account.resolve", lambda _: (_ for _ in ()).throw(BadSetting("x")))
-    asked = ("doctor", "--endpoint", "http://127.0.0.1:9")
-    code, out, err = typed(*asked)
-    told = json.loads(typed(*asked, "--format", "json")[1])
+def test_the_command_prints_every_check_and_ends_with_the_first_thing_to_fix(typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = ("doctor", "--endpoint", "http://127.0.0.1:9", "--profile", "nobody")
+    code, out, err = typed(*words)
+    rows = json.loads(typed(*words, "--format", "json")[1])
 
-    assert (code, err) == (2, "error: BadSetting: x\n")
+    assert (code, err.partition(":")[0], "NoCredentials" in err) == (4, "error", True)
     assert out.splitlines()[0].split() == ["good", "setting", "data", "data", "(default)"]
     assert "wrong      credentials of 'nobody'" in out
-    assert {"check": "lock", "result": "good", "found": "free", "exit_code": 0} in told
-    assert next(row["exit_code"] for row in told if row["check"].startswith("endpoint")) == 5
+    assert {"check": "lock", "result": "good", "found": "free", "exit_code": 0} in rows
+    assert next(row["exit_code"] for row in rows if row["check"].startswith("endpoint")) == 5
 
 
-def test_each_call_of_the_doctor_is_told_with_its_account(serve, tmp_path, caplog):
+def test_each_call_is_logged_with_its_account(serve, tmp_path, caplog):
     caplog.set_level("INFO", logger="pipeline")
     examined(tmp_path, serve(images=3).url, key_account("fine", "emulator", "emulator"))
 
