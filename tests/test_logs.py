@@ -79,7 +79,7 @@ def test_retries_waits_and_timings_are_told_when_more_is_asked_for(serve, accoun
         r"not accepted yet: ",
         r"credentials found by static_ak",
         r"publishing took \d+\.\d{3} s",
-        r"the catalogue took \d+\.\d{3} s",
+        r"the catalog took \d+\.\d{3} s",
     ):
         assert any(re.search(said, line) for line in lines), (said, lines)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
-from pipeline.jobs.volume_guard import judge_undecided
+from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.lock import lock
@@ -75,5 +75,5 @@ def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) 
     )
     with rare_collection(), ahead:
         answers = read_answers(raw, ahead)
-        judge_undecided(data, raw, answers)
+        decide_undecided(data, raw, answers)
         publish(data, raw, answers, ahead, without=withdrawn)

@@ -1,12 +1,12 @@
-"""The steps in order: run, rebuild, export, demo.
+"""Run: list every account, land the raw pages, publish what is proven complete.
 
-    run      hold the lake → extract → land the pages → publish them → make the catalogue anew → fold what is due
-    rebuild  hold the lake → for each landed run that the lake lacks: publish it
-    export   connect → one view → one file
+    check the arguments → lock the lake → name the run
+      → list the accounts, land every answer               raw/…/<run>.parquet
+      → guard against a drop in volume → write the header: what is published, and why not
+      → publish → write the catalog → compact, if needed
 
-A run publishes what it has landed in the same way in which a rebuild does, by
-the decisions that stand in the header of the raw file. So the same pages
-always give the same lake.
+A run publishes what it has landed in the same way as a rebuild does, by the
+decisions in the header of the raw file: the same pages give the same lake.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.extract.raw_pages import RawPagesWriter, RawRun
 from pipeline.jobs.accounts import select_accounts
 from pipeline.jobs.compaction import compact_if_needed
-from pipeline.jobs.volume_guard import lake_or_none, volume_drop
+from pipeline.jobs.volume_guard import guard_volume, lake_or_none
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
 from pipeline.lake.flatten_pool import FlattenPool
@@ -49,21 +49,21 @@ if TYPE_CHECKING:
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
-"""An account of which a larger share is gone is not published without the user's word."""
+"""An account that lost a larger share of its images is not published, unless the user accepts it."""
 
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run did: one observation an account, and the error of each account that was not published."""
+    """The result of a run: an observation per account, and the error of each account that was not published."""
 
     run_id: str
     data: Path
     observations: tuple[dict[str, Any], ...]
     errors: dict[str, EnsImagesError] = field(default_factory=dict)
-    not_folded: str | None = None
-    """Why a fold that was due failed: the run is published all the same, and the next one tries again."""
+    compaction_error: str | None = None
+    """Why a compaction failed: the run is published all the same, and the next run compacts again."""
 
     @property
     def exit_code(self) -> int:
@@ -71,18 +71,51 @@ class Run:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
     def __str__(self) -> str:
-        """A line an account: what was published, or why nothing was; and what is left to do."""
-        lines = [_run_line(row) for row in self.observations]
-        return "\n".join(escape_control(line) for line in (*lines, *filter(None, (self.not_folded,))))
+        """Return a line per account: what was published, or why nothing was; then the error of the compaction."""
+        lines = [_account_line(row) for row in self.observations]
+        return "\n".join(escape_control(line) for line in (*lines, *filter(None, (self.compaction_error,))))
 
 
-def _run_line(row: dict[str, Any]) -> str:
+def _account_line(row: dict[str, Any]) -> str:
     if not row["is_published"]:
         return f"{row['account']}: not published: {row['error']}"
     words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
     counts = ", ".join(pluralize(row[f"{word}_count"], word.replace("_", " ")) for word in words)
     calls = pluralize(row["call_count"], "call")
     return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """The checked arguments of a run."""
+
+    accounts: Sequence[Account]
+    endpoint: str
+    allow_plain_http: bool
+    certificate: Level
+    workers: int
+    rate: float | None
+    timeout_seconds: float | None
+    max_shrink_percent: float
+    accept_shrink: bool
+    observed_at: dt.datetime | None
+    progress: Progress | None
+
+    def url_of(self, account: Account) -> str:
+        """Return the URL that the account is called at."""
+        return endpoint_url(account.endpoint or self.endpoint, allow_plain_http=self.allow_plain_http)
+
+
+@dataclass(frozen=True, slots=True)
+class _Landed:
+    """The raw file of a run, and what was read into it."""
+
+    raw: RawRun
+    listings: Sequence[Listing]
+    answers: dict[str, list[tuple[int, Answer]]]
+    """Account → its answers, each with its row in the raw file."""
+    undecided: dict[str, LakeUnusable]
+    """Account → why a damaged lake did not let its volume be compared."""
 
 
 def run(
@@ -102,117 +135,111 @@ def run(
     observed_at: dt.datetime | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """List every account, keep the pages, publish what is proven.
+    """List every account, store the raw pages, publish what is proven complete.
 
-    `profiles` and the lines of `profiles_from` name profiles of the vendor's file; `accounts` are ready-made
-    ones; none of them: the vendor's default chain. `rate` is calls a second to each endpoint (None: no limit).
-    `observed_at` (UTC) stands for the observation's instant and the run's day, for those who live through days
-    that are not today.
+    Args:
+        data: The lake: a folder or a bucket.
+        profiles: Names of profiles of the vendor's file.
+        profiles_from: A file of such names. Without any account the vendor's default chain gives one.
+        accounts: Ready-made accounts.
+        endpoint: The endpoint of the accounts that have none of their own.
+        allow_plain_http: Allow an http:// endpoint on another machine.
+        certificate: The completeness that a listing must prove.
+        workers: Concurrent calls to each endpoint.
+        rate: Calls per second to each endpoint; None: no limit.
+        timeout_seconds: The time limit of the whole run.
+        max_shrink_percent: An account that lost a larger share of its images is not published.
+        accept_shrink: Publish such an account all the same.
+        observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
+        progress: Is called with the progress of each listing.
 
     Raises:
-        BadSetting, AlreadyObserved: what was asked makes no sense.
-        LakeLocked: another run holds the lake.
-        EnsImagesError: an account was not published: the error with the largest exit code, which carries the
+        BadSetting, AlreadyObserved: an argument is wrong.
+        LakeLocked: another process has locked the lake.
+        EnsImagesError: an account was not published. It is the error with the largest exit code, and carries the
             `Run`. The other accounts are published all the same.
     """
     data = open_location(data)
     if isinstance(profiles, str):
         raise BadSetting(f"profiles is a list of names, not one: profiles=[{profiles!r}]")
-    if observed_at is not None and not isinstance(observed_at, dt.datetime):
-        raise BadSetting(f"observed_at is a datetime in UTC, not {observed_at!r}")
-    if not 0 <= max_shrink_percent <= 100:  # `nan` is neither
-        raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {max_shrink_percent}")
-    if certificate not in LEVELS:
-        raise BadSetting(f"certificate {certificate!r} is no level: choose from {', '.join(LEVELS)}")
-    listed = select_accounts(profiles, profiles_from, accounts=accounts)
-    own = {x.label: endpoint_url(x.endpoint, allow_plain_http=allow_plain_http) for x in listed if x.endpoint}
-    asked = {
-        "asked_certificate": certificate,
-        "endpoint": endpoint_url(endpoint, allow_plain_http=allow_plain_http),
-        "max_shrink_percent": max_shrink_percent,
-        "accept_shrink": accept_shrink,
-    }
-    given = _naive_utc(observed_at)
+    request = _Request(
+        accounts=select_accounts(profiles, profiles_from, accounts=accounts),
+        endpoint=endpoint,
+        allow_plain_http=allow_plain_http,
+        certificate=certificate,
+        workers=workers,
+        rate=rate,
+        timeout_seconds=timeout_seconds,
+        max_shrink_percent=max_shrink_percent,
+        accept_shrink=accept_shrink,
+        observed_at=_naive_utc(observed_at),
+        progress=progress,
+    )
+    _check(request)
     with lock(data), contextlib.ExitStack() as stack:
-        if given is not None:
-            _refuse_second_observation(data, listed, given)
-        began_at = given or utc_now()
+        _refuse_second_observation(data, request)
+        began_at = request.observed_at or utc_now()
         run_id = _free_run_id(data, began_at)
-        # of a larger account the first pass proves nothing yet, where more than counting is asked for
-        first = 2 if certificate == "verified" else 1
-        draft = stack.enter_context(begin_catalog(data))
-        publication = Publication(data, run_id, began_at.date())
-        ahead = stack.enter_context(
-            FlattenPool(lambda _, number: number >= first, at=given, publication=publication, first=listed[0].label)
-        )
-        with about(run=run_id), RawPagesWriter(data, run_id, began_at.date()) as landing:
-            rows: dict[str, list[int]] = {account.label: [] for account in listed}
-
-            def land(answer: Answer, body: bytes | None) -> None:
-                rows[answer.account].append(landing.row_count)
-                ahead.take(landing.row_count, answer, body)
-                landing.add(answer, body)
-
-            listings = extract(
-                listed,
-                land,
-                endpoint=endpoint,
-                allow_plain_http=allow_plain_http,
-                level=certificate,
-                workers=workers,
-                rate=rate,
-                timeout_seconds=timeout_seconds,
-                progress=progress,
-            )
-            unjudged = _judge(data, listings, max_shrink_percent, accept_shrink=accept_shrink)
-            header = {
-                "run_id": run_id,
-                "observed_on": str(began_at.date()),
-                "code_version": version("ens-images"),
-                **asked,
-                "observed_at_utc": None if given is None else given.isoformat(),
-                "accounts": [
-                    {
-                        "account": listing.account,
-                        **({"endpoint": own[listing.account]} if listing.account in own else {}),
-                        "is_published": None if listing.account in unjudged else listing.error is None,
-                        "error": None if listing.error is None else _named(listing.error),
-                        "ended_passes": listing.ended_passes,
-                    }
-                    for listing in listings
-                ],
-            }
-            raw = RawRun(landing.finish(header))
-            _log.info("landed %d answers in %r", landing.row_count, str(raw.path))
-        for damage in unjudged.values():
-            raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
-        answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-        with about(run=run_id), timed(_log, "publishing"):
-            observations = publish(data, raw, answers, ahead)
-        with about(run=run_id), timed(_log, "the catalogue"):
-            write_catalog(data, draft=draft)
-        with about(run=run_id), timed(_log, "folding"):
-            not_folded = compact_if_needed(data)
-    errors = {x.account: x.error for x in listings if x.error is not None}
-    result = Run(run_id, data, tuple(observations), errors, not_folded)
-    if result.errors:
-        worst = max(result.errors.values(), key=lambda error: error.exit_code)
-        worst.run = result
-        raise worst
+        stack.enter_context(about(run=run_id))
+        catalog = stack.enter_context(begin_catalog(data))
+        pool = stack.enter_context(_flatten_pool(request, Publication(data, run_id, began_at.date())))
+        landed = _land(data, run_id, began_at, request, pool)
+        _refuse_undecided(landed)
+        with timed(_log, "publishing"):
+            observations = publish(data, landed.raw, landed.answers, pool)
+        with timed(_log, "the catalog"):
+            write_catalog(data, draft=catalog)
+        with timed(_log, "compaction"):
+            compaction_error = compact_if_needed(data)
+    errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
+    result = Run(run_id, data, tuple(observations), errors, compaction_error)
+    _raise_worst_error(result)
     return result
 
 
-def _named(error: EnsImagesError) -> str:
-    return f"{type(error).__name__}: {error}"
+def _check(request: _Request) -> None:
+    """Refuse arguments that are wrong, before the lake is locked.
+
+    Raises:
+        BadSetting: one is.
+    """
+    if not 0 <= request.max_shrink_percent <= 100:  # refuses `nan` too
+        raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {request.max_shrink_percent}")
+    if request.certificate not in LEVELS:
+        raise BadSetting(f"certificate {request.certificate!r} is no level: choose from {', '.join(LEVELS)}")
+    endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http)
+    for account in request.accounts:
+        request.url_of(account)
 
 
 def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
+    if at is not None and not isinstance(at, dt.datetime):
+        raise BadSetting(f"observed_at is a datetime in UTC, not {at!r}")
     if at is None or at.tzinfo is None:
         return at
     return at.astimezone(dt.UTC).replace(tzinfo=None)
 
 
+def _refuse_second_observation(data: Path, request: _Request) -> None:
+    """Raise AlreadyObserved if an account has a published observation at the given `observed_at`."""
+    at = request.observed_at
+    if at is None:
+        return
+    with lake_or_none(data) as lake:
+        for account in request.accounts if lake else ():
+            run_ids = lake.execute(
+                "select run_id from observations where is_published and account = ? and observed_at_utc = ?",
+                [account.label, at],
+            ).fetchall()
+            if run_ids:
+                raise AlreadyObserved(
+                    f"account {account.label!r} has a published observation at {at:%F %T} UTC (run {run_ids[0][0]}): "
+                    "give another observed_at"
+                )
+
+
 def _free_run_id(data: Path, at: dt.datetime) -> str:
+    """Return an id for the run: its instant, and a number where another run has that id."""
     run_id = f"{at:%Y%m%dT%H%M%S.%fZ}"
     if not store_of(data).has_lock:  # several machines may run at once
         return f"{run_id}-{secrets.token_hex(4)}"
@@ -223,34 +250,98 @@ def _free_run_id(data: Path, at: dt.datetime) -> str:
     return name
 
 
-def _refuse_second_observation(data: Path, accounts: Iterable[Account], at: dt.datetime) -> None:
-    with lake_or_none(data) as lake:
-        for account in accounts if lake else ():
-            taken = lake.execute(
-                "select run_id from observations where is_published and account = ? and observed_at_utc = ?",
-                [account.label, at],
-            ).fetchall()
-            if taken:
-                raise AlreadyObserved(
-                    f"account {account.label!r} has a published observation at {at:%F %T} UTC (run {taken[0][0]}): "
-                    "give another observed_at"
-                )
+def _flatten_pool(request: _Request, publication: Publication) -> FlattenPool:
+    """Return the threads that flatten pages while others are still read."""
+    # Where more than counting is required, the first pass of a large account proves nothing.
+    first_pass = 2 if request.certificate == "verified" else 1
+    return FlattenPool(
+        lambda _, number: number >= first_pass,
+        at=request.observed_at,
+        publication=publication,
+        first=request.accounts[0].label,
+    )
 
 
-def _judge(
-    data: Path, listings: Iterable[Listing], max_percent: float, *, accept_shrink: bool
-) -> dict[str, LakeUnusable]:
-    """Let no account be published that has lost too much; tell those that a damaged lake does not let judge."""
-    to_judge = [listing for listing in listings if listing.error is None and not accept_shrink]
-    unjudged: dict[str, LakeUnusable] = {}
-    try:
-        with lake_or_none(data) as lake:  # once for all accounts: opening it is what takes time
-            for listing in to_judge:
-                ids = {image_id for page in listing.last_pass for image_id in page.ids}
-                try:
-                    listing.error = volume_drop(lake, listing.account, ids, max_percent)
-                except LakeUnusable as damage:
-                    unjudged[listing.account] = damage
-    except LakeUnusable as damage:
-        unjudged = {listing.account: damage for listing in to_judge}
-    return unjudged
+def _land(data: Path, run_id: str, began_at: dt.datetime, request: _Request, pool: FlattenPool) -> _Landed:
+    """List the accounts, land every answer, decide what is published, and write that into the header."""
+    with RawPagesWriter(data, run_id, began_at.date()) as writer:
+        listings, rows = _list_accounts(request, writer, pool)
+        undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
+        raw = RawRun(writer.finish(_header(run_id, began_at, request, listings, undecided)))
+        _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
+    answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
+    return _Landed(raw, listings, answers, undecided)
+
+
+def _list_accounts(
+    request: _Request, writer: RawPagesWriter, pool: FlattenPool
+) -> tuple[list[Listing], dict[str, list[int]]]:
+    """List the accounts, and land each answer as it arrives.
+
+    Returns:
+        The listings, and for each account the rows of its answers in the raw file.
+    """
+    rows: dict[str, list[int]] = {account.label: [] for account in request.accounts}
+
+    def land(answer: Answer, body: bytes | None) -> None:
+        rows[answer.account].append(writer.row_count)
+        pool.take(writer.row_count, answer, body)
+        writer.add(answer, body)
+
+    listings = extract(
+        request.accounts,
+        land,
+        endpoint=request.endpoint,
+        allow_plain_http=request.allow_plain_http,
+        level=request.certificate,
+        workers=request.workers,
+        rate=request.rate,
+        timeout_seconds=request.timeout_seconds,
+        progress=request.progress,
+    )
+    return listings, rows
+
+
+def _header(
+    run_id: str,
+    began_at: dt.datetime,
+    request: _Request,
+    listings: Iterable[Listing],
+    undecided: dict[str, LakeUnusable],
+) -> dict[str, Any]:
+    """Return the header of the raw file: what was asked of the run, and the decision about each account."""
+    own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
+    return {
+        "run_id": run_id,
+        "observed_on": str(began_at.date()),
+        "code_version": version("ens-images"),
+        "asked_certificate": request.certificate,
+        "endpoint": endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http),
+        "max_shrink_percent": request.max_shrink_percent,
+        "accept_shrink": request.accept_shrink,
+        "observed_at_utc": None if request.observed_at is None else request.observed_at.isoformat(),
+        "accounts": [
+            {
+                "account": listing.account,
+                **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
+                "is_published": None if listing.account in undecided else listing.error is None,
+                "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
+                "ended_passes": listing.ended_passes,
+            }
+            for listing in listings
+        ],
+    }
+
+
+def _refuse_undecided(landed: _Landed) -> None:
+    """Raise LakeDamaged if the lake was too damaged to compare the volume of an account."""
+    for damage in landed.undecided.values():
+        raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage
+
+
+def _raise_worst_error(result: Run) -> None:
+    """Raise the error with the largest exit code, with the result of the run; none where all accounts are published."""
+    if result.errors:
+        worst = max(result.errors.values(), key=lambda error: error.exit_code)
+        worst.run = result
+        raise worst

@@ -1,10 +1,10 @@
-"""Whether an account may be published that is much smaller than it was: a lost permission looks like that too.
+"""Guard against a drop in volume: an account that lost most of its images is not published.
 
-    the ids of its last published observation ── more than half of them gone, from ten on? all of them? ─→ AccountShrank
+    the ids of its last published observation: more than half of ten or more are gone, or all → AccountShrank
 
-The decision stands in the header of the raw file, so that a rebuild comes to
-the same one. Where a damaged lake did not let a run decide, the rebuild that
-mends the lake does.
+A lost permission looks like that too. The decision stands in the header of the
+raw file, so that a rebuild comes to the same one. Where a damaged lake did not
+let a run decide, the rebuild that repairs the lake does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import AccountShrank, LakeMissing
+from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
 from pipeline.reports.query import duckdb_message
 from pipeline.views.connection import connect
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
+    from pipeline.extract.reader import Listing
     from pipeline.extract.response import Answer
 
-_COUNTS_FROM: Final = 10
+_MIN_IMAGES: Final = 10
+"""A smaller account is only guarded against becoming empty."""
 
 
 @contextlib.contextmanager
 def lake_or_none(data: Path) -> Iterator[Any]:
-    """A connection to the lake as it is, or None where there is none yet."""
+    """Connect to the lake; None where there is none yet."""
     try:
         lake = connect(data)
     except LakeMissing:
@@ -38,41 +40,65 @@ def lake_or_none(data: Path) -> Iterator[Any]:
         yield lake
 
 
-def volume_drop(lake: Any, account: str, now: set[str], max_percent: float) -> AccountShrank | None:
-    """The error that keeps an account with the images `now` from being published into `lake`, or None.
+def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float) -> AccountShrank | None:
+    """Compare the images of an account with its last observation in `lake`.
+
+    Returns:
+        The error that keeps the account from being published, or None.
 
     Raises:
-        LakeUnusable: what it was before cannot be read.
+        LakeUnusable: the last observation cannot be read.
     """
     if not lake:
         return None
     with duckdb_message():
         rows = lake.execute("select image_id from images_latest where account = ?", [account]).fetchall()
     before = {row[0] for row in rows}
-    gone = len(before - now)
-    percent = 100 * gone / len(before) if before else 0.0
-    became_empty = bool(before) and not now
-    if not became_empty and (len(before) < _COUNTS_FROM or percent <= max_percent):
+    gone_count = len(before - image_ids)
+    percent = 100 * gone_count / len(before) if before else 0.0
+    became_empty = bool(before) and not image_ids
+    if not became_empty and (len(before) < _MIN_IMAGES or percent <= max_percent):
         return None
-    what = "is empty now" if became_empty else f"has lost {gone:,} of them ({percent:.0f} %)"
+    drop = "is empty now" if became_empty else f"has lost {gone_count:,} of them ({percent:.0f} %)"
     return AccountShrank(
-        f"account {account!r} had {len(before):,} images and {what}; nothing was published: "
-        "look whether that is true (a lost permission looks the same), then run with --accept-shrink"
+        f"account {account!r} had {len(before):,} images and {drop}; nothing was published: "
+        "verify that this is true (a lost permission looks the same), then run with --accept-shrink"
     )
 
 
-def judge_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> None:
-    """Decide now about the accounts of a landed run on which a damaged lake let nothing be decided then."""
+def guard_volume(data: Path, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
+    """Set the error of each complete listing whose account lost too much.
+
+    Returns:
+        The accounts that a damaged lake does not let compare, each with the damage.
+    """
+    complete = [listing for listing in listings if listing.error is None]
+    undecided: dict[str, LakeUnusable] = {}
+    try:
+        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
+            for listing in complete:
+                image_ids = {image_id for page in listing.last_pass for image_id in page.ids}
+                try:
+                    listing.error = volume_drop(lake, listing.account, image_ids, max_percent)
+                except LakeUnusable as damage:
+                    undecided[listing.account] = damage
+    except LakeUnusable as damage:
+        undecided = {listing.account: damage for listing in complete}
+    return undecided
+
+
+def decide_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> None:
+    """Decide in the header of a landed run about the accounts that a damaged lake left undecided."""
     for decision in raw.header["accounts"]:
         if decision["is_published"] is None:
-            ids = set(_last_ids(decision["ended_passes"], answers.get(decision["account"], [])))
+            image_ids = set(_last_ids(decision["ended_passes"], answers.get(decision["account"], [])))
             with lake_or_none(data) as lake:
-                error = volume_drop(lake, decision["account"], ids, raw.header["max_shrink_percent"])
+                error = volume_drop(lake, decision["account"], image_ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None
             decision["error"] = error and f"{type(error).__name__}: {error}"
 
 
-def _last_ids(number: int, answers: Iterable[tuple[int, Answer]]) -> Iterator[str]:
-    last = {answer.page_number: answer.page for _, answer in answers if answer.pass_number == number}
+def _last_ids(pass_number: int, answers: Iterable[tuple[int, Answer]]) -> Iterator[str]:
+    last = {answer.page_number: answer.page for _, answer in answers if answer.pass_number == pass_number}
     for page in last.values():
         yield from page.ids if page else ()
