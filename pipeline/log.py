@@ -1,13 +1,14 @@
-"""What happens, while it happens: `logging`, with the run, the account, the page and the call before every message.
+"""Logging: standard `logging`, with run, account, page and call before each message.
 
     log = logger(__name__)
     with about(run=run_id):
         with about(account="prod", page=2):
             log.info("answered %d", 200)        run='2026…Z' account='prod' page=2: answered 200
 
-Quiet unless somebody asks: `show(1)` for calls (INFO), `show(2)` for retries, waits and timings too (DEBUG); a
-program of yours asks through `logging.getLogger("pipeline")`. What the service or a label says is quoted, so that
-it gives no orders to a terminal. A key, a secret or a token never comes here: nothing is logged that holds one.
+Silent by default. `shown(1, …)` logs calls (INFO), `shown(2, …)` retries, waits
+and timings too (DEBUG); another program listens at `logging.getLogger("pipeline")`.
+Text of the service and labels are quoted, so that they cannot control a
+terminal. Nothing that holds a key, a secret or a token is ever logged.
 """
 
 from __future__ import annotations
@@ -23,46 +24,46 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _ROOT: Final = "pipeline"
-_ABOUT: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
+_CONTEXT: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
 
 logging.getLogger(_ROOT).addHandler(logging.NullHandler())
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):
-    """Says before each message what it is about, to whatever handler listens."""
+    """Prefixes each message with its context, for any handler."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        said = _ABOUT.get() or {}
-        start = " ".join(f"{name}={value!r}" for name, value in said.items()).replace("%", "%%")
-        return f"{start}: {msg}" if start else msg, {**kwargs, "extra": {"about": dict(said)}}
+        context = _CONTEXT.get() or {}
+        prefix = " ".join(f"{name}={value!r}" for name, value in context.items()).replace("%", "%%")
+        return f"{prefix}: {msg}" if prefix else msg, {**kwargs, "extra": {"about": dict(context)}}
 
 
 def logger(name: str) -> _Logger:
-    """The logger of a module."""
+    """Return the logger of a module."""
     return _Logger(logging.getLogger(name), {})
 
 
 @contextlib.contextmanager
-def about(**what: object) -> Iterator[None]:
-    """Say this before every message of the block, and of the tasks begun in it."""
-    before = _ABOUT.set({**(_ABOUT.get() or {}), **what})
+def about(**context: object) -> Iterator[None]:
+    """Add `context` to every message of the block, and of the tasks that are started in it."""
+    token = _CONTEXT.set({**(_CONTEXT.get() or {}), **context})
     try:
         yield
     finally:
-        _ABOUT.reset(before)
+        _CONTEXT.reset(token)
 
 
 @contextlib.contextmanager
-def timed(log: _Logger, what: str) -> Iterator[None]:
-    """Tell how long a step took, once it is done."""
+def timed(log: _Logger, step: str) -> Iterator[None]:
+    """Log how long the block took."""
     began = time.monotonic()
     yield
-    log.debug("%s took %.3f s", what, time.monotonic() - began)
+    log.debug("%s took %.3f s", step, time.monotonic() - began)
 
 
 @contextlib.contextmanager
 def shown(verbosity: int, err: TextIO) -> Iterator[None]:
-    """Write to `err`, for the length of the block: nothing (0), calls (1), retries, waits and timings too (2)."""
+    """Log to `err` inside the block: nothing (0), calls (1), also retries, waits and timings (2)."""
     root = logging.getLogger(_ROOT)
     if not verbosity:
         yield

@@ -128,7 +128,7 @@ def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            demo(data, told=lambda _: None)
+            demo(data, print_line=lambda _: None)
             made.touch()
     return data
 

@@ -115,13 +115,13 @@ def demo(data: Path, days: int, images: int) -> None:
     from pipeline.reports.report import report
     from pipeline.views.connection import connect
 
-    demo_job.demo(data, days=days, images=images, told=lambda line: click.echo(line, err=True))
+    demo_job.demo(data, days=days, images=images, print_line=lambda line: click.echo(line, err=True))
     with contextlib.closing(connect(data)) as lake:
         report(lake, out=sys.stdout, err=sys.stderr)
         can_draw = not missing_packages()
         if can_draw:
             write_page(lake, data / "report.html")
-    click.echo(demo_job.what_next(data, _program()))
+    click.echo(demo_job.next_steps(data, _program()))
     if can_draw:
         click.echo(f"The same as a page, with charts: {data}/report.html")
 

@@ -1,4 +1,7 @@
-"""The accounts of a run."""
+"""Select the accounts of a run.
+
+--profile, --profiles-from  →  else [[accounts]] of the settings file  →  else the vendor's default chain
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,16 @@ def select_accounts(
     entries: Sequence[AccountEntry] = (),
     accounts: Sequence[Account] = (),
 ) -> list[Account]:
-    """The accounts that a run lists: those named; else the `entries` of a settings file; else the default chain's.
+    """Return the named accounts; else those of the settings file (`entries`); else that of the default chain.
 
-    A profile that an entry names, or labels, takes label and endpoint from there; `accounts` are ready-made ones.
+    A name that an entry has as its profile or label takes label and endpoint from the entry. Ready-made `accounts`
+    are added.
 
     Raises:
-        BadSetting: one is named twice, or has no name.
+        BadSetting: a label occurs twice, or `profiles_from` holds no name.
     """
     named: list[AccountEntry] = []
-    for name in (*profiles, *_lines(profiles_from)):
+    for name in (*profiles, *_read_names(profiles_from)):
         known = [entry for entry in entries if name in {entry.label, entry.profile}]
         named += known or [AccountEntry(profile=name)]
     ready = [*accounts, *map(_account, named or (() if accounts else entries))]
@@ -40,14 +44,14 @@ def _account(entry: AccountEntry) -> Account:
     return profile_account(entry.profile, entry.label, entry.endpoint)
 
 
-def _lines(file: str | Path | None) -> list[str]:
-    """The names in a file of profiles; an empty one is refused, for it would mean the default account."""
+def _read_names(file: str | Path | None) -> list[str]:
+    """Return the names in a file of profiles; refuse an empty one, which would mean the default account."""
     if file is None:
         return []
-    said = (line.partition("#")[0].strip() for line in Path(file).read_text("utf-8").splitlines())
-    names = [line for line in said if line]
+    lines = (line.partition("#")[0].strip() for line in Path(file).read_text("utf-8").splitlines())
+    names = [line for line in lines if line]
     if not names:
-        raise BadSetting(f"{str(file)!r} names no profile: a name a line is expected")
+        raise BadSetting(f"{str(file)!r} names no profile: one name per line is expected")
     return names
 
 

@@ -1,4 +1,7 @@
-"""The demo: a month of a generated account."""
+"""Demo: collect a month of a generated account.
+
+an empty folder → a local ENS endpoint → one real run per day
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ if TYPE_CHECKING:
 
 DEMO_DAYS: Final = 30
 DEMO_IMAGES: Final = 143
-_DEMO_BEGINS: Final = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC; the local endpoint's day 0)
-_DEMO_MARK: Final = ".demo"
-_DEMO_ACCOUNT: Final = "demo"
+_FIRST_RUN: Final = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC; day 0 of the endpoint)
+_MARKER: Final = ".demo"
+_ACCOUNT: Final = "demo"
 
 
 def demo(
@@ -31,51 +34,52 @@ def demo(
     *,
     days: int = DEMO_DAYS,
     images: int = DEMO_IMAGES,
-    told: Callable[[str], object] = print,
+    print_line: Callable[[str], object] = print,
 ) -> None:
-    """Live through `days` days of a made account on a local endpoint, a real `run` each; `told` is told of each.
+    """Run once a day for `days` days against a local endpoint, and `print_line` the result of each run.
 
-    The folder is made anew: nothing but an earlier demo is ever cleared away.
+    The folder is emptied first, if an earlier demo made it.
 
     Raises:
-        BadSetting: `data` is something else than a demo's folder.
+        BadSetting: the folder holds something else.
     """
     from pipeline.emulator import Endpoint, Key, living_account
 
     data = open_location(data)
     store_of(data).require_local(data, "the demo", "give a folder")
-    if data.exists() and any(data.iterdir()) and not _is_a_demos(data):
-        raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo makes its folder anew: give another one")
+    if data.exists() and any(data.iterdir()) and not _is_demo(data):
+        raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo empties its folder: give another one")
     with lock(data):
         for entry in data.iterdir():
             if entry.name != LOCK:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        (data / _DEMO_MARK).touch()
+        (data / _MARKER).touch()
     with Endpoint({"emulator": Key("emulator", living_account(images=images, seed=1))}) as endpoint:
-        told(f"A local ENS endpoint at {endpoint.url}, an account of {images} images, {days} days of it, a run a day:")
-        account = key_account(_DEMO_ACCOUNT, "emulator", "emulator")
+        print_line(f"A local ENS endpoint at {endpoint.url}: {images} images on day 0, {days} days, a run per day:")
+        account = key_account(_ACCOUNT, "emulator", "emulator")
         for day in range(days):
             endpoint.day = day
-            at = _DEMO_BEGINS + dt.timedelta(days=day)
-            done = run(data, accounts=[account], endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at)
-            told(str(done))
-    told("")
+            at = _FIRST_RUN + dt.timedelta(days=day)
+            print_line(
+                str(run(data, accounts=[account], endpoint=endpoint.url, rate=None, accept_shrink=True, observed_at=at))
+            )
+    print_line("")
 
 
-def _is_a_demos(data: Path) -> bool:
-    """Whether nothing but a demo has ever written there: no pages of another account than its own."""
-    if not (data / _DEMO_MARK).exists():
+def _is_demo(data: Path) -> bool:
+    """Tell whether only a demo has written there: no raw page is of another account."""
+    if not (data / _MARKER).exists():
         return False
-    landed_for = {decision["account"] for path in raw_paths(data) for decision in RawRun(path).header["accounts"]}
-    return landed_for <= {_DEMO_ACCOUNT}
+    accounts = {decision["account"] for path in raw_paths(data) for decision in RawRun(path).header["accounts"]}
+    return accounts <= {_ACCOUNT}
 
 
-def what_next(data: Path, program: str = "ens-images") -> str:
-    """Where the bytes of a lake lie, and the commands to try next, as `program` is called here."""
+def next_steps(data: Path, program: str = "ens-images") -> str:
+    """Return where the files are, and commands to try next; `program` is how this program is called."""
     return "\n".join(
         (
             "",
-            f"The bytes: {data}/raw (what the service said), {data}/lake (the tables), {data}/lake.duckdb (the views).",
+            f"The files: {data}/raw (the raw pages), {data}/lake (the tables), {data}/lake.duckdb (the views).",
             "Try next:",
             f"  {program} questions --data {data}",
             f'  {program} sql --data {data} "from cleanup_candidates(older_than_days := 90)"',

@@ -1,4 +1,4 @@
-"""Export views to files."""
+"""Export views to files: connect, then the writers of `reports.export`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def export(
     as_of: str | dt.date | None = None,
     thresholds: Thresholds | None = None,
 ) -> tuple[int, str]:
-    """Write a table or view to `file`, .csv, .json, .parquet or .xlsx by its suffix, whole or not at all.
+    """Write a table or view to `file`, in the format of its suffix: .csv, .json, .parquet or .xlsx.
 
-    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
+    The file is written completely or not at all. `as_of` and `thresholds` are those of `connect`.
 
     Returns:
-        How many rows were written, and the trust line.
+        The number of rows, and the provenance line.
 
     Raises:
         UnknownName: there is no such view; the message names the nearest.
@@ -51,16 +51,15 @@ def export_all(
     as_of: str | dt.date | None = None,
     thresholds: Thresholds | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Write every standing report into `folder`, a file a format, with a manifest: replaced as a whole.
+    """Write every standing report into `folder`, one file per format, with a manifest.
 
-    With `as_of`, the lake as it was then, with `thresholds` the views by those: see `connect`.
+    The folder is replaced as a whole. `as_of` and `thresholds` are those of `connect`.
 
     Returns:
-        The manifest, and the trust line.
+        The manifest, and the provenance line.
 
     Raises:
-        BadSetting: the folder holds something else than an earlier export, a format needs an extra, or there was no
-            observation by then.
+        BadSetting: the folder is no earlier export, a format needs an extra, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
     if unknown := set(formats) - set(export_formats()):

@@ -1,4 +1,4 @@
-"""List images live."""
+"""List images live: the same extraction and typing as a run, without a lake."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pipeline.resources.images import IMAGES
 from pipeline.transform.assemble import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pipeline.credentials import Account
+    from pipeline.extract.reader import Listing
 
 
 def list_images(
@@ -33,15 +34,18 @@ def list_images(
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
 ) -> tuple[Rows, str]:
-    """List images live by the API's own filters, one pass, nothing stored: the rows, and the trust line.
+    """List images live with the filters of the API: one pass per account, nothing is stored.
 
-    The API's filters are fuzzy; `exact` compares here, letter by letter.
+    The API's filters match a part of the value; `exact` keeps the rows whose whole value is equal.
+
+    Returns:
+        The rows, and a provenance line per account.
 
     Raises:
         EnsImagesError: an account could not be read.
     """
-    asked = {"ImageId": image_id, "ImageName": image_name, "SnapshotId": snapshot_id}
-    filters = {name: value for name, value in asked.items() if value is not None}
+    values = {"ImageId": image_id, "ImageName": image_name, "SnapshotId": snapshot_id}
+    filters = {name: value for name, value in values.items() if value is not None}
     bodies: dict[tuple[str, int, int], bytes | None] = {}
     listings = extract(
         select_accounts(profiles, accounts=accounts),
@@ -54,24 +58,34 @@ def list_images(
         rate=rate,
     )
     rows: list[tuple[Any, ...]] = []
-    names = [column.name for column in IMAGES.stored]
-    trust = []
+    provenance = []
     for listing in listings:
         if listing.error is not None:
             raise listing.error
-        at: Any = evidence(listing.answers, listing.ended_passes)["observed_at_utc"]
-        pages = [bodies[place] for place in sorted(bodies) if place[:2] == (listing.account, listing.ended_passes)]
-        flat = flatten([body for body in pages if body is not None], listing.account, at, seen=set())
-        found = [
-            tuple(row[name] for name in names)
-            for row in flat.images.to_pylist()
-            if not exact or all(row[_COLUMN_OF[field]] == value for field, value in filters.items())
-        ]
-        rows += found
-        unknown = f"{len(flat.rejects)} rejects · {len(flat.unknown_fields)} unknown fields"
-        trust.append(f"{listing.account} · as of {at:%F %R} UTC · {listing.level} · {len(found)} images · {unknown}")
+        keys = sorted(key for key in bodies if key[:2] == (listing.account, listing.ended_passes))
+        pages = [body for key in keys if (body := bodies[key]) is not None]
+        account_rows, line = _flatten(listing, pages, filters if exact else {})
+        rows += account_rows
+        provenance.append(line)
+    names = tuple(column.name for column in IMAGES.stored)
     types = tuple(column.duckdb_type for column in IMAGES.stored)
-    return Rows(tuple(names), types, rows), "\n".join(trust)
+    return Rows(names, types, rows), "\n".join(provenance)
+
+
+def _flatten(listing: Listing, pages: list[bytes], equal: Mapping[str, str]) -> tuple[list[tuple[Any, ...]], str]:
+    """Return the rows of an account whose API fields have the values in `equal`, and its provenance line."""
+    observed_at: Any = evidence(listing.answers, listing.ended_passes)["observed_at_utc"]
+    flat = flatten(pages, listing.account, observed_at, seen=set())
+    rows = [
+        tuple(row[column.name] for column in IMAGES.stored)
+        for row in flat.images.to_pylist()
+        if all(row[_COLUMN_OF[field]] == value for field, value in equal.items())
+    ]
+    return rows, (
+        f"{listing.account} · as of {observed_at:%F %R} UTC · {listing.level} · {len(rows)} images · "
+        f"{len(flat.rejects)} rejects · {len(flat.unknown_fields)} unknown fields"
+    )
 
 
 _COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
+"""API field → column."""

@@ -1,4 +1,10 @@
-"""Rebuild the lake from raw pages."""
+"""Rebuild: publish landed runs that the lake lacks, from their raw pages.
+
+    tombstones → raw files that are neither expired nor in the lake → publish, run by run → write the catalog
+
+It decides nothing: the header of each raw file holds the decisions of the run
+that landed it. The exception is an account that a damaged lake left undecided.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +34,17 @@ _log = logger(__name__)
 
 
 def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
-    """Publish every landed run that the lake lacks, run by run, or all at once into a new lake; the ids of those.
+    """Publish every landed run that the lake lacks: one by one, or `into` a new lake all at once.
 
-    By the decisions of the runs that landed the pages: nothing that was refused comes back, and nothing that was
-    withdrawn since. Pages that were taken out by age are not used any more.
+    Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages are ignored.
+
+    Returns:
+        The ids of the runs that were published.
 
     Raises:
         LakeMissing: no pages were ever landed in `data`.
         BadSetting: `into` holds a lake already.
-        LakeDamaged: a raw file cannot be read; what came before it is published, into a new lake nothing.
+        LakeDamaged: a raw file cannot be read. The runs before it are published; into a new lake, none.
     """
     data = open_location(data)
     target = data if into is None else open_location(into)
@@ -44,21 +52,21 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         store_of(target).require_local(
             target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run"
         )
-    gone = read_tombstones(data)
-    raw_files = [path for path in raw_paths(data) if path.stem not in gone.raw_runs]
+    tombstones = read_tombstones(data)
+    raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is not None and complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with lock(target), begin_catalog(target) as draft:
-        there = complete_runs(target)
-        missing = [path for path in raw_files if path.stem not in there]
-        with contextlib.nullcontext(data) if into is None else new_lake(target) as written:
+        complete = complete_runs(target)
+        missing = [path for path in raw_files if path.stem not in complete]
+        with contextlib.nullcontext(data) if into is None else new_lake(target) as lake:
             for path in missing:
-                # In place a withdrawal can still be taken back, and the record beside the raw pages hides its rows.
-                withdrawn = {} if into is None else gone.withdrawn_from(path.stem)
+                # In place a withdrawal can still be undone, and its tombstone hides the rows.
+                withdrawn = {} if into is None else tombstones.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
-                    publish_again(written, RawRun(path), withdrawn)
+                    publish_again(lake, RawRun(path), withdrawn)
         write_catalog(target, draft=draft)
     return [path.stem for path in missing]
 

@@ -15,20 +15,17 @@ import contextlib
 import datetime as dt
 import secrets
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeUnusable
+from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.client import DEFAULT_WORKERS
-from pipeline.extract.completeness import LEVELS, Level
-from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
-from pipeline.extract.listing import extract
+from pipeline.extract.endpoint import DEFAULT_ENDPOINT
 from pipeline.extract.rate_limit import DEFAULT_RATE
-from pipeline.extract.raw_pages import RawPagesWriter, RawRun
 from pipeline.jobs.accounts import select_accounts
 from pipeline.jobs.compaction import compact_if_needed
-from pipeline.jobs.volume_guard import guard_volume, lake_or_none
+from pipeline.jobs.land import Landed, Request, land
+from pipeline.jobs.volume_guard import lake_or_none
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
 from pipeline.lake.flatten_pool import FlattenPool
@@ -40,12 +37,12 @@ from pipeline.text import escape_control, pluralize
 from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.credentials import Account
-    from pipeline.extract.reader import Listing, Progress
-    from pipeline.extract.response import Answer
+    from pipeline.extract.completeness import Level
+    from pipeline.extract.reader import Progress
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
@@ -83,39 +80,6 @@ def _account_line(row: dict[str, Any]) -> str:
     counts = ", ".join(pluralize(row[f"{word}_count"], word.replace("_", " ")) for word in words)
     calls = pluralize(row["call_count"], "call")
     return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    """The checked arguments of a run."""
-
-    accounts: Sequence[Account]
-    endpoint: str
-    allow_plain_http: bool
-    certificate: Level
-    workers: int
-    rate: float | None
-    timeout_seconds: float | None
-    max_shrink_percent: float
-    accept_shrink: bool
-    observed_at: dt.datetime | None
-    progress: Progress | None
-
-    def url_of(self, account: Account) -> str:
-        """Return the URL that the account is called at."""
-        return endpoint_url(account.endpoint or self.endpoint, allow_plain_http=self.allow_plain_http)
-
-
-@dataclass(frozen=True, slots=True)
-class _Landed:
-    """The raw file of a run, and what was read into it."""
-
-    raw: RawRun
-    listings: Sequence[Listing]
-    answers: dict[str, list[tuple[int, Answer]]]
-    """Account → its answers, each with its row in the raw file."""
-    undecided: dict[str, LakeUnusable]
-    """Account → why a damaged lake did not let its volume be compared."""
 
 
 def run(
@@ -162,7 +126,7 @@ def run(
     data = open_location(data)
     if isinstance(profiles, str):
         raise BadSetting(f"profiles is a list of names, not one: profiles=[{profiles!r}]")
-    request = _Request(
+    request = Request(
         accounts=select_accounts(profiles, profiles_from, accounts=accounts),
         endpoint=endpoint,
         allow_plain_http=allow_plain_http,
@@ -175,7 +139,7 @@ def run(
         observed_at=_naive_utc(observed_at),
         progress=progress,
     )
-    _check(request)
+    request.check()
     with lock(data), contextlib.ExitStack() as stack:
         _refuse_second_observation(data, request)
         began_at = request.observed_at or utc_now()
@@ -183,7 +147,7 @@ def run(
         stack.enter_context(about(run=run_id))
         catalog = stack.enter_context(begin_catalog(data))
         pool = stack.enter_context(_flatten_pool(request, Publication(data, run_id, began_at.date())))
-        landed = _land(data, run_id, began_at, request, pool)
+        landed = land(data, run_id, began_at, request, pool)
         _refuse_undecided(landed)
         with timed(_log, "publishing"):
             observations = publish(data, landed.raw, landed.answers, pool)
@@ -197,21 +161,6 @@ def run(
     return result
 
 
-def _check(request: _Request) -> None:
-    """Refuse arguments that are wrong, before the lake is locked.
-
-    Raises:
-        BadSetting: one is.
-    """
-    if not 0 <= request.max_shrink_percent <= 100:  # refuses `nan` too
-        raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {request.max_shrink_percent}")
-    if request.certificate not in LEVELS:
-        raise BadSetting(f"certificate {request.certificate!r} is no level: choose from {', '.join(LEVELS)}")
-    endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http)
-    for account in request.accounts:
-        request.url_of(account)
-
-
 def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
     if at is not None and not isinstance(at, dt.datetime):
         raise BadSetting(f"observed_at is a datetime in UTC, not {at!r}")
@@ -220,7 +169,7 @@ def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
     return at.astimezone(dt.UTC).replace(tzinfo=None)
 
 
-def _refuse_second_observation(data: Path, request: _Request) -> None:
+def _refuse_second_observation(data: Path, request: Request) -> None:
     """Raise AlreadyObserved if an account has a published observation at the given `observed_at`."""
     at = request.observed_at
     if at is None:
@@ -250,7 +199,7 @@ def _free_run_id(data: Path, at: dt.datetime) -> str:
     return name
 
 
-def _flatten_pool(request: _Request, publication: Publication) -> FlattenPool:
+def _flatten_pool(request: Request, publication: Publication) -> FlattenPool:
     """Return the threads that flatten pages while others are still read."""
     # Where more than counting is required, the first pass of a large account proves nothing.
     first_pass = 2 if request.certificate == "verified" else 1
@@ -262,78 +211,7 @@ def _flatten_pool(request: _Request, publication: Publication) -> FlattenPool:
     )
 
 
-def _land(data: Path, run_id: str, began_at: dt.datetime, request: _Request, pool: FlattenPool) -> _Landed:
-    """List the accounts, land every answer, decide what is published, and write that into the header."""
-    with RawPagesWriter(data, run_id, began_at.date()) as writer:
-        listings, rows = _list_accounts(request, writer, pool)
-        undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
-        raw = RawRun(writer.finish(_header(run_id, began_at, request, listings, undecided)))
-        _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
-    answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-    return _Landed(raw, listings, answers, undecided)
-
-
-def _list_accounts(
-    request: _Request, writer: RawPagesWriter, pool: FlattenPool
-) -> tuple[list[Listing], dict[str, list[int]]]:
-    """List the accounts, and land each answer as it arrives.
-
-    Returns:
-        The listings, and for each account the rows of its answers in the raw file.
-    """
-    rows: dict[str, list[int]] = {account.label: [] for account in request.accounts}
-
-    def land(answer: Answer, body: bytes | None) -> None:
-        rows[answer.account].append(writer.row_count)
-        pool.take(writer.row_count, answer, body)
-        writer.add(answer, body)
-
-    listings = extract(
-        request.accounts,
-        land,
-        endpoint=request.endpoint,
-        allow_plain_http=request.allow_plain_http,
-        level=request.certificate,
-        workers=request.workers,
-        rate=request.rate,
-        timeout_seconds=request.timeout_seconds,
-        progress=request.progress,
-    )
-    return listings, rows
-
-
-def _header(
-    run_id: str,
-    began_at: dt.datetime,
-    request: _Request,
-    listings: Iterable[Listing],
-    undecided: dict[str, LakeUnusable],
-) -> dict[str, Any]:
-    """Return the header of the raw file: what was asked of the run, and the decision about each account."""
-    own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
-    return {
-        "run_id": run_id,
-        "observed_on": str(began_at.date()),
-        "code_version": version("ens-images"),
-        "asked_certificate": request.certificate,
-        "endpoint": endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http),
-        "max_shrink_percent": request.max_shrink_percent,
-        "accept_shrink": request.accept_shrink,
-        "observed_at_utc": None if request.observed_at is None else request.observed_at.isoformat(),
-        "accounts": [
-            {
-                "account": listing.account,
-                **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
-                "is_published": None if listing.account in undecided else listing.error is None,
-                "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
-                "ended_passes": listing.ended_passes,
-            }
-            for listing in listings
-        ],
-    }
-
-
-def _refuse_undecided(landed: _Landed) -> None:
+def _refuse_undecided(landed: Landed) -> None:
     """Raise LakeDamaged if the lake was too damaged to compare the volume of an account."""
     for damage in landed.undecided.values():
         raise LakeDamaged(f"{damage}; the pages of this run are kept, and a rebuild publishes them too") from damage

@@ -126,6 +126,7 @@ def scheduled_run(
     entries: Sequence[AccountEntry] = (),
     profiles: Sequence[str] = (),
     profiles_from: Path | None = None,
+    accounts: Sequence[Account] = (),
     ending_signal: Callable[[], int] = lambda: signal.SIGINT,
     **options: Any,
 ) -> ScheduledRun:
@@ -140,12 +141,14 @@ def scheduled_run(
         entries: The accounts of the settings file; `profiles` and `profiles_from` select others: see `select_accounts`.
         profiles: Names of profiles.
         profiles_from: A file of names of profiles.
+        accounts: Ready-made accounts.
         ending_signal: Returns the signal that a KeyboardInterrupt stands for.
         options: The other arguments of `run`.
     """
     result = ScheduledRun(open_location(data), _now())
     try:
-        _do(result, "run", lambda: _run(result, lambda: select_accounts(profiles, profiles_from, entries), options))
+        select = partial(select_accounts, profiles, profiles_from, entries, accounts)
+        _do(result, "run", lambda: _run(result, select, options))
         if result.run is not None:
             for name, work in _steps_after(result.data, after, retention, thresholds).items():
                 _do(result, name, work)
@@ -175,10 +178,10 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
-def _run(result: ScheduledRun, accounts: Callable[[], Sequence[Account]], options: dict[str, Any]) -> str:
+def _run(result: ScheduledRun, select: Callable[[], Sequence[Account]], options: dict[str, Any]) -> str:
     """Run, and keep the `Run`, also that of a run in which an account failed."""
     try:
-        result.run = run(result.data, accounts=accounts(), **options)
+        result.run = run(result.data, accounts=select(), **options)
     except EnsImagesError as error:
         result.run = error.run
         raise

@@ -1,9 +1,10 @@
-"""How fresh each account is: of all that is said about a lake, the one thing that looks at the clock.
+"""Status: how fresh each account is. No other report looks at the clock.
 
-    the view `accounts`  +  the accounts that are asked for  +  now   ─→   a row an account, and a verdict
+    the view `accounts` + the expected accounts + now → one row per account, with its state
 
-`ok`, or the first of: `never published`, `failed since`, `too old`, `in the future`. An account in the lake that is
-not asked for any more is `not listed now`, and nothing is expected of it.
+The state is `ok`, or the first that applies of `never published`, `failed
+since`, `too old`, `in the future`. An account in the lake that is no longer
+expected is `not listed now`, and never late.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-_CLOCKS_DIFFER: Final = dt.timedelta(minutes=15)
-"""As much as the service forgives: no observation was made later than this from now by clocks that are right."""
+_MAX_CLOCK_DIFFERENCE: Final = dt.timedelta(minutes=15)
+"""The difference that the service accepts: no correct clock makes an observation that is further in the future."""
 _HOUR: Final = dt.timedelta(hours=1)
-_EXPECTED: Final = ("ok", "not listed now")
+_NOT_LATE: Final = ("ok", "not listed now")
 _COLUMNS: Final = {
     "account": "VARCHAR",
     "state": "VARCHAR",
@@ -45,52 +46,56 @@ def status(
     labels: Collection[str] | None = None,
     now: dt.datetime | None = None,
 ) -> tuple[Rows, NotFresh | None]:
-    """Tell each account's last observation, its age, its certificate, and the failures since.
+    """Report each account's last observation, its age, its certificate, and the failures since.
 
-    `labels` are the accounts that are asked for; None: those that the lake knows. `now` (UTC) stands for the clock.
+    Args:
+        data: The lake.
+        max_age: The age from which on an account is too old, such as `26h`; None: no account is.
+        labels: The accounts that are expected; None: those in the lake.
+        now: Replaces the clock (UTC).
 
     Returns:
-        A row an account, and the error that names the accounts which are not as fresh as `max_age` asks for.
+        A row per account, and the error that names the accounts which are not as fresh as `max_age` requires.
 
     Raises:
         BadSetting: `max_age` is no time span.
         LakeMissing: there is no lake in `data`.
     """
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
-    allowed = None if max_age is None else span(max_age)
+    limit = None if max_age is None else span(max_age)
     with contextlib.closing(connect(data)) as lake:
-        found = lake.execute(
+        records = lake.execute(
             "select account, observed_at_utc, certificate, image_count, failed_try_count, last_error from accounts"
         ).fetchall()
-    known = {row[0]: row[1:] for row in found}
+    known = {row[0]: row[1:] for row in records}
     rows: list[tuple[Any, ...]] = []
     for name in sorted({*known, *(labels or ())}):
         observed, *rest = known.get(name, (None, None, None, 0, None))
         age = None if observed is None else at - observed
-        state = _state(age, failed=rest[2], allowed=allowed, is_listed=labels is None or name in labels)
+        state = _state(age, failed=rest[2], limit=limit, is_listed=labels is None or name in labels)
         rows.append((name, state, observed, None if age is None else round(age / _HOUR, 1), *rest))
-    late = [row for row in rows if row[1] not in _EXPECTED]
+    late = [row for row in rows if row[1] not in _NOT_LATE]
     error = None
-    if allowed is not None and late:
-        named = "; ".join(_told(row) for row in late)
-        error = NotFresh(escape_control(f"{len(late)} of {len(rows)} accounts: {named}"))
+    if limit is not None and late:
+        descriptions = "; ".join(map(_describe, late))
+        error = NotFresh(escape_control(f"{len(late)} of {len(rows)} accounts: {descriptions}"))
     return Rows(tuple(_COLUMNS), tuple(_COLUMNS.values()), rows), error
 
 
-def _state(age: dt.timedelta | None, *, failed: int, allowed: dt.timedelta | None, is_listed: bool) -> str:
+def _state(age: dt.timedelta | None, *, failed: int, limit: dt.timedelta | None, is_listed: bool) -> str:
     if not is_listed:
         return "not listed now"
     if age is None:
         return "never published"
     if failed:
         return "failed since"
-    if allowed is not None and age > allowed:
+    if limit is not None and age > limit:
         return "too old"
-    return "in the future" if age < -_CLOCKS_DIFFER else "ok"
+    return "in the future" if age < -_MAX_CLOCK_DIFFERENCE else "ok"
 
 
-def _told(row: tuple[Any, ...]) -> str:
+def _describe(row: tuple[Any, ...]) -> str:
     name, state, observed, hours, *_ = row
-    since = f", {hours:,.1f} hours old" if observed is not None else ""
-    why = f" ({row[-1]})" if row[-1] else ""
-    return f"{name} {state}{since}{why}"
+    age = f", {hours:,.1f} hours old" if observed is not None else ""
+    error = f" ({row[-1]})" if row[-1] else ""
+    return f"{name} {state}{age}{error}"

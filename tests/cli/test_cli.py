@@ -402,7 +402,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 
 def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
     first = ens_images(tmp_path, "demo", "--days", "2", ENS_IMAGES_DATA="mine")
-    demo_job.demo(tmp_path / "data" / "demo", days=1, told=lambda _: None)
+    demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
 
     assert first.returncode == 0
     assert not (tmp_path / "mine").exists()
@@ -412,7 +412,7 @@ def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
 
 
 def test_the_demo_keeps_out_of_a_lake_in_which_another_account_has_been(serve, tmp_path):
-    demo_job.demo(tmp_path / "data" / "demo", days=1, told=lambda _: None)
+    demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
     ens_images(tmp_path, "run", "--data", "data/demo", "--endpoint", serve(images=3).url)
 
     refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is no demo's folder")

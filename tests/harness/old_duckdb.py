@@ -34,7 +34,7 @@ def main(python: str) -> None:
     names = list(relations())
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "lake"
-        demo(data, days=5, told=lambda _: None)
+        demo(data, days=5, print_line=lambda _: None)
         script = Path(folder) / "views.sql"
         script.write_text(views_sql(data), "utf-8")
         command = [python, "-c", READ, str(data / "lake.duckdb"), str(script), *names]

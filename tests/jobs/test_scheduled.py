@@ -9,35 +9,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.credentials import Account, key_account
 from pipeline.jobs.scheduled import ScheduledRun, scheduled_run
 from pipeline.lake.lock import lock
-from pipeline.settings import AccountEntry, AfterRun
+from pipeline.settings import AfterRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FINE, REFUSED = AccountEntry(profile="fine"), AccountEntry(profile="refused")
-
-
-@pytest.fixture(autouse=True)
-def profiles(tmp_path_factory, monkeypatch):
-    """The vendor's file with two profiles: `fine` has the secret of the emulator, `refused` another one."""
-    home = tmp_path_factory.mktemp("home")
-    keys = {"fine": "emulator", "refused": "another-secret"}
-    listed = [
-        {"name": name, "mode": "AK", "access_key_id": "emulator", "access_key_secret": secret}
-        for name, secret in keys.items()
-    ]
-    (home / ".aliyun").mkdir()
-    (home / ".aliyun" / "config.json").write_text(json.dumps({"current": "fine", "profiles": listed}))
-    monkeypatch.setenv("HOME", str(home))
+FINE = key_account("fine", "emulator", "emulator")
+REFUSED = key_account("refused", "emulator", "another-secret")
 
 
 def scheduled(
     data: Path,
     url: str,
     *,
-    entries: tuple[AccountEntry, ...] = (FINE,),
+    accounts: tuple[Account, ...] = (FINE,),
     options: dict[str, Any] | None = None,
     **after: Any,
 ) -> ScheduledRun:
@@ -48,7 +36,7 @@ def scheduled(
         retention={"raw_older_than": "0d", "grace": "0s"},
         endpoint=url,
         summary=data / "out" / "summary.json",
-        entries=entries,
+        accounts=accounts,
         **(options or {}),
     )
 
@@ -107,7 +95,7 @@ def test_the_largest_exit_code_wins_and_no_failed_step_stops_the_next(serve, tmp
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     page = tmp_path / "report.html"
     done = scheduled(
-        tmp_path, serve(images=3).url, entries=(FINE, REFUSED), export=str(tmp_path / "mine"), html=str(page)
+        tmp_path, serve(images=3).url, accounts=(FINE, REFUSED), export=str(tmp_path / "mine"), html=str(page)
     )
 
     assert (done.exit_code, [step.exit_code for step in done.steps]) == (4, [4, 2, 0])
@@ -125,7 +113,7 @@ def test_no_step_follows_a_run_that_could_not_start(serve, tmp_path):
 
 
 def test_a_wrong_selection_of_accounts_is_a_result(tmp_path):
-    done = scheduled(tmp_path, "http://127.0.0.1:9", entries=(FINE, FINE))
+    done = scheduled(tmp_path, "http://127.0.0.1:9", accounts=(FINE, FINE))
 
     assert done.exit_code == summary(tmp_path)["exit_code"] == 2
     assert "named twice" in str(done)
@@ -167,8 +155,9 @@ def test_a_summary_that_cannot_be_written_leaves_the_old_one_and_is_a_result(ser
 
 def test_accounts_at_endpoints_of_their_own_are_one_run(serve, tmp_path):
     first, second = serve(images=3), serve(images=5)
-    other = AccountEntry(profile="fine", label="other", endpoint=second.url)
-    done = scheduled(tmp_path, first.url, entries=(FINE, other))
+    other = key_account("other", "emulator", "emulator")
+    other.endpoint = second.url
+    done = scheduled(tmp_path, first.url, accounts=(FINE, other))
 
     assert {row["account"]: (row["image_count"], row["endpoint"]) for row in done.run.observations} == {
         "fine": (3, first.url),
@@ -178,11 +167,13 @@ def test_accounts_at_endpoints_of_their_own_are_one_run(serve, tmp_path):
     assert pq.read_table(record).column("endpoint").to_pylist() == [first.url, second.url]
 
 
-def test_the_settings_file_declares_the_steps_after_a_run(serve, typed, tmp_path):
+def test_the_settings_file_declares_the_steps_after_a_run(serve, typed, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "emulator")
+    monkeypatch.setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "emulator")
     url = serve(images=3).url
     (tmp_path / "ens-images.toml").write_text(
         f"endpoint = '{url}'\ndata = 'lake'\nraw_older_than = '0d'\nsummary = 'out.json'\n"
-        "[[accounts]]\nprofile = 'fine'\n[after_run]\nprune = true\n"
+        "[[accounts]]\nlabel = 'fine'\n[after_run]\nprune = true\n"
     )
     assert typed("run")[0] == 0
     code, out, err = typed("run")

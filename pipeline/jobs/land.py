@@ -1,0 +1,150 @@
+"""Land a run: list the accounts, write every answer to the raw file, decide what is published.
+
+    list → guard against a drop in volume → header of the raw file → Landed
+
+The header holds each decision and its reason; publishing follows it, also years later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import BadSetting, LakeUnusable
+from pipeline.extract.completeness import LEVELS, Level
+from pipeline.extract.endpoint import endpoint_url
+from pipeline.extract.listing import extract
+from pipeline.extract.raw_pages import RawPagesWriter, RawRun
+from pipeline.jobs.volume_guard import guard_volume
+from pipeline.log import logger
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from pipeline.credentials import Account
+    from pipeline.extract.reader import Listing, Progress
+    from pipeline.extract.response import Answer
+    from pipeline.lake.flatten_pool import FlattenPool
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The checked arguments of a run."""
+
+    accounts: Sequence[Account]
+    endpoint: str
+    allow_plain_http: bool
+    certificate: Level
+    workers: int
+    rate: float | None
+    timeout_seconds: float | None
+    max_shrink_percent: float
+    accept_shrink: bool
+    observed_at: dt.datetime | None
+    progress: Progress | None
+
+    def check(self) -> None:
+        """Refuse arguments that are wrong, before the lake is locked.
+
+        Raises:
+            BadSetting: one is.
+        """
+        if not 0 <= self.max_shrink_percent <= 100:  # refuses `nan` too
+            raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {self.max_shrink_percent}")
+        if self.certificate not in LEVELS:
+            raise BadSetting(f"certificate {self.certificate!r} is no level: choose from {', '.join(LEVELS)}")
+        endpoint_url(self.endpoint, allow_plain_http=self.allow_plain_http)
+        for account in self.accounts:
+            self.url_of(account)
+
+    def url_of(self, account: Account) -> str:
+        """Return the URL that the account is called at."""
+        return endpoint_url(account.endpoint or self.endpoint, allow_plain_http=self.allow_plain_http)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The raw file of a run, and what was read into it."""
+
+    raw: RawRun
+    listings: Sequence[Listing]
+    answers: dict[str, list[tuple[int, Answer]]]
+    """Account → its answers, each with its row in the raw file."""
+    undecided: dict[str, LakeUnusable]
+    """Account → why a damaged lake did not let its volume be compared."""
+
+
+def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, pool: FlattenPool) -> Landed:
+    """List the accounts, land every answer, decide what is published, and write that into the header."""
+    with RawPagesWriter(data, run_id, began_at.date()) as writer:
+        listings, rows = _list_accounts(request, writer, pool)
+        undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
+        raw = RawRun(writer.finish(_header(run_id, began_at, request, listings, undecided)))
+        _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
+    answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
+    return Landed(raw, listings, answers, undecided)
+
+
+def _list_accounts(
+    request: Request, writer: RawPagesWriter, pool: FlattenPool
+) -> tuple[list[Listing], dict[str, list[int]]]:
+    """List the accounts, and land each answer as it arrives.
+
+    Returns:
+        The listings, and for each account the rows of its answers in the raw file.
+    """
+    rows: dict[str, list[int]] = {account.label: [] for account in request.accounts}
+
+    def land_answer(answer: Answer, body: bytes | None) -> None:
+        rows[answer.account].append(writer.row_count)
+        pool.take(writer.row_count, answer, body)
+        writer.add(answer, body)
+
+    listings = extract(
+        request.accounts,
+        land_answer,
+        endpoint=request.endpoint,
+        allow_plain_http=request.allow_plain_http,
+        level=request.certificate,
+        workers=request.workers,
+        rate=request.rate,
+        timeout_seconds=request.timeout_seconds,
+        progress=request.progress,
+    )
+    return listings, rows
+
+
+def _header(
+    run_id: str,
+    began_at: dt.datetime,
+    request: Request,
+    listings: Iterable[Listing],
+    undecided: dict[str, LakeUnusable],
+) -> dict[str, Any]:
+    """Return the header of the raw file: what was asked of the run, and the decision about each account."""
+    own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
+    return {
+        "run_id": run_id,
+        "observed_on": str(began_at.date()),
+        "code_version": version("ens-images"),
+        "asked_certificate": request.certificate,
+        "endpoint": endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http),
+        "max_shrink_percent": request.max_shrink_percent,
+        "accept_shrink": request.accept_shrink,
+        "observed_at_utc": None if request.observed_at is None else request.observed_at.isoformat(),
+        "accounts": [
+            {
+                "account": listing.account,
+                **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
+                "is_published": None if listing.account in undecided else listing.error is None,
+                "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
+                "ended_passes": listing.ended_passes,
+            }
+            for listing in listings
+        ],
+    }
