@@ -19,7 +19,7 @@ def loaded(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
-def test_versions_are_told_without_loading_what_they_are_of():
+def test_the_version_loads_none_of_the_packages_it_names():
     assert not loaded("--version") & {"pandas", "pyarrow", "duckdb", "aiohttp", "rich", "alibabacloud_tea_openapi"}
 
 
@@ -39,7 +39,7 @@ def test_a_run_of_a_small_account_loads_neither_pandas_nor_numpy_nor_the_chain_o
     assert not modules & {"pandas", "numpy", "alibabacloud_credentials"}
 
 
-def test_what_only_a_call_needs_is_not_loaded_before_the_first_one():
+def test_a_run_loads_what_a_call_needs_only_at_the_first_call():
     # a run begins its catalogue before: while Python loads these, DuckDB works
     code = "import sys; import pipeline.jobs.run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

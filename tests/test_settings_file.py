@@ -53,14 +53,14 @@ def load(folder: Path, text: str) -> settings.Settings:
 
 
 def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
-    said = load(tmp_path, WHOLE)
+    loaded = load(tmp_path, WHOLE)
 
-    unset = [name for name in said.__struct_fields__ if getattr(said, name) is None]
+    unset = [name for name in loaded.__struct_fields__ if getattr(loaded, name) is None]
     assert unset == []
-    assert (said.data, said.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
-    assert said.after_run.html == str(tmp_path / "out" / "report.html")
-    assert [entry.name for entry in said.accounts] == ["production", "test"]
-    assert said.folders() == [tmp_path / "out"]
+    assert (loaded.data, loaded.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
+    assert loaded.after_run.html == str(tmp_path / "out" / "report.html")
+    assert [entry.name for entry in loaded.accounts] == ["production", "test"]
+    assert loaded.folders() == [tmp_path / "out"]
 
 
 def test_every_key_but_the_tables_is_an_option_of_some_command():
@@ -80,7 +80,7 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("dta = 'x'", r"dta is no setting: did you mean data\? there are data, endpoint"),
         ("max-shrink = 3", r"max-shrink is no setting: did you mean max_shrink\?"),
@@ -111,15 +111,15 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
         ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nprofile = 'b'\nlabel = 'a'", r"accounts\[2\] is called 'a', and"),
     ],
 )
-def test_what_is_not_known_is_an_error_that_names_the_place_and_the_nearest(tmp_path, text, says):
-    with pytest.raises(BadSetting, match=says):
+def test_an_unknown_key_or_value_is_an_error_that_names_its_place_and_the_nearest(tmp_path, text, message):
+    with pytest.raises(BadSetting, match=message):
         load(tmp_path, text)
 
 
 @pytest.mark.parametrize(
     "key", ["access_key_secret", "security_token", "password", "accounts.secret", "AccessKeyId", "credentials"]
 )
-def test_a_secret_is_refused_with_where_it_belongs_and_never_repeated(tmp_path, key):
+def test_a_secret_is_refused_and_never_repeated(tmp_path, key):
     table, _, name = key.rpartition(".")
     text = f"[[{table}]]\n{name} = 'hunter2'" if table else f"{key} = 'hunter2'"
 
@@ -128,26 +128,26 @@ def test_a_secret_is_refused_with_where_it_belongs_and_never_repeated(tmp_path, 
     assert "hunter2" not in str(error.value)
 
 
-def test_a_flag_goes_before_a_variable_before_the_file_before_the_default(tmp_path, typed, monkeypatch):
+def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path, typed, monkeypatch):
     monkeypatch.setenv("ENS_IMAGES_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("ENS_IMAGES_RATE", "3")
     monkeypatch.setenv("ENS_IMAGES_RAET", "4")
     (tmp_path / settings.FILE).write_text("rate = 5\nworkers = 2\nmax_age = '26h'\n[after_run]\nprune = true\n")
     code, out, err = typed("doctor", "--data", "elsewhere", "--profile", "a", "--profile", "b", "--format", "json")
-    told = {row["check"]: row["found"] for row in json.loads(out)}
+    found = {row["check"]: row["found"] for row in json.loads(out)}
 
-    assert told["setting data"] == "elsewhere  (flag --data)"
-    assert told["setting profile"] == "a, b  (flag --profile)"
-    assert told["setting rate"] == "3  (environment ENS_IMAGES_RATE)"
-    assert told["setting workers"] == f"2  ({settings.FILE})"
-    assert told["setting max_age"] == f"26h  ({settings.FILE})"
-    assert told["setting after_run.prune"] == f"True  ({settings.FILE})"
-    assert told["setting certificate"] == "verified  (default)"
-    assert told["setting timeout"].endswith("(default)")
+    assert found["setting data"] == "elsewhere  (flag --data)"
+    assert found["setting profile"] == "a, b  (flag --profile)"
+    assert found["setting rate"] == "3  (environment ENS_IMAGES_RATE)"
+    assert found["setting workers"] == f"2  ({settings.FILE})"
+    assert found["setting max_age"] == f"26h  ({settings.FILE})"
+    assert found["setting after_run.prune"] == f"True  ({settings.FILE})"
+    assert found["setting certificate"] == "verified  (default)"
+    assert found["setting timeout"].endswith("(default)")
     assert (code, "did you mean ENS_IMAGES_RATE?" in err) == (2, True)
 
 
-def test_a_value_of_the_file_is_as_free_as_that_of_the_option(tmp_path, typed):
+def test_a_value_of_the_file_has_the_range_of_its_option(tmp_path, typed):
     (tmp_path / settings.FILE).write_text("rate = -1")
     for command in ("status", "doctor"):  # of which the one has no such option
         code, _, err = typed(command)
@@ -156,9 +156,9 @@ def test_a_value_of_the_file_is_as_free_as_that_of_the_option(tmp_path, typed):
     assert typed("run")[2].startswith("error: BadSetting: 'ens-images.toml': certificate: 'sure' is not one of")
 
 
-def test_the_thresholds_of_the_file_hold_for_all_that_reads(lake, serve, typed, tmp_path):
+def test_the_thresholds_of_the_file_apply_to_every_command_that_reads(lake, serve, typed, tmp_path):
     file = f"data = '{lake}'\nendpoint = '{serve(images=1).url}'\n"
-    asked = {
+    commands = {
         "report": ["report", "--format", "csv", "stale_images"],
         "sql": ["sql", "--format", "csv", "from stale_images"],
         "export": ["export", "stale_images", "out.csv"],
@@ -166,22 +166,22 @@ def test_the_thresholds_of_the_file_hold_for_all_that_reads(lake, serve, typed, 
     }
 
     (tmp_path / settings.FILE).write_text(file)
-    before = typed(*asked["report"])[1]
+    before = typed(*commands["report"])[1]
     (tmp_path / settings.FILE).write_text(f"{file}[thresholds.stale_images]\nolder_than_days = 500\n")
-    after = {name: typed(*words)[1] for name, words in asked.items()}
+    after = {name: typed(*words)[1] for name, words in commands.items()}
     after["export"] = (tmp_path / "out.csv").read_text()
-    told = {row["check"]: row["found"] for row in json.loads(typed("doctor", "--format", "json")[1])}
+    found = {row["check"]: row["found"] for row in json.loads(typed("doctor", "--format", "json")[1])}
 
     assert "300 days old" in before
     assert [name for name, text in after.items() if "300 days old" in text] == []
     assert [name for name, text in after.items() if "m-5qm2r6b" not in text] == ["views"]
     assert "500 as older_than_days" in after["views"]
-    assert told["setting thresholds.stale_images.older_than_days"] == f"500  ({settings.FILE})"
+    assert found["setting thresholds.stale_images.older_than_days"] == f"500  ({settings.FILE})"
     with connect(lake) as con:  # which reads no settings
         assert len(con.execute("from stale_images").fetchall()) == before.count("\n") - 1
 
 
-def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tmp_path, monkeypatch):
+def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "pipeline.jobs.accounts.environment_account", lambda: key_account("default", "emulator", "emulator")
     )
@@ -199,7 +199,7 @@ def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tm
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("thresholds = 7", r"thresholds: a table headed \[thresholds\] is expected, and this is a whole number"),
         (
@@ -231,16 +231,16 @@ def test_the_thresholds_of_the_file_hold_for_what_follows_a_run(serve, typed, tm
         ("[after_run]\nexport_formats = []", "export_formats names no format"),
     ],
 )
-def test_a_threshold_or_format_that_is_not_known_is_found_before_anything_is_done(tmp_path, typed, text, says):
+def test_a_wrong_threshold_or_format_ends_the_command_at_once(tmp_path, typed, text, message):
     (tmp_path / settings.FILE).write_text(text)
     for command in ("doctor", "run", "report"):
         code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9") if command != "report" else typed(command)
-        assert (code, re.search(f"'ens-images.toml': .*{says}", err) is not None) == (2, True), err
+        assert (code, re.search(f"'ens-images.toml': .*{message}", err) is not None) == (2, True), err
     assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("line", ["max_age = '26'", "grace = 'soon'", "raw_older_than = '400x'"])
-def test_a_span_that_is_none_is_found_before_anything_is_listed(tmp_path, typed, line):
+def test_a_wrong_time_span_ends_the_command_at_once(tmp_path, typed, line):
     (tmp_path / settings.FILE).write_text(line)
     for command in ("doctor", "run"):
         code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9")
@@ -251,13 +251,13 @@ def test_a_span_that_is_none_is_found_before_anything_is_listed(tmp_path, typed,
 @pytest.mark.parametrize(
     "words", [["run", "--summary"], ["report", "--html"], ["export", "--all"], ["export", "capacity_by_day"]]
 )
-def test_what_lies_here_alone_is_not_put_into_a_folder_called_s3(tmp_path, typed, words):
+def test_a_local_output_cannot_be_a_bucket(tmp_path, typed, words):
     code, _, err = typed(*words, "s3://bucket/out.csv")
 
     assert (code, "only --data can be a bucket" in err, list(tmp_path.iterdir())) == (2, True, [])
 
 
-def test_the_file_can_lie_elsewhere(tmp_path, typed):
+def test_config_names_another_file(tmp_path, typed):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "mine.toml").write_text("data = 'lake'")
 
@@ -265,7 +265,7 @@ def test_the_file_can_lie_elsewhere(tmp_path, typed):
     assert f"{tmp_path / 'etc' / 'lake'}  (etc/mine.toml)" in out
 
 
-def test_a_demo_and_a_local_endpoint_heed_no_settings(tmp_path, typed):
+def test_emulate_and_describe_ignore_the_settings_file(tmp_path, typed):
     (tmp_path / settings.FILE).write_text("nonsense")
 
     assert typed("emulate", "--list-faults")[0] == 0
@@ -285,7 +285,7 @@ def named(*profiles: str) -> list[tuple[str, str | None]]:
     return [(account.label, account.endpoint) for account in select_accounts(profiles, entries=ENTRIES)]
 
 
-def test_the_accounts_of_the_file_are_listed_unless_others_are_named():
+def test_the_accounts_of_the_file_are_selected_unless_others_are_named():
     assert named() == [(entry.name, entry.endpoint) for entry in ENTRIES]
     assert named("other") == [("other", None)]
     assert [account.label for account in select_accounts(accounts=[profile_account("x")], entries=ENTRIES)] == ["x"]

@@ -50,7 +50,14 @@ _CODES = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in E
     help=_HELP + textwrap.fill(f"{_CODES}. Of several, the largest.", 98),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_versions, help="And exit.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_versions,
+    help="Print versions and exit.",
+)
 def commands() -> None:
     """Hold every command."""
 

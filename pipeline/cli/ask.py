@@ -47,9 +47,9 @@ def _print_provenance(lake: Any) -> None:
 @option("--allow-files", is_flag=True, help="Let QUERY read and write other files, and load extensions.")
 @click.argument("query", required=False)
 def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *, allow_files: bool) -> None:
-    """Run QUERY, or the SQL on standard input; of several statements, print the result of the last.
+    """Run QUERY, or the SQL on standard input.
 
-    It can read the lake, and nothing else.
+    Of several statements, it prints the result of the last. It can read the lake, and nothing else.
     """
     from pipeline.reports import query as queries
     from pipeline.reports.formats import write_rows
@@ -66,7 +66,10 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
 @as_of_option
 @click.argument("number", required=False, type=int)
 def questions(data: Path, output_format: Any, number: int | None, as_of: str | None) -> None:
-    """List common questions about images, each with its query; with a NUMBER, answer that question."""
+    """List common questions, each with its query.
+
+    With a NUMBER, answer that question.
+    """
     from pipeline.reports import query as queries
     from pipeline.reports import questions as catalog
     from pipeline.reports.formats import write_rows
@@ -105,7 +108,10 @@ def questions(data: Path, output_format: Any, number: int | None, as_of: str | N
 )
 @click.argument("views", nargs=-1, shell_complete=complete_view)
 def report_command(data: Path, output_format: Any, html: Path | None, views: Sequence[str], as_of: str | None) -> None:
-    """Print the standing reports: capacity, ages, changes, failures, clean-up candidates; or only these VIEWS."""
+    """Print the standing reports, or only these VIEWS.
+
+    They are capacity, ages, changes, failures and clean-up candidates.
+    """
     from pipeline.reports.report import report
 
     if html is not None:
@@ -145,9 +151,11 @@ def _write_page(data: Path, file: Path, as_of: str | None) -> None:
 def diff_command(
     data: Path, output_format: Any, old: str, new: str, accounts: Sequence[str], *, sets_exit_code: bool
 ) -> None:
-    """Compare FROM with TO: images that appeared, are gone or changed, and the capacity by region.
+    """Compare the lake at two instants: FROM and TO.
 
-    Each is a UTC day (its end), an instant, the run_id of an observation, or `latest`, the default of TO.
+    It lists the images that appeared, are gone or changed, and the capacity by region.
+
+    FROM and TO are each a UTC day (its end), an instant, the run_id of an observation, or `latest`, the default of TO.
     An image is "gone" or "appeared" only where that is proven; otherwise it is "unseen" or "seen".
     """
     from pipeline.reports.diff import diff, raise_if_different
@@ -187,7 +195,10 @@ def diff_command(
 def export(
     data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
 ) -> None:
-    """Write a table or VIEW to FILE: .csv, .json, .parquet or .xlsx, by its suffix; or all reports to a folder."""
+    """Write a table or VIEW to FILE, or all reports to a folder.
+
+    The suffix of FILE gives the format: .csv, .json, .parquet or .xlsx.
+    """
     from pipeline.jobs import export as export_job
 
     thresholds = current_settings().thresholds
@@ -205,7 +216,10 @@ def export(
 @format_option
 @click.argument("name", required=False, metavar="[TABLE_OR_VIEW]", shell_complete=complete_view)
 def describe(output_format: Any, name: str | None) -> None:
-    """Describe rows and columns, with examples. Without a name, --format markdown writes the data dictionary."""
+    """Describe rows and columns, with examples.
+
+    Without a name, --format markdown writes the data dictionary.
+    """
     from pipeline.reports.dictionary import write_description
 
     write_description(name, output_format, sys.stdout)
@@ -222,7 +236,10 @@ def describe(output_format: Any, name: str | None) -> None:
     help="SQL dialect; that of Spark has no tables: `pipeline.spark.register` makes them.",
 )
 def views_command(data: Path, as_of: str | None, engine: str) -> None:
-    """Print the SQL that creates the tables and views in any DuckDB, or the views in a Spark session."""
+    """Print the SQL that creates the views elsewhere.
+
+    It creates the tables and views in any DuckDB, or with --engine spark the views in a Spark session.
+    """
     if engine == "spark":
         from pipeline.spark import views_spark_sql
 

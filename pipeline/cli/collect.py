@@ -127,7 +127,9 @@ def _progress() -> Iterator[Any]:
 )
 @click.pass_context
 def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
-    """List every account, store the raw pages, publish what is proven complete; then the steps of [after_run].
+    """List every account, land the raw pages, publish what is proven.
+
+    Then it does the steps of [after_run] in the settings file.
 
     A run ends by itself: an account is listed at most 5 times over, no listing is begun 60 s after the second, and
     an account is given up when it is throttled for 60 s without one answer. A service that keeps answering, slowly
@@ -188,7 +190,10 @@ def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: 
     help="End with 8 if an account is older than SPAN, such as 26h, or failed since.",
 )
 def status_command(data: Path, output_format: Any, max_age: str | None, **selection: Any) -> None:
-    """Show how fresh each account is: its last observation, the certificate, and the failures since."""
+    """Show how fresh each account is.
+
+    That is its last observation, the age and the certificate of that, and the failures since.
+    """
     from pipeline.jobs.accounts import select_accounts
     from pipeline.jobs.status import status
     from pipeline.reports.formats import write_rows
@@ -207,7 +212,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
 @service_options
 @format_option
 def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain_http: bool, **options: Any) -> None:
-    """Check in order what a run depends on, and name the first thing to fix.
+    """Check what a run depends on, and name the first thing to fix.
 
     It runs without credentials as far as it can, shows no secret, and changes nothing.
     """

@@ -15,7 +15,10 @@ from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option
 @data_option
 @option("--into", type=LakeLocation(file_okay=False, path_type=Path), help="Build a complete new lake in this folder.")
 def rebuild(data: Path, into: Path | None) -> None:
-    """Add what the lake lacks from the raw pages, with the decisions of the runs that landed them."""
+    """Publish what the lake lacks, from the raw pages.
+
+    The decisions are those of the runs that landed the pages.
+    """
     from pipeline.jobs import rebuild as rebuild_job
 
     runs = rebuild_job.rebuild(data, into=into)
@@ -39,7 +42,10 @@ def check_command(data: Path, *, deep: bool) -> None:
 @grace_option
 @dry_run_option
 def compact_command(data: Path, **options: Any) -> None:
-    """Turn daily copies into versions, so that history costs what changes; a run does it when needed."""
+    """Turn daily copies into versions.
+
+    Then the history costs what changes. A run compacts by itself when needed.
+    """
     from pipeline.jobs.compaction import compact
 
     click.echo(str(compact(data, **options)), err=True)
@@ -51,7 +57,7 @@ def compact_command(data: Path, **options: Any) -> None:
 @grace_option
 @dry_run_option
 def prune_command(data: Path, **options: Any) -> None:
-    """Expire raw pages by age, and delete files past their grace period."""
+    """Expire old raw pages; delete files past their grace period."""
     from pipeline.jobs.retention import prune
 
     click.echo(str(prune(data, **options)), err=True)
@@ -63,7 +69,10 @@ def prune_command(data: Path, **options: Any) -> None:
 @grace_option
 @dry_run_option
 def withdraw_command(data: Path, observation: str, **options: Any) -> None:
-    """Take back an observation that is known to be wrong; `restore` undoes it within the grace period."""
+    """Take back an observation that is known to be wrong.
+
+    `restore` undoes it within the grace period.
+    """
     from pipeline.jobs.withdrawal import withdraw
 
     click.echo(str(withdraw(data, observation, **options)), err=True)

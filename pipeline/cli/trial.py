@@ -80,7 +80,10 @@ from pipeline.cli.options import FiniteNumber, option
 )
 @click.option("--list-faults", is_flag=True, help="List the faults, and exit.")
 def emulate(*, list_faults: bool, **options: Any) -> None:
-    """Serve a local ENS endpoint on 127.0.0.1 until Ctrl-C, to try the pipeline or another tool against it."""
+    """Serve a local ENS endpoint on 127.0.0.1, until Ctrl-C.
+
+    Try the pipeline or another tool against it.
+    """
     from pipeline.jobs import emulate as emulate_job
 
     if list_faults:
@@ -109,7 +112,10 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
     help="Images on the first day.",
 )
 def demo(data: Path, days: int, images: int) -> None:
-    """Collect a month of a generated account from a local endpoint, one real run per day, and print the reports."""
+    """Collect a month of a generated account; print the reports.
+
+    The account is served by a local endpoint, and every day is a real run.
+    """
     from pipeline.jobs import demo as demo_job
     from pipeline.reports.html import missing_packages, write_page
     from pipeline.reports.report import report

@@ -67,28 +67,28 @@ def test_the_levels_are_those_of_the_certificate():
     assert options.LEVELS == LEVELS
 
 
-def plainly(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
 @pytest.mark.parametrize(
     ("command", "step"), [("run", run_job.run), ("list", list_job.list_images), ("demo", demo_job.demo)]
 )
-def test_an_option_means_without_a_word_what_the_step_means(command, step):
+def test_an_option_has_the_default_of_its_job(command, step):
     theirs = {name: parameter.default for name, parameter in inspect.signature(step).parameters.items()}
     context = cli.commands.commands[command].make_context(command, [])
     ours = {name: value for name, value in context.params.items() if name in theirs and name != "profiles"}
 
-    assert {name: plainly(value) for name, value in ours.items()} == {name: plainly(theirs[name]) for name in ours}
+    assert {name: as_text(value) for name, value in ours.items()} == {name: as_text(theirs[name]) for name in ours}
     assert len(ours) > 2
 
 
-def test_the_help_tells_when_a_run_ends_by_itself():
-    bounds, told = Bounds(), " ".join((collect.run.help or "").split())
+def test_the_help_names_the_bounds_of_a_run():
+    bounds, help_text = Bounds(), " ".join((collect.run.help or "").split())
 
-    assert f"at most {bounds.passes} times over" in told
-    assert f"begun {bounds.seconds_after_two:g} s after the second" in told
-    assert f"throttled for {bounds.retry.throttled_seconds:g} s" in told
+    assert f"at most {bounds.passes} times over" in help_text
+    assert f"begun {bounds.seconds_after_two:g} s after the second" in help_text
+    assert f"throttled for {bounds.retry.throttled_seconds:g} s" in help_text
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,19 @@ def test_the_help_tells_when_a_run_ends_by_itself():
         ["emulate", "--qps=0"],
     ],
 )
-def test_a_number_that_makes_no_sense_is_refused_by_its_name(arguments, tmp_path, monkeypatch, capsys):
+def test_a_number_out_of_range_is_refused_with_the_name_of_its_option(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"^2$"):
         cli.main(arguments)
     option, _, value = arguments[1].partition("=")
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
 
-    assert option in said
-    assert value in said
+    assert option in error
+    assert value in error
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_tells_what_it_did_on_stderr_and_leaves_a_lake(serve, tmp_path):
+def test_a_run_prints_its_result_to_stderr_and_leaves_a_lake(serve, tmp_path):
     done = as_a_user(tmp_path, "run", "--endpoint", serve(images=60).url)
 
     assert (done.returncode, done.stdout) == (0, "")
@@ -132,7 +132,7 @@ def test_a_run_tells_what_it_did_on_stderr_and_leaves_a_lake(serve, tmp_path):
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".lock", "lake", "lake.duckdb", "raw"]
 
 
-def test_every_option_has_a_variable(serve, tmp_path):
+def test_every_option_has_an_environment_variable(serve, tmp_path):
     url = serve(images=3).url
     done = as_a_user(tmp_path, "run", ENS_IMAGES_ENDPOINT=url, ENS_IMAGES_DATA="elsewhere")
 
@@ -144,7 +144,7 @@ def test_every_option_has_a_variable(serve, tmp_path):
                 assert str(parameter.envvar).startswith("ENS_IMAGES_")
 
 
-def test_data_goes_to_stdout_and_the_trust_line_to_stderr(lake):
+def test_data_goes_to_stdout_and_the_provenance_line_to_stderr(lake):
     done = as_a_user(lake, "sql", "--format", "csv", "select image_id, created_at_utc from images_latest")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
 
@@ -155,7 +155,7 @@ def test_data_goes_to_stdout_and_the_trust_line_to_stderr(lake):
     )
 
 
-def test_sql_comes_from_standard_input_too(lake):
+def test_sql_is_read_from_standard_input(lake):
     done = as_a_user(lake, "sql", "--format", "json", stdin="select count(*) as image_count from images")
 
     assert json.loads(done.stdout) == [{"image_count": 60}]
@@ -169,7 +169,7 @@ def test_a_result_is_written_in_every_format(lake, output_format):
     assert "1234" in done.stdout.replace(",", "") or output_format == "table"
 
 
-def test_the_reports_are_printed(lake):
+def test_report_prints_the_standing_reports(lake):
     done = as_a_user(lake, "report")
 
     assert done.returncode == 0
@@ -178,7 +178,7 @@ def test_the_reports_are_printed(lake):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
-def test_a_view_is_exported_whole(lake, suffix):
+def test_export_writes_every_row_of_a_view(lake, suffix):
     done = as_a_user(lake, "export", "images_latest", f"out/images.{suffix}")
 
     assert done.returncode == 0, done.stderr
@@ -186,7 +186,7 @@ def test_a_view_is_exported_whole(lake, suffix):
     assert [path.name for path in (lake / "out").glob(f"*.{suffix}")] == [f"images.{suffix}"]
 
 
-def test_the_views_can_be_given_to_any_duckdb(lake, tmp_path):
+def test_the_script_of_the_views_runs_in_any_duckdb(lake, tmp_path):
     script = as_a_user(lake, "views").stdout
     code = "import duckdb, sys; c = duckdb.connect(); c.execute(sys.stdin.read()); print(len(c.sql('from image_age')))"
     done = subprocess.run(
@@ -196,7 +196,7 @@ def test_the_views_can_be_given_to_any_duckdb(lake, tmp_path):
     assert done.stdout == "60\n"
 
 
-def test_columns_are_described_without_a_lake(tmp_path):
+def test_describe_needs_no_lake(tmp_path):
     one = as_a_user(tmp_path, "describe", "--format", "json", "images")
     every = ens_images(tmp_path, "describe", "--format", "markdown")
 
@@ -205,7 +205,7 @@ def test_columns_are_described_without_a_lake(tmp_path):
     assert "## images" in every.stdout
 
 
-def test_images_are_listed_live_and_nothing_is_stored(serve, tmp_path):
+def test_list_stores_nothing(serve, tmp_path):
     stock = living_account(images=60)
     name = stock.images_on(0)[3]["ImageName"]
     url = serve(stock).url
@@ -217,7 +217,7 @@ def test_images_are_listed_live_and_nothing_is_stored(serve, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_profiles_are_read_side_by_side_by_name_and_from_a_file(serve, tmp_path):
+def test_profiles_come_from_options_and_from_a_file(serve, tmp_path):
     (tmp_path / ".aliyun").mkdir()
     profiles = [
         {"name": name, "mode": "AK", "access_key_id": "emulator", "access_key_secret": "emulator"} for name in "abc"
@@ -235,16 +235,16 @@ def test_profiles_are_read_side_by_side_by_name_and_from_a_file(serve, tmp_path)
 # ── how it ends when it cannot do what was asked ─────────────────────────────
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, says: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], code: int, message: str) -> None:
     """It ended with `code`, one or two lines that say what and what to do, and no traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    assert re.search(says, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert len(done.stderr.splitlines()) <= 6
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
         (["run", "--workers", "0"], 2, "workers"),
@@ -260,12 +260,12 @@ def refused(done: subprocess.CompletedProcess[str], code: int, says: str) -> Non
         (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "no usable answer came from"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_what_to_do(tmp_path, arguments, code, says):
-    refused(ens_images(tmp_path, *arguments), code, says)
+def test_an_error_names_the_cause_and_the_remedy(tmp_path, arguments, code, message):
+    refused(ens_images(tmp_path, *arguments), code, message)
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "message"),
     [
         ("selct 1", "syntax error"),
         ("from nonsense", "nonsense"),
@@ -275,8 +275,8 @@ def test_what_cannot_be_done_is_said_with_what_to_do(tmp_path, arguments, code, 
         ("attach 'x.duckdb'", "only queries"),
     ],
 )
-def test_bad_sql_is_bad_usage_and_reaches_nothing_but_the_lake(lake, query, says):
-    refused(ens_images(lake, "sql", query), 2, says)
+def test_bad_sql_is_wrong_usage_and_reaches_only_the_lake(lake, query, message):
+    refused(ens_images(lake, "sql", query), 2, message)
     assert not (lake / "x.csv").exists()
 
 
@@ -286,20 +286,20 @@ def test_an_unknown_view_is_named_with_the_nearest(lake):
     refused(ens_images(lake, "export", "image_age", "x.doc"), 2, "by its suffix")
 
 
-def test_a_refusal_of_the_service_is_4(serve, tmp_path):
+def test_a_refusal_of_the_service_ends_with_4(serve, tmp_path):
     done = ens_images(tmp_path, "run", "--endpoint", serve(images=3).url, ALIBABA_CLOUD_ACCESS_KEY_SECRET="wrong")
 
     refused(done, 4, "SignatureDoesNotMatch")
     assert "wrong" not in done.stderr
 
 
-def test_missing_credentials_are_4(tmp_path):
+def test_missing_credentials_end_with_4(tmp_path):
     done = as_a_user(tmp_path, "run", "--endpoint", "http://127.0.0.1:9", "--profile", "prod")
 
     refused(done, 4, "no credentials for account 'prod'")
 
 
-def test_an_account_that_became_empty_is_3_and_a_word_publishes_it(tmp_path):
+def test_an_account_that_became_empty_ends_with_3_unless_accepted(tmp_path):
     class Shelf:
         def images_on(self, day: int) -> list[dict[str, Any]]:
             return [] if day else read_account(EXAMPLE).images_on(0)
@@ -314,7 +314,7 @@ def test_an_account_that_became_empty_is_3_and_a_word_publishes_it(tmp_path):
         assert ens_images(tmp_path, "run", "--endpoint", endpoint.url, "--accept-shrink").returncode == 0
 
 
-def test_a_damaged_file_is_6_and_named(serve, tmp_path):
+def test_a_damaged_file_ends_with_6_and_is_named(serve, tmp_path):
     as_a_user(tmp_path, "run", "--endpoint", serve(images=3).url)
     (path,) = (tmp_path / "data" / "lake" / "images").rglob("*.parquet")
     path.write_bytes(b"not parquet")
@@ -335,30 +335,30 @@ def test_a_signal_ends_a_run_cleanly(serve, tmp_path, number, code):
     while endpoint.calls < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
 
-    assert process.returncode == code, told
-    assert "Traceback" not in told
-    assert "stopped" in told
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert "stopped" in err
     assert list((tmp_path / "data").rglob("*.parquet")) == []
 
 
-def test_emulate_says_how_it_is_called_and_serves_the_published_example(tmp_path):
+def test_emulate_prints_how_to_call_it_and_serves_the_published_example(tmp_path):
     command = [sys.executable, "-m", "pipeline", "emulate", "--port", "0", "--file", str(EXAMPLE)]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
     ) as process:
-        told = [process.stderr.readline() for _ in range(3)]
-        url = re.search(r"http://127\.0\.0\.1:\d+", told[0])[0]
+        lines = [process.stderr.readline() for _ in range(3)]
+        url = re.search(r"http://127\.0\.0\.1:\d+", lines[0])[0]
         listed = as_a_user(tmp_path, "list", "--endpoint", url, "--format", "json")
         process.send_signal(signal.SIGTERM)
 
         assert process.wait(30) == 0
     assert [row["image_id"] for row in json.loads(listed.stdout)] == ["centos_6_08_64_20G_a****"]
-    assert "ALIBABA_CLOUD_ACCESS_KEY_ID=emulator" in told[1]
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID=emulator" in lines[1]
 
 
-def test_head_has_seen_enough_and_that_is_no_error(lake):
+def test_a_closed_pipe_is_no_error(lake):
     command = f"{sys.executable} -m pipeline sql --format csv 'from range(100000)'"
     done = subprocess.run(
         ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],  # noqa: S607  (a user's shell)
@@ -373,7 +373,7 @@ def test_head_has_seen_enough_and_that_is_no_error(lake):
     assert "Traceback" not in done.stderr
 
 
-def test_a_job_in_the_background_of_a_script_is_ended_by_sigterm_too(serve, tmp_path):
+def test_sigterm_ends_a_background_job_of_a_script(serve, tmp_path):
     endpoint = serve(images=2000, latency_ms=300)
     script = (
         f"{sys.executable} -m pipeline run --workers 1 --endpoint {endpoint.url} & job=$!; "
@@ -387,11 +387,11 @@ def test_a_job_in_the_background_of_a_script_is_ended_by_sigterm_too(serve, tmp_
     assert process.wait(30) == 143
 
 
-def test_an_account_of_no_name_is_refused(tmp_path):
+def test_a_profile_without_a_name_is_refused(tmp_path):
     refused(ens_images(tmp_path, "run", "--profile", ""), 2, "name is empty")
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+def test_a_path_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
 
     refused(ens_images(tmp_path, "run", "--data", "file/sub"), 2, "file")
@@ -400,7 +400,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 # ── the demo ─────────────────────────────────────────────────────────────────
 
 
-def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
+def test_the_demo_runs_once_a_day_and_empties_its_folder_first(tmp_path):
     first = ens_images(tmp_path, "demo", "--days", "2", ENS_IMAGES_DATA="mine")
     demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
 
@@ -411,14 +411,14 @@ def test_the_demo_lives_through_days_and_is_made_anew(tmp_path):
     assert len(list((tmp_path / "data" / "demo" / "raw").rglob("*.parquet"))) == 1
 
 
-def test_the_demo_keeps_out_of_a_lake_in_which_another_account_has_been(serve, tmp_path):
+def test_the_demo_refuses_a_lake_with_another_account(serve, tmp_path):
     demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
     ens_images(tmp_path, "run", "--data", "data/demo", "--endpoint", serve(images=3).url)
 
     refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is no demo's folder")
 
 
-def test_the_demo_clears_away_nothing_but_a_demo(tmp_path):
+def test_the_demo_deletes_only_an_earlier_demo(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("mine")
 

@@ -1,4 +1,4 @@
-"""What a shell's user meets everywhere: help with examples, the nearest name, completion, versions."""
+"""Every command: help with examples, suggestions, completion, versions."""
 
 from __future__ import annotations
 
@@ -33,8 +33,16 @@ def test_the_help_of_a_command_ends_with_examples_that_are_commands(name, typed,
             pass
 
 
+def test_the_list_of_commands_shows_each_summary_to_its_end(typed):
+    _, out, _ = typed("--help")
+    commands = out.partition("\nCommands:\n")[2]
+
+    assert [line.split()[0] for line in commands.splitlines()] == [*COMMANDS]
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
         (["exprot", "x", "y.csv"], "No such command 'exprot'. Did you mean 'export'?"),
@@ -55,21 +63,21 @@ def test_the_help_of_a_command_ends_with_examples_that_are_commands(name, typed,
         (["emulate", "--fault", "deletion"], "no fault is called 'deletion': did you mean deletions? there are "),
     ],
 )
-def test_what_is_mistyped_is_named_with_the_nearest(typed, words, says):
+def test_a_misspelled_word_is_named_with_the_nearest(typed, words, message):
     code, _, err = typed(*words)
 
-    assert (code, says in err) == (2, True), err
+    assert (code, message in err) == (2, True), err
 
 
 @pytest.mark.parametrize("words", [["report"], ["export"], ["sql"]])
-def test_a_view_that_is_mistyped_is_named_with_the_nearest(typed, lake, words):
+def test_a_misspelled_view_is_named_with_the_nearest(typed, lake, words):
     more = {"report": ["age_band"], "export": ["age_band", "x.csv"], "sql": ["from age_band"]}[words[0]]
     code, _, err = typed(*words, "--data", str(lake), *more)
 
     assert (code, "age_bands" in err.partition("there are")[0]) == (2, True), err
 
 
-def test_a_column_that_is_mistyped_is_named_with_the_nearest(typed, lake):
+def test_a_misspelled_column_is_named_with_the_nearest(typed, lake):
     code, _, err = typed("sql", "--data", str(lake), "select image_nme from images_latest")
 
     assert (code, '"image_name"' in err) == (2, True), err
@@ -78,7 +86,7 @@ def test_a_column_that_is_mistyped_is_named_with_the_nearest(typed, lake):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_is_given_the_script_that_completes(shell, typed, monkeypatch):
+def test_each_shell_gets_a_completion_script(shell, typed, monkeypatch):
     monkeypatch.setenv("_ENS_IMAGES_COMPLETE", f"{shell}_source")
     code, out, _ = typed()
 
@@ -95,7 +103,7 @@ def test_a_shell_is_given_the_script_that_completes(shell, typed, monkeypatch):
         ("ens-images run --certificate ver", {"verified"}),
     ],
 )
-def test_a_line_that_was_begun_is_completed(line, expected, typed, monkeypatch):
+def test_a_partial_command_line_is_completed(line, expected, typed, monkeypatch):
     monkeypatch.setenv("_ENS_IMAGES_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
@@ -104,7 +112,7 @@ def test_a_line_that_was_begun_is_completed(line, expected, typed, monkeypatch):
     assert {row.partition(",")[2] for row in out.split()} == expected
 
 
-def test_the_script_for_bash_completes_in_bash():
+def test_the_completion_script_is_valid_bash():
     script = subprocess.run(
         [sys.executable, "-m", "pipeline"],
         env={**os.environ, "_ENS_IMAGES_COMPLETE": "bash_source"},
@@ -117,7 +125,7 @@ def test_the_script_for_bash_completes_in_bash():
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_the_versions_of_all_that_the_core_needs_are_told(typed):
+def test_the_version_lists_every_core_dependency(typed):
     code, out, _ = typed("--version")
 
     assert (code, out.splitlines()[0]) == (0, f"ens-images {version('ens-images')}")

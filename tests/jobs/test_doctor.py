@@ -30,30 +30,30 @@ SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
 def examined(data: Path, endpoint: str, *accounts: Account, **more):
     """What the doctor finds, by check; and the error of the first thing to mend."""
     findings = doctor.examine(data, accounts=lambda: accounts, endpoint=endpoint, **more)
-    said = doctor.as_lines(findings)
-    assert SECRET not in said
-    assert TOKEN not in said
+    lines = doctor.as_lines(findings)
+    assert SECRET not in lines
+    assert TOKEN not in lines
     return {finding.check: finding for finding in findings}, doctor.first_to_fix(findings)
 
 
 @contextlib.contextmanager
 def server(
-    *, ahead: dt.timedelta = dt.timedelta(), certificate: Path | None = None, says: bytes = b"hello", status: int = 200
+    *, ahead: dt.timedelta = dt.timedelta(), certificate: Path | None = None, body: bytes = b"hello", status: int = 200
 ):
     """A server that is not ENS, at a time of its own; with TLS where there is a certificate."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(says)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(says)
+            self.wfile.write(body)
 
         do_POST = do_GET  # noqa: N815  (the name is the protocol's)
 
         def date_time_string(self, timestamp=None):  # noqa: ARG002
-            told = dt.datetime.now(dt.UTC) + ahead
-            return super().date_time_string(told.timestamp())
+            time = dt.datetime.now(dt.UTC) + ahead
+            return super().date_time_string(time.timestamp())
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -134,7 +134,7 @@ def test_an_expired_token_is_found_by_the_signed_call(serve, account, tmp_path):
 
 
 def test_a_missing_permission_is_found_by_the_signed_call(account, tmp_path):
-    with server(says=b'{"Code": "NoPermission", "Message": "Permission denied."}', status=400) as url:
+    with server(body=b'{"Code": "NoPermission", "Message": "Permission denied."}', status=400) as url:
         _, wrong = examined(tmp_path, url, account)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("Refused", 4)
@@ -147,13 +147,13 @@ def test_a_wrong_secret_is_found_by_the_signed_call(serve, tmp_path):
     assert (wrong.exit_code, "SignatureDoesNotMatch" in str(wrong)) == (4, True)
 
 
-@pytest.mark.parametrize(("minutes", "says"), [(20, "behind"), (-20, "ahead of")])
-def test_a_clock_that_the_service_would_refuse_is_found_without_credentials(tmp_path, minutes, says):
+@pytest.mark.parametrize(("minutes", "direction"), [(20, "behind"), (-20, "ahead of")])
+def test_a_clock_that_the_service_would_refuse_is_found_without_credentials(tmp_path, minutes, direction):
     with server(ahead=dt.timedelta(minutes=minutes)) as url:
         found, wrong = examined(tmp_path, url)
 
     assert (type(wrong).__name__, wrong.exit_code) == ("ClockIsWrong", 4)
-    assert f"s {says} the service, which accepts 15 minutes: set the clock" in str(wrong)
+    assert f"s {direction} the service, which accepts 15 minutes: set the clock" in str(wrong)
     assert found[f"endpoint {url}"].result == "good"
 
 

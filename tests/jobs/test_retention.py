@@ -79,7 +79,7 @@ def test_a_withdrawn_observation_is_gone_at_once_and_the_one_before_is_the_lates
     ]
 
 
-def test_of_a_file_of_several_accounts_only_the_rows_of_the_withdrawn_one_are_hidden_and_the_file_stays(data):
+def test_only_the_rows_of_the_withdrawn_account_are_hidden_and_the_shared_file_stays(data):
     before = rows(data, "select * from images where account = 'b' order by all")
     withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
 
@@ -93,7 +93,7 @@ def test_of_a_file_of_several_accounts_only_the_rows_of_the_withdrawn_one_are_hi
     assert check(data, deep=True).findings == []
 
 
-def test_the_files_go_when_the_grace_of_every_account_in_them_is_over(data):
+def test_a_file_is_deleted_when_every_account_in_it_is_past_its_grace_period(data):
     withdraw(data, f"{run_id(1)}/a", at=NOW)
     withdraw(data, f"{run_id(1)}/b", at=NOW + dt.timedelta(days=2))
     prune(data, at=LATER)
@@ -119,7 +119,7 @@ def test_no_rebuild_brings_a_withdrawn_observation_back(data, tmp_path):
         assert rows(tmp_path / "other", f"select {asked}") == rows(data, f"select {asked}")
 
 
-def test_a_withdrawal_can_be_taken_back_until_the_grace_is_over(data):
+def test_a_withdrawal_can_be_undone_within_its_grace_period(data):
     before = rows(data, "select * from images order by all")
     withdraw(data, run_id(3), at=NOW)
     told = restore(data, run_id(3), at=NOW + dt.timedelta(days=6))
@@ -135,7 +135,7 @@ def test_a_withdrawal_can_be_taken_back_until_the_grace_is_over(data):
         restore(data, run_id(3), at=LATER)
 
 
-def test_what_was_withdrawn_can_be_observed_again_and_then_not_be_restored(data):
+def test_a_withdrawn_instant_can_be_observed_again_and_then_not_restored(data):
     withdraw(data, run_id(3), at=NOW)
     with Endpoint({"a": Key("secret", living_account(images=12, seed=1))}) as endpoint:
         accounts = [key_account("a", "a", "secret")]
@@ -148,7 +148,7 @@ def test_what_was_withdrawn_can_be_observed_again_and_then_not_be_restored(data)
     assert check(data).findings == []
 
 
-def test_an_observation_that_is_none_is_said(data):
+def test_an_unknown_observation_is_refused(data):
     for name in ("20991001T020000.000000Z", f"{run_id(0)}/c", "x/y/z", ""):
         with pytest.raises(UnknownName, match="is no published observation"):
             withdraw(data, name, at=NOW)
@@ -169,7 +169,7 @@ def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
 # ── by age ───────────────────────────────────────────────────────────────────
 
 
-def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observation(data):
+def test_old_raw_pages_expire_but_never_those_of_a_latest_observation(data):
     done = prune(data, raw_older_than="1d", at=NOW)
 
     assert [path.stem for path in done.expired_raw] == [run_id(0), run_id(1)]  # 2 is the latest of b, 3 of a
@@ -184,7 +184,7 @@ def test_raw_pages_of_old_days_go_but_never_those_of_an_accounts_latest_observat
     assert (check(data, deep=True).findings, check(data).without_pages_count) == ([], 4)
 
 
-def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
+def test_pages_of_an_observation_that_a_withdrawal_makes_the_latest_stay(data):
     prune(data, raw_older_than="1d", at=NOW)
     withdraw(data, f"{run_id(2)}/b", at=NOW)
     prune(data, at=LATER)
@@ -193,14 +193,14 @@ def test_pages_of_what_a_withdrawal_makes_the_latest_again_stay(data):
     assert run_id(1) in {path.stem for path in raw_paths(data)}
 
 
-def test_pages_of_what_can_be_restored_as_the_latest_stay(data):
+def test_pages_of_an_observation_that_can_be_restored_as_the_latest_stay(data):
     withdraw(data, f"{run_id(2)}/b", at=NOW)
     prune(data, raw_older_than="1d", grace="0s", at=NOW)
 
     assert {run_id(1), run_id(2), run_id(3)} <= {path.stem for path in raw_paths(data)}
 
 
-def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
+def test_pages_of_a_run_that_the_lake_lacks_never_expire(data):
     for path in (data / "lake").rglob(f"{run_id(0)}.parquet"):
         path.unlink()
     done = prune(data, raw_older_than="1d", at=NOW)
@@ -209,7 +209,7 @@ def test_pages_of_a_run_that_the_lake_lacks_never_go(data):
     assert rebuild(data) == [run_id(0)]
 
 
-def test_an_open_connection_answers_until_the_grace_is_over(data):
+def test_an_open_connection_answers_within_the_grace_period(data):
     with connect(data) as con:
         before = con.execute("select count(*) from raw_pages").fetchall()
         withdraw(data, run_id(3), at=NOW)
@@ -217,7 +217,7 @@ def test_an_open_connection_answers_until_the_grace_is_over(data):
         assert con.execute("select count(*) from raw_pages").fetchall() == before
 
 
-def test_a_run_does_not_take_the_name_of_one_whose_pages_are_gone(data):
+def test_a_run_does_not_reuse_the_id_of_one_whose_pages_are_deleted(data):
     prune(data, raw_older_than="1d", grace="0s", at=NOW)
     prune(data, at=LATER)
     before = rows(data, "select * from images order by all")
@@ -231,7 +231,7 @@ def test_a_run_does_not_take_the_name_of_one_whose_pages_are_gone(data):
 # ── the rest ─────────────────────────────────────────────────────────────────
 
 
-def test_a_dry_run_tells_and_changes_nothing(data):
+def test_a_dry_run_reports_and_changes_nothing(data):
     (data / "raw" / ".staging").mkdir(exist_ok=True)
     (data / "raw" / ".staging" / "half.parquet").write_bytes(b"PAR1")
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
@@ -245,7 +245,7 @@ def test_a_dry_run_tells_and_changes_nothing(data):
     assert "would be deleted" in str(withdrawn)
 
 
-def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
+def test_the_catalog_shows_what_connect_shows_after_a_prune(data):
     import duckdb
 
     withdraw(data, run_id(3), at=NOW)
@@ -257,7 +257,7 @@ def test_a_catalogue_shows_what_connect_shows_after_a_prune(data):
 
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1.5d", "7 weeks", "99999999d"])
-def test_a_span_that_makes_no_sense_is_said(data, span):
+def test_a_wrong_time_span_is_refused(data, span):
     with pytest.raises(BadSetting, match="is no time span"):
         prune(data, raw_older_than=span)
 
@@ -280,13 +280,13 @@ def test_the_command_withdraws_and_restores(data):
     assert latest(data)["a"] == run_id(3)
 
 
-def test_without_a_lake_there_is_nothing_to_prune(tmp_path):
+def test_a_missing_lake_cannot_be_pruned(tmp_path):
     with pytest.raises(LakeMissing):
         prune(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_record_that_cannot_be_read_is_named_and_not_passed_over(data):
+def test_an_unreadable_record_is_an_error(data):
     withdraw(data, run_id(3), at=NOW)
     tombstones_path(data).write_text("{")
 

@@ -50,7 +50,7 @@ def numbered(count: int, first: int = 0) -> list[dict[str, Any]]:
     return [{"ImageId": f"m-{number}", "ImageSize": "1"} for number in range(first, first + count)]
 
 
-def go(data: Path, endpoint: Endpoint, account: Account, **options: Any):
+def run_once(data: Path, endpoint: Endpoint, account: Account, **options: Any):
     return run(data, accounts=[account], endpoint=endpoint.url, rate=None, **options)
 
 
@@ -68,7 +68,7 @@ def lake_files(data: Path, *tables: str) -> dict[str, bytes]:
 
 
 def test_the_published_example_arrives_in_the_parquet_value_for_value(serve, account, tmp_path):
-    result = go(tmp_path, serve(read_account(EXAMPLE)), account, observed_at=ON)
+    result = run_once(tmp_path, serve(read_account(EXAMPLE)), account, observed_at=ON)
 
     assert str(result) == "default: verified, 1 image, 1 disk, 0 rejects, as of 2026-10-01 02:00:00 UTC (1 call)"
     image = pq.read_table(tmp_path / "lake" / "images").to_pylist()[0]
@@ -84,7 +84,7 @@ def test_the_published_example_arrives_in_the_parquet_value_for_value(serve, acc
 
 def test_a_thousand_images_arrive_with_every_disk_and_every_gib(serve, account, tmp_path):
     stock = living_account(images=1037, seed=11)
-    go(tmp_path, serve(stock), account)
+    run_once(tmp_path, serve(stock), account)
 
     check_against(tmp_path, stock.images_on(0))
 
@@ -123,7 +123,7 @@ def test_every_image_and_every_gib_reaches_the_lake(tmp_path_factory, images):
     data = tmp_path_factory.mktemp("data")
     stock = Shelf(*({"ImageId": f"m-{number}", **image} for number, image in enumerate(images)))
     with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
-        go(data, endpoint, key_account("default", "emulator", "emulator"))
+        run_once(data, endpoint, key_account("default", "emulator", "emulator"))
 
     check_against(data, stock.images_on(0))
 
@@ -132,7 +132,7 @@ def test_pandas_reads_the_folder_of_a_table(serve, account, tmp_path):
     endpoint = serve(images=60)
     for day in range(3):
         endpoint.day = day
-        go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=day))
+        run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=day))
     frame = pd.read_parquet(tmp_path / "lake" / "images")
 
     assert frame.groupby("observed_on", observed=True).size().index.astype(str).tolist() == [
@@ -144,8 +144,8 @@ def test_pandas_reads_the_folder_of_a_table(serve, account, tmp_path):
     assert str(frame["created_at_utc"].dtype) == "datetime64[us]"
 
 
-def test_duckdb_reads_the_catalogue_from_another_folder(serve, account, tmp_path):
-    go(tmp_path / "data", serve(images=7), account)
+def test_duckdb_reads_the_catalog_from_another_folder(serve, account, tmp_path):
+    run_once(tmp_path / "data", serve(images=7), account)
     code = "import duckdb, sys; print(len(duckdb.connect(sys.argv[1], read_only=True).sql('from images_latest')))"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -154,13 +154,13 @@ def test_duckdb_reads_the_catalogue_from_another_folder(serve, account, tmp_path
     assert subprocess.run(arguments, cwd=elsewhere, capture_output=True, text=True, check=True).stdout == "7\n"
 
 
-def test_a_connection_opened_before_a_run_still_answers_during_and_after_it(serve, account, tmp_path):
+def test_an_open_connection_answers_during_and_after_a_run(serve, account, tmp_path):
     endpoint = serve(images=60)
-    go(tmp_path, endpoint, account, observed_at=ON)
+    run_once(tmp_path, endpoint, account, observed_at=ON)
     answers = []
     with connect(tmp_path) as before:
         ask = lambda *_: answers.append(before.execute("select count(*) from images").fetchall()[0][0])  # noqa: E731
-        go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1), progress=ask)
+        run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1), progress=ask)
         ask()
 
     assert set(answers) == {60}
@@ -175,7 +175,7 @@ DATA_TABLES = ("images", "image_disks", "rejects")
 def history(data: Path, endpoint: Endpoint, account: Account, days: int = 3) -> None:
     for day in range(days):
         endpoint.day = day
-        go(data, endpoint, account, observed_at=ON + dt.timedelta(days=day))
+        run_once(data, endpoint, account, observed_at=ON + dt.timedelta(days=day))
 
 
 def test_a_rebuild_of_an_empty_lake_gives_the_same_files_byte_for_byte(serve, account, tmp_path):
@@ -188,7 +188,7 @@ def test_a_rebuild_of_an_empty_lake_gives_the_same_files_byte_for_byte(serve, ac
     assert both[0] == both[1]
 
 
-def test_a_rebuild_adds_what_the_lake_lacks_and_nothing_else(serve, account, tmp_path):
+def test_a_rebuild_adds_only_what_the_lake_lacks(serve, account, tmp_path):
     history(tmp_path, serve(images=60), account)
     before = lake_files(tmp_path, *DATA_TABLES, "observations")
     for path in (tmp_path / "lake").rglob("observed_on=2026-10-02/*.parquet"):
@@ -199,21 +199,21 @@ def test_a_rebuild_adds_what_the_lake_lacks_and_nothing_else(serve, account, tmp
     assert lake_files(tmp_path, *DATA_TABLES, "observations") == before
 
 
-def test_what_was_refused_does_not_come_back_with_a_rebuild(account, tmp_path):
+def test_a_rebuild_does_not_publish_what_a_run_refused(account, tmp_path):
     stock = Shelf(*numbered(20))
     stock.by_day.append([])
     with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
-        go(tmp_path / "data", endpoint, account, observed_at=ON)
+        run_once(tmp_path / "data", endpoint, account, observed_at=ON)
         endpoint.day = 1
         with pytest.raises(AccountShrank):
-            go(tmp_path / "data", endpoint, account, observed_at=ON + dt.timedelta(days=1))
+            run_once(tmp_path / "data", endpoint, account, observed_at=ON + dt.timedelta(days=1))
     rebuild(tmp_path / "data", into=tmp_path / "other")
 
     assert rows(tmp_path / "other", "select is_published from observations order by run_id") == [(True,), (False,)]
 
 
-def test_a_rebuild_of_a_folder_that_was_moved_makes_its_catalogue_anew(serve, account, tmp_path):
-    go(tmp_path / "data", serve(images=3), account, observed_at=ON)
+def test_a_rebuild_of_a_moved_folder_writes_its_catalog(serve, account, tmp_path):
+    run_once(tmp_path / "data", serve(images=3), account, observed_at=ON)
     (tmp_path / "data").rename(tmp_path / "moved")
     catalogue = tmp_path / "moved" / "lake.duckdb"
 
@@ -222,21 +222,21 @@ def test_a_rebuild_of_a_folder_that_was_moved_makes_its_catalogue_anew(serve, ac
         assert con.execute("select count(*) from images_latest").fetchall() == [(3,)]
 
 
-def test_a_rebuild_without_landed_pages_says_so(tmp_path):
+def test_a_rebuild_without_raw_pages_is_refused(tmp_path):
     with pytest.raises(LakeMissing, match="nothing to rebuild from"):
         rebuild(tmp_path)
 
 
-def test_a_rebuild_into_a_lake_that_is_there_is_refused(serve, account, tmp_path):
+def test_a_rebuild_into_an_existing_lake_is_refused(serve, account, tmp_path):
     history(tmp_path, serve(images=3), account, days=1)
 
     with pytest.raises(BadSetting, match="holds a lake already"):
         rebuild(tmp_path, into=tmp_path)
 
 
-def test_a_run_killed_between_landing_and_publishing_leaves_nothing_visible_and_loses_no_page(serve, account, tmp_path):
+def test_a_run_killed_before_publishing_shows_nothing_and_loses_no_page(serve, account, tmp_path):
     endpoint = serve(images=60)
-    go(tmp_path, endpoint, account, observed_at=ON)
+    run_once(tmp_path, endpoint, account, observed_at=ON)
     code = (
         "import os, signal, sys, datetime as dt\n"
         "from pathlib import Path\n"
@@ -258,7 +258,7 @@ def test_a_run_killed_between_landing_and_publishing_leaves_nothing_visible_and_
 # ── what is published, and what is not ───────────────────────────────────────
 
 
-def test_an_account_that_fails_has_its_row_with_the_reason_and_costs_no_other(tmp_path):
+def test_a_failed_account_has_a_row_with_the_reason_and_stops_no_other(tmp_path):
     stock = living_account(images=9)
     keys = {"a": Key("secret", stock), "b": Key("secret", stock, is_permitted=False)}
     accounts = [key_account("fine", "a", "secret"), key_account("refused", "b", "secret")]
@@ -273,10 +273,10 @@ def test_an_account_that_fails_has_its_row_with_the_reason_and_costs_no_other(tm
     assert error.value.run.exit_code == 4
 
 
-def test_nothing_is_published_of_an_account_below_the_level_asked_for(account, tmp_path, serve, monkeypatch):
+def test_an_account_below_the_required_certificate_is_not_published(account, tmp_path, serve, monkeypatch):
     monkeypatch.setattr("pipeline.extract.reader.certify", lambda _: "counted")
     with pytest.raises(IncompleteListing, match="read 5 times and is not proven 'verified': 60 ids of 60"):
-        go(tmp_path, serve(images=60), account)
+        run_once(tmp_path, serve(images=60), account)
 
     assert rows(tmp_path, "select count(*) from images") == [(0,)]
     assert rows(tmp_path, "select count(*) from raw_pages") == [(10,)]
@@ -286,48 +286,48 @@ def test_nothing_is_published_of_an_account_below_the_level_asked_for(account, t
     ("before", "after", "is_published"),
     [(20, 10, True), (20, 9, False), (9, 1, True), (1, 0, False), (0, 0, True), (0, 20, True)],
 )
-def test_an_account_that_lost_more_than_half_of_its_images_waits_for_a_word(
+def test_an_account_that_lost_more_than_half_of_its_images_is_not_published_unless_accepted(
     account, tmp_path, before, after, is_published
 ):
     stock = Shelf(*numbered(before))
     stock.by_day.append(numbered(after))
     with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
-        go(tmp_path, endpoint, account, observed_at=ON)
+        run_once(tmp_path, endpoint, account, observed_at=ON)
         endpoint.day = 1
         later = ON + dt.timedelta(days=1)
         if is_published:
-            go(tmp_path, endpoint, account, observed_at=later)
+            run_once(tmp_path, endpoint, account, observed_at=later)
         else:
             with pytest.raises(AccountShrank, match=f"had {before} images"):
-                go(tmp_path, endpoint, account, observed_at=later)
+                run_once(tmp_path, endpoint, account, observed_at=later)
             assert rows(tmp_path, "select count(*) from images_latest") == [(before,)]
-            go(tmp_path, endpoint, account, observed_at=later, accept_shrink=True)
+            run_once(tmp_path, endpoint, account, observed_at=later, accept_shrink=True)
 
     assert rows(tmp_path, "select count(*) from images_latest") == [(after,)]
 
 
-def test_as_many_new_images_do_not_hide_that_the_old_ones_are_gone(account, tmp_path):
+def test_new_images_do_not_hide_that_the_old_ones_are_gone(account, tmp_path):
     stock = Shelf(*numbered(20))
     stock.by_day.append(numbered(20, first=100))
     with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
-        go(tmp_path, endpoint, account, observed_at=ON)
+        run_once(tmp_path, endpoint, account, observed_at=ON)
         endpoint.day = 1
         with pytest.raises(AccountShrank, match=r"has lost 20 of them \(100 %\)"):
-            go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+            run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
 
 
-def test_an_instant_can_be_observed_once(serve, account, tmp_path):
+def test_an_instant_is_observed_once_per_account(serve, account, tmp_path):
     endpoint = serve(images=3)
-    go(tmp_path, endpoint, account, observed_at=ON)
+    run_once(tmp_path, endpoint, account, observed_at=ON)
 
     with pytest.raises(AlreadyObserved, match="'default' has a published observation at 2026-10-01 02:00:00 UTC"):
-        go(tmp_path, endpoint, account, observed_at=ON.replace(tzinfo=dt.UTC))
+        run_once(tmp_path, endpoint, account, observed_at=ON.replace(tzinfo=dt.UTC))
 
 
 def test_two_runs_at_one_instant_for_two_accounts_are_two_runs(serve, tmp_path):
     endpoint = serve(images=3)
     for label in ("a", "b"):
-        go(tmp_path, endpoint, key_account(label, "emulator", "emulator"), observed_at=ON)
+        run_once(tmp_path, endpoint, key_account(label, "emulator", "emulator"), observed_at=ON)
 
     assert rows(tmp_path, "select account, run_id from observations order by account") == [
         ("a", "20261001T020000.000000Z"),
@@ -335,20 +335,20 @@ def test_two_runs_at_one_instant_for_two_accounts_are_two_runs(serve, tmp_path):
     ]
 
 
-def test_an_account_named_twice_is_refused(serve, account, tmp_path):
+def test_an_account_selected_twice_is_refused(serve, account, tmp_path):
     with pytest.raises(BadSetting, match="'default' is named twice"):
         run(tmp_path, accounts=[account, account], endpoint=serve().url)
 
 
 def test_the_files_of_a_run_lie_under_the_day_on_which_it_began(serve, account, tmp_path):
-    go(tmp_path, serve(images=3), account)
+    run_once(tmp_path, serve(images=3), account)
     (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
     (began,) = rows(tmp_path, "select started_at_utc::date from observations")[0]
 
     assert path.parent.name == f"observed_on={began}"
 
 
-def test_no_secret_is_kept_in_the_lake_or_the_raw_pages(tmp_path):
+def test_no_secret_is_stored(tmp_path):
     token, secret = "token-that-is-secret", "secret-that-is-secret"
     keys = {
         "a": Key(secret, living_account(images=3), security_token=token),
@@ -369,7 +369,7 @@ def test_no_secret_is_kept_in_the_lake_or_the_raw_pages(tmp_path):
 
 
 def test_a_fresh_notebook_gets_a_data_frame(serve, account, tmp_path):
-    go(tmp_path, serve(images=60), account)
+    run_once(tmp_path, serve(images=60), account)
     code = (
         "import sys; from pipeline import connect, run, rebuild, export\n"
         "frame = connect(sys.argv[1]).sql('from capacity_by_region').df()\n"
@@ -390,29 +390,29 @@ def shared(data: Path) -> list[Any]:
 # ── a damaged lake ───────────────────────────────────────────────────────────
 
 
-def test_a_damaged_lake_costs_no_listing_and_the_rebuild_that_mends_it_publishes_that_too(serve, account, tmp_path):
+def test_a_damaged_lake_loses_no_listing_and_the_rebuild_publishes_it(serve, account, tmp_path):
     endpoint = serve(images=60)
-    go(tmp_path, endpoint, account, observed_at=ON)
+    run_once(tmp_path, endpoint, account, observed_at=ON)
     (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
     path.write_bytes(b"junk")
     endpoint.day = 1
     with pytest.raises(LakeDamaged, match="the pages of this run are kept, and a rebuild publishes them too"):
-        go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+        run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
 
     assert rebuild(tmp_path) == ["20261001T020000.000000Z", "20261002T020000.000000Z"]
     assert rows(tmp_path, "select count(distinct observed_at_utc) from images") == [(2,)]
 
 
-def test_a_rebuild_decides_what_a_damaged_lake_did_not_let_be_decided(account, tmp_path):
+def test_a_rebuild_decides_what_a_damaged_lake_left_undecided(account, tmp_path):
     stock = Shelf(*numbered(20))
     stock.by_day.append([])
     with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
-        go(tmp_path, endpoint, account, observed_at=ON)
+        run_once(tmp_path, endpoint, account, observed_at=ON)
         (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
         path.write_bytes(b"junk")
         endpoint.day = 1
         with pytest.raises(LakeDamaged):
-            go(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+            run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
     rebuild(tmp_path)
 
     assert rows(tmp_path, "select is_published from observations order by run_id") == [(True,), (False,)]

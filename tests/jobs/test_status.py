@@ -1,4 +1,4 @@
-"""How fresh each account is, and what a monitor is told."""
+"""How fresh each account is, and the exit code for a monitor."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def lake(tmp_path):
     return tmp_path
 
 
-def states(lake, **asked):
-    rows, error = status(lake, now=NOW, **asked)
+def states(lake, **options):
+    rows, error = status(lake, now=NOW, **options)
     return {row[0]: (row[1], row[3]) for row in rows.rows}, error
 
 
-def test_each_account_is_told_with_its_age_its_certificate_and_its_failures(lake):
+def test_each_account_is_listed_with_its_age_certificate_and_failures(lake):
     rows, error = status(lake, now=NOW)
-    told = {row[0]: dict(zip(rows.columns, row, strict=True)) for row in rows.rows}
+    accounts = {row[0]: dict(zip(rows.columns, row, strict=True)) for row in rows.rows}
 
-    assert told["fine"] == {
+    assert accounts["fine"] == {
         "account": "fine",
         "state": "ok",
         "observed_at_utc": utc("2026-10-31 01:00"),
@@ -45,25 +45,25 @@ def test_each_account_is_told_with_its_age_its_certificate_and_its_failures(lake
         "failed_try_count": 0,
         "last_error": None,
     }
-    assert (told["refused"]["state"], told["refused"]["failed_try_count"]) == ("failed since", 1)
-    assert (told["new"]["state"], told["new"]["age_hours"]) == ("never published", None)
-    assert (told["late"]["state"], told["late"]["age_hours"]) == ("ok", 30.0)
+    assert (accounts["refused"]["state"], accounts["refused"]["failed_try_count"]) == ("failed since", 1)
+    assert (accounts["new"]["state"], accounts["new"]["age_hours"]) == ("never published", None)
+    assert (accounts["late"]["state"], accounts["late"]["age_hours"]) == ("ok", 30.0)
     assert error is None
 
 
-def test_what_is_older_than_was_asked_or_failed_since_is_not_fresh(lake):
-    told, error = states(lake, max_age="26h")
+def test_an_account_that_is_too_old_or_failed_since_is_not_fresh(lake):
+    accounts, error = states(lake, max_age="26h")
 
-    assert (told["late"][0], told["fine"][0]) == ("too old", "ok")
+    assert (accounts["late"][0], accounts["fine"][0]) == ("too old", "ok")
     assert error.exit_code == 8
     said = "3 of 4 accounts: late too old, 30.0 hours old; new never published (Refused: NoPermission); refused failed"
     assert str(error).startswith(said)
 
 
-def test_accounts_that_are_asked_for_are_missed_and_others_are_not(lake):
-    told, error = states(lake, max_age="26h", labels=["fine", "planned"])
+def test_an_expected_account_is_missed_and_another_is_not(lake):
+    accounts, error = states(lake, max_age="26h", labels=["fine", "planned"])
 
-    assert {name: state for name, (state, _) in told.items()} == {
+    assert {name: state for name, (state, _) in accounts.items()} == {
         "fine": "ok",
         "planned": "never published",
         **dict.fromkeys(("late", "new", "refused"), "not listed now"),
@@ -79,26 +79,26 @@ def test_an_observation_from_the_future_means_a_wrong_clock(lake):
     assert error is not None
 
 
-def test_nonsense_is_refused(lake, tmp_path):
+def test_a_wrong_time_span_and_a_missing_lake_are_refused(lake, tmp_path):
     with pytest.raises(BadSetting, match="'26' is no time span"):
         status(lake, max_age="26")
     with pytest.raises(LakeMissing):
         status(tmp_path / "none")
 
 
-def test_a_monitor_is_told_by_the_exit_code(lake, typed, monkeypatch):
+def test_the_exit_code_is_8_if_an_account_is_not_fresh(lake, typed, monkeypatch):
     class Clock(dt.datetime):
         @classmethod
         def now(cls, tz=None):
             return NOW.replace(tzinfo=tz)
 
     monkeypatch.setattr(module.dt, "datetime", Clock)
-    asked = ("status", "--data", str(lake))
+    options = ("status", "--data", str(lake))
 
-    assert typed(*asked)[0] == 0
-    code, out, err = typed(*asked, "--max-age", "26h", "--format", "json")
+    assert typed(*options)[0] == 0
+    code, out, err = typed(*options, "--max-age", "26h", "--format", "json")
     assert (code, err.startswith("error: NotFresh: 3 of 4 accounts")) == (8, True)
     assert len(json.loads(out)) == 4
-    assert typed(*asked, "--max-age", "26h", "--profile", "fine")[0] == 0
-    assert typed(*asked, "--format", "csv")[1].startswith("account,state,observed_at_utc,age_hours")
-    assert typed(*asked, "--format", "markdown")[1].startswith("| account |")
+    assert typed(*options, "--max-age", "26h", "--profile", "fine")[0] == 0
+    assert typed(*options, "--format", "csv")[1].startswith("account,state,observed_at_utc,age_hours")
+    assert typed(*options, "--format", "markdown")[1].startswith("| account |")
