@@ -1,52 +1,49 @@
-"""The lake: immutable Parquet files, published together.
+"""Commit immutable Parquet files to the lake: all files of a run, or of a compaction, appear at once.
 
-    data/lake/format                                              version of the layout, once, before the first run
-    data/lake/.staging/<run>/…                                      written and synced here first
-    data/lake/images/observed_on=2026-11-23/<run>.parquet         renamed in, one after the other
+    data/lake/.staging/<run>/…                                    1, 2  written and synced here
+    data/lake/format                                                    the layout, before the first file
+    data/lake/images/observed_on=2026-11-23/<run>.parquet         3     renamed in, one after the other
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
     data/lake/rejects/observed_on=2026-11-23/<run>.parquet
-    data/lake/observations/observed_on=2026-11-23/<run>.parquet   renamed in last: now the run is there
-    data/lake/image_versions/<fold>.parquet, …                    runs folded together: stretches instead of days
-    data/lake/manifests/<n>.json                                 renamed in last: now they are folded
-    data/lake.duckdb                                              made anew beside the old one, renamed in
+    data/lake/observations/observed_on=2026-11-23/<run>.parquet   4     renamed in last: the commit of a run
+    data/lake/image_versions/<n>.parquet, …                       3     the files of a compaction
+    data/lake/manifests/<n>.json                                  4     renamed in last: the commit of a compaction
+    data/lake.duckdb                                              5     written beside the old one, renamed in
 
-The order, and why a kill or a power cut between any two steps is harmless:
+A kill or a power cut between any two steps is harmless:
 
-1.  `.staging/<run>` is made, and its name synced: as long as it stands, the
-    run's files in the tables may be half of a publication.
-2.  Every file is written there, whole, and synced: on the same file system, so
-    that a rename moves it in one step. A reader never sees a file grow.
-3.  Each is renamed in, and the name synced, with the folders made for it. A
-    file without its run in `observations` belongs to nothing: no reader takes it.
-4.  `observations` goes last. That one rename is the commit: before it a reader
-    sees the lake without the run, after it the whole run. Synced names of step 3
-    are on the disk before it can be.
-5.  `.staging/<run>` goes. The catalogue is made anew and swapped; where a kill
-    leaves the old one, that shows the lake before the run, until the next writer.
+1.  `.staging/<name>` is created, and its name synced. While it exists, files of
+    this name in the tables may belong to an incomplete commit.
+2.  Every file is written there and synced. It is on the same file system, so a
+    rename moves it in one step: no reader sees a file grow.
+3.  Each file is renamed in, and its name synced, with the folders made for it.
+    No reader uses a file whose run is not in `observations`.
+4.  The commit record is renamed in last. Before this rename a reader sees the
+    lake without the run, after it the whole run. The names of step 3 are on the
+    disk before the record can be.
+5.  `.staging/<name>` is deleted. The catalogue is written anew; after a kill the
+    old one shows the lake before the run, until the next writer.
 
-Who comes after a killed writer clears away what step 1 marks and has no commit
-record, then the mark. Without the mark nothing is cleared: a commit record that
-was lost otherwise costs no images; `check` names them.
+The next writer deletes the files that step 1 marks and that no commit record
+names, then the mark. Without the mark it deletes nothing: a lost commit record
+must not cost the images; `check` names them.
 
-A fold is published by the same steps, its record last. That record says which
-runs nothing is read of any more but what is folded: so one rename takes a reader
-from the plain files to the folded ones, and both are there while it does. The
-plain files, and the files of the fold before, go after a grace that counts from it.
+The manifest of a compaction names the runs that readers take from the versions
+from now on. The daily files of these runs are there before and after it.
 
-Readers take no lock, and read in the opposite order: what was taken out, then
-the commit records, then the newest fold, then the files of those runs. A run that
-is folded after its commit record was met is read from the fold; one that is
-committed after the records were listed is in neither. Were the fold read before
-the records, a run could be folded and its plain files gone in between: it would be
-in neither, though it had been there. Writers take one lock, `data/.lock`, which
-the system frees when its holder dies.
+Readers take no lock, and read in the opposite order: tombstones, commit records,
+the newest manifest, the files of the runs. A run that is compacted after its
+commit record was listed is read from the versions; a run that is committed after
+the listing is in neither. If the manifest were read first, a run that is compacted
+and deleted in between would be in neither, though it was there before. Writers
+take one lock, `data/.lock`, which the system releases when its holder dies.
 
-In a bucket (`s3://bucket/prefix`) nothing is renamed and nobody holds a lock. The
-files are written on this machine and put under the same names, each only if there
-is no such object, `observations` last: that put is the commit. A run's id ends in
-letters of chance there, so that two machines never mean the same one. What a killed
-writer left belongs to nothing, and stays: it may be another machine's, at work.
-Nothing is folded or pruned there, and there is no catalogue.
+A bucket (`s3://bucket/prefix`) has no rename and no lock. The files are written on
+this machine and put under the same names, each only if there is no such object,
+`observations` last: that put is the commit. A run id there ends in random letters,
+so that two machines never choose the same one. What a killed writer left stays: it
+may belong to another machine at work. A bucket has no compaction, no pruning and
+no catalogue.
 """
 
 from __future__ import annotations
@@ -63,13 +60,13 @@ from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import delete
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.folder import commit_file, make_folder, sync_folder
+from pipeline.storage.folder import make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -82,10 +79,10 @@ ROW_GROUP_ROWS: Final = 65_536
 
 @contextlib.contextmanager
 def new_lake(data: Path) -> Iterator[Path]:
-    """A folder to build a whole lake in, aside in `data`, which has none: in the end it is renamed in, all at once.
+    """Yield a folder in `data` to build a lake in; at the end the lake is renamed in, all at once.
 
     Raises:
-        BadSetting: there is something in the way.
+        BadSetting: `data` has a folder `lake` with something in it.
     """
     aside = data / ".new"
     make_folder(aside, 0o700)
@@ -101,84 +98,96 @@ def new_lake(data: Path) -> Iterator[Path]:
     delete(aside)
 
 
-class Publication:
+class _StagedFiles:
+    """Parquet files that are written in a staging folder and committed together, the commit record last."""
+
+    def __init__(self, data: Path, name: str, *, is_repeatable: bool) -> None:
+        self._data = data
+        self._is_repeatable = is_repeatable
+        self._store = store_of(data)
+        self._store.make_folder(data / "lake", 0o700)
+        self.staging = self._store.staging_dir(data / "lake" / STAGING / name)
+        """A folder for this commit alone: it is deleted with it."""
+        self._writers: dict[str, _TableWriter] = {}
+
+    def _path(self, name: str) -> Path:
+        return self.staging / f"{name}.parquet"
+
+    def _add(self, name: str, table: Table, rows: pa.Table) -> None:
+        if name not in self._writers:
+            self._writers[name] = _TableWriter(table, self._path(name), is_repeatable=self._is_repeatable)
+        self._writers[name].add(rows)
+
+    def _commit(self, paths: Mapping[str, Path]) -> None:
+        """Close the files and move each to its path, in the order of `paths`; none where no rows were added."""
+        for writer in self._writers.values():
+            writer.close()
+        if format_of(self._data) != FORMAT:
+            write_format(self._data)
+        for name, path in paths.items():
+            if name in self._writers:
+                self._store.commit_file(self._path(name), path)
+
+    def _delete_staging(self) -> None:
+        shutil.rmtree(self.staging)
+        sync_folder(self.staging.parent)
+
+
+class Publication(_StagedFiles):
     """The files of one run, being written: invisible until `commit`."""
 
     def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
-        self._data = data
+        super().__init__(data, run_id, is_repeatable=True)
         self._run_id = run_id
         self._observed_on = observed_on
-        self._store = store_of(data)
-        self._store.make_folder(data / "lake", 0o700)
-        self._aside = self._store.staging_dir(data / "lake" / STAGING / run_id)
-        self._writers: dict[str, _TableWriter] = {}
 
     def add(self, table: Table, rows: pa.Table) -> None:
-        """Add rows to the run's file of `table`."""
-        if table.name not in self._writers:
-            self._writers[table.name] = _TableWriter(table, self._aside / f"{table.name}.parquet")
-        self._writers[table.name].add(rows)
+        """Add rows to the file of `table`."""
+        self._add(table.name, table, rows)
 
     def begin_again(self) -> None:
-        """Take back every row that was added."""
+        """Delete every row that was added."""
         for writer in self._writers.values():
             writer.drop()
         self._writers.clear()
 
     def commit(self) -> None:
-        """Put the files in their places, `observations` last."""
-        for writer in self._writers.values():
-            writer.close()
-        if format_of(self._data) is None:
-            write_format(self._data)
-        for table in LAKE_TABLES:
-            if table.name in self._writers:
-                path = table_path(self._data, table, self._run_id, self._observed_on)
-                self._store.commit_file(self._aside / f"{table.name}.parquet", path)
-        self._aside.rmdir()
-        sync_folder(self._aside.parent)
+        """Commit the run: `observations` last."""
+        self._commit(
+            {table.name: table_path(self._data, table, self._run_id, self._observed_on) for table in LAKE_TABLES}
+        )
+        self._delete_staging()
 
 
-class CompactionCommit:
-    """The files of one fold, being written: invisible until `commit`."""
+class CompactionCommit(_StagedFiles):
+    """The files of one compaction, being written: invisible until `commit`."""
 
     def __init__(self, data: Path, name: str) -> None:
-        self._data = data
+        super().__init__(data, name, is_repeatable=False)
         self._name = name
-        self.aside = data / "lake" / STAGING / name
-        """A folder for this fold alone: it is cleared away with it."""
-        make_folder(self.aside)
-        self._writers: dict[str, _TableWriter] = {}
 
     def add(self, place: str, rows: pa.Table) -> None:
-        """Add rows to the fold's file in one of its folders."""
-        if place not in self._writers:
-            self._writers[place] = _TableWriter(PLACES[place], self.aside / f"{place}.parquet", is_repeatable=False)
-        self._writers[place].add(rows)
+        """Add rows to the file in one of the folders of compacted files."""
+        self._add(place, PLACES[place], rows)
 
     def written(self, *places: str) -> list[Path]:
-        """End the files in these folders that rows were added to, and say where they lie until `commit`."""
-        for place in places:
-            if place in self._writers:
-                self._writers[place].close()
-        return [self.aside / f"{place}.parquet" for place in places if place in self._writers]
+        """Close the files for these folders. Returns: their paths until `commit`; none where no rows were added."""
+        found = [place for place in places if place in self._writers]
+        for place in found:
+            self._writers[place].close()
+        return [self._path(place) for place in found]
 
-    def commit(self, record: Manifest) -> None:
-        """Put the files in their places, the record last."""
-        for place in self._writers:
-            self.written(place)
-            commit_file(self.aside / f"{place}.parquet", compacted_path(self._data, place, self._name))
-        if format_of(self._data) != FORMAT:
-            write_format(self._data)
-        aside = self.aside / "record.json"
-        aside.write_bytes(record.encoded())
-        commit_file(aside, manifest_path(self._data, self._name))
-        shutil.rmtree(self.aside)
-        sync_folder(self.aside.parent)
+    def commit(self, manifest: Manifest) -> None:
+        """Commit the compaction: the manifest last."""
+        self._commit({place: compacted_path(self._data, place, self._name) for place in PLACES})
+        staged = self.staging / "manifest.json"
+        staged.write_bytes(manifest.encoded())
+        self._store.commit_file(staged, manifest_path(self._data, self._name))
+        self._delete_staging()
 
 
 class _TableWriter:
-    """One Parquet file with row groups of a fixed size; repeatable: the same bytes, however the rows arrive."""
+    """One Parquet file with row groups of a fixed size; repeatable: the same rows give the same bytes."""
 
     def __init__(self, table: Table, path: Path, *, is_repeatable: bool = True) -> None:
         self._path = path
@@ -205,14 +214,14 @@ class _TableWriter:
         self._waiting, self._rows = [rest], len(rest)
 
     def close(self) -> None:
-        """End the file; once is enough."""
+        """Close the file, unless it is closed."""
         if self._is_open:
             self._write(self._rows)
             self._writer.close()
             self._is_open = False
 
     def drop(self) -> None:
-        """Give the file up, whatever is wrong with it."""
-        with contextlib.suppress(Exception):  # a full disk, say: the footer is not wanted
+        """Delete the file, in whatever state it is."""
+        with contextlib.suppress(Exception):  # such as a full disk: nobody needs the footer
             self._writer.close()
         self._path.unlink(missing_ok=True)

@@ -133,7 +133,7 @@ def _next_plan(data: Path, now: dt.datetime) -> Plan:
 def _publish(plan: Plan, until: dt.datetime) -> None:
     """Write the files of one step, verify them, and commit; `until` ends the grace period of what they replace."""
     commit = CompactionCommit(plan.data, plan.name)
-    with system_allocator(), _connect(commit.aside) as con:
+    with system_allocator(), _connect(commit.staging) as con:
         open_count, ended = merge(con, plan, commit)
         verify(con, plan, commit)
         has_rejects = _write_records(con, plan, commit)
