@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
-    from pipeline.lake.flatten_pool import FlattenPool
+    from pipeline.lake.prefetch import Prefetch
 
 _log = logger(__name__)
 
@@ -79,10 +79,10 @@ class Landed:
     """Account → why a damaged lake did not let its volume be compared."""
 
 
-def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, pool: FlattenPool) -> Landed:
+def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
     """List the accounts, land every answer, decide what is published, and write that into the header."""
     with RawPagesWriter(data, run_id, began_at.date()) as writer:
-        listings, rows = _list_accounts(request, writer, pool)
+        listings, rows = _list_accounts(request, writer, prefetch)
         undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
         raw = RawRun(writer.finish(_header(run_id, began_at, request, listings, undecided)))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
@@ -91,7 +91,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, pool:
 
 
 def _list_accounts(
-    request: Request, writer: RawPagesWriter, pool: FlattenPool
+    request: Request, writer: RawPagesWriter, prefetch: Prefetch
 ) -> tuple[list[Listing], dict[str, list[int]]]:
     """List the accounts, and land each answer as it arrives.
 
@@ -102,7 +102,7 @@ def _list_accounts(
 
     def land_answer(answer: Answer, body: bytes | None) -> None:
         rows[answer.account].append(writer.row_count)
-        pool.take(writer.row_count, answer, body)
+        prefetch.take(writer.row_count, answer, body)
         writer.add(answer, body)
 
     listings = extract(

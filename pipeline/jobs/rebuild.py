@@ -15,8 +15,8 @@ from pipeline.errors import BadSetting, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
-from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.lock import lock
+from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import complete_runs, publish, read_answers
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.log import about, logger, timed
@@ -73,15 +73,14 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
 
 def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
-    ended = {one["account"]: one["ended_passes"] for one in raw.header["accounts"] if one["is_published"]}
-    publication = Publication(data, raw.header["run_id"], raw.observed_on)
-    ahead = FlattenPool(
-        lambda account, number: ended.get(account) == number,
-        at=raw.given_at_utc,
-        publication=publication,
-        first=raw.header["accounts"][0]["account"],
+    first = raw.header["accounts"][0]
+    prefetch = Prefetch(
+        Publication(data, raw.header["run_id"], raw.observed_on),
+        first["account"],
+        lambda pass_number: bool(first["is_published"]) and pass_number == first["ended_passes"],
+        observed_at_utc=raw.given_at_utc,
     )
-    with rare_collection(), ahead:
-        answers = read_answers(raw, ahead)
+    with rare_collection(), prefetch:
+        answers = read_answers(raw, prefetch)
         decide_undecided(data, raw, answers)
-        publish(data, raw, answers, ahead, without=withdrawn)
+        publish(data, raw, answers, prefetch=prefetch, withdrawn=withdrawn)

@@ -28,8 +28,8 @@ from pipeline.jobs.land import Landed, Request, land
 from pipeline.jobs.volume_guard import lake_or_none
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
-from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.lock import lock
+from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
 from pipeline.storage.store import open_location, store_of
@@ -146,11 +146,11 @@ def run(
         run_id = _free_run_id(data, began_at)
         stack.enter_context(about(run=run_id))
         catalog = stack.enter_context(begin_catalog(data))
-        pool = stack.enter_context(_flatten_pool(request, Publication(data, run_id, began_at.date())))
-        landed = land(data, run_id, began_at, request, pool)
+        prefetch = stack.enter_context(_prefetch(request, Publication(data, run_id, began_at.date())))
+        landed = land(data, run_id, began_at, request, prefetch)
         _refuse_undecided(landed)
         with timed(_log, "publishing"):
-            observations = publish(data, landed.raw, landed.answers, pool)
+            observations = publish(data, landed.raw, landed.answers, prefetch=prefetch)
         with timed(_log, "the catalog"):
             write_catalog(data, draft=catalog)
         with timed(_log, "compaction"):
@@ -199,15 +199,15 @@ def _free_run_id(data: Path, at: dt.datetime) -> str:
     return name
 
 
-def _flatten_pool(request: Request, publication: Publication) -> FlattenPool:
-    """Return the threads that flatten pages while others are still read."""
+def _prefetch(request: Request, publication: Publication) -> Prefetch:
+    """Write the first account while its pages are still read."""
     # Where more than counting is required, the first pass of a large account proves nothing.
     first_pass = 2 if request.certificate == "verified" else 1
-    return FlattenPool(
-        lambda _, number: number >= first_pass,
-        at=request.observed_at,
-        publication=publication,
-        first=request.accounts[0].label,
+    return Prefetch(
+        publication,
+        request.accounts[0].label,
+        lambda pass_number: pass_number >= first_pass,
+        observed_at_utc=request.observed_at,
     )
 
 

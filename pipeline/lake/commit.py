@@ -21,7 +21,7 @@ A kill or a power cut between any two steps is harmless:
 4.  The commit record is renamed in last. Before this rename a reader sees the
     lake without the run, after it the whole run. The names of step 3 are on the
     disk before the record can be.
-5.  `.staging/<name>` is deleted. The catalogue is written anew; after a kill the
+5.  `.staging/<name>` is deleted. The catalog is written anew; after a kill the
     old one shows the lake before the run, until the next writer.
 
 The next writer deletes the files that step 1 marks and that no commit record
@@ -43,7 +43,7 @@ this machine and put under the same names, each only if there is no such object,
 `observations` last: that put is the commit. A run id there ends in random letters,
 so that two machines never choose the same one. What a killed writer left stays: it
 may belong to another machine at work. A bucket has no compaction, no pruning and
-no catalogue.
+no catalog.
 """
 
 from __future__ import annotations

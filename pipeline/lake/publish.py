@@ -1,6 +1,6 @@
-"""From a landed run to the lake: the same for a run, which has just landed it, and for a rebuild years later.
+"""Publish a landed run to the lake: the same for a run, which has just landed it, and for a rebuild years later.
 
-    raw file ── header: what was decided about each account, and why
+    raw file ── header: the decision about each account, and its reason
        │
        ├─ answers ─→ evidence ──────────────→ a row of `observations`, published or not
        └─ bodies of the last pass ─→ flatten ─→ images, image_disks, rejects of the accounts that are published
@@ -19,116 +19,147 @@ from pipeline.extract.completeness import evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import committed_files, published_accounts
-from pipeline.lake.flatten_pool import group_small_accounts
+from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
-    from pipeline.lake.flatten_pool import FlattenPool
+    from pipeline.lake.prefetch import Prefetch
     from pipeline.lake.tombstones import Withdrawal
 
 
 def publish(
     data: Path,
     raw: RawRun,
-    answers: dict[str, list[tuple[int, Answer]]],
-    ahead: FlattenPool,
+    answers: Mapping[str, Sequence[tuple[int, Answer]]],
     *,
-    without: Mapping[str, Withdrawal] | None = None,
+    prefetch: Prefetch | None = None,
+    withdrawn: Mapping[str, Withdrawal] | None = None,
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
-    `ahead` flattens and writes them, or has while they came. `without` names the accounts whose observation was
-    withdrawn since: their row says so, and nothing else comes.
+    `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts whose observation was
+    withdrawn since: their row in `observations` says so, and the other tables have none of theirs.
+
+    Returns: the rows of `observations`.
     """
-    without = without or {}
+    withdrawn = withdrawn or {}
     header = raw.header
-    publication = ahead.publication or Publication(data, header["run_id"], raw.observed_on)
-    passes = {
-        one["account"]: _last_pass(answers.get(one["account"], ()), one["ended_passes"])
-        for one in header["accounts"]
-        if one["is_published"] and one["account"] not in without
+    publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
+    places = {
+        decision["account"]: _last_pass(answers.get(decision["account"], ()), decision["ended_passes"])
+        for decision in header["accounts"]
+        if decision["is_published"] and decision["account"] not in withdrawn
     }
-    together = group_small_accounts(passes)
+    if prefetch and prefetch.account not in places:
+        prefetch.discard()
+    begun = prefetch.account if prefetch and prefetch.has_begun else None
+    groups = group_accounts({account: pages for account, pages in places.items() if account != begun})
     observations = []
-    for decision in header["accounts"]:
-        account = decision["account"]
-        withdrawn = without.get(account)
-        is_published = decision["is_published"] and withdrawn is None
-        mine = answers.get(account, [])
-        row: dict[str, Any] = {
-            "account": account,
-            "run_id": header["run_id"],
-            "is_published": is_published,
-            "error": decision["error"] if withdrawn is None else withdrawn.error,
-            **{name: header[name] for name in ("asked_certificate", "code_version")},
-            "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
-            **evidence([answer for _, answer in mine], decision["ended_passes"]),
-        }
-        if row["observed_at_utc"] is not None:
-            row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
-        if is_published:
-            raw.prefetch(together.get(account, ()))
-            is_distinct = row["certificate"] != "unproven"
-            at = row["observed_at_utc"]
-            written = ahead.write(publication, raw, account, at, passes[account], is_distinct=is_distinct)
-            row |= {
-                "image_count": written.image_count,
-                "disk_count": written.disk_count,
-                "reject_count": written.reject_count,
-                "unknown_field_count": len(written.unknown_fields),
-            }
-        else:
-            ahead.leave_out(account)
-        observations.append(row)
+    with FlattenPool() as pool:
+        for decision in header["accounts"]:
+            account = decision["account"]
+            row = _observation(raw, decision, answers.get(account, ()), withdrawn.get(account))
+            if row["is_published"]:
+                raw.prefetch(groups.get(account, ()))
+                row |= _write(publication, pool, raw, row, places[account], prefetch)
+            observations.append(row)
     publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
     publication.commit()
     return observations
 
 
-def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[tuple[int, Answer]]:
-    """The believed answers of the last pass, in the order of their pages."""
-    found = {a.page_number: (place, a) for place, a in answers if a.pass_number == number and a.page is not None}
+def _observation(
+    raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]], withdrawal: Withdrawal | None
+) -> dict[str, Any]:
+    """Make the row of one account in `observations`, all but the counts of what is written."""
+    header = raw.header
+    row: dict[str, Any] = {
+        "account": decision["account"],
+        "run_id": header["run_id"],
+        "is_published": decision["is_published"] and withdrawal is None,
+        "error": decision["error"] if withdrawal is None else withdrawal.error,
+        **{name: header[name] for name in ("asked_certificate", "code_version")},
+        "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
+        **evidence([answer for _, answer in answers], decision["ended_passes"]),
+    }
+    if row["observed_at_utc"] is not None:
+        row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
+    return row
+
+
+def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[int]:
+    """The places of the believed answers of the last pass, in the order of their pages."""
+    found = {a.page_number: place for place, a in answers if a.pass_number == number and a.page is not None}
     return [found[page_number] for page_number in sorted(found)]
 
 
-def complete_runs(data: Path) -> set[str]:
-    """The runs that the lake has whole: their commit record, and the tables' files if anything published is left.
+def _write(
+    publication: Publication,
+    pool: FlattenPool,
+    raw: RawRun,
+    observation: Mapping[str, Any],
+    places: Sequence[int],
+    prefetch: Prefetch | None,
+) -> dict[str, int]:
+    """Write the tables of one account. Returns: its counts, as `observations` has them."""
+    account, at = observation["account"], observation["observed_at_utc"]
+    is_distinct = observation["certificate"] != "unproven"
+    batches = batches_of(places)
+    counts = []
+    if prefetch and prefetch.account == account:
+        counts = prefetch.finish(at, batches if is_distinct else [])
+    flats = pool.flatten(raw, account, at, batches[len(counts) :], is_distinct=is_distinct)
+    total = sum((write_rows(publication, flat) for flat in flats), start=sum(counts, start=RowCounts()))
+    return {
+        "image_count": total.image_count,
+        "disk_count": total.disk_count,
+        "reject_count": total.reject_count,
+        "unknown_field_count": len(total.unknown_fields),
+    }
 
-    Those that are folded are as whole as the fold is.
+
+def complete_runs(data: Path) -> set[str]:
+    """Find the runs that a rebuild need not publish: commit record and tables are readable, or nothing is left in them.
+
+    A compacted run is complete if every file of the compaction is readable.
 
     Raises:
-        LakeDamaged: a file of the fold cannot be read.
+        LakeDamaged: a file of the compaction cannot be read.
     """
-    gone = read_tombstones(data)
+    tombstones = read_tombstones(data)
     try:
-        committed = committed_files(data, gone)
+        committed = committed_files(data, tombstones)
     except LakeMissing:
         return set()
-    files = committed.of
-    folded = set(committed.fold.runs) if committed.fold else set()
-    for paths in committed.fold.files(data).values() if committed.fold else ():
-        for path in paths:
-            if not _is_readable(path):
-                raise LakeDamaged(
-                    f"{str(path)!r} cannot be read, and folded runs stand on it: put it back from a copy, "
-                    "or `ens-images rebuild --into` a new folder"
-                )
-    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in files.items()}
+    if committed.fold:
+        _refuse_unreadable(path for paths in committed.fold.files(data).values() for path in paths)
+    compacted = set(committed.fold.runs) if committed.fold else set()
+    covered = committed.fold.covered if committed.fold else {}
+    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in committed.of.items()}
     with_tables = readable[OBSERVATIONS.name].intersection(*(readable[t.name] for t in (IMAGES, IMAGE_DISKS, REJECTS)))
-    records = (path for path in files[OBSERVATIONS.name] if path.stem in readable[OBSERVATIONS.name])
-    half = {run: set(accounts) for run, accounts in committed.fold.covered.items()} if committed.fold else {}
-    rest = [path for path in records if path.stem not in with_tables]
     without_rows = {
-        p.stem for p in rest if published_accounts(p) <= gone.withdrawn_from(p.stem).keys() | half.get(p.stem, set())
+        record.stem
+        for record in committed.of[OBSERVATIONS.name]
+        if record.stem in readable[OBSERVATIONS.name] - with_tables
+        and published_accounts(record) <= {*tombstones.withdrawn_from(record.stem), *covered.get(record.stem, ())}
     }
-    return with_tables | without_rows | folded
+    return with_tables | without_rows | compacted
+
+
+def _refuse_unreadable(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not _is_readable(path):
+            raise LakeDamaged(
+                f"{str(path)!r} cannot be read, and compacted runs need it: restore it from a copy, "
+                "or `ens-images rebuild --into` a new folder"
+            )
 
 
 def _is_readable(path: Path) -> bool:
@@ -142,10 +173,10 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def read_answers(raw: RawRun, ahead: FlattenPool | None = None) -> dict[str, list[tuple[int, Answer]]]:
-    """The answers of a landed run by account, in the order they came, each with its place in the file.
+def read_answers(raw: RawRun, prefetch: Prefetch | None = None) -> dict[str, list[tuple[int, Answer]]]:
+    """Read the answers of a landed run by account, in the order they came, each with its place in the file.
 
-    `ahead` gets each as it is read.
+    `prefetch` takes each as it is read.
     """
     answers: dict[str, list[tuple[int, Answer]]] = {}
     for place, (row, body) in enumerate(raw.answers()):
@@ -155,6 +186,6 @@ def read_answers(raw: RawRun, ahead: FlattenPool | None = None) -> dict[str, lis
                 page = read_page(body)
         answer = Answer(**row, page=page)
         answers.setdefault(row["account"], []).append((place, answer))
-        if ahead is not None:
-            ahead.take(place, answer, body)
+        if prefetch is not None:
+            prefetch.take(place, answer, body)
     return answers

@@ -242,7 +242,7 @@ def test_a_run_killed_before_publishing_shows_nothing_and_loses_no_page(serve, a
         "from pathlib import Path\n"
         "from pipeline import credentials\n"
         "from pipeline.jobs import run as job\n"
-        "job.publish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "job.publish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "account = credentials.key_account('default', 'emulator', 'emulator')\n"
         "job.run(Path(sys.argv[1]), accounts=[account], endpoint=sys.argv[2], rate=None, "
         "observed_at=dt.datetime(2026, 10, 2, 2))\n"

@@ -186,7 +186,7 @@ def test_orphans_of_a_killed_writer_are_counted_and_are_no_finding(data):
     assert (result.findings, result.orphan_count) == ([], 1)
 
 
-def test_a_catalogue_that_cannot_be_opened_is_named(data):
+def test_a_catalog_that_cannot_be_opened_is_named(data):
     (data / "lake.duckdb").write_bytes(b"no database")
 
     assert [finding.location for finding in check(data).findings] == ["lake.duckdb"]

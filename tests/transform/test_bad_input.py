@@ -22,7 +22,6 @@ from pipeline import connect
 from pipeline.extract.raw_pages import RawPagesWriter, RawRun
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.jobs.rebuild import rebuild
-from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.publish import publish, read_answers
 from pipeline.reports.formats import write_rows
 from pipeline.reports.provenance import provenance_line
@@ -534,8 +533,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
             "run_id": "run",
         }
         raw = RawRun(writer.finish({**header, "asked_certificate": "unproven", "accounts": [decision]}))
-    with FlattenPool() as pool:
-        publish(data, raw, read_answers(raw), pool)
+    publish(data, raw, read_answers(raw))
     write_catalog(data)
 
 

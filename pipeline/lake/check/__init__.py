@@ -5,7 +5,7 @@
         its pages    ─→ evidence   computed again, every column of it                      runs.py
         its pages    ─→ rows       built again, compared by key (deep)                     runs.py, compare.py
     compaction     ─→ versions   disjoint; each run restored, and checked as above       versions.py
-    everything else ─→ strays     files that no commit names, the catalogue              files.py
+    everything else ─→ strays     files that no commit names, the catalog              files.py
 
 One run at a time, in Arrow and DuckDB. A finding names the file, the problem,
 and how many rows have it.

@@ -116,7 +116,7 @@ def sibling(path: Path, table: Table) -> Path:
 
 
 def check_other_files(state: CheckState) -> None:
-    """Find files that no commit names, runs that were landed and never published, and a catalogue that is none."""
+    """Find files that no commit names, runs that were landed and never published, and a catalog that is none."""
     orphan_files = orphans(state.data)
     state.result.orphan_count = len(orphan_files)
     committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
@@ -126,7 +126,7 @@ def check_other_files(state: CheckState) -> None:
         state.result.add(path, "no file of the lake: move it away")
     if state.records and format_of(state.data) is None:
         state.result.add(state.data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}")
-    _catalogue(state)
+    _catalog(state)
 
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -171,7 +171,7 @@ def _stray_files(state: CheckState) -> Iterator[Path]:
             yield path
 
 
-def _catalogue(state: CheckState) -> None:
+def _catalog(state: CheckState) -> None:
     import duckdb
 
     path = state.data / "lake.duckdb"
@@ -179,8 +179,8 @@ def _catalogue(state: CheckState) -> None:
         return
     with duckdb.connect() as con:
         try:
-            con.execute(f"attach {sql_literal(str(path))} as catalogue (read_only)")
-            con.execute("select catalogue.made_from()").fetchall()
+            con.execute(f"attach {sql_literal(str(path))} as catalog (read_only)")
+            con.execute("select catalog.made_from()").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0][:120]
             state.result.add(path, f"cannot be opened ({reason}): `ens-images rebuild` writes a new one")

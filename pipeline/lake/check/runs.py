@@ -20,7 +20,6 @@ from pipeline.extract.completeness import evidence
 from pipeline.lake.check.compare import first_difference
 from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
 from pipeline.lake.check.rules import RUN_RULES
-from pipeline.lake.flatten_pool import FlattenPool
 from pipeline.lake.layout import table_path
 from pipeline.lake.publish import publish, read_answers
 from pipeline.resources.control import OBSERVATIONS, REJECTS
@@ -218,8 +217,7 @@ def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answ
             row = observations[decision["account"]]
             decision |= {"is_published": row["is_published"], "error": row["error"]}
     with tempfile.TemporaryDirectory(prefix="ens-images-check.") as folder:
-        with FlattenPool() as pool:
-            publish(Path(folder), raw, answers, pool)
+        publish(Path(folder), raw, answers)
         state.result.rebuilt_count += 1
         for table in LAKE_TABLES:
             actual = run.rows(table)
