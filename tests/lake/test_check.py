@@ -27,7 +27,7 @@ RUN = "20261002T020000.000000Z"
 def three_days(tmp_path_factory):
     """Three days of an account on a local endpoint."""
     data = tmp_path_factory.mktemp("three_days") / "data"
-    demo(data, days=3, images=60, told=lambda _: None)
+    demo(data, days=3, images=60, print_line=lambda _: None)
     return data
 
 
