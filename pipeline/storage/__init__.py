@@ -5,6 +5,8 @@ Modules:
     store.py               Store, the interface; open_location, store_of
     folder.py              FolderStore: fsync, rename, lock; files written for a user
     bucket.py              BucketStore: list, GET, PUT if absent; BucketPath, the path of an object
+    object_file.py         an object as a file: range requests, the footer kept
+    conditional_put.py     check that a service refuses to overwrite
     configuration.py       endpoint, region and credentials of a bucket; its errors in our words
     duckdb_filesystem.py   objects as DuckDB reads them
     staging.py             a temporary folder of this process, for objects that are not put yet

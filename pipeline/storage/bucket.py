@@ -3,25 +3,25 @@
     BucketPath    the path of an object, or a prefix of several: list, HEAD, GET
     BucketStore   ranges of objects for Arrow and DuckDB; `put_new`: a PUT that succeeds only if there is no such object
 
-An object is never changed or renamed, so a commit needs no lock: the commit record is put last, and only if absent.
-When the answer to a PUT was lost, the PUT is repeated; the service refuses it, and the object there is compared: with
-the same bytes it is ours. A BucketPath is never a file of this machine: what a bucket cannot do raises BadSetting.
+An object of a run is never changed or renamed, so a commit needs no lock: the commit record is put last, and only if
+absent. When the answer to a PUT was lost, the PUT is repeated; the service refuses it, and the object there is
+compared: with the same bytes it is ours. A BucketPath is never a file of this machine: what a bucket cannot do raises
+BadSetting.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import io
-import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, NoReturn
 
-from pipeline.errors import BadSetting, LakeLocked, NoAccess, Unreachable
+from pipeline.errors import BadSetting, LakeLocked, Unreachable
 from pipeline.storage import configuration
 from pipeline.storage.configuration import first_line, no_bucket, translate_errors, translated
+from pipeline.storage.object_file import FOOTER_BYTES, open_object
 from pipeline.storage.staging import staging_folder
 from pipeline.storage.store import FOOTERS_KEPT, Store
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     import duckdb
 
-_FOOTER_BYTES: Final = 32 << 10
-"""Fetched from the end of an object at once: the footer of a Parquet file, or all of a small one."""
 _PARALLEL_REQUESTS: Final = 32
 _PUT_TRIES: Final = 4
 """Tries of a PUT without an answer; each of them is several of obstore's."""
@@ -147,7 +145,7 @@ class BucketPath(PosixPath):
 
 
 class BucketStore(Store):
-    """The objects of one bucket. An object never changes, so its size and its footer are kept once they are known."""
+    """The objects of one bucket. An object does not change, so its size and its footer are kept once they are known."""
 
     is_local: ClassVar = False
     has_lock: ClassVar = False
@@ -213,11 +211,11 @@ class BucketStore(Store):
 
     def _read_footer(self, path: BucketPath) -> bytes:
         size = self.stored(path).size
-        return self.read_range(path, max(0, size - _FOOTER_BYTES), size)
+        return self.read_range(path, max(0, size - FOOTER_BYTES), size)
 
     def open(self, path: Path) -> Any:
         """Open an object as a file that Arrow and DuckDB read ranges of."""
-        return _ObjectFile(self, BucketPath(path))
+        return open_object(self, BucketPath(path))
 
     def prefetch_footers(self, paths: Sequence[Path]) -> None:
         """Fetch the footers of objects that are read next, in parallel: latency dominates."""
@@ -248,12 +246,15 @@ class BucketStore(Store):
         staged.unlink()
 
     def replace_file(self, staged: Path, path: Path) -> None:
-        """Put an object, over one that may be there, and delete the file here."""
+        """Put a finished file over an object that may be there, and delete it here."""
         client = self._client()
         import obstore
 
-        with translate_errors(path):
-            obstore.put(client, BucketPath(path).key, staged.read_bytes(), use_multipart=False)
+        location = BucketPath(path)
+        with translate_errors(location):
+            obstore.put(client, location.key, staged.read_bytes(), use_multipart=False)
+        self._stored.pop(location, None)
+        self.footer.cache_clear()
         staged.unlink()
 
     def put_new(self, path: BucketPath, body: bytes) -> None:
@@ -324,76 +325,3 @@ class BucketStore(Store):
 def bucket_store(scheme: str, bucket: str) -> BucketStore:
     """Return the one store of a bucket in this process."""
     return BucketStore(scheme, bucket)
-
-
-class _ObjectFile(io.RawIOBase):
-    """An object as a file: each read is a range request, except in the footer."""
-
-    def __init__(self, store: BucketStore, path: BucketPath) -> None:
-        self._store = store
-        self._path = path
-        self._position = 0
-        self._size = store.stored(path).size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        rest = self._size - self._position
-        count = rest if size is None or size < 0 else min(size, rest)
-        data = self._range(self._position, self._position + count) if count > 0 else b""
-        self._position += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _range(self, start: int, end: int) -> bytes:
-        footer_start = max(0, self._size - _FOOTER_BYTES)
-        if start < footer_start:
-            return self._store.read_range(self._path, start, end)
-        return self._store.footer(self._path)[start - footer_start : end - footer_start]
-
-
-def check_conditional_put(data: Path) -> str:
-    """Put an object of our own twice: the service must refuse the second. Returns: a sentence that it does.
-
-    Nothing is left of the object, unless these credentials may not delete.
-
-    Raises:
-        BadSetting: the service overwrote it.
-        NoAccess, Unreachable: it could not be put.
-    """
-    path = BucketPath(data / f".tried-{secrets.token_hex(8)}")
-    path.store.put_new(path, b"first")
-    is_refused, remainder = False, ""
-    try:
-        path.store.put_new(path, b"second")
-    except LakeLocked:
-        is_refused = True
-    finally:
-        try:
-            path.store.delete(path)
-        except (NoAccess, FileNotFoundError):  # a run needs no right to delete
-            remainder = f"; {path.name!r} stays, for these credentials may not delete"
-    if is_refused:
-        return f"written, and not overwritten: a conditional put holds{remainder}"
-    raise BadSetting(
-        f"the service of {str(data)!r} overwrites an object that should be put only if absent: two machines could undo "
-        "each other's runs there; take one that supports conditional puts (If-None-Match)"
-    )

@@ -28,7 +28,8 @@ from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, 
 from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
 from pipeline.storage import bucket, configuration
-from pipeline.storage.bucket import BucketPath, bucket_store, check_conditional_put
+from pipeline.storage.bucket import BucketPath, bucket_store
+from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
 from pipeline.storage.partitions import files_by_day
 from pipeline.storage.store import open_location, store_of
@@ -149,6 +150,16 @@ def test_of_two_writers_of_one_object_the_first_stays(lake):
     with pytest.raises(LakeLocked, match="is there already"):
         put_object(f"{lake}/object", b"another")
     assert path.read_bytes() == BODY
+
+
+def test_a_replaced_object_is_read_anew(lake, tmp_path):
+    for body in (BODY, b"another body"):
+        (tmp_path / "object").write_bytes(body)
+        path = open_location(f"{lake}/object")
+        store_of(path).replace_file(tmp_path / "object", path)
+        assert path.read_bytes() == body
+        with store_of(path).open(path) as file:
+            assert file.read() == body
 
 
 def test_a_put_whose_answer_was_lost_succeeds_if_the_object_has_its_bytes(lake, monkeypatch):

@@ -22,7 +22,7 @@ from pipeline.errors import BadSetting
 from pipeline.extract.probe import probe
 from pipeline.jobs.doctor import machine, service
 from pipeline.jobs.doctor.findings import Finding, Findings, as_lines, as_rows, first_to_fix
-from pipeline.storage.bucket import check_conditional_put
+from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.store import store_of
 from pipeline.text import NOTHING, redact_userinfo
 
