@@ -33,7 +33,7 @@ from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
 from pipeline.views.catalog import LATEST, relations
 from pipeline.views.database import write_catalog
-from pipeline.views.script import script_over
+from pipeline.views.script import whole_script
 from pipeline.views.state import LakeState
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         known = LakeState.of(con, files)
-        con.execute(script_over(files, known)).fetchall()
+        con.execute(whole_script(files, known)).fetchall()
         made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
         is_plain = files.fold is None and not files.without.active
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]

@@ -58,7 +58,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is not None and complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
-    with lock(target), begin_catalog(target) as draft:
+    with lock(target), begin_catalog(target) as builder:
         complete = complete_runs(target)
         missing = [path for path in raw_files if path.stem not in complete]
         with contextlib.nullcontext(data) if into is None else new_lake(target) as lake:
@@ -67,7 +67,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
                 withdrawn = {} if into is None else tombstones.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(lake, RawRun(path), withdrawn)
-        write_catalog(target, draft=draft)
+        write_catalog(target, builder=builder)
     return [path.stem for path in missing]
 
 

@@ -152,7 +152,7 @@ def run(
         with timed(_log, "publishing"):
             observations = publish(data, landed.raw, landed.answers, prefetch=prefetch)
         with timed(_log, "the catalog"):
-            write_catalog(data, draft=catalog)
+            write_catalog(data, builder=catalog)
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
     errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}

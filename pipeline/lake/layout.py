@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
+CATALOG: Final = "lake.duckdb"
+"""The DuckDB file with the tables and views of the lake."""
+CATALOG_FINGERPRINT: Final = "stored_fingerprint"
+"""The macro in that file that returns the fingerprint of the files and the code behind it."""
 
 
 def files(data: Path, table: Table) -> list[Path]:

@@ -1,1 +1,14 @@
-"""The lake as a DuckDB database."""
+"""The lake as a DuckDB database.
+
+model.py         Relation, ColumnDoc, Setting: plain data
+parameters.py    the thresholds of views, and how they are changed
+catalog.py       every table and view, read from its declaration or its .sql file
+read_only.py     SQL of users: queries only, files of the lake only
+state.py         each account's latest observation, and how much of it is compacted
+as_of.py         an instant of the lake, as a user writes it
+versions_script.py    the query of image_versions
+script.py        the SQL script that makes all tables and views
+database_file.py, database.py    lake.duckdb, written after each commit
+connection.py    connect()
+sql/             one file for each view
+"""

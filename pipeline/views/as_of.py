@@ -1,4 +1,4 @@
-"""A moment of the lake, as a user names it: a day, an instant, an observation, or `latest`.
+"""An instant of the lake, as a user writes it: a day, an instant, an observation, or `latest`.
 
 2026-10-01                         the end of that UTC day
 2026-10-01T12:00Z                  that instant; without a zone it is UTC
@@ -23,37 +23,43 @@ if TYPE_CHECKING:
 LATEST: Final = "latest"
 
 
-def parse_as_of(said: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
-    """Read a moment: the last instant that is shown; None for the lake as it is.
+def parse_as_of(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
+    """Parse an instant of the lake.
+
+    Returns: the last instant to show, or None for the lake as it is now.
 
     Raises:
         BadSetting: it is none of these, or nothing was published by then; the message names the first observation.
     """
-    at = _instant(said, published)
-    if at is not None and not any(one.observed_at_utc <= at for one in published):
-        first = min((f"{one.observed_at_utc:%F %T} UTC" for one in published), default=None)
-        there = f"the first is of {first}" if first else "there is none yet"
-        raise BadSetting(f"as of {said} there was no published observation: {there}")
-    return at
+    instant = _parse(as_of, published)
+    if instant is not None and not any(observation.observed_at_utc <= instant for observation in published):
+        first = min((f"{observation.observed_at_utc:%F %T} UTC" for observation in published), default=None)
+        known = f"the first is of {first}" if first else "there is none yet"
+        raise BadSetting(f"as of {as_of} there was no published observation: {known}")
+    return instant
 
 
-def _instant(said: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
-    if isinstance(said, dt.datetime):
+def _parse(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
+    if isinstance(as_of, dt.datetime):
         try:
-            return said.astimezone(dt.UTC).replace(tzinfo=None) if said.tzinfo else said
+            return as_of.astimezone(dt.UTC).replace(tzinfo=None) if as_of.tzinfo else as_of
         except OverflowError:
-            raise BadSetting(f"as of {said} means nothing here: in UTC it is outside of the years 1 to 9999") from None
-    if isinstance(said, dt.date):
-        return dt.datetime.combine(said, dt.time.max)
-    text = said.strip()
+            raise BadSetting(f"as of {as_of} means nothing here: in UTC it is outside of the years 1 to 9999") from None
+    if isinstance(as_of, dt.date):
+        return dt.datetime.combine(as_of, dt.time.max)
+    text = as_of.strip()
     if text == LATEST:
         return None
-    named = [one for one in published if text in (one.run_id, f"{one.run_id}/{one.account}")]
-    if named:
-        return max(one.observed_at_utc for one in named)
+    instants = [
+        observation.observed_at_utc
+        for observation in published
+        if text in (observation.run_id, f"{observation.run_id}/{observation.account}")
+    ]
+    if instants:
+        return max(instants)
     for kind in (dt.date, dt.datetime):
         with contextlib.suppress(ValueError):
-            return _instant(kind.fromisoformat(text), published)
+            return _parse(kind.fromisoformat(text), published)
     raise BadSetting(
         f"as of {text!r} means nothing here: a day such as 2026-10-01, an instant such as 2026-10-01T12:00Z, "
         f"the run_id of an observation, or `{LATEST}` is expected"

@@ -1,4 +1,12 @@
-"""Every table and view, read from its declaration."""
+"""Every table and view, read from its declaration: a table from `resources/`, a view from its `.sql` file.
+
+-- Grain of the view: one row per …         the header
+-- Reads: images_latest.                    its inputs
+-- Example: select …                        a typical query, optional
+select
+image_id,                               documented where it was read from
+… as age_days    -- Whole days from …   documented here
+"""
 
 from __future__ import annotations
 
@@ -28,9 +36,9 @@ _LATEST_EXAMPLES: Final = {
 }
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
-"""The macro that answers with the instant that a connection was asked to show the lake as of; null: as it is now."""
+"""The macro that returns the `as_of` of the connection; null: the lake as it is now."""
 THRESHOLDS: Final = "asked_thresholds"
-"""The macro that answers with the thresholds that a connection was asked for, as JSON."""
+"""The macro that returns the thresholds of the connection as JSON."""
 
 IS_CURRENT: Final = ColumnDoc(
     "is_current", "True where the account's last published observation has this version: a row of images_latest.", None
@@ -40,7 +48,7 @@ IS_CURRENT: Final = ColumnDoc(
 
 @functools.cache
 def relations() -> dict[str, Relation]:
-    """Every table and view by name: the tables first, then each view after what it reads."""
+    """Every table and view by name: the tables, then each view after its inputs."""
     found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
     versions = found[IMAGE_VERSIONS.name]
     found[versions.name] = replace(versions, columns=(*versions.columns, IS_CURRENT))
@@ -57,18 +65,18 @@ def relations() -> dict[str, Relation]:
 
 
 def relations_in(con: duckdb.DuckDBPyConnection) -> dict[str, Relation]:
-    """Every table and view by name, as this connection has them: by the thresholds that it was asked for."""
-    said = json.loads(con.execute(f"select {THRESHOLDS}()").fetchall()[0][0])
-    return {**relations(), **with_thresholds(relations(), said)}
+    """Every table and view by name, with the thresholds of this connection."""
+    thresholds = json.loads(con.execute(f"select {THRESHOLDS}()").fetchall()[0][0])
+    return {**relations(), **with_thresholds(relations(), thresholds)}
 
 
-def check_thresholds(said: Thresholds) -> None:
-    """Refuse thresholds that no view has.
+def check_thresholds(thresholds: Thresholds) -> None:
+    """Check that the views have these thresholds.
 
     Raises:
-        BadSetting: there is no such view, no such threshold, or a value makes no sense.
+        BadSetting: there is no such view or threshold, or a value does not fit.
     """
-    with_thresholds(relations(), said)
+    with_thresholds(relations(), thresholds)
 
 
 def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = ()) -> Relation:
@@ -85,12 +93,12 @@ def _header(text: str) -> list[str]:
 
 
 def _reads(text: str) -> tuple[str, ...]:
-    said = next(line for line in _header(text) if line.startswith("Reads: "))
-    return tuple(name.strip() for name in said.removeprefix("Reads: ").rstrip(".").split(","))
+    line = next(line for line in _header(text) if line.startswith("Reads: "))
+    return tuple(name.strip() for name in line.removeprefix("Reads: ").rstrip(".").split(","))
 
 
 def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
-    """Read a view's file: its header, and the columns of its last select with the comments after them."""
+    """Read the file of a view: its header, and the columns of its last select with their comments."""
     reads = _reads(text)
     inherited = {column.name: column for read in reversed(reads) for column in known[read].columns}
     columns = []
@@ -113,7 +121,7 @@ def _of_file(name: str, text: str, known: dict[str, Relation]) -> Relation:
 
 
 def _documented_columns(text: str) -> list[tuple[str, str | None]]:
-    """Name the columns of the last select, each with the comment on its last line, if it has one."""
+    """Returns: the columns of the last select, each with the comment on its last line, or None."""
     body = text[text.rindex("\nselect\n") + len("\nselect\n") :]
     body = body[: body.index("\nfrom ")]
     found = []
@@ -129,6 +137,6 @@ def _documented_columns(text: str) -> list[tuple[str, str | None]]:
 
 
 def _example(name: str, text: str) -> str:
-    """Read the example in a view's header; where it says none, the first rows are one."""
-    said = [line.removeprefix("Example: ") for line in _header(text) if line.startswith("Example: ")]
-    return said[0] if said else f"select * from {name} limit 10"  # noqa: S608  (a known name)
+    """The example in the header of a view; without one, a query for the first rows."""
+    examples = [line.removeprefix("Example: ") for line in _header(text) if line.startswith("Example: ")]
+    return examples[0] if examples else f"select * from {name} limit 10"  # noqa: S608  (a known name)

@@ -12,7 +12,7 @@ from pipeline.storage.store import open_location, store_of
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
-from pipeline.views.script import script_over, thresholds_script
+from pipeline.views.script import thresholds_script, whole_script
 from pipeline.views.state import LakeState, published_observations
 
 if TYPE_CHECKING:
@@ -30,32 +30,30 @@ def connect(
     only_lake: bool = False,
     thresholds: Thresholds | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """Open the lake: a plain in-memory DuckDB connection with its tables and views, each described.
+    """Open the lake: an in-memory DuckDB connection with its tables and views, each with comments.
 
-    The connection sees the lake as it is now, and goes on seeing that; with `as_of`, as it was then: a day means
-    its end in UTC, an instant itself, the id of a run (or `<run>/<account>`) that of its observation, and `latest`
-    means now. With `only_lake` it reaches no other file, loads no extension and cannot be set otherwise: for SQL
-    that somebody typed (see `refuse_writes`). `thresholds`, by view and name, hold instead of those in the views'
-    files: `{"stale_images": {"older_than_days": 365}}`.
+    The connection shows the lake as it is now, also after later commits. `as_of` shows it as it was: a day means its
+    end in UTC, an instant itself, a run id (or `<run>/<account>`) the instant of its observation, `latest` now.
+    `only_lake` confines the connection to the files of the lake and locks its configuration, for SQL of users (see
+    `refuse_writes`). `thresholds` replace those of the views' files: `{"stale_images": {"older_than_days": 365}}`.
 
     Raises:
-        BadSetting: `as_of` is none of those, or there was no observation by then; the message names the first. Or
-            there is no such threshold.
+        BadSetting: `as_of` has no meaning, there was no observation by then, or there is no such threshold.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
     import duckdb
 
-    otherwise = thresholds_script(thresholds)
+    changed_views = thresholds_script(thresholds)
     files = FileSet.under(data)
     con = duckdb.connect()
     try:
         store_of(open_location(data)).register_filesystem(con)
-        cut = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        if cut is not None or not load_catalog(con, open_location(data), files.fingerprint()):
-            con.execute(script_over(files, LakeState.of(con, files, cut), cut)).fetchall()
-        if otherwise:
-            con.execute(otherwise).fetchall()
+        instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
+        if instant is not None or not load_catalog(con, open_location(data), files.fingerprint()):
+            con.execute(whole_script(files, LakeState.of(con, files, instant), instant)).fetchall()
+        if changed_views:
+            con.execute(changed_views).fetchall()
         if only_lake:
             confine_to(con, files.everything())
     except BaseException:
@@ -64,11 +62,11 @@ def connect(
     return con
 
 
-def resolve_moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime]:
-    """Read what a user calls moments, each as the last instant that is shown; `latest` ends with time itself.
+def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
+    """Resolve instants of a lake, each given as for `connect`; `latest` is the end of time.
 
     Raises:
-        BadSetting: one means nothing, or there was no published observation by then; the message names the first.
+        BadSetting: an instant has no meaning, or there was no published observation by then.
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
@@ -79,15 +77,15 @@ def resolve_moments(data: str | Path, *said: str | dt.date) -> list[dt.datetime]
         published = published_observations(con, FileSet.under(data))
     if not published:
         raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
-    return [parse_as_of(one, published) or dt.datetime.max for one in said]  # noqa: DTZ901  (UTC without a zone, as everywhere)
+    return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
 
 
 def connect_empty() -> duckdb.DuckDBPyConnection:
-    """Open a lake without a row: every table and view, typed and described. It needs no data folder."""
+    """Open an empty lake: every table and view, typed and with comments. It needs no data folder."""
     import duckdb
 
     con = duckdb.connect()
     con.execute(
-        script_over(FileSet({table.name: () for table in TABLES}), LakeState((), frozenset(), frozenset()))
+        whole_script(FileSet({table.name: () for table in TABLES}), LakeState((), frozenset(), frozenset()))
     ).fetchall()
     return con

@@ -1,4 +1,4 @@
-"""lake.duckdb, made anew after each commit."""
+"""Write lake.duckdb after each commit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 def write_catalog(
-    data: str | Path = "data", without: Tombstones | None = None, draft: CatalogBuilder | None = None
+    data: str | Path = "data", without: Tombstones | None = None, builder: CatalogBuilder | None = None
 ) -> Path | None:
-    """Make `lake.duckdb` anew beside the old one and swap it in by rename: the views, with absolute paths.
+    """Write a new `lake.duckdb`, its views with absolute paths, and rename it over the old one.
 
-    An open reader keeps the file that it opened. DuckDB 1.5 and later can read it, whichever of them wrote it.
-    A bucket has none.
-    Call it after whatever adds files, and before what takes them away (`without` is the record about to be
-    written): `connect` is slow, though right, where it lags behind. `draft` is one that was begun before.
+    A reader keeps the file that it opened. DuckDB 1.5 and later read it, whichever version wrote it. Call this after
+    files were added, and before files are deleted (`without` is the record of tombstones about to be written): with an
+    outdated file `connect` is slower, but right. `builder` is one from `begin_catalog`.
+
+    Returns: the path, or None in a bucket, which has no such file.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -33,13 +34,13 @@ def write_catalog(
     if not store_of(open_location(data)).is_local:
         return None
     files = FileSet.under(data, without)
-    with contextlib.nullcontext(draft) if draft else CatalogBuilder(Path(data), static_script()) as begun:
-        with begun.reader() as con:
-            known = LakeState.of(con, files)
-        return begun.finish(data_script(files, known), files.fingerprint())
+    with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data), static_script()) as open_builder:
+        with open_builder.reader() as con:
+            state = LakeState.of(con, files)
+        return open_builder.finish(data_script(files, state), files.fingerprint())
 
 
 def begin_catalog(data: str | Path) -> contextlib.AbstractContextManager[CatalogBuilder | None]:
-    """Begin `lake.duckdb` while there is something else to do: all of it that does not follow from the files."""
+    """Begin a new `lake.duckdb` in a thread, with all that does not depend on the files."""
     is_local = store_of(open_location(data)).is_local
     return CatalogBuilder(Path(data), static_script()) if is_local else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""A relation: what one row is, its columns, its parameters."""
+"""A table or view as plain data: grain, columns, settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ UNITS: Final = {"gib": "GiB", "utc": "UTC", "days": "days", "hours": "hours", "s
 
 @dataclass(frozen=True, slots=True)
 class ColumnDoc:
-    """A column of a table or view: what it means, its unit, and the API field (None: added here)."""
+    """A column of a table or view: its meaning, its unit, and the API field (None: added here)."""
 
     name: str
     doc: str
@@ -30,7 +30,7 @@ class ColumnDoc:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A threshold of a view that is a table macro as well: its default as SQL, and what it means."""
+    """A threshold of a view: its name, its default as SQL, its meaning. The view's macro has a parameter for it."""
 
     name: str
     default: str
@@ -38,13 +38,13 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """Its type as DuckDB spells it."""
+        """The type as DuckDB names it."""
         return "VARCHAR" if self.default.startswith("'") else "INTEGER"
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table or view: what one row is, what it reads, its columns in order, and for a view its query."""
+    """A table or view: its grain, its inputs, its columns in order, and for a view its query."""
 
     name: str
     is_view: bool
@@ -53,8 +53,8 @@ class Relation:
     columns: tuple[ColumnDoc, ...]
     key: tuple[str, ...] = ()
     query: str | None = None
-    """The text of the `.sql` file; None where the query depends on the lake's files."""
+    """The text of the `.sql` file; None where the query depends on the files of the lake."""
     settings: tuple[Setting, ...] = ()
-    """What `name(setting := value, …)` takes; empty where there is no such macro."""
+    """The parameters of the macro `name(setting := value, …)`; empty where the view has no macro."""
     example: str = ""
-    """A query that shows what it is for."""
+    """A typical query."""

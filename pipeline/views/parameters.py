@@ -1,9 +1,9 @@
-"""The thresholds with which a view may begin: read from its file, and set otherwise for a connection.
+"""Thresholds of views: defaults in the view's file, other values for a query or a connection.
 
-with settings as (select 180 as older_than_days, …)     in the file: what holds
-from stale_images(older_than_days := 90)                 for one question
-connect(thresholds={"stale_images": {"older_than_days": 365}}), or [thresholds.stale_images] in ens-images.toml:
-                                                         for the view itself, and as the macro's default
+with settings as (select 180 as older_than_days, …)      the default, in the view's file
+from stale_images(older_than_days := 90)                  for one query, by the view's macro
+connect(thresholds={"stale_images": {…}})                 for the view and its macro in a connection
+[thresholds.stale_images] in ens-images.toml              for the command line
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MOST: Final = 2**31 - 1
 
 
 def settings_of(text: str) -> tuple[Setting, ...]:
-    """Read the settings with which a view's file may begin: each a value, a name, and a comment."""
+    """The settings at the beginning of a view's file: value, name, comment."""
     found = _SETTINGS.search(text)
-    return tuple(Setting(one[3], one[2], one[6]) for one in _SETTING.finditer(found[1])) if found else ()
+    return tuple(Setting(line[3], line[2], line[6]) for line in _SETTING.finditer(found[1])) if found else ()
 
 
-def with_values(text: str, values: Mapping[str, str]) -> str:
-    """The text of a view's file with other settings, by name, as SQL."""
+def with_settings(text: str, values: Mapping[str, str]) -> str:
+    """The text of a view's file with other settings, given by name as SQL."""
 
     def line(found: re.Match[str]) -> str:
         indent, value, name, comma, dashes, doc = found.groups()
@@ -44,38 +44,42 @@ def with_values(text: str, values: Mapping[str, str]) -> str:
 
 
 def with_parameters(text: str) -> str:
-    """The text of a view's file as a macro's: each setting is what the caller says, and nothing is said of it."""
+    """The text of a view's file as the body of a macro: each setting is a parameter."""
     return _SETTINGS.sub(lambda found: _SETTING.sub(r"\1\3 as \3\4", found[0]), text)
 
 
-def with_thresholds(known: Mapping[str, Relation], said: Thresholds) -> dict[str, Relation]:
-    """The views that `said` sets otherwise, as it wants them.
+def with_thresholds(known: Mapping[str, Relation], thresholds: Thresholds) -> dict[str, Relation]:
+    """Change the thresholds of views.
+
+    Returns: the changed views by name.
 
     Raises:
-        BadSetting: there is no such view, no such threshold, or a value makes no sense.
+        BadSetting: there is no such view or threshold, or a value does not fit.
     """
-    having = {name: one for name, one in known.items() if one.settings}
-    found = {}
-    for view, values in said.items():
+    candidates = {name: relation for name, relation in known.items() if relation.settings}
+    changed = {}
+    for view, values in thresholds.items():
         place = f"thresholds.{view}"
-        if view not in having:
-            views = [name for name, one in having.items() if view in {setting.name for setting in one.settings}]
-            if views:
-                raise BadSetting(
-                    f"{place}: of which view? {' or '.join(f'thresholds.{name}.{view}' for name in views)}"
-                )
-            raise BadSetting(f"{place} is no view with thresholds: {_suggest(view, having)}")
+        if view not in candidates:
+            raise BadSetting(_unknown_view(view, candidates))
         if not isinstance(values, Mapping):
             raise BadSetting(f"{place} = {values!r}: a table headed [{place}] is expected")
-        one = having[view]
-        new = {setting.name: setting for setting in one.settings}
+        relation = candidates[view]
+        settings = {setting.name: setting for setting in relation.settings}
         for name, value in values.items():
-            if name not in new:
-                raise BadSetting(f"{place}.{name} is no threshold: {_suggest(name, new)}")
-            new[name] = replace(new[name], default=_as_sql(new[name], f"{place}.{name}", value))
-        query = with_values(one.query or "", {name: setting.default for name, setting in new.items()})
-        found[view] = replace(one, query=query, settings=tuple(new.values()))
-    return found
+            if name not in settings:
+                raise BadSetting(f"{place}.{name} is no threshold: {_suggest(name, settings)}")
+            settings[name] = replace(settings[name], default=_as_sql(settings[name], f"{place}.{name}", value))
+        query = with_settings(relation.query or "", {name: setting.default for name, setting in settings.items()})
+        changed[view] = replace(relation, query=query, settings=tuple(settings.values()))
+    return changed
+
+
+def _unknown_view(name: str, candidates: Mapping[str, Relation]) -> str:
+    views = [view for view, relation in candidates.items() if name in {setting.name for setting in relation.settings}]
+    if views:
+        return f"thresholds.{name}: of which view? {' or '.join(f'thresholds.{view}.{name}' for view in views)}"
+    return f"thresholds.{name} is no view with thresholds: {_suggest(name, candidates)}"
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -92,7 +96,7 @@ def _as_sql(setting: Setting, place: str, value: Any) -> str:
 
 
 def _regular_expression(place: str, value: Any) -> str:
-    """Every text among the thresholds is one: DuckDB must be able to read it."""
+    """Check a threshold that is text: each is a regular expression of DuckDB."""
     import duckdb
 
     if not isinstance(value, str):
@@ -101,6 +105,6 @@ def _regular_expression(place: str, value: Any) -> str:
         with duckdb.connect() as con:
             con.execute("select regexp_matches('', $1)", [value]).fetchall()
     except duckdb.Error as error:
-        why = str(error).splitlines()[0]
-        raise BadSetting(f"{place} = {value!r} is no regular expression: {why}") from error
+        reason = str(error).splitlines()[0]
+        raise BadSetting(f"{place} = {value!r} is no regular expression: {reason}") from error
     return value

@@ -1,4 +1,4 @@
-"""SQL that a user typed: reads only."""
+"""SQL of a user: queries only, and only files of the lake."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def confine_to(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
-    """Let the connection reach these files alone: nothing else is read, and no setting opens a door again."""
-    asked = {*paths, *(escape_glob(path) for path in paths)}  # a pattern is looked at before what it finds
-    con.execute("set allowed_paths = $1", [sorted(asked)]).fetchall()
+    """Confine the connection to these files: it reads nothing else, and its configuration is locked."""
+    allowed = {*paths, *(escape_glob(path) for path in paths)}  # DuckDB checks the pattern before the file it matches
+    con.execute("set allowed_paths = $1", [sorted(allowed)]).fetchall()
     con.execute("set python_enable_replacements = false; set enable_external_access = false").fetchall()
     con.execute("set lock_configuration = true").fetchall()
 
 
 def refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Let `sql` pass if all that it does is read.
+    """Raise an error unless `sql` only reads.
 
-    The locked connection forbids every file but the lake's own. Those it would let COPY overwrite (with
-    `use_tmp_file false`), so a statement that copies, attaches or sets anything is not run at all.
+    The confined connection forbids every file but the lake's own, but COPY could overwrite these (with
+    `use_tmp_file false`). So a statement that copies, attaches or sets anything is refused.
 
     Raises:
-        BadQuery: it does not parse, or does something else than read.
+        BadQuery: it does not parse, or does anything but read.
     """
     import duckdb
 
@@ -49,7 +49,7 @@ def refuse_writes(con: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _copies(con: duckdb.DuckDBPyConnection, statement: str) -> bool:
-    """Tell whether a COPY hides in the statement: DuckDB 2.0 allows one in a WITH."""
+    """True where the statement contains a COPY: DuckDB 2.0 allows one in a WITH."""
     if "copy" not in statement.lower():
         return False
     tree = con.execute("select json_serialize_sql($1::varchar)", [statement]).fetchall()[0][0]
@@ -57,6 +57,6 @@ def _copies(con: duckdb.DuckDBPyConnection, statement: str) -> bool:
 
 
 def first_lines(error: Exception) -> str:
-    """DuckDB's own words, without the lines that only repeat the query at length."""
+    """The message of DuckDB without the lines that repeat the query."""
     lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     return "\n".join(line[:200] for line in lines[:4])

@@ -1,10 +1,10 @@
-"""What the commit records say of each account."""
+"""The state of each account: its latest observation, and how much of it is compacted."""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
@@ -24,76 +24,110 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LakeState:
-    """What the commit records say of the observations that stand: how much of each account is folded, and how well."""
+    """The accounts of a lake, by the commit records and the manifest."""
 
     latest: tuple[LatestObservation, ...]
-    """Each account's last published observation."""
-    new: frozenset[str]
-    """Accounts that were observed since they were folded, or were never folded."""
-    disordered: frozenset[str]
-    """Accounts of which a folded observation was withdrawn, or an earlier one came after the fold."""
+    """The last published observation of each account."""
+    extended: frozenset[str]
+    """Accounts with observations after their last compaction, or never compacted."""
+    out_of_order: frozenset[str]
+    """Accounts with a compacted observation that was withdrawn, or with one that arrived later but is older."""
 
     @classmethod
     def of(cls, con: duckdb.DuckDBPyConnection, files: FileSet, as_of: dt.datetime | None = None) -> LakeState:
-        """Read the commit records, and make sure that what was published is there.
+        """Read the commit records, and check that the files of every published observation exist.
 
         Raises:
-            LakeDamaged: a commit record cannot be read, or a file that it stands for is missing.
+            LakeDamaged: a commit record cannot be read, or a file of a run is missing.
         """
-        rows = published_observations(con, files)
-        unfolded = {path.stem for path in files.of[OBSERVATIONS.name]}
-        _refuse_missing(files, {row.run_id for row in rows if row.run_id in unfolded})
-        half = set(files.half_folded)
-        folded_runs = files.fold.covered if files.fold else {}
-        held = Counter(account for accounts in folded_runs.values() for account in accounts)
-        mine: dict[str, tuple[list[LatestObservation], list[LatestObservation]]] = {
-            account: ([], []) for account in held
+        published = published_observations(con, files)
+        plain_runs = {path.stem for path in files.of[OBSERVATIONS.name]}
+        _check_files_exist(files, {observation.run_id for observation in published if observation.run_id in plain_runs})
+        extended, out_of_order = set(), set()
+        for account, instants in _instants_by_account(files, published, plain_runs).items():
+            plain = [at for at in instants.plain if as_of is None or at <= as_of]
+            was_withdrawn = len(instants.compacted) != instants.compacted_count
+            if was_withdrawn or (plain and instants.compacted and plain[0] < instants.compacted[-1]):
+                out_of_order.add(account)
+            elif plain:
+                extended.add(account)
+        latest = {
+            observation.account: observation
+            for observation in published
+            if as_of is None or observation.observed_at_utc <= as_of
         }
-        for row in rows:
-            is_folded = row.run_id not in unfolded or (row.run_id, row.account) in half
-            mine.setdefault(row.account, ([], []))[0 if is_folded else 1].append(row)
-        new, disordered = set(), set()
-        for account, (folded, others) in mine.items():
-            seen = [row.observed_at_utc for row in others if as_of is None or row.observed_at_utc <= as_of]
-            if len(folded) != held.get(account, 0) or (seen and folded and seen[0] < folded[-1].observed_at_utc):
-                disordered.add(account)
-            elif seen:
-                new.add(account)
-        last = {row.account: row for row in rows if as_of is None or row.observed_at_utc <= as_of}
-        latest = tuple(last.values())
-        prefetch_footers(list(latest_paths(IMAGES, files, latest).values()))  # every view of today reads these next
-        return cls(latest, frozenset(new), frozenset(disordered))
+        # The views of today read these files next.
+        prefetch_footers(list(latest_paths(IMAGES, files, tuple(latest.values())).values()))
+        return cls(tuple(latest.values()), frozenset(extended), frozenset(out_of_order))
+
+
+@dataclass(slots=True)
+class _Instants:
+    """The published observations of an account, in order."""
+
+    compacted_count: int = 0
+    """The number of its observations in the manifest; fewer in `compacted` means that one was withdrawn."""
+    compacted: list[dt.datetime] = field(default_factory=list)
+    plain: list[dt.datetime] = field(default_factory=list)
+
+
+def _instants_by_account(
+    files: FileSet, published: list[LatestObservation], plain_runs: set[str]
+) -> dict[str, _Instants]:
+    compacted_runs = files.fold.covered if files.fold else {}
+    counts = Counter(account for accounts in compacted_runs.values() for account in accounts)
+    by_account = {account: _Instants(count) for account, count in counts.items()}
+    partly_compacted = set(files.half_folded)
+    for observation in published:
+        instants = by_account.setdefault(observation.account, _Instants())
+        run = observation.run_id
+        is_compacted = run not in plain_runs or (run, observation.account) in partly_compacted
+        (instants.compacted if is_compacted else instants.plain).append(observation.observed_at_utc)
+    return by_account
 
 
 def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[LatestObservation]:
-    """Every published observation that stands, in order."""
+    """Read every published observation that was not withdrawn, by account and instant.
+
+    Raises:
+        LakeDamaged: a commit record cannot be read.
+    """
     import duckdb
 
     names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
     records = files.of[OBSERVATIONS.name]
-    found: list[LatestObservation] = []
+    published: list[LatestObservation] = []
     try:
-        for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # of a bucket's no more than stay at hand
-            some = records[start : start + FOOTERS_KEPT]
-            prefetch_footers(some)
-            here = replace(files, of={**files.of, OBSERVATIONS.name: some}, folded={} if start else files.folded)
+        for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
+            batch = records[start : start + FOOTERS_KEPT]
+            prefetch_footers(batch)
+            batch_files = replace(
+                files, of={**files.of, OBSERVATIONS.name: batch}, folded={} if start else files.folded
+            )
             rows = con.execute(
-                "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (of our own making)
-                f"from ({observations(here, None, names)}) as record where is_published"
+                "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (SQL of this package)
+                f"from ({observations(batch_files, None, names)}) as record where is_published"
             ).fetchall()
-            found += [LatestObservation(*row) for row in rows]
+            published += [LatestObservation(*row) for row in rows]
     except duckdb.Error as error:
         first = next(iter(files.of[OBSERVATIONS.name] or files.folded.get(RECORDS, ())))
         raise LakeDamaged(
             f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
-    return sorted(found, key=lambda one: (one.account, one.observed_at_utc or dt.datetime.max, one.run_id))  # noqa: DTZ901  (as above)
+    return sorted(
+        published,
+        key=lambda observation: (
+            observation.account,
+            observation.observed_at_utc or dt.datetime.max,  # noqa: DTZ901  (UTC without a zone, as everywhere)
+            observation.run_id,
+        ),
+    )
 
 
-def _refuse_missing(files: FileSet, runs: set[str]) -> None:
+def _check_files_exist(files: FileSet, runs: set[str]) -> None:
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
         for run_id in sorted(runs - {path.stem for path in files.of[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all damage, "
-                "`ens-images rebuild` makes it anew from the raw pages"
+                "`ens-images rebuild` writes the file again from the raw pages"
             )

@@ -450,6 +450,6 @@ def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_
     assert "2026-10-02" in page
     assert "2026-10-03" not in page
     assert manifest["as_of_utc"] == "2026-10-02T02:00:00"
-    assert "(the lake as it was" in manifest["trust"]
+    assert "(the lake as it was" in manifest["provenance"]
     days = (tmp_path / "all" / "capacity_by_day.csv").read_text("utf-8").splitlines()
     assert [line[:10] for line in days[1:]] == ["2026-10-01", "2026-10-02"]

@@ -269,7 +269,7 @@ def test_the_script_can_be_run_again_over_itself(closed, by_script):
 
 
 def test_a_connection_made_from_the_catalogue_equals_one_made_by_the_script(closed, by_script, monkeypatch):
-    monkeypatch.setattr(connection, "script_over", lambda *_: pytest.fail("the catalogue was not used"))
+    monkeypatch.setattr(connection, "whole_script", lambda *_: pytest.fail("the catalogue was not used"))
     with connect(closed) as con:
         assert everything(con) == by_script
 
@@ -284,9 +284,9 @@ def test_a_draft_that_is_not_finished_leaves_the_catalogue_as_it_was_and_nothing
 
 
 def test_a_draft_takes_no_notice_of_the_files_that_come_while_it_is_made(lake):
-    with begin_catalog(lake) as draft:
+    with begin_catalog(lake) as builder:
         write_run(lake, Seen(at="2026-10-31 02:00", images=[image("m-9")]))
-        path = write_catalog(lake, draft=draft)
+        path = write_catalog(lake, builder=builder)
     with duckdb.connect(path, read_only=True) as con:
         assert ("m-9",) in pick(ask(con, "from images_latest"), "image_id")
 

@@ -9,6 +9,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
 from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
 from pipeline.lake.format import FORMAT_FILE, format_of
+from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
 from pipeline.lake.orphans import orphans
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
@@ -174,13 +175,13 @@ def _stray_files(state: CheckState) -> Iterator[Path]:
 def _catalog(state: CheckState) -> None:
     import duckdb
 
-    path = state.data / "lake.duckdb"
+    path = state.data / CATALOG
     if not path.exists():
         return
     with duckdb.connect() as con:
         try:
             con.execute(f"attach {sql_literal(str(path))} as catalog (read_only)")
-            con.execute("select catalog.made_from()").fetchall()
+            con.execute(f"select catalog.{CATALOG_FINGERPRINT}()").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0][:120]
             state.result.add(path, f"cannot be opened ({reason}): `ens-images rebuild` writes a new one")

@@ -1,0 +1,105 @@
+"""The query of `image_versions`.
+
+compacted versions of accounts in order       as they are, cut at `as_of`
+accounts with new observations                their open versions and the new observations, merged
+accounts out of order                         all their versions and observations, merged
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.lake.scan import (
+    compacted,
+    empty,
+    fingerprinted,
+    fingerprints,
+    instant,
+    observations,
+    observed_rows,
+    version_rows,
+)
+from pipeline.lake.versions import as_of_cut, number_observations, versions, with_values
+from pipeline.resources.images import IMAGE_VERSIONS
+from pipeline.text import sql_literal
+from pipeline.views.catalog import IS_CURRENT
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection
+
+    from pipeline.lake.file_set import FileSet
+    from pipeline.views.state import LakeState
+
+
+def versions_query(files: FileSet, state: LakeState, as_of: dt.datetime | None) -> str:
+    """Write the query of `image_versions` over the files of a lake."""
+    parts = []
+    merged_accounts = state.extended | state.out_of_order
+    if files.fold is not None:
+        unchanged = _unchanged_versions(files, state)
+        parts.append(unchanged if as_of is None else as_of_cut(unchanged, _cuts(state)))
+    if merged_accounts:
+        parts.append(f"select * from (\n{_merged_versions(files, state, as_of)}\n) as merged")  # noqa: S608
+    return with_is_current("\nunion all\n".join(parts) or empty(IMAGE_VERSIONS), state)
+
+
+def with_is_current(query: str, state: LakeState | None = None) -> str:
+    """Add `is_current` to versions: true where the account's last published observation has the version."""
+    latest = ", ".join(
+        f"({sql_literal(observation.account)}, {instant(observation.observed_at_utc)})"
+        for observation in (state.latest if state else ())
+    )
+    is_current = f"(account, last_seen_utc) in ({latest})" if latest else "false"
+    return f"select *, {is_current} as {IS_CURRENT.name} from (\n{query}\n) as version"  # noqa: S608  (SQL of this package)
+
+
+def _unchanged_versions(files: FileSet, state: LakeState) -> str:
+    """The compacted versions that later observations do not change."""
+    ended = version_rows(files, ended=True, still_open=False, accounts=_not_of(state.out_of_order))
+    still_open = version_rows(files, ended=False, accounts=_not_of(state.extended | state.out_of_order))
+    return f"{ended}\nunion all\n{still_open}"
+
+
+def _cuts(state: LakeState) -> str:
+    """The instant at which the versions of each account are cut."""
+    cuts = " union all ".join(
+        f"select {sql_literal(observation.account)} as account, {instant(observation.observed_at_utc)} as cut_utc"
+        for observation in state.latest
+    )
+    return cuts or "select null as account, null::timestamp as cut_utc where false"
+
+
+def _merged_versions(files: FileSet, state: LakeState, as_of: dt.datetime | None) -> str:
+    """Merge compacted versions and plain observations, for the accounts that need it."""
+    names = ("account", "observed_at_utc", "run_id", "is_published", "certificate")
+    numbered = number_observations(f"""
+        select
+            record.account,
+            record.observed_at_utc,
+            coalesce(record.certificate = 'verified', false) as is_verified,
+            compacted.account is not null as is_covered
+        from ({observations(files, as_of, names)}) as record
+        left join ({compacted(files, as_of)}) as compacted using (account, observed_at_utc)
+        where record.is_published and record.account in ({_list(state.extended | state.out_of_order)})""")  # noqa: S608
+    valued = version_rows(files, ended=False, accounts=f"account in ({_list(state.extended)})")
+    segments = fingerprinted(valued)
+    if state.out_of_order:
+        all_versions = version_rows(files, ended=True, accounts=f"account in ({_list(state.out_of_order)})")
+        without_lives = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
+        segments += f"\nunion all\nselect * replace ({without_lives}) from ({fingerprinted(all_versions)}) as version"
+        valued += f"\nunion all\n{all_versions}"
+    new_versions = "select account, first_seen_utc as observed_at_utc, image_id from living where valued_utc is null"
+    return (
+        f"with living as materialized (\n{versions(numbered, segments, fingerprints(files))}\n)\n"
+        f"{with_values('living', valued, observed_rows(files, new_versions))}"
+    )
+
+
+def _not_of(accounts: Collection[str]) -> str:
+    """A condition that leaves accounts out; empty for none, because DuckDB would evaluate it for every row."""
+    return f"account not in ({_list(accounts)})" if accounts else ""
+
+
+def _list(names: Collection[str]) -> str:
+    return ", ".join(map(sql_literal, sorted(names))) or "''"
