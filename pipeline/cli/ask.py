@@ -78,12 +78,12 @@ def questions(data: Path, output_format: Any, number: int | None, as_of: str | N
         if output_format == "markdown":
             click.echo(catalog.document(), nl=False)
         else:
-            write_rows(catalog.listed(), output_format, sys.stdout)
+            write_rows(catalog.list_questions(), output_format, sys.stdout)
         return
     question = catalog.question(number)
     with _open_lake(data, as_of) as lake:
         note = f" {question.note}" if question.note else ""
-        click.echo(f"{question.number}. {question.words}{note}\n\n{question.sql}\n", err=True)
+        click.echo(f"{question.number}. {question.text}{note}\n\n{question.sql}\n", err=True)
         write_rows(queries.query(lake, question.sql), output_format, sys.stdout)
         _print_provenance(lake)
 

@@ -1,4 +1,4 @@
-"""The dictionary: every table, view and column, with its type, unit and meaning."""
+"""The data dictionary: every table, view and column, with its type, unit and meaning."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
 
 def describe(name: str | None = None) -> Rows:
-    """Tell every column of a table or view: its type, unit, API field and meaning; without a name, of all of them.
+    """List the columns of a table or view, or of all: type, unit, API field, meaning.
 
-    The settings of a view that takes some come after its columns.
+    The settings of a view follow its columns.
 
     Raises:
         UnknownName: there is no such table or view.
     """
-    chosen = list(relations().values()) if name is None else [relation(name)]
+    described = list(relations().values()) if name is None else [relation(name)]
     types = _types()
     rows: list[Row] = [
-        (one.name, column.name, types[one.name, column.name], column.unit, column.api, column.doc)
-        for one in chosen
-        for column in one.columns
+        (chosen.name, column.name, types[chosen.name, column.name], column.unit, column.api, column.doc)
+        for chosen in described
+        for column in chosen.columns
     ]
     if name is not None:
-        rows += [(name, _call(one), one.kind, None, None, f"Setting: {one.doc}") for one in chosen[0].settings]
+        rows += [
+            (name, _call(setting), setting.kind, None, None, f"Setting: {setting.doc}")
+            for setting in described[0].settings
+        ]
     columns = ("relation", "column", "type", "unit", "api", "meaning")
     if name is None:
         return Rows(columns, ("VARCHAR",) * 6, rows)
@@ -41,9 +44,10 @@ def describe(name: str | None = None) -> Rows:
 
 
 def write_description(name: str | None, output_format: str, out: TextIO) -> None:
-    """Write what `describe` tells; for a person, with what one row is and a query that shows what it is for.
+    """Write the columns of a table or view, or of all.
 
-    Markdown is the data dictionary, or its part about `name`.
+    As a table, one relation comes with its grain, key, inputs and an example. Markdown is the data dictionary, or its
+    entry for `name`.
 
     Raises:
         UnknownName: there is no such table or view.
@@ -55,52 +59,49 @@ def write_description(name: str | None, output_format: str, out: TextIO) -> None
     if name is None or output_format != "table":
         write_rows(rows, output_format, out)
         return
-    one = relation(name)
-    out.write("\n".join((f"{one.name}: {one.grain}", *_about(one))) + "\n\n")
+    described = relation(name)
+    out.write("\n".join((f"{described.name}: {described.grain}", *_key_and_inputs(described))) + "\n\n")
     write_rows(rows, output_format, out)
-    out.write(f"\nExample: {one.example}\n")
+    out.write(f"\nExample: {described.example}\n")
 
 
-def _about(one: Relation) -> list[str]:
-    """Its key, and what it reads."""
-    told = {"Key": one.key, "Reads": one.reads}
-    return [f"{word}: {', '.join(names)}." for word, names in told.items() if names]
+def _key_and_inputs(described: Relation) -> list[str]:
+    lists = {"Key": described.key, "Reads": described.reads}
+    return [f"{heading}: {', '.join(names)}." for heading, names in lists.items() if names]
 
 
 def dictionary() -> str:
-    """Write the data dictionary, as Markdown: the tables, then the views, each with its grain and its columns."""
+    """Write the data dictionary as Markdown: the tables, then the views, each with its grain and columns."""
     parts = [
         "# Data dictionary\n\n",
-        "Every table and view of the lake, made by `make docs` from `pipeline/tables.py` and `pipeline/views/*.sql`: ",
+        "Every table and view of the lake, made by `make docs` from `pipeline/resources/` and `pipeline/views/sql/`: ",
         "change it there.\nInstants are UTC, without a zone.\n",
     ]
     known = list(relations().values())
-    for heading, chosen in (
-        ("Tables", [one for one in known if not one.is_view]),
-        ("Views", [one for one in known if one.is_view]),
-    ):
+    for heading, is_view in (("Tables", False), ("Views", True)):
         parts.append(f"\n## {heading}\n")
-        parts += [_entry(one) for one in chosen]
+        parts += [_entry(described) for described in known if described.is_view == is_view]
     return "".join(parts)
 
 
-def _entry(one: Relation) -> str:
+def _entry(described: Relation) -> str:
     types = _types()
-    lines = [f"\n### {one.name}\n", f"\n{one.grain}\n\n"]
-    lines += [f"{said}\n\n" for said in _about(one)]
-    lines.append(f"Example: `{one.example}`\n\n")
+    lines = [f"\n### {described.name}\n", f"\n{described.grain}\n\n"]
+    lines += [f"{line}\n\n" for line in _key_and_inputs(described)]
+    lines.append(f"Example: `{described.example}`\n\n")
     lines.append("| column | type | unit | API field | meaning |\n|---|---|---|---|---|\n")
     lines += [
-        f"| {column.name} | {types[one.name, column.name]} | {column.unit or ''} | {column.api or ''} | "
+        f"| {column.name} | {types[described.name, column.name]} | {column.unit or ''} | {column.api or ''} | "
         + column.doc.replace("|", "\\|")
         + " |\n"
-        for column in one.columns
+        for column in described.columns
     ]
-    if one.settings:
-        lines.append(
-            f"\nSettings, as in `from {one.name}({_call(one.settings[0])})`:\n\n| setting | meaning |\n|---|---|\n"
-        )
-        lines += [f"| {_call(setting)} | {setting.doc} |\n" for setting in one.settings]
+    if described.settings:
+        lines += [
+            f"\nSettings, as in `from {described.name}({_call(described.settings[0])})`:\n\n",
+            "| setting | meaning |\n|---|---|\n",
+        ]
+        lines += [f"| {_call(setting)} | {setting.doc} |\n" for setting in described.settings]
     return "".join(lines)
 
 
@@ -108,9 +109,9 @@ def _call(setting: Setting) -> str:
     return f"{setting.name} := {setting.default}"
 
 
-@functools.cache  # a lake is made for it: most of what a dictionary of all takes
+@functools.cache  # binding an empty lake takes most of the time
 def _types() -> dict[tuple[str, str], str]:
-    """The type of every column, as DuckDB binds it on a lake without a row."""
+    """The type of every column, as DuckDB binds it in an empty lake."""
     with contextlib.closing(connect_empty()) as con:
         rows = con.execute(
             "select table_name, column_name, data_type from duckdb_columns() where not internal"

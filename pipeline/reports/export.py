@@ -1,7 +1,7 @@
-"""Tables and views in files, for a spreadsheet or another tool: whole, or not at all.
+"""Export tables and views to files; a file or folder is replaced as a whole or not at all.
 
-export        one table or view ──► .csv .json .parquet .xlsx
-export_all    every standing report, and a manifest ──► a folder
+export        one table or view ──► a file, its format by its suffix
+export_all    every standing report ──► a folder with a manifest
 
 manifest.json    {"as_of_utc": …, "accounts": […], "code_version": …, "files": [{"file", "rows", "sha256", …}]}
 """
@@ -33,11 +33,13 @@ MANIFEST: Final = "manifest.json"
 
 
 def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
-    """Write a table or view to .csv, .json, .parquet or .xlsx, by suffix, whole or not at all; return how many rows.
+    """Write a table or view to a file in the format of its suffix.
+
+    Returns: the number of rows.
 
     Raises:
         UnknownName: there is no such table or view.
-        BadSetting: the suffix is none of those, the extra is missing, or the file cannot be written.
+        BadSetting: there is no such format, its extra is missing, or the file cannot be written.
         LakeDamaged: a committed file is missing or unreadable.
     """
     exported = relation(name)
@@ -52,10 +54,12 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
 
 
 def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[str] = ("csv",)) -> dict[str, Any]:
-    """Write every standing report into `folder`, once a suffix, with a manifest; return the manifest.
+    """Write every standing report into `folder`, a file for each suffix, with a manifest.
 
-    The folder is made aside and renamed in. An earlier export is put away by a rename just before: for that instant
-    there is none, and never half of one. A folder that holds anything else is left alone.
+    The folder is written beside the final one and renamed. An earlier export is renamed away just before, so a reader
+    may find no export for an instant, but never half of one. A folder with any other file is refused.
+
+    Returns: the manifest.
 
     Raises:
         BadSetting: the folder holds something else, cannot be written, or an extra is missing.
@@ -66,28 +70,28 @@ def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[
     folder = folder.resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as aside:
-            made = folder.parent / aside / "new"
-            made.mkdir()
-            files = [_written(con, name, made / f"{name}.{suffix}") for name in STANDING for suffix in suffixes]
-            manifest = {**_made_from(con), "files": files}
-            (made / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            _swap(made, folder, put_away=folder.parent / aside / "old")
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as staging:
+            new = folder.parent / staging / "new"
+            new.mkdir()
+            files = [_export_file(con, name, new / f"{name}.{suffix}") for name in STANDING for suffix in suffixes]
+            manifest = {**_provenance(con), "files": files}
+            (new / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            _replace(folder, new, old=folder.parent / staging / "old")
     except OSError as error:
         raise BadSetting(f"{str(folder)!r} cannot be written: {error.strerror}") from error
     return manifest
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether the folder holds an export and nothing beside it."""
+    """True where the folder holds an export and nothing else."""
     try:
-        files = {one["file"] for one in json.loads((folder / MANIFEST).read_text("utf-8"))["files"]}
+        files = {entry["file"] for entry in json.loads((folder / MANIFEST).read_text("utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return {path.name for path in folder.iterdir()} <= files | {MANIFEST}
 
 
-def _written(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> dict[str, Any]:
+def _export_file(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> dict[str, Any]:
     rows = export(con, name, path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -102,26 +106,34 @@ def _written(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> dict[str,
     }
 
 
-def _made_from(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Tell what an export was made from: nothing of it looks at the clock."""
-    told = ("account", "observed_at_utc", "run_id", "certificate", "image_count", "reject_count", "unknown_field_count")
-    accounts = [{name: json_value(row[name]) for name in told} for row in as_dicts(read(con, "accounts"))]
+def _provenance(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """The part of a manifest about the lake. It does not depend on the clock."""
+    columns = (
+        "account",
+        "observed_at_utc",
+        "run_id",
+        "certificate",
+        "image_count",
+        "reject_count",
+        "unknown_field_count",
+    )
+    accounts = [{name: json_value(row[name]) for name in columns} for row in as_dicts(read(con, "accounts"))]
     return {
         "as_of_utc": max((str(row["observed_at_utc"]) for row in accounts if row["observed_at_utc"]), default=None),
-        "trust": provenance_line(con),
+        "provenance": provenance_line(con),
         "code_version": version("ens-images"),
         "accounts": accounts,
     }
 
 
-def _swap(made: Path, folder: Path, *, put_away: Path) -> None:
+def _replace(folder: Path, new: Path, *, old: Path) -> None:
     if folder.exists():
-        folder.rename(put_away)
+        folder.rename(old)
         try:
-            made.rename(folder)
+            new.rename(folder)
         except OSError:
-            put_away.rename(folder)
+            old.rename(folder)
             raise
-        shutil.rmtree(put_away)
+        shutil.rmtree(old)
     else:
-        made.rename(folder)
+        new.rename(folder)

@@ -1,8 +1,8 @@
-"""A result: what the lake answers to SQL that somebody typed, or to the name of a table or view.
+"""Run SQL, or read a table or view by name.
 
     connect() ──► query, read ──► Rows     columns, their types, and the rows, which can be read once
 
-What DuckDB raises is told in its own words.
+Errors of DuckDB keep DuckDB's own words.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = tuple[Any, ...]
 
-_FETCHED: Final = 10_000
+_BATCH_ROWS: Final = 10_000
 
 
 @dataclass(slots=True)
 class Rows:
-    """A result: its columns, their types as DuckDB spells them, and its rows, which can be read once."""
+    """A result: its columns, their types as DuckDB names them, and its rows, which can be read once."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
@@ -39,34 +39,34 @@ class Rows:
 
 
 def query(con: duckdb.DuckDBPyConnection, sql: str, *, only_reads: bool = True) -> Rows:
-    """Run SQL that somebody typed; of several statements, the last one's rows. Unless told otherwise it may only read.
+    """Run SQL; of several statements, the rows of the last. `only_reads` refuses every statement that writes.
 
     Raises:
-        BadQuery: DuckDB does not accept it, or it does something else than read; in DuckDB's own words.
+        BadQuery: DuckDB does not accept it, or it writes.
         LakeDamaged: a committed file is missing or unreadable.
     """
     if not sql.strip().strip(";"):
         raise BadQuery('there is no query: `ens-images sql "from capacity_by_region"`, or one from standard input')
     if only_reads:
         refuse_writes(con, sql)
-    return _result(con, sql)
+    return _execute(con, sql)
 
 
 def read(con: duckdb.DuckDBPyConnection, name: str) -> Rows:
     """Read a table or view.
 
     Raises:
-        UnknownName: there is none of that name.
+        UnknownName: there is no such table or view.
         LakeDamaged: a committed file is missing or unreadable.
     """
-    return _result(con, f"select * from {relation(name).name}")  # noqa: S608  (a known name)
+    return _execute(con, f"select * from {relation(name).name}")  # noqa: S608  (a known name)
 
 
 def relation(name: str) -> Relation:
-    """Find the table or view of that name.
+    """Find a table or view.
 
     Raises:
-        UnknownName: there is none; the message names the nearest, and all that there are.
+        UnknownName: there is no such table or view; the message names the nearest, and all that there are.
     """
     known = relations()
     if name in known:
@@ -76,19 +76,18 @@ def relation(name: str) -> Relation:
     raise UnknownName(f"no table or view is called {escape_control(name)!r}: {meant}there are {', '.join(known)}")
 
 
-def _result(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
+def _execute(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
     with duckdb_message():
         con.execute(sql)
-    described = con.description or []
-    return Rows(
-        tuple(str(column[0]) for column in described), tuple(str(column[1]) for column in described), _fetch(con)
-    )
+    description = con.description or []
+    names, types = (tuple(str(column[index]) for column in description) for index in (0, 1))
+    return Rows(names, types, _fetch(con))
 
 
 def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
     while True:
         with duckdb_message():
-            rows = con.fetchmany(_FETCHED)
+            rows = con.fetchmany(_BATCH_ROWS)
         if not rows:
             return
         yield from rows
@@ -96,28 +95,28 @@ def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def duckdb_message() -> Iterator[None]:
-    """Turn what DuckDB raises into an error of ours: a damaged lake, or a bad query, in DuckDB's own words."""
+    """Raise an error of DuckDB as `LakeDamaged` or `BadQuery`, in DuckDB's words."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        words = first_lines(error)
+        message = first_lines(error)
         if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):
             raise LakeDamaged(
-                f"a file of the lake cannot be read: {words} — `ens-images check` lists all that is not whole, "
-                "`ens-images rebuild` makes it anew from the raw pages"
+                f"a file of the lake cannot be read: {message} — `ens-images check` lists all damage, "
+                "`ens-images rebuild` writes the file again from the raw pages"
             ) from error
-        raise BadQuery(words) from error
+        raise BadQuery(message) from error
 
 
 def cut(rows: Rows, limit: int) -> tuple[Rows, int]:
-    """Keep the first `limit` rows, and count the others."""
-    every = iter(rows.rows)
-    kept = list(islice(every, limit))
-    return Rows(rows.columns, rows.types, kept), sum(1 for _ in every)
+    """Take the first `limit` rows. Returns: these rows, and how many follow."""
+    iterator = iter(rows.rows)
+    first_rows = list(islice(iterator, limit))
+    return Rows(rows.columns, rows.types, first_rows), sum(1 for _ in iterator)
 
 
 def as_dicts(rows: Rows) -> list[dict[str, Any]]:
-    """Name the values of each row."""
+    """Return each row as a dict by column name."""
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.rows]

@@ -1,7 +1,7 @@
-"""The questions that an owner of images asks, and the SQL that answers each: they stand in `questions.sql`.
+"""Common questions of an owner of images, each with the SQL that answers it.
 
-questions.sql ──► questions    listed by `ens-images questions`, answered by `ens-images questions NUMBER`
-document     data/questions.md, made by `make docs`
+questions.sql ──► questions    `ens-images questions` lists them, `ens-images questions NUMBER` answers one
+──► document     data/questions.md, written by `make docs`
 """
 
 from __future__ import annotations
@@ -25,68 +25,69 @@ _ENTRY: Final = re.compile(r"^-- (\d+)\. (.+\?)\n((?:-- .+\n)*)((?:.+\n)+)", re.
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question: its place, its words, how its answer is meant, and the SQL that answers it."""
+    """A question: its number and text, a note on the answer, the SQL."""
 
     number: int
-    words: str
+    text: str
     note: str
     sql: str
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The tables and views that the SQL reads, as it names them."""
+        """The tables and views that the SQL names."""
         named = re.findall(r"\b(?:from|join) (\w+)", self.sql)
         return tuple(dict.fromkeys(name for name in named if name in relations()))
 
 
 @functools.cache
 def questions() -> Sequence[Question]:
-    """Every question, in order."""
+    """All questions in order."""
     found = _ENTRY.findall(_FILE.read_text("utf-8"))
     return tuple(
-        Question(int(number), words, note.replace("-- ", "").replace("\n", " ").strip(), sql.strip().removesuffix(";"))
-        for number, words, note, sql in found
+        Question(int(number), text, note.replace("-- ", "").replace("\n", " ").strip(), sql.strip().removesuffix(";"))
+        for number, text, note, sql in found
     )
 
 
 def question(number: int) -> Question:
-    """Find a question by its number.
+    """Find a question.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is no question with this number.
     """
-    for one in questions():
-        if one.number == number:
-            return one
+    for known in questions():
+        if known.number == number:
+            return known
     raise UnknownName(f"there is no question {number}: they are numbered from 1 to {len(questions())}")
 
 
-def listed() -> Rows:
-    """List the questions, each with what answers it."""
-    rows = [(one.number, one.words, ", ".join(one.views)) for one in questions()]
+def list_questions() -> Rows:
+    """List the questions, each with the views that answer it."""
+    rows = [(question.number, question.text, ", ".join(question.views)) for question in questions()]
     return Rows(("number", "question", "view"), ("BIGINT", "VARCHAR", "VARCHAR"), rows)
 
 
 def document() -> str:
-    """Write the questions as Markdown: a table that leads to the views, then the SQL of each."""
+    """Write the questions as Markdown: a table with links to the views, then the SQL of each."""
     parts = [
         "# What one asks, and what answers it\n\n",
-        "Made by `make docs` from `pipeline/questions.sql`: change it there. All is as of the last observation, and\n",
-        "never of the clock. `ens-images questions 6` answers the sixth; the SQL runs wherever the views are.\n\n",
+        "Made by `make docs` from `pipeline/reports/questions.sql`: change it there. All is as of the last\n",
+        "observation, and never of the clock. `ens-images questions 6` answers the sixth;\n",
+        "the SQL runs wherever the views are.\n\n",
         "| | question | answered by |\n|--:|---|---|\n",
     ]
-    for one in questions():
-        links = ", ".join(f"[{name}](dictionary.md#{name})" for name in one.views)
-        parts.append(f"| {one.number} | [{one.words}](#{_anchor(one)}) | {links} |\n")
-    for one in questions():
-        parts.append(f"\n## {one.number}. {one.words}\n\n")
-        if one.note:
-            parts.append(f"{one.note}\n\n")
-        parts.append(f"```sql\n{one.sql}\n```\n")
+    for question in questions():
+        links = ", ".join(f"[{name}](dictionary.md#{name})" for name in question.views)
+        parts.append(f"| {question.number} | [{question.text}](#{_anchor(question)}) | {links} |\n")
+    for question in questions():
+        parts.append(f"\n## {question.number}. {question.text}\n\n")
+        if question.note:
+            parts.append(f"{question.note}\n\n")
+        parts.append(f"```sql\n{question.sql}\n```\n")
     return "".join(parts)
 
 
-def _anchor(one: Question) -> str:
-    """The anchor that GitHub gives to the question's heading."""
-    kept = re.sub(r"[^\w\- ]", "", f"{one.number}. {one.words}".lower())
-    return kept.replace(" ", "-")
+def _anchor(question: Question) -> str:
+    """The anchor that GitHub gives the heading of a question."""
+    letters = re.sub(r"[^\w\- ]", "", f"{question.number}. {question.text}".lower())
+    return letters.replace(" ", "-")

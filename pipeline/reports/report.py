@@ -1,9 +1,10 @@
-"""The standing reports in a terminal, or as data for a machine.
+"""Write the standing reports: in a terminal as findings, for a program as data.
 
-    story ──► report     table                  the findings, with aligned numbers, bars and sparklines
-              views ──►  csv · json · markdown  the rows
+    Report ──► table                  findings, aligned tables, bars, sparklines
+    views  ──► csv · json · markdown  the rows
 
-Data goes to `out`, everything said about it elsewhere.
+Data goes to `out`. The provenance line goes there too where the format has room
+for it, else to `err`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pipeline.reports.formats import formats, write_rows
 from pipeline.reports.formats.markdown import markdown_cell, write_markdown
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import cut, read, relation
-from pipeline.reports.standing import ON_REPORT, STANDING, build_report, section
+from pipeline.reports.standing import DECLARED, STANDING, build_report, section
 from pipeline.reports.standing.model import format_value, gain
-from pipeline.reports.terminal import Column, as_table, bar, console_on, laid_out, sparkline
+from pipeline.reports.terminal import LaidOutColumn, as_table, bar, console_on, lay_out, sparkline
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -28,13 +29,12 @@ if TYPE_CHECKING:
     import duckdb
     from rich.console import Console
 
-    from pipeline.reports.standing.model import Column as Said
-    from pipeline.reports.standing.model import Figure, Section, Table
+    from pipeline.reports.standing.model import Column, Figure, Section, Table
 
 REPORT_ROWS: Final = 20
-"""Rows of a table in a report; it says how many more there are, and the SQL that shows them."""
-_LONGEST: Final = 200
-"""Characters of a cell in a terminal; every other format has them all."""
+"""Rows of a table in a report; it says how many more there are, and the SQL for all."""
+_LONGEST_CELL: Final = 200
+"""Characters of a cell in a terminal; the other formats write the whole text."""
 _COLOURS: Final = {
     "appeared": "green",
     "gone": "red",
@@ -53,28 +53,24 @@ def report(
     out: TextIO,
     err: TextIO,
 ) -> None:
-    """Write the standing reports, or the given views; the trust line goes with them, for csv and json to `err`.
+    """Write the standing reports or the given views.
 
-    json is one object of arrays where there are several views, and begins with `accounts`, which tells how far
-    the rest can be trusted, where all are asked for; csv holds one table, so it wants one view.
+    For data formats the provenance line goes to `err`. json with several views is one object of arrays; with all
+    standing reports it begins with `accounts`. A format that holds one table takes one view.
 
     Raises:
         UnknownName: there is no such view.
-        BadSetting: csv was asked for several views.
+        BadSetting: the format holds one table, and there are several views.
         LakeDamaged: a committed file is missing or unreadable.
     """
     names = [relation(name).name for name in views] or list(STANDING)
     if output_format == "table":
         with console_on(out) as console:
             print_provenance(provenance_line(con), console)
-            if not views:
+            if views:
+                _print_views(con, names, console)
+            else:
                 _print_report(con, console)
-            for name in names if views else ():
-                console.print()
-                if name in ON_REPORT:
-                    print_section(section(con, name), console)
-                else:
-                    _print_view(con, name, console)
     elif output_format == "markdown":
         _write_markdown(con, names, sys.maxsize if views else REPORT_ROWS, out)
     else:
@@ -88,20 +84,20 @@ def report(
             write_tables(((name, read(con, name)) for name in (names if views else ["accounts", *names])), out)
 
 
-def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: int, out: TextIO) -> None:
-    told = (
-        (section(con, name) for name in names if name in ON_REPORT)
-        if most > REPORT_ROWS
+def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], limit: int, out: TextIO) -> None:
+    sections = (
+        (section(con, name) for name in names if name in DECLARED)
+        if limit > REPORT_ROWS
         else build_report(con).sections
     )
-    findings = {one.table.view: f"{one.topic}: {one.finding}" for one in told}
+    findings = {section.table.view: f"{section.topic}: {section.finding}" for section in sections}
     out.write(f"{markdown_cell(provenance_line(con))}\n")
     for name in names:
         out.write(f"\n## {name}\n\n")
         if name in findings:
             out.write(f"{markdown_cell(findings[name])}\n\n")
-        kept, more = cut(read(con, name), most)
-        write_markdown(kept, out)
+        first_rows, more = cut(read(con, name), limit)
+        write_markdown(first_rows, out)
         if more:
             out.write(f"\n… and {more:,} more: `from {name}`\n")
 
@@ -110,7 +106,7 @@ def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], most: 
 
 
 def print_provenance(line: str, console: Console) -> None:
-    """One line where it goes to a file; on a terminal as many as it takes, broken between what it says."""
+    """Print the provenance line: on a terminal broken between its parts where it is too long, else as one line."""
     lines = [""]
     for part in line.split(" · "):
         longer = f"{lines[-1]} · {part}" if lines[-1] else part
@@ -118,60 +114,68 @@ def print_provenance(line: str, console: Console) -> None:
             lines.append(part)
         else:
             lines[-1] = longer
-    for one in lines:
-        console.print(one, style="bold", soft_wrap=not console.is_terminal)
+    for text in lines:
+        console.print(text, style="bold", soft_wrap=not console.is_terminal)
 
 
 def _print_report(con: duckdb.DuckDBPyConnection, console: Console) -> None:
-    told = build_report(con)
-    if told.is_trouble:
+    report = build_report(con)
+    if report.needs_attention:
         console.print()
-        print_section(told.accounts, console)
-    if told.figures:
+        print_section(report.accounts, console)
+    if report.figures:
         console.print()
-        console.print(_glance(told.figures, console.width))
-    for one in told.sections:
+        console.print(_figures_table(report.figures, console.width))
+    for one in report.sections:
         console.print()
         print_section(one, console)
 
 
-def _glance(figures: Sequence[Figure], width: int) -> Any:
-    """The numbers at the top."""
+def _print_views(con: duckdb.DuckDBPyConnection, names: Sequence[str], console: Console) -> None:
+    for name in names:
+        console.print()
+        if name in DECLARED:
+            print_section(section(con, name), console)
+        else:
+            _print_view(con, name, console)
+
+
+def _figures_table(figures: Sequence[Figure], width: int) -> Any:
     columns = (
-        Column("at a glance", [one.label for one in figures], breaks=10),
-        Column("", [f"{one.value} {one.unit}".rstrip() for one in figures], is_number=True),
-        Column("", [one.note for one in figures], breaks=12, rank=1),
+        LaidOutColumn("at a glance", [figure.label for figure in figures], breaks=10),
+        LaidOutColumn("", [f"{figure.value} {figure.unit}".rstrip() for figure in figures], is_number=True),
+        LaidOutColumn("", [figure.note for figure in figures], breaks=12, rank=1),
     )
-    return laid_out(columns, width)
+    return lay_out(columns, width)
 
 
-def print_section(one: Section, console: Console, limit: int = REPORT_ROWS) -> None:
-    """Print a finding, the table that shows it, and its notes."""
+def print_section(section: Section, console: Console, limit: int = REPORT_ROWS) -> None:
+    """Print the finding, the first rows of the table, and the notes."""
     from rich.text import Text
 
-    console.print(Text.assemble((one.topic, "bold cyan"), f": {one.finding}"))
-    if one.table.rows:
-        is_trend = one.chart is not None and one.chart.kind == "lines"
-        rows = one.table.rows[:limit]
-        shown = _trend(one.table, console.width) if is_trend else _table(one.table, console.width, limit)
+    console.print(Text.assemble((section.topic, "bold cyan"), f": {section.finding}"))
+    if section.table.rows:
+        is_trend = section.chart is not None and section.chart.kind == "lines"
         console.print()
-        console.print(shown)
-        if not is_trend:
-            _print_rest(console, one.table.view, one.table.count - len(rows))
-    for note in one.notes:
+        if is_trend:
+            console.print(_trend_table(section.table, console.width))
+        else:
+            console.print(_section_table(section.table, console.width, limit))
+            _print_rest(console, section.table.view, section.table.count - len(section.table.rows[:limit]))
+    for note in section.notes:
         console.print(note, style="dim")
 
 
 def _print_view(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:
-    """A table or view as it is."""
+    """Print the first rows of a table or view without a declared report."""
     from rich.text import Text
 
-    kept, more = cut(read(con, name), REPORT_ROWS)
-    count = more + len(list(kept.rows))
+    first_rows, more = cut(read(con, name), REPORT_ROWS)
+    count = more + len(list(first_rows.rows))
     console.print(Text.assemble((name, "bold cyan"), f": {pluralize(count, 'row')}"))
     if count:
         console.print()
-        console.print(as_table(kept, console))
+        console.print(as_table(first_rows, console))
     _print_rest(console, name, more)
 
 
@@ -180,58 +184,57 @@ def _print_rest(console: Console, view: str, more: int) -> None:
         console.print(f"… and {more:,} more, with the SQL: from {view}", style="dim")
 
 
-def _table(table: Table, width: int, limit: int) -> Any:
-    """The first rows, and what they add up to."""
+def _section_table(table: Table, width: int, limit: int) -> Any:
     rows = [*table.rows[:limit], *([table.sums] if table.sums else [])]
-    return laid_out([_column(rows, column, width) for column in table.columns], width, has_sums=bool(table.sums))
+    return lay_out([_lay_out_column(rows, column, width) for column in table.columns], width, has_sums=bool(table.sums))
 
 
-def _short(text: str) -> str:
-    """Leave out the end of what would fill the screen alone."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _column(rows: Sequence[dict[str, Any]], said: Said, width: int) -> Column:
-    values = [row.get(said.name, "") for row in rows]
-    cells = [_short(format_value(row[said.name], said)) if said.name in row else "" for row in rows]
-    return Column(
-        said.heading,
+def _lay_out_column(rows: Sequence[dict[str, Any]], column: Column, width: int) -> LaidOutColumn:
+    values = [row.get(column.name, "") for row in rows]
+    cells = [_shorten(format_value(row[column.name], column)) if column.name in row else "" for row in rows]
+    return LaidOutColumn(
+        column.heading,
         cells,
-        is_number=said.is_number and said.kind != "share",
+        is_number=column.is_number and column.kind != "share",
         # an id in two pieces cannot be copied
-        breaks=12 * (said.kind == "words" or max(map(len, cells)) > 32),
-        rank=said.rank,
-        draw=(lambda row, room: bar(values[row] or 0, room)) if said.kind == "share" else None,
+        breaks=12 * (column.kind == "words" or max(map(len, cells)) > 32),
+        rank=column.rank,
+        draw=(lambda row, room: bar(values[row] or 0, room)) if column.kind == "share" else None,
         room=(4, max(4, min(24, width // 9))),
         styles=[_COLOURS.get(cell, "") for cell in cells],
     )
 
 
-def _trend(table: Table, width: int) -> Any:
-    """A line a figure: what it was on the first day, the way to the last, and what came or went."""
+def _shorten(text: str) -> str:
+    """Cut a text that would fill the whole screen."""
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+def _trend_table(table: Table, width: int) -> Any:
+    """A row for each figure: the first day, a sparkline, the last day, and the change."""
     days = table.rows[::-1]
-    lines = {
+    figures = {
         column.heading: [row[column.name] for row in days]
         for column in table.columns
         if column.kind == "number" and any(row[column.name] for row in days)
     }
-    first, last = ([f"{values[place]:,}" for values in lines.values()] for place in (0, -1))
-    every = list(lines.values())
-    names = Column("held", list(lines))
-    now = Column(f"{days[-1]['day_utc']}", last, is_number=True)
+    first, last = ([f"{values[day]:,}" for values in figures.values()] for day in (0, -1))
+    series = list(figures.values())
+    names = LaidOutColumn("held", list(figures))
+    now = LaidOutColumn(f"{days[-1]['day_utc']}", last, is_number=True)
     if len(days) == 1:
-        return laid_out((names, now), width)
+        return lay_out((names, now), width)
     columns = (
         names,
-        Column(f"{days[0]['day_utc']}", first, is_number=True, rank=3),
-        Column(
+        LaidOutColumn(f"{days[0]['day_utc']}", first, is_number=True, rank=3),
+        LaidOutColumn(
             "",
-            [""] * len(every),
+            [""] * len(series),
             rank=1,
-            draw=lambda row, room: sparkline(every[row], room),
+            draw=lambda row, room: sparkline(series[row], room),
             room=(8, max(8, min(width // 2, len(days)))),
         ),
         now,
-        Column("change", [gain(values[-1] - values[0]) for values in every], is_number=True, rank=2),
+        LaidOutColumn("change", [gain(values[-1] - values[0]) for values in series], is_number=True, rank=2),
     )
-    return laid_out(columns, width)
+    return lay_out(columns, width)

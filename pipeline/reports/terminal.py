@@ -1,7 +1,7 @@
-"""What a terminal shows: tables, bars, sparklines, and how a run gets on.
+"""Terminal output: tables, bars, sparklines, the progress of a run.
 
-On a terminal in colour and as wide as it is; off one plain, and always the
-same bytes.
+On a terminal the output has colours and the terminal's width. Elsewhere it is
+plain, `PLAIN_WIDTH` wide, and always the same bytes.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from pipeline.reports.query import Rows
 
 PLAIN_WIDTH: Final = 80
-"""Columns of a report that goes to no terminal."""
+"""Width of a report that goes to no terminal."""
 _GAP: Final = 2
-_COMFORT: Final = 20
-"""So much of a text in a line reads well: rather than break it sooner, columns of less rank go."""
+_READABLE_WIDTH: Final = 20
+"""Width at which a broken text still reads well; before a text gets narrower, columns with a rank are left out."""
 
 
 @contextlib.contextmanager
 def console_on(out: TextIO, width: int = PLAIN_WIDTH) -> Iterator[Console]:
-    """A console on `out`: in colour and as wide as a terminal; else plain and `width` wide, always the same."""
+    """Open a console on `out`: a terminal as it is, else plain and `width` wide."""
     from rich.console import Console
 
     if out.isatty():
         yield Console(file=out, markup=False, highlight=False, emoji=False)
         return
-    aside = io.StringIO()
+    buffer = io.StringIO()
     yield Console(
-        file=aside,
+        file=buffer,
         width=width,
         color_system=None,
         force_terminal=False,
@@ -49,86 +49,86 @@ def console_on(out: TextIO, width: int = PLAIN_WIDTH) -> Iterator[Console]:
         highlight=False,
         emoji=False,
     )
-    out.writelines(f"{line.rstrip()}\n" for line in aside.getvalue().removesuffix("\n").split("\n"))
+    out.writelines(f"{line.rstrip()}\n" for line in buffer.getvalue().removesuffix("\n").split("\n"))
 
 
-def shown(value: object, kind: str) -> str:
-    """Spell a value of a type as a cell."""
+def format_cell(value: object, kind: str) -> str:
+    """Format a value of a DuckDB type as a cell."""
     if value is None:
         return NOTHING
     return thousands(value) if is_number(kind) else escape_control(plain_text(value))
 
 
 def as_table(rows: Rows, console: Console) -> Table | Text | Group:
-    """Lay rows out as a table; texts may break, numbers and instants not; if that is not enough, as records."""
-    cells = [[shown(value, kind) for value, kind in zip(row, rows.types, strict=True)] for row in rows.rows]
+    """Lay rows out as a table, or as records where it is too wide. Only texts may break over lines."""
+    cells = [[format_cell(value, kind) for value, kind in zip(row, rows.types, strict=True)] for row in rows.rows]
     columns = [
-        Column(
+        LaidOutColumn(
             escape_control(name),
-            [row[place] for row in cells],
+            [row[index] for row in cells],
             is_number=is_number(kind),
             breaks=16 * (kind == "VARCHAR"),
         )
-        for place, (name, kind) in enumerate(zip(rows.columns, rows.types, strict=True))
+        for index, (name, kind) in enumerate(zip(rows.columns, rows.types, strict=True))
     ]
-    return laid_out(columns, console.width)
+    return lay_out(columns, console.width)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LaidOutColumn:
     """A column of a table before its width is known."""
 
     heading: str
     cells: Sequence[str]
     is_number: bool = False
     breaks: int = 0
-    """The width at which a text may go over several lines; 0: never, as for numbers."""
+    """The width from which on a text may break over lines; 0: never, as for numbers."""
     rank: int = 0
-    """Where there is too little room the highest go first; 0 stays."""
+    """Where room is short, columns of the highest rank are left out first; 0 always stays."""
     draw: Callable[[int, int], str] | None = None
-    """What stands behind a cell: the row, and the width that there is."""
+    """Draw after a cell, given the row and the width."""
     room: tuple[int, int] = (0, 0)
-    """The least and the most width of what is drawn."""
+    """The least and the greatest width of the drawing."""
     styles: Sequence[str] = ()
 
     def widths(self) -> tuple[int, int, int]:
-        """The least width that it can do with; the one at which it reads well; the most that it can make use of."""
+        """Returns: the least width, the least width that reads well, the greatest width that is of use."""
         from rich.cells import cell_len
 
         text = max(map(cell_len, self.cells), default=0)
-        heading, least = cell_len(self.heading), _in_two_lines(self.heading)
+        heading, least = cell_len(self.heading), _two_line_width(self.heading)
         if self.draw:
-            behind = text + 1 if text else 0
-            least, most = (max(least, behind + self.room[0]), max(heading, behind + self.room[1]))
+            before = text + 1 if text else 0
+            least, most = max(least, before + self.room[0]), max(heading, before + self.room[1])
             return least, least, most
         if self.breaks:
-            return max(least, min(text, self.breaks)), max(least, min(text, _COMFORT)), max(text, heading)
+            return max(least, min(text, self.breaks)), max(least, min(text, _READABLE_WIDTH)), max(text, heading)
         return max(text, least), max(text, least), max(text, heading)
 
     def cell(self, row: int, width: int) -> Text:
-        """What is shown in a row."""
+        """The cell of a row, with its drawing."""
         from rich.cells import cell_len
         from rich.text import Text
 
-        said = Text(self.cells[row], style=self.styles[row] if self.styles else "")
+        cell = Text(self.cells[row], style=self.styles[row] if self.styles else "")
         if self.draw:
             text = max(map(cell_len, self.cells), default=0)
-            said = Text(f"{self.cells[row]:>{text}}{' ' if text else ''}")
-            said.append(self.draw(row, width - len(said)), style="cyan")
-        return said
+            cell = Text(f"{self.cells[row]:>{text}}{' ' if text else ''}")
+            cell.append(self.draw(row, width - len(cell)), style="cyan")
+        return cell
 
 
-def laid_out(columns: Sequence[Column], width: int, *, has_sums: bool = False) -> Table | Text | Group:
-    """Lay columns out in so many columns of a terminal: no number is cut or broken.
+def lay_out(columns: Sequence[LaidOutColumn], width: int, *, has_sums: bool = False) -> Table | Text | Group:
+    """Lay columns out in `width` characters; no number is cut or broken.
 
-    Where there is too little room columns go by their rank, then texts break; if that is not enough, the rows are
-    written as records. `has_sums` sets the last row apart.
+    Where room is short, columns are left out by their rank, then texts break; where that is not enough, the rows become
+    records. `has_sums` sets the last row apart.
     """
     from rich.text import Text
 
     if not columns:
         return Text("")
-    fitting = _fitted(columns, width)
+    fitting = _fit(columns, width)
     if fitting is None:
         return _records([column for column in columns if not column.rank], width, has_sums=has_sums)
     table = new_table()
@@ -143,30 +143,30 @@ def laid_out(columns: Sequence[Column], width: int, *, has_sums: bool = False) -
     return table
 
 
-def _fitted(columns: Sequence[Column], width: int) -> list[tuple[Column, int]] | None:
-    """The columns that stay, each with its width; None where even those that must stay are too wide."""
+def _fit(columns: Sequence[LaidOutColumn], width: int) -> list[tuple[LaidOutColumn, int]] | None:
+    """Returns: the columns that stay, each with its width; None where the columns without a rank are too wide."""
     kept = [(column, *column.widths()) for column in columns]
 
-    def too_wide(widths: Iterable[int]) -> int:
+    def excess(widths: Iterable[int]) -> int:
         return sum(widths) + _GAP * (len(kept) - 1) - width
 
-    while too_wide(good for _, _, good, _ in kept) > 0 and any(column.rank for column, *_ in kept):
+    while excess(readable for _, _, readable, _ in kept) > 0 and any(column.rank for column, *_ in kept):
         del kept[max(range(len(kept)), key=lambda place: (kept[place][0].rank, place))]
-    if too_wide(least for _, least, _, _ in kept) > 0:
+    if excess(least for _, least, _, _ in kept) > 0:
         return None
     widths = [most for _, _, _, most in kept]
-    # First what is drawn shrinks and headings break, those first with which most is gained; then texts.
+    # Drawings shrink and headings break first, in the order of the width they give; then texts break.
     for place in sorted(range(len(kept)), key=lambda place: kept[place][2] - widths[place]):
-        if (over := too_wide(widths)) > 0 and not kept[place][0].breaks:
+        if (over := excess(widths)) > 0 and not kept[place][0].breaks:
             widths[place] = max(kept[place][2], widths[place] - over) if kept[place][0].draw else kept[place][2]
-    while (over := too_wide(widths)) > 0:
+    while (over := excess(widths)) > 0:
         widest, place = max((wide, place) for place, wide in enumerate(widths) if wide > kept[place][1])
         widths[place] = max(kept[place][1], widest - max(1, over // len(kept)))
     return [(column, wide) for (column, *_), wide in zip(kept, widths, strict=True)]
 
 
-def _in_two_lines(heading: str) -> int:
-    """The least width in which a heading goes over two lines at most."""
+def _two_line_width(heading: str) -> int:
+    """Returns: the least width in which a heading takes two lines at most."""
     from rich.cells import cell_len
 
     words = heading.split(" ")
@@ -174,15 +174,15 @@ def _in_two_lines(heading: str) -> int:
 
 
 def new_table() -> Table:
-    """An empty table in our style."""
+    """Make an empty table in the style of the reports."""
     from rich import box
     from rich.table import Table
 
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
 
 
-def _records(columns: Sequence[Column], width: int, *, has_sums: bool) -> Group:
-    """A line a value; a value that goes over several lines stays behind its heading, where there is room for that."""
+def _records(columns: Sequence[LaidOutColumn], width: int, *, has_sums: bool) -> Group:
+    """Write a line a value; a value of several lines is indented behind its heading where there is room."""
     from rich.cells import cell_len
     from rich.console import Group
     from rich.table import Table
@@ -215,7 +215,7 @@ def bar(part: float, width: int) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw values from left to right, lowest to highest; of more than `width`, the last of each stretch."""
+    """Draw values from left to right; of more than `width` values, the last of each group."""
     if len(values) > width:
         values = [values[(place + 1) * len(values) // width - 1] for place in range(width)]
     low, high = min(values), max(values)
@@ -226,28 +226,28 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 @contextlib.contextmanager
 def progress(err: TextIO | None = None) -> Iterator[Callable[[str, int, int, int | None], None]]:
-    """Show how a run gets on, on stderr: a bar for each account on a terminal, else a line for each pass."""
+    """Show the progress of a run on stderr: a bar for each account on a terminal, else a line for each pass."""
     err = sys.stderr if err is None else err
     if not err.isatty():
-        yield lambda account, number, pages, of: _tell(err, account, number, pages, of)
+        yield lambda account, number, pages, total: _write_progress(err, account, number, pages, total)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with console_on(err) as console, Progress(*columns, console=console, transient=True) as shown:
+    with console_on(err) as console, Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(account: str, number: int, pages: int, of: int | None) -> None:
+        def update(account: str, number: int, pages: int, total: int | None) -> None:
             if account not in tasks:
-                tasks[account] = shown.add_task(escape_control(account))
-            shown.update(
-                tasks[account], description=f"{escape_control(account)}, pass {number}", completed=pages, total=of
+                tasks[account] = bars.add_task(escape_control(account))
+            bars.update(
+                tasks[account], description=f"{escape_control(account)}, pass {number}", completed=pages, total=total
             )
 
-        yield tell
+        yield update
 
 
-def _tell(err: TextIO, account: str, number: int, pages: int, of: int | None) -> None:
-    if pages == of or pages % 100 == 0:
-        whole = f" of {of:,}" if of is not None else ""
-        err.write(f"{escape_control(account)}: pass {number}, {pages:,}{whole} pages\n")
+def _write_progress(err: TextIO, account: str, number: int, pages: int, total: int | None) -> None:
+    if pages == total or pages % 100 == 0:
+        of_total = f" of {total:,}" if total is not None else ""
+        err.write(f"{escape_control(account)}: pass {number}, {pages:,}{of_total} pages\n")

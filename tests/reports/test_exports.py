@@ -122,7 +122,7 @@ def test_a_workbook_says_in_its_second_sheet_how_far_it_can_be_trusted(lake, tmp
     con = connect(lake)
     export(con, "accounts", tmp_path / "a.xlsx")
     about = {row[0].value: row[1].value for row in workbook(tmp_path / "a.xlsx")["about"].iter_rows()}
-    assert about["trust"] == provenance_line(con)
+    assert about["provenance"] == provenance_line(con)
 
 
 def test_a_text_in_a_workbook_is_never_a_formula_a_number_or_a_link(tmp_path):
@@ -146,7 +146,7 @@ def test_what_excel_cannot_hold_is_text(tmp_path):
     far = utc("1200-01-01 05:00")
     values = [2**53 + 1, far, float("nan"), Decimal("1.5"), True, [1], b"x"]
     rows = Rows(("field",) * 7, ("VARCHAR",) * 7, [tuple(values)])
-    write_workbook(tmp_path / "a.xlsx", one, rows, "trust")
+    write_workbook(tmp_path / "a.xlsx", one, rows, "provenance")
     row = [cell.value for cell in list(workbook(tmp_path / "a.xlsx")["rejects"].iter_rows())[1]]
     assert row == [str(2**53 + 1), str(far), "nan", 1.5, True, "[1]", "x"]
 
@@ -185,7 +185,7 @@ def test_every_standing_report_is_in_the_folder_as_the_manifest_says(lake, tmp_p
         MANIFEST,
         *(one["file"] for one in manifest["files"]),
     }
-    assert manifest["trust"] == provenance_line(con)
+    assert manifest["provenance"] == provenance_line(con)
     assert manifest["as_of_utc"] == "2026-10-30T02:00:00"
     assert [(one["account"], one["certificate"]) for one in manifest["accounts"]] == [
         ("prod", "verified"),

@@ -124,11 +124,11 @@ def test_the_sql_that_is_shown_answers_what_is_shown(lake):
     """Run as it stands on the page, on any connection: the cells of each table are in its answer, in their order."""
     for section in build_report(connect(lake)).sections:
         with connect(lake) as con:
-            for asked in section.asked:
-                answer = con.execute(asked.sql)
+            for query in section.queries:
+                answer = con.execute(query.sql)
                 names = [column[0] for column in answer.description or ()]
                 rows = answer.fetchall()
-                if "table" not in asked.what:
+                if "table" not in query.purpose:
                     continue
                 assert len(rows) == section.table.count or len(section.table.rows) == TABLE_ROWS
                 for column in section.table.columns:

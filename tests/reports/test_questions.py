@@ -116,7 +116,7 @@ def test_a_source_is_repeated_where_two_of_an_account_s_own_images_were_made_fro
 def test_there_are_twenty_numbered_in_order_each_asked_once():
     asked = questions()
     assert [one.number for one in asked] == list(range(1, 21))
-    assert len({one.words for one in asked}) == len({one.sql for one in asked}) == 20
+    assert len({one.text for one in asked}) == len({one.sql for one in asked}) == 20
 
 
 def test_every_question_is_read_from_the_file_and_nothing_of_the_file_is_lost():
@@ -150,7 +150,7 @@ def test_the_document_leads_from_each_question_to_its_view_and_its_sql():
     headings = re.findall(r"^### (\w+)$", (ROOT / "data" / "dictionary.md").read_text("utf-8"), re.MULTILINE)
     for one in questions():
         assert one.sql in text
-        assert f"## {one.number}. {one.words}\n" in text
+        assert f"## {one.number}. {one.text}\n" in text
         assert set(one.views) <= set(headings)
     asked = [line[3:].lower() for line in text.splitlines() if line.startswith("## ")]
     anchors = [re.sub(r"[^\w\- ]", "", words).replace(" ", "-") for words in asked]

@@ -19,9 +19,9 @@ from pipeline.errors import BadSetting
 from pipeline.reports import report as reports
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.report import REPORT_ROWS, report
-from pipeline.reports.standing import ON_REPORT, STANDING, build_report, section
+from pipeline.reports.standing import DECLARED, STANDING, build_report, section
 from pipeline.reports.standing.model import format_value
-from pipeline.reports.terminal import Column, laid_out
+from pipeline.reports.terminal import LaidOutColumn, lay_out
 from pipeline.views.connection import connect, connect_empty
 
 
@@ -117,7 +117,7 @@ def at_width(width: int, con: Any, *views: str) -> list[str]:
     return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
 
 
-@pytest.mark.parametrize("view", ON_REPORT)
+@pytest.mark.parametrize("view", DECLARED)
 def test_at_any_width_no_line_is_wider_and_no_number_is_cut_or_broken(large, view, monkeypatch):
     told = section(large, view)
     monkeypatch.setattr(reports, "section", lambda *_: told)  # asked once, shown at every width
@@ -155,13 +155,15 @@ def test_a_table_of_anything_keeps_to_its_width_and_breaks_no_number(asked, widt
     count = data.draw(st.integers(1, 3))
     cells = {True: st.integers(-(10**12), 10**12).map("{:,}".format), False: texts}
     laid = [
-        Column(heading, data.draw(st.lists(cells[is_number], min_size=count, max_size=count)), is_number, 0, rank)
+        LaidOutColumn(
+            heading, data.draw(st.lists(cells[is_number], min_size=count, max_size=count)), is_number, 0, rank
+        )
         if is_number
-        else Column(heading, data.draw(st.lists(texts, min_size=count, max_size=count)), breaks=12, rank=rank)
+        else LaidOutColumn(heading, data.draw(st.lists(texts, min_size=count, max_size=count)), breaks=12, rank=rank)
         for heading, is_number, rank in asked
     ]
     out = io.StringIO()
-    Console(file=out, width=width).print(laid_out(laid, width))
+    Console(file=out, width=width).print(lay_out(laid, width))
     lines = out.getvalue().splitlines()
     assert max(map(cell_len, lines), default=0) <= width
     said = set(re.findall(r"-?\d[\d,]*", out.getvalue()))

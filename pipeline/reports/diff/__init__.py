@@ -1,15 +1,15 @@
-"""What differs between two moments of the lake: which images appeared, went and changed, and the capacity by region.
+"""Compare the lake at two instants: images that appeared, went and changed, and the capacity by region.
 
-    diff ──► Diff         three tables on a connection that shows the lake as of TO: tables.py
-               └──► write_diff       table · csv · json · markdown, with the trust line: shown.py
+    diff ──► Diff         three tables on a connection that shows the lake as of TO    tables.py
+               └──► write_diff       table, csv, json, markdown                         render.py
 
-    gone        missing from TO, and as of TO a verified observation without it has followed its last sighting
-    unseen      missing from TO, and nothing proves that it is gone
-    appeared    missing from FROM, and from a verified observation, that of FROM or a later one, before it was seen
-    seen        missing from FROM, and nothing proves that it was not there
-    changed     in both, and a field differs: a row a field
+    gone        missing from TO; a verified observation without it followed its last sighting by then
+    unseen      missing from TO; nothing proves that it is gone
+    appeared    missing from FROM; a verified observation, of FROM or later, lacked it before it was seen
+    seen        missing from FROM; nothing proves that it was not there
+    changed     in both, with a field that differs: a row for each field
 
-What came back to what it was is no difference.
+An image that changed and changed back does not differ.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from pipeline.errors import BadSetting, Differs, UnknownName
 from pipeline.reports.diff.tables import tables
 from pipeline.reports.query import duckdb_message
-from pipeline.reports.standing.changes import in_words
+from pipeline.reports.standing.changes import count_changes
 from pipeline.text import nearest
-from pipeline.views.connection import connect, resolve_moments
+from pipeline.views.connection import connect, resolve_as_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What differs, as tables of `lake`, which shows every table and view as of TO.
+    """The differences, as tables of `lake`, which shows every table and view as of TO.
 
-    diff_changes               a row an image that came or went; of a changed one, a row a field
-    diff_capacity_by_region    a row a region of either moment: the owned images' count and GiB, old, new and difference
-    diff_accounts              a row an account: the observation that either moment stands on, and what failed since
+    diff_changes               a row for each image that came or went, and for each field of a changed image
+    diff_capacity_by_region    a row for each region: count and GiB of the owned images, old, new and difference
+    diff_accounts              a row for each account: its observations of FROM and TO, and the failures since
     """
 
     lake: duckdb.DuckDBPyConnection
@@ -62,7 +62,7 @@ class Diff:
         return self.lake.table("diff_accounts")
 
     def __bool__(self) -> bool:
-        """Whether anything differs."""
+        """True where an image differs."""
         return bool(self.lake.execute("select count(*) from diff_changes").fetchall()[0][0])
 
     def __enter__(self) -> Self:
@@ -75,15 +75,15 @@ class Diff:
 def diff(
     old: str | dt.date, new: str | dt.date = "latest", data: str | Path = "data", *, accounts: Sequence[str] = ()
 ) -> Diff:
-    """Compare two moments of the lake, each named as `connect(as_of=…)` takes it; of some accounts, or of all.
+    """Compare the lake at two instants, each given as for `connect(as_of=…)`; `accounts` empty: all accounts.
 
     Raises:
-        BadSetting: a moment means nothing or lies before the first observation, or `old` is later than `new`.
-        UnknownName: there is no such account by then.
+        BadSetting: an instant has no meaning or lies before the first observation, or `old` is later than `new`.
+        UnknownName: there was no such account by then.
         LakeMissing: no run was ever committed in `data`.
         LakeDamaged: a file of the lake is missing or cannot be read.
     """
-    since, until = resolve_moments(data, old, new)
+    since, until = resolve_as_of(data, old, new)
     if since > until:
         raise BadSetting(f"FROM, {old}, is later than TO, {new} ({until:%F %T} UTC): say the earlier moment first")
     lake = connect(data, as_of=new)
@@ -104,16 +104,16 @@ def _refuse_unknown(lake: duckdb.DuckDBPyConnection, accounts: Sequence[str]) ->
         if name not in known:
             suggestion = nearest(name, known)
             meant = f"did you mean {suggestion!r}? " if suggestion else ""
-            there = ", ".join(known[:10]) + (f" and {len(known) - 10:,} more" if len(known) > 10 else "")
-            raise UnknownName(f"no account is called {name!r} by then: {meant}there are {there}")
+            names = ", ".join(known[:10]) + (f" and {len(known) - 10:,} more" if len(known) > 10 else "")
+            raise UnknownName(f"no account is called {name!r} by then: {meant}there are {names}")
 
 
-def raise_if_different(found: Diff) -> None:
-    """End with the code that says so.
+def raise_if_different(differences: Diff) -> None:
+    """Raise an error where an image differs: the command ends with its exit code.
 
     Raises:
-        Differs: anything does.
+        Differs: an image differs.
     """
-    rows = found.lake.execute("select distinct change, account, image_id from diff_changes").fetchall()
+    rows = differences.lake.execute("select distinct change, account, image_id from diff_changes").fetchall()
     if rows:
-        raise Differs(in_words(Counter(change for change, _, _ in rows)))
+        raise Differs(count_changes(Counter(change for change, _, _ in rows)))

@@ -1,17 +1,17 @@
 """The tables of a diff, made on a connection that shows the lake as of TO.
 
-    observations      ──► diff_accounts                what either moment stands on
-    image_versions    ──► diff_stretches               those since FROM, without those that span both moments
+    observations      ──► diff_accounts                the observations of FROM and TO, by account
+    image_versions    ──► diff_versions                the versions since FROM, without those that span both instants
                             └──► diff_changes
                       ──► diff_capacity_by_region
 
-A stretch that spans both is the same image with the same values, so only what
-changed in between is compared.
+A version that spans both instants is an image with equal values in both, so
+only versions that began or ended in between are compared.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.scan import instant
 from pipeline.reports.standing.changes import CHANGES
@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
 
 def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
-    """The statements that make them, in order."""
-    among = f"account in ({', '.join(map(sql_literal, accounts))})" if accounts else "true"
-    yield f"""
+    """The statements that make the tables, in order; `accounts` empty: of all accounts."""
+    yield _accounts(since, accounts)
+    yield _VERSIONS
+    yield _changes()
+    yield _capacity()
+
+
+def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
+    of_accounts = f"account in ({', '.join(map(sql_literal, accounts))})" if accounts else "true"
+    return f"""
         create temp table diff_accounts as
         with published as (
             from observations
-            where is_published and {among}
+            where is_published and {of_accounts}
         ),
         old as (
             from published
@@ -53,10 +60,12 @@ def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
             new.last_error
         from accounts as new
         left join old using (account)
-        where {among}
-        order by account"""  # noqa: S608  (of our own making, and quoted, as everywhere here)
-    yield """
-        create temp table diff_stretches as
+        where {of_accounts}
+        order by account"""  # noqa: S608  (identifiers of this module and quoted literals, as everywhere here)
+
+
+_VERSIONS: Final = """
+        create temp table diff_versions as
         select
             version.*,
             span.old_observed_at_utc,
@@ -67,83 +76,19 @@ def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
         where
             (span.old_observed_at_utc is null or last_seen_utc >= span.old_observed_at_utc)
             and not (is_old and is_new)"""
-    yield _changes()
-    yield _capacity()
+
+
+# ── changes ──────────────────────────────────────────────────────────────────
 
 
 def _changes() -> str:
-    fields = " union all ".join(
-        f"select account, image_id, '{one.name}' as field, "  # noqa: S608
-        f"cast(old.{one.name} as varchar) as old_value, cast(new.{one.name} as varchar) as new_value "
-        f"from paired where old.{one.name} is distinct from new.{one.name}"
-        for one in IMAGE_FIELDS
-    )
-    order = ", ".join(f"'{word}'" for word in CHANGES)
+    order = ", ".join(map(sql_literal, CHANGES))
     return f"""
         create temp table diff_changes as
-        with published as (
-            select
-                account,
-                observed_at_utc,
-                lead(observed_at_utc) over by_time as next_utc,
-                -- How many verified observations came before: between two, there was one if the numbers differ.
-                count(*) filter (certificate = 'verified') over by_time
-                - (coalesce(certificate, '') = 'verified')::int as verified_count
-            from observations
-            where is_published
-            window by_time as (partition by account order by observed_at_utc)
-        ),
-        paired as (
-            select account, image_id, old, new
-            from (select account, image_id, one as old from diff_stretches as one where is_old)
-            inner join (select account, image_id, one as new from diff_stretches as one where is_new)
-                using (account, image_id)
-        ),
-        one as (
-            select one.*
-            from diff_stretches as one
-            anti join paired using (account, image_id)
-            where is_old or is_new
-        ),
-        paths as (
-            select
-                account,
-                image_id,
-                min(first_seen_utc) filter (
-                    old_observed_at_utc is null or first_seen_utc > old_observed_at_utc
-                ) as seen_again_utc,
-                max(last_seen_utc) as last_seen_utc,
-                max(gone_at_utc) as gone_at_utc
-            from diff_stretches
-            group by account, image_id
-        ),
-        came_and_went as (
-            select
-                one.*,
-                case
-                    when one.is_old then if(paths.gone_at_utc > paths.last_seen_utc, 'gone', 'unseen')
-                    else if(born.verified_count > began.verified_count, 'appeared', 'seen')
-                end as change,
-                case
-                    when one.is_old then if(change = 'gone', paths.gone_at_utc, last_seen.next_utc)
-                    else if(change = 'appeared', one.life_began_utc, paths.seen_again_utc)
-                end as since_utc
-            from one
-            inner join paths using (account, image_id)
-            left join published as began
-                on one.account = began.account and one.old_observed_at_utc = began.observed_at_utc
-            left join published as born
-                on one.account = born.account and one.life_began_utc = born.observed_at_utc
-            left join published as last_seen
-                on one.account = last_seen.account and paths.last_seen_utc = last_seen.observed_at_utc
-        ),
-        fields as (
-            {fields}
-            union all
-            select account, image_id, 'disks', {_disks("old")}, {_disks("new")}
-            from paired
-            where old.disks is distinct from new.disks
-        ),
+        with {_PUBLISHED},
+        {_PAIRED},
+        {_CAME_AND_WENT},
+        {_changed_fields()},
         changes as (
             select
                 account, image_id, image_name, region_id, image_size_gib, change, null as field, null as old_value,
@@ -153,25 +98,112 @@ def _changes() -> str:
             select
                 account, image_id, new.image_name, new.region_id, new.image_size_gib, 'changed', field, old_value,
                 new_value, new.first_seen_utc
-            from fields
+            from changed_fields
             inner join paired using (account, image_id)
         )
         from changes
         order by list_position([{order}], change), account, image_id, field"""  # noqa: S608
 
 
+_PUBLISHED: Final = """\
+published as (
+            select
+                account,
+                observed_at_utc,
+                lead(observed_at_utc) over by_time as next_utc,
+                -- The number of verified observations before: where two numbers differ, there was one in between.
+                count(*) filter (certificate = 'verified') over by_time
+                - (coalesce(certificate, '') = 'verified')::int as verified_count
+            from observations
+            where is_published
+            window by_time as (partition by account order by observed_at_utc)
+        )"""
+
+_PAIRED: Final = """\
+-- The images of both instants, with the version of each.
+        paired as (
+            select account, image_id, old, new
+            from (select account, image_id, version as old from diff_versions as version where is_old)
+            inner join (select account, image_id, version as new from diff_versions as version where is_new)
+                using (account, image_id)
+        )"""
+
+_CAME_AND_WENT: Final = """\
+-- The images of one instant alone.
+        unpaired as (
+            select version.*
+            from diff_versions as version
+            anti join paired using (account, image_id)
+            where is_old or is_new
+        ),
+        -- From when on they were seen since FROM, and until when.
+        paths as (
+            select
+                account,
+                image_id,
+                min(first_seen_utc) filter (
+                    old_observed_at_utc is null or first_seen_utc > old_observed_at_utc
+                ) as seen_again_utc,
+                max(last_seen_utc) as last_seen_utc,
+                max(gone_at_utc) as gone_at_utc
+            from diff_versions
+            group by account, image_id
+        ),
+        came_and_went as (
+            select
+                unpaired.*,
+                case
+                    when unpaired.is_old then if(paths.gone_at_utc > paths.last_seen_utc, 'gone', 'unseen')
+                    else if(life_start.verified_count > old.verified_count, 'appeared', 'seen')
+                end as change,
+                case
+                    when unpaired.is_old then if(change = 'gone', paths.gone_at_utc, last_seen.next_utc)
+                    else if(change = 'appeared', unpaired.life_began_utc, paths.seen_again_utc)
+                end as since_utc
+            from unpaired
+            inner join paths using (account, image_id)
+            left join published as old
+                on unpaired.account = old.account and unpaired.old_observed_at_utc = old.observed_at_utc
+            left join published as life_start
+                on unpaired.account = life_start.account and unpaired.life_began_utc = life_start.observed_at_utc
+            left join published as last_seen
+                on unpaired.account = last_seen.account and paths.last_seen_utc = last_seen.observed_at_utc
+        )"""
+
+
+def _changed_fields() -> str:
+    """A row for each field that differs between the two versions of an image, and one where the disks differ."""
+    fields = " union all ".join(
+        f"select account, image_id, '{field.name}' as field, "  # noqa: S608
+        f"cast(old.{field.name} as varchar) as old_value, cast(new.{field.name} as varchar) as new_value "
+        f"from paired where old.{field.name} is distinct from new.{field.name}"
+        for field in IMAGE_FIELDS
+    )
+    return f"""\
+changed_fields as (
+            {fields}
+            union all
+            select account, image_id, 'disks', {_disks("old")}, {_disks("new")}
+            from paired
+            where old.disks is distinct from new.disks
+        )"""  # noqa: S608
+
+
 def _disks(side: str) -> str:
-    """A list of disks as text, spelled as in `image_changes`; null where there is none."""
-    told = (
+    """An expression for a list of disks as text, as in `image_changes`; null where there is none."""
+    disk = (
         "coalesce(disk.disk_type, '?') || ' ' || coalesce(disk.disk_size_gib::varchar, '?') || ' GiB ' "
         "|| coalesce(disk.disk_format, '?') || coalesce(' ' || disk.disk_image_id, '') "
         "|| coalesce(' ' || disk.extra, '')"
     )
-    return f"nullif(array_to_string(list_transform({side}.disks, lambda disk: {told}), ', '), '')"
+    return f"nullif(array_to_string(list_transform({side}.disks, lambda disk: {disk}), ', '), '')"
+
+
+# ── capacity ─────────────────────────────────────────────────────────────────
 
 
 def _capacity() -> str:
-    """What the owned images hold in either moment, by region."""
+    """The capacity of the owned images at both instants, by region."""
     figures = {
         "image_count": "count(*)",
         "image_size_gib": "sum(image_size_gib)",
@@ -179,14 +211,14 @@ def _capacity() -> str:
     }
     sides = {"old": "is_old", "new": "is_new"}
     sums = ",\n".join(
-        f"coalesce({form} filter ({held}), 0)::bigint as {side}_{name}"
-        for name, form in figures.items()
-        for side, held in sides.items()
+        f"coalesce({aggregate} filter ({condition}), 0)::bigint as {side}_{name}"
+        for name, aggregate in figures.items()
+        for side, condition in sides.items()
     )
-    shown = ",\n".join(f"old_{name}, new_{name}, new_{name} - old_{name} as difference_{name}" for name in figures)
+    columns = ",\n".join(f"old_{name}, new_{name}, new_{name} - old_{name} as difference_{name}" for name in figures)
     return f"""
         create temp table diff_capacity_by_region as
-        with held as (
+        with owned as (
             select
                 region_id,
                 image_size_gib,
@@ -199,10 +231,10 @@ def _capacity() -> str:
         ),
         regions as (
             select region_id, {sums}
-            from held
+            from owned
             where is_old or is_new
             group by region_id
         )
-        select region_id, {shown}
+        select region_id, {columns}
         from regions
         order by abs(difference_image_size_gib) desc, region_id nulls last"""  # noqa: S608

@@ -115,7 +115,12 @@ def _write_about(book: Any, relation: Relation, provenance: str) -> None:
     about.set_column(0, 0, 14)
     about.set_column(1, 1, 110)
     for row, (name, text) in enumerate(
-        (("table", relation.name), ("one row is", relation.grain), ("trust", provenance), ("example", relation.example))
+        (
+            ("table", relation.name),
+            ("one row is", relation.grain),
+            ("provenance", provenance),
+            ("example", relation.example),
+        )
     ):
         about.write_string(row, 0, name)
         about.write_string(row, 1, text)

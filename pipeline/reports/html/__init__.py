@@ -1,15 +1,14 @@
-"""The page: one HTML file to mail, to print or to keep, with what an owner of images asks and the SQL that answers it.
+"""The HTML page: all standing reports and their SQL in one file, to mail, print or keep.
 
-    connect() ──► story ──► charts.py    figures as Vega-Lite, colours by name
+    connect() ──► Report ──► charts.py    charts as Vega-Lite, colours by name
                                 │
     page.html.j2 + page.css + page.js + the Vega library ──► one file
 
-It asks for nothing from outside, and its own policy would not let it: scripts
-and styles run by their digest, expressions of charts are interpreted, not
-evaluated. Text of the service stays text: escaped by Jinja, control characters
-shown as in a terminal. The same lake gives the same bytes: nothing here looks
-at the clock. Without scripts it is still whole: the charts are missing, and
-each has its table.
+The page loads nothing, and its Content-Security-Policy forbids it: scripts and
+styles run by their digest, expressions of charts are interpreted, not
+evaluated. Text of the service stays text: Jinja escapes it, and control
+characters are shown. The same lake gives the same bytes; the clock is not read.
+Without scripts the charts are missing, and the tables show the same figures.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ if TYPE_CHECKING:
 
 _HERE: Final = Path(__file__).parent
 TABLE_ROWS: Final = 50
-"""Rows of a table; it says how many there are."""
+"""Rows of a table on the page; it says how many the view has."""
 _NEEDED: Final = {"altair": "altair", "jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
 def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Write the page of a lake to `path`, `-` for standard output: the old file or the new is there, never half of one.
+    """Write the page of a lake to `path`, or to standard output for `-`. A file is replaced as a whole.
 
     Raises:
-        BadSetting: what draws pages is not installed, or the file cannot be written.
+        BadSetting: the extra is not installed, or the file cannot be written.
         LakeDamaged: a committed file is missing or unreadable.
     """
     if missing := missing_packages():
@@ -55,34 +54,34 @@ def write_page(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         sys.stdout.buffer.write(render_page(con).encode())
         return
     if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
-        raise BadSetting(f"{str(path)!r} {what}: give a file in a folder that is there")
-    with atomic_write(path) as aside:
-        aside.write_text(render_page(con), encoding="utf-8")
+        problem = "is a folder" if path.is_dir() else f"cannot be written: there is no folder {str(path.parent)!r}"
+        raise BadSetting(f"{str(path)!r} {problem}: give a file in a folder that is there")
+    with atomic_write(path) as staged:
+        staged.write_text(render_page(con), encoding="utf-8")
 
 
 def missing_packages() -> list[str]:
-    """Name what draws pages and is not installed."""
+    """Name the packages of the extra that are not installed."""
     return [package for module, package in _NEEDED.items() if find_spec(module) is None]
 
 
 def render_page(con: duckdb.DuckDBPyConnection) -> str:
-    """Make the page of a lake: a whole HTML document."""
+    """Render the page of a lake as an HTML document."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from pipeline.reports.html.charts import drawn
+    from pipeline.reports.html.charts import vega_lite
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(_HERE), trim_blocks=True, lstrip_blocks=True
     )
-    told = build_report(con)
+    report = build_report(con)
     return environment.get_template("page.html.j2").render(
-        story=told,
-        trust=provenance_line(con),
+        report=report,
+        provenance=provenance_line(con),
         cell=_cell,
         line=_line,
         table_rows=TABLE_ROWS,
-        charts={section.name: _json(drawn(section.chart)) for section in told.sections if section.chart},
+        charts={section.name: _json(vega_lite(section.chart)) for section in report.sections if section.chart},
         css=(style := _text("page.css")),
         css_digest=_digest(style),
         library=_library(),
@@ -93,7 +92,7 @@ def render_page(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def _cell(row: Row, column: Column) -> dict[str, Any]:
-    """A value as it is shown; what it is sorted by, where what is empty goes last; its share, if that is a bar."""
+    """A cell: its text, its sort key (empty goes last), and its share where a bar shows it."""
     value = row.get(column.name, "")
     text = format_value(value, column) if column.name in row else ""
     if column.sort_by:
@@ -108,19 +107,19 @@ def _cell(row: Row, column: Column) -> dict[str, Any]:
 
 
 def _line(values: Sequence[int]) -> str:
-    """Draw values from left to right in a box of 100 by 24, as SVG spells points: 60 at most."""
+    """Draw a line of at most 60 values in a box of 100 by 24, as the points of an SVG polyline."""
     if len(values) > 60:
-        values = [values[(place + 1) * len(values) // 60 - 1] for place in range(60)]
+        values = [values[(index + 1) * len(values) // 60 - 1] for index in range(60)]
     low, high = min(values), max(values)
     across, up = 100 / max(len(values) - 1, 1), 20 / (high - low) if high > low else 0
     return " ".join(
-        f"{place * across:.1f},{22 - (value - low) * up if up else 12:.1f}" for place, value in enumerate(values)
+        f"{index * across:.1f},{22 - (value - low) * up if up else 12:.1f}" for index, value in enumerate(values)
     )
 
 
 @functools.cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one script that needs nothing else."""
+    """Vega, Vega-Lite and Vega-Embed as one script."""
     import vl_convert
 
     return f"\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n".replace("</script", "<\\/script")
@@ -131,12 +130,12 @@ def _text(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Name an inline script or style as a Content-Security-Policy does."""
+    """Digest an inline script or style for the Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _json(value: Any) -> str:
-    """Spell JSON so that no text in it can end the script element that holds it."""
+    """Write JSON in which no text can end the surrounding script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

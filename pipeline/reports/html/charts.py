@@ -1,11 +1,10 @@
-"""The page's charts: figures in, Vega-Lite out.
+"""The charts of the HTML page as Vega-Lite.
 
-    Chart ──► drawn ──► the specification, as plain JSON
+    Chart ──► vega_lite ──► the specification as plain JSON
 
-A colour is the name of a CSS variable, so that one chart is right in light, in
-dark and on paper. Which series are shown is the parameter `hidden`: the page's
-legend sets it. No chart names anything by itself, so the same figures give the
-same text.
+A colour is the name of a CSS variable, so a chart fits the light page, the dark
+page and paper. The parameter `hidden` lists the series that the legend hides.
+No chart gets a generated name, so the same figures give the same text.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _LABEL: Final = 132
 _TICKS: Final = 6
 
 
-def drawn(chart: Chart) -> dict[str, Any]:
-    """Draw a chart as Vega-Lite, as wide as the page gives it."""
+def vega_lite(chart: Chart) -> dict[str, Any]:
+    """Draw a chart as Vega-Lite, as wide as its container."""
     draw = {"lines": _lines, "bars": _bars, "columns": _columns, "pyramid": _pyramid}[chart.kind]
     top = draw(chart).add_params(_hidden(chart)).properties(width="container", autosize=_FIT)
     spec: dict[str, Any] = top.configure(**_CONFIG).to_dict()
-    del spec["$schema"]  # an address, though nothing is read from there
+    del spec["$schema"]  # a URL, and the page has none
     return spec
 
 
@@ -72,16 +71,16 @@ def _colour(chart: Chart) -> alt.Color:
 
 
 def _long(chart: Chart) -> alt.InlineData:
-    """One row a value: {at, series, value, told, place}."""
+    """A row for each value: {at, series, value, tooltip, index}."""
     import altair as alt
 
-    is_empty = not any(value for row in chart.values for value in row)  # nothing but zeros: they have an extent
-    told = chart.told or tuple(tuple(_in_words(value, chart.unit) for value in row) for row in chart.values)
+    is_empty = not any(value for row in chart.values for value in row)  # zeros alone are drawn, for the axis
+    tooltips = chart.tooltips or tuple(tuple(_in_words(value, chart.unit) for value in row) for row in chart.values)
     return alt.InlineData(
         values=[
-            {"at": at, "series": series.name, "value": value, "told": words, "place": place}
-            for at, values, said in zip(chart.at, chart.values, told, strict=True)
-            for place, (series, value, words) in enumerate(zip(chart.series, values, said, strict=True))
+            {"at": at, "series": series.name, "value": value, "tooltip": text, "index": index}
+            for at, values, texts in zip(chart.at, chart.values, tooltips, strict=True)
+            for index, (series, value, text) in enumerate(zip(chart.series, values, texts, strict=True))
             if value is not None and (value or chart.kind == "lines" or is_empty)
         ]
     )
@@ -91,8 +90,8 @@ def _in_words(value: float | None, unit: str) -> str:
     return "" if value is None else f"{value:,.10g} {unit}"
 
 
-_WHOLE: Final = "datum.value % 1 ? '' : format(abs(datum.value), ',d')"
-"""What an axis of counts or GiB says at a tick: a whole number without its sign, and nothing between two."""
+_INTEGER_LABEL: Final = "datum.value % 1 ? '' : format(abs(datum.value), ',d')"
+"""Label of an axis of counts or GiB: an integer without its sign; no label between integers."""
 _SHOWN: Final = "indexof(hidden, datum.series) < 0"
 
 
@@ -115,20 +114,20 @@ def _bars(chart: Chart) -> Any:
     hover = _hover()
     most = max((sum(value or 0 for value in row) for row in chart.values), default=0)
     base = alt.Chart(_long(chart), height=_BAR * len(chart.at)).transform_filter(_SHOWN).encode(y=_entries(chart))
-    # Room at the end of the longest bar for its number, however wide the page is.
+    # Room for the number at the end of the longest bar, at any width of the page.
     room = alt.ExprRef(f"{most or 1} * (1 + 84 / max(width - 84, 84))")
     bars = (
         base.mark_bar(height=alt.RelativeBandSize(0.68), cornerRadiusEnd=2)
         .encode(
             x=alt.X("value:Q").stack("zero").title(chart.axis).scale(domain=[0, room], nice=False)
-            .axis(labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False, labelOverlap=True),
+            .axis(labelExpr=_INTEGER_LABEL, tickCount=5, tickMinStep=1, domain=False, ticks=False, labelOverlap=True),
             color=_colour(chart),
-            order=alt.Order("place:Q"),
+            order=alt.Order("index:Q"),
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),
             tooltip=[
                 alt.Tooltip("at:N").title(chart.entry),
                 alt.Tooltip("series:N").title("part"),
-                alt.Tooltip("told:N").title("holds"),
+                alt.Tooltip("tooltip:N").title("holds"),
             ],
         )
         .add_params(hover)
@@ -142,7 +141,7 @@ def _bars(chart: Chart) -> Any:
 
 
 def _pyramid(chart: Chart) -> Any:
-    """Two bars an entry, the first series to the left; values are shares of one, so that the sides compare."""
+    """Two bars for each entry, the first series to the left. Values are shares of one, so the sides compare."""
     import altair as alt
 
     hover = _hover()
@@ -152,7 +151,7 @@ def _pyramid(chart: Chart) -> Any:
         alt.Chart(_long(chart), height=_BAR * len(chart.at))
         .transform_filter(_SHOWN)
         .transform_calculate(
-            side="datum.place == 0 ? -datum.value : datum.value", percent="format(datum.value, '.0%')"
+            side="datum.index == 0 ? -datum.value : datum.value", percent="format(datum.value, '.0%')"
         )
         .encode(
             y=_entries(chart),
@@ -168,19 +167,19 @@ def _pyramid(chart: Chart) -> Any:
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),
             tooltip=[
                 alt.Tooltip("at:N").title(chart.entry),
-                alt.Tooltip("told:N").title("holds"),
+                alt.Tooltip("tooltip:N").title("holds"),
                 alt.Tooltip("percent:N").title("of all"),
             ],
         )
         .add_params(hover)
     )
-    left = base.transform_filter("datum.place == 0").mark_text(align="right", dx=-5, tooltip=None)
-    right = base.transform_filter("datum.place == 1").mark_text(align="left", dx=5, tooltip=None)
+    left = base.transform_filter("datum.index == 0").mark_text(align="right", dx=-5, tooltip=None)
+    right = base.transform_filter("datum.index == 1").mark_text(align="left", dx=5, tooltip=None)
     return alt.layer(bars, *(side.encode(text="percent:N") for side in (left, right)))
 
 
 def _days_domain(days: Sequence[str]) -> list[alt.DateTime]:
-    """From the first day to the end of the last, where nothing happened too; one day alone stands amid three."""
+    """From the first day to the end of the last, also without values; a single day stands amid three."""
     import altair as alt
 
     first, last = dt.date.fromisoformat(days[0]), dt.date.fromisoformat(days[-1])
@@ -190,15 +189,15 @@ def _days_domain(days: Sequence[str]) -> list[alt.DateTime]:
 
 
 def _days_axis(days: Sequence[str]) -> alt.Axis:
-    """Name a few of the days, evenly apart, the last among them."""
+    """Label a few days at equal distances, the last day among them."""
     import altair as alt
 
     step = max(1, -(-len(days) // _TICKS))
-    named = [f"toDate('{day}')" for day in days[::-1][::step]]
+    labelled = [f"toDate('{day}')" for day in days[::-1][::step]]
     is_long = len(days) > 1 and days[0][:4] != days[-1][:4]
     form = "%-d %b %Y" if is_long else "%-d %b"
     return alt.Axis(
-        values=alt.ExprRef(f"[{', '.join(named)}]"), format=form, grid=False, labelOverlap="greedy", labelBound=True
+        values=alt.ExprRef(f"[{', '.join(labelled)}]"), format=form, grid=False, labelOverlap="greedy", labelBound=True
     )
 
 
@@ -208,14 +207,14 @@ def _lines(chart: Chart) -> Any:
     near = alt.selection_point(
         name="hover", fields=["at"], nearest=True, on="pointermove", clear="pointerout", encodings=["x"]
     )
-    fields = [f"s{place}" for place, _ in enumerate(chart.series)]
+    fields = [f"s{index}" for index, _ in enumerate(chart.series)]
     wide = [
         {"at": at, **{field: value for field, value in zip(fields, values, strict=True) if value is not None}}
         for at, values in zip(chart.at, chart.values, strict=True)
     ]
     day = alt.X("utcyearmonthdate(at):T").title(None).axis(_days_axis(chart.at))
     value = alt.Y("value:Q").title(chart.axis).scale(zero=False, nice=True).axis(
-        labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False
+        labelExpr=_INTEGER_LABEL, tickCount=5, tickMinStep=1, domain=False, ticks=False
     )  # fmt: skip
     lines = (
         alt.Chart(_long(chart))
@@ -254,7 +253,7 @@ def _columns(chart: Chart) -> Any:
     import altair as alt
 
     hover = _hover()
-    # A column as wide as its days leave it, and never wider than a finger.
+    # A column is as wide as the number of days allows, 22 pixels at most.
     width = alt.ExprRef(f"max(1.5, min(22, 0.72 * width / {max(len(chart.at), 1)}))")
     columns = (
         alt.Chart(_long(chart))
@@ -264,14 +263,14 @@ def _columns(chart: Chart) -> Any:
             x=alt.X("utcyearmonthdate(at):T").title(None).axis(_days_axis(chart.at))
             .scale(padding=14, domain=_days_domain(chart.at)),
             y=alt.Y("value:Q").stack("zero").title(chart.axis)
-            .axis(labelExpr=_WHOLE, tickCount=5, tickMinStep=1, domain=False, ticks=False),
+            .axis(labelExpr=_INTEGER_LABEL, tickCount=5, tickMinStep=1, domain=False, ticks=False),
             color=_colour(chart),
-            order=alt.Order("place:Q"),
+            order=alt.Order("index:Q"),
             opacity=alt.condition(hover, alt.value(1), alt.value(0.45)),
             tooltip=[
                 alt.Tooltip("utcyearmonthdate(at):T").title(chart.entry).format("%Y-%m-%d"),
                 alt.Tooltip("series:N").title("change"),
-                alt.Tooltip("told:N").title("count"),
+                alt.Tooltip("tooltip:N").title("count"),
             ],
         )
         .add_params(hover)

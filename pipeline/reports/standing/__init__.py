@@ -1,90 +1,104 @@
-"""The story: the standing reports, what each asks of the lake, and what it finds.
+"""Standing reports: declared once, shown in the terminal and on the HTML page.
 
-    connect() ──► Answers ──► held.py        how much, over time, by what, how old
-                              happened.py    what changed, what failed, what could go
-                              history.py     growth by month, lifetimes
-                                  │
-                                  ▼
-                 Story ─< Section: finding, table, chart, the SQL: plain data; report.py and page/ show it
+    capacity.py  changes.py  cleanup.py  history.py     StandingReport: view, columns, finding, chart, notes
+              │
+    connect() ──► Answers ──► build_section ──► Section     declaration.py, queries.py, model.py
+                                     │
+                         build_report ──► Report: accounts, figures, sections
 
 A title is a finding. A chart draws every row, or says how many it leaves out;
-a table holds the first rows, and says how many there are.
+a table has the first rows, and says how many there are.
 """
 
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pipeline.reports.standing.capacity import AGES, OLD, TREND, ages, capacity, formats, trend
-from pipeline.reports.standing.changes import (
+from pipeline.reports.standing.capacity import (
+    AGE_BANDS,
+    BY_AGE,
+    BY_DAY,
+    BY_DISK_FORMAT,
+    BY_PLATFORM,
+    BY_REGION,
+    DAYS,
+    old_sum,
+)
+from pipeline.reports.standing.changes import IMAGE_CHANGES
+from pipeline.reports.standing.cleanup import (
+    CLEANUP,
     CLEANUP_BY_REGION,
+    FAILED_IMAGES,
     FAILURES_BY_REGION,
-    changes,
-    cleanup,
-    failure_finding,
-    failures,
+    failures_finding,
     freed_gib,
 )
-from pipeline.reports.standing.history import growth, lifetimes
+from pipeline.reports.standing.declaration import build_section
+from pipeline.reports.standing.history import GROWTH, LIFETIMES
 from pipeline.reports.standing.model import Column, Figure, QueryText, Report, Section, days_between, gain, label, table
 from pipeline.reports.standing.queries import Answers, measure, summed
 from pipeline.text import NOTHING, pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import duckdb
 
+    from pipeline.reports.standing.declaration import StandingReport
     from pipeline.reports.standing.model import Row
 
-STANDING: Final[dict[str, Callable[[Answers], Section]]] = {
-    "capacity_by_day": trend,
-    "capacity_by_region": partial(capacity, word="region", key="region_id"),
-    "capacity_by_platform": partial(capacity, word="platform", key="platform"),
-    "capacity_by_disk_format": formats,
-    "age_bands": ages,
-    "image_changes": changes,
-    "failed_images": failures,
-    "cleanup_candidates": cleanup,
+STANDING: Final[dict[str, StandingReport]] = {
+    report.view: report
+    for report in (
+        BY_DAY,
+        BY_REGION,
+        BY_PLATFORM,
+        BY_DISK_FORMAT,
+        BY_AGE,
+        IMAGE_CHANGES,
+        FAILED_IMAGES,
+        CLEANUP,
+    )
 }
-"""The standing reports in order: the view, and what tells of it."""
-ON_REPORT: Final = {**STANDING, "growth_by_month": growth, "image_lifetimes": lifetimes}
-"""Every view that is told of, and not only listed."""
+"""The standing reports by view, in order."""
+ON_REQUEST: Final[dict[str, StandingReport]] = {report.view: report for report in (GROWTH, LIFETIMES)}
+"""Reports that are shown only when they are asked for."""
+DECLARED: Final = {**STANDING, **ON_REQUEST}
+"""Every report by view."""
 
 
 def build_report(con: duckdb.DuckDBPyConnection) -> Report:
-    """Ask the lake everything that the standing reports tell.
+    """Ask the lake for all standing reports.
 
     Raises:
         LakeDamaged: a committed file is missing or unreadable.
     """
     with contextlib.closing(con.cursor()) as cursor:
         answers = Answers(cursor)
-        sections = tuple(tell(answers) for tell in STANDING.values())
+        sections = tuple(build_section(report, answers) for report in STANDING.values())
         accounts = answers.rows(_ACCOUNTS)
-        whose = _accounts(accounts)
+        accounts_section = _accounts_section(accounts)
         return Report(
             title=_title(accounts),
-            accounts=whose,
-            is_trouble=any(
+            accounts=accounts_section,
+            needs_attention=any(
                 row["is_stale"] or row["certificate"] != "verified" or row["reject_count"] or row["unknown_field_count"]
                 for row in accounts
             ),
             figures=_figures(answers),
             sections=sections,
-            views=answers.views_behind(name for section in (*sections, whose) for name in section.reads),
+            views=answers.views_behind(name for section in (*sections, accounts_section) for name in section.reads),
         )
 
 
 def section(con: duckdb.DuckDBPyConnection, view: str) -> Section:
-    """Ask the lake what is told of one view of `TOLD`, and nothing else."""
+    """Ask the lake for the report of one view of `DECLARED`."""
     with contextlib.closing(con.cursor()) as cursor:
-        return ON_REPORT[view](Answers(cursor))
+        return build_section(DECLARED[view], Answers(cursor))
 
 
-# ── whose images, and how far proven ─────────────────────────────────────────
+# ── accounts ─────────────────────────────────────────────────────────────────
 
 _ACCOUNTS: Final = QueryText(
     "the accounts",
@@ -106,19 +120,17 @@ order by
 )
 
 
-def _accounts(rows: Sequence[Row]) -> Section:
-    stale = sum(1 for row in rows if row["is_stale"])
-    below = sum(1 for row in rows if row["certificate"] not in {"verified", None})
-    total = summed(rows)
-    troubles = (
-        (stale, f"{stale:,} of {pluralize(len(rows), 'account')} not seen by the last run"),
-        (below, f"{below:,} not verified"),
+def _accounts_section(accounts: Sequence[Row]) -> Section:
+    stale = sum(1 for row in accounts if row["is_stale"])
+    unverified = sum(1 for row in accounts if row["certificate"] not in {"verified", None})
+    total = summed(accounts)
+    problems = (
+        (stale, f"{stale:,} of {pluralize(len(accounts), 'account')} not seen by the last run"),
+        (unverified, f"{unverified:,} not verified"),
         (total["reject_count"], pluralize(total["reject_count"], "reject")),
         (total["unknown_field_count"], pluralize(total["unknown_field_count"], "unknown field")),
     )
-    finding = ", ".join(said for count, said in troubles if count) or "Every one verified by the last run"
-    for row in rows:
-        row["last_error"] = row["last_error"] or ""
+    finding = ", ".join(problem for count, problem in problems if count) or "Every one verified by the last run"
     columns = (
         Column("account", "account"),
         Column("observed_at_utc", "as of, UTC", "minute"),
@@ -129,43 +141,44 @@ def _accounts(rows: Sequence[Row]) -> Section:
         Column("failed_try_count", "failed tries since", "number", rank=1),
         Column("last_error", "why", "words"),
     )
+    rows = [{**row, "last_error": row["last_error"] or ""} for row in accounts]
     return Section("accounts", "Accounts", finding, table("Accounts", "accounts", columns, rows), (_ACCOUNTS,))
 
 
 def _title(accounts: Sequence[Row]) -> str:
-    one = label(accounts[0]["account"]) if len(accounts) == 1 else pluralize(len(accounts), "account")
-    return f"Edge images of {one}"
+    owner = label(accounts[0]["account"]) if len(accounts) == 1 else pluralize(len(accounts), "account")
+    return f"Edge images of {owner}"
 
 
 # ── the numbers at the top ───────────────────────────────────────────────────
 
 
 def _figures(answers: Answers) -> tuple[Figure, ...]:
-    days, bands = answers.rows(TREND), answers.rows(AGES)
-    failed, could_go = answers.rows(FAILURES_BY_REGION), answers.rows(CLEANUP_BY_REGION)
+    days, bands = answers.rows(DAYS), answers.rows(AGE_BANDS)
+    failures, candidates = answers.rows(FAILURES_BY_REGION), answers.rows(CLEANUP_BY_REGION)
     if not days:
         return ()
     last, first = days[0], days[-1]
-    since = f"in {pluralize(days_between(days), 'day')}"
-    is_first = len(days) == 1
 
-    def moved(name: str) -> str:
-        return "first day" if is_first else f"{gain(last[name] - first[name])} {since}"
+    def change(name: str) -> str:
+        if len(days) == 1:
+            return "first day"
+        return f"{gain(last[name] - first[name])} in {pluralize(days_between(days), 'day')}"
 
-    def every(name: str) -> tuple[int, ...]:
+    def trend(name: str) -> tuple[int, ...]:
         return tuple(row[name] for row in days[::-1])
 
     total = summed(bands)
     unit, name = measure(total)
-    old = sum(row[name] for row in bands if row["band_number"] in OLD)
-    broken = summed(failed)
-    share = f"{old / total[name]:.0%}" if total[name] else NOTHING
-    going = summed(could_go)["image_count"]
+    old = old_sum(bands, name)
+    old_share = f"{old / total[name]:.0%}" if total[name] else NOTHING
+    failed_count = sum(summed(failures).values())
+    candidate_count = summed(candidates)["image_count"]
     count, size = "image_count", "image_size_gib"
     return (
-        Figure("Own images", f"{last[count]:,}", "", moved(count), "trend", every(count)),
-        Figure("They hold", f"{last[size]:,}", "GiB", moved(size), "trend", every(size)),
-        Figure("A year old or more", share, f"of {unit}", f"{old:,} {unit}", "ages"),
-        Figure("Could go", f"{freed_gib(could_go):,}", "GiB", pluralize(going, "image"), "cleanup"),
-        Figure("Cannot be used", f"{sum(broken.values()):,}", "images", failure_finding(failed), "failures"),
+        Figure("Own images", f"{last[count]:,}", "", change(count), "trend", trend(count)),
+        Figure("They hold", f"{last[size]:,}", "GiB", change(size), "trend", trend(size)),
+        Figure("A year old or more", old_share, f"of {unit}", f"{old:,} {unit}", "ages"),
+        Figure("Could go", f"{freed_gib(candidates):,}", "GiB", pluralize(candidate_count, "image"), "cleanup"),
+        Figure("Cannot be used", f"{failed_count:,}", "images", failures_finding(failures), "failures"),
     )

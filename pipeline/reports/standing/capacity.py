@@ -1,27 +1,29 @@
-"""What is held: over time, by region, platform and disk format, and how old it is."""
+"""The standing reports on capacity: by day, by region, by platform, by disk format, by age."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pipeline.reports.standing.model import Chart, Column, QueryText, Section, Series, days_between, label, table
-from pipeline.reports.standing.queries import CHART_DAYS, bar_chart, measure, summed
+from pipeline.reports.standing.declaration import (
+    StandingReport,
+    entry_column,
+    share_column,
+    unsized_note,
+)
+from pipeline.reports.standing.model import Chart, Column, QueryText, Series, days_between, label
+from pipeline.reports.standing.queries import CHART_DAYS, bar_chart, measure
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Sequence
 
+    from pipeline.reports.standing.declaration import SectionData
     from pipeline.reports.standing.model import Row
-    from pipeline.reports.standing.queries import Answers
 
-_OWNED: Final = Series("own images", "blue")
-_SHARED: Final = Series("shared with us", "orange")
+# ── by day ───────────────────────────────────────────────────────────────────
 
-
-# ── capacity by day ──────────────────────────────────────────────────────────
-
-TREND: Final = QueryText(
+DAYS: Final = QueryText(
     "the chart and the table",
     """\
 select
@@ -36,75 +38,117 @@ select
 from capacity_by_day
 order by day_utc desc""",
 )
+"""Capacity by day, the newest day first."""
 
 
-def trend(answers: Answers) -> Section:
-    """Tell how much was held from day to day, the newest first."""
-    days = answers.rows(TREND)
-    columns = (
+def _trend_finding(data: SectionData) -> str:
+    days = data.rows
+    if not days:
+        return "No day yet"
+    last, first = days[0], days[-1]
+    unit, name = measure(first) if first["image_size_gib"] else measure(last)
+    now, before = last[name], first[name]
+    size = f"{now:,} GiB" if unit == "GiB" else pluralize(now, "image")
+    if len(days) == 1:
+        return f"{size} on {last['day_utc']}, the first day"
+    period = pluralize(days_between(days), "day")
+    if now == before:
+        return f"{size}, as much as {period} ago"
+    change = f"{abs(now - before):,}"
+    if before:
+        change += f" ({abs(now - before) / before:.1%})" if now < 2 * before else f" ({now / before:.1f} times)"
+    return f"{'Grew' if now > before else 'Shrank'} by {change} in {period}, to {size}"
+
+
+def _trend_chart(data: SectionData, finding: str) -> Chart | None:
+    days = data.rows
+    if not days:
+        return None
+    drawn = days[:CHART_DAYS][::-1]
+    series_by_field = {
+        "image_size_gib": Series("own images", "blue"),
+        "disk_size_gib": Series("their disks", "orange"),
+        "shared_image_size_gib": Series("shared with us", "green", is_shown=False),
+    }
+    unit = "GiB"
+    if not any(row["image_size_gib"] or row["disk_size_gib"] for row in days):
+        series_by_field, unit = {"image_count": Series("own images", "blue")}, "images"
+    return Chart(
+        kind="lines",
+        unit=unit,
+        axis=f"{unit}, fitted to what is shown",
+        entry="day, UTC",
+        series=tuple(series_by_field.values()),
+        at=tuple(f"{row['day_utc']:%Y-%m-%d}" for row in drawn),
+        values=tuple(tuple(row[name] for name in series_by_field) for row in drawn),
+        alt=f"Lines of {unit} by day: {finding}.",
+        note=f"The chart draws the last {CHART_DAYS:,} of {len(days):,} days." if len(days) > CHART_DAYS else "",
+    )
+
+
+def _carried_note(data: SectionData) -> str:
+    days = sum(1 for row in data.rows if row["carried_account_count"])
+    return f"On {pluralize(days, 'day')} an account was not observed, and carries its last value." if days else ""
+
+
+BY_DAY: Final = StandingReport(
+    view="capacity_by_day",
+    name="trend",
+    topic="Capacity over time",
+    caption="Capacity by day, newest first",
+    table_query=DAYS,
+    columns=(
         Column("day_utc", "day, UTC", "day"),
         Column("image_count", "images", "number"),
         Column("image_size_gib", "GiB", "number"),
         Column("gained_gib", "± GiB", "gain"),
         Column("disk_size_gib", "disks GiB", "number"),
         Column("shared_image_size_gib", "shared GiB", "number"),
+    ),
+    finding=_trend_finding,
+    chart=_trend_chart,
+    notes=(_carried_note,),
+)
+
+# ── by region, by platform ───────────────────────────────────────────────────
+
+
+def _entries_finding(data: SectionData, key: str, verb: str) -> str:
+    unit, name = measure(data.total)
+    entries = [row for row in data.rows if row[name]]
+    if not entries:
+        return "No image of our own"
+    largest = max(entries, key=lambda row: row[name])
+    if len(entries) == 1:
+        return f"{_all(data.total[name], unit)} in {label(largest[key])}"
+    return f"{largest[name] / data.total[name]:.0%} of the {unit} {verb} {label(largest[key])}"
+
+
+def _all(count: int, unit: str) -> str:
+    """Write the whole amount: all 12 images, the only image, all 20 GiB."""
+    return f"The only {unit.removesuffix('s')}" if count == 1 and unit != "GiB" else f"All {count:,} {unit}"
+
+
+def _entries_chart(data: SectionData, finding: str, key: str, entry: str) -> Chart | None:
+    owned, shared = Series("own images", "blue"), Series("shared with us", "orange")
+    is_sized = bool(data.total["image_size_gib"] or data.total["shared_image_size_gib"])
+    series_by_field = (
+        {"image_size_gib": owned, "shared_image_size_gib": shared}
+        if is_sized
+        else {"image_count": owned, "shared_image_count": shared}
     )
-    finding = _trend_finding(days)
-    notes = []
-    carried = sum(1 for row in days if row["carried_account_count"])
-    if carried:
-        notes.append(f"On {pluralize(carried, 'day')} an account was not observed, and carries its last value.")
-    drawn = list(days[:CHART_DAYS])[::-1]
-    is_sized = any(row["image_size_gib"] or row["disk_size_gib"] for row in days)
-    series: tuple[Series, ...] = (
-        Series("own images", "blue"),
-        Series("their disks", "orange"),
-        Series("shared with us", "green", is_shown=False),
-    )
-    fields: tuple[str, ...] = ("image_size_gib", "disk_size_gib", "shared_image_size_gib")
-    if not is_sized:
-        series, fields = (Series("own images", "blue"),), ("image_count",)
     unit = "GiB" if is_sized else "images"
-    chart = Chart(
-        kind="lines",
-        unit=unit,
-        axis=f"{unit}, fitted to what is shown",
-        entry="day, UTC",
-        series=series,
-        at=tuple(f"{row['day_utc']:%Y-%m-%d}" for row in drawn),
-        values=tuple(tuple(row[name] for name in fields) for row in drawn),
-        alt=f"Lines of {unit} by day: {finding}.",
-        note=f"The chart draws the last {CHART_DAYS:,} of {len(days):,} days." if len(days) > CHART_DAYS else "",
-    )
-    shown = table("Capacity by day, newest first", "capacity_by_day", columns, days)
-    return Section("trend", "Capacity over time", finding, shown, (TREND,), chart if drawn else None, tuple(notes))
+    return bar_chart(data.rows, key, series_by_field, entry, unit=unit, finding=finding)
 
 
-def _trend_finding(days: Sequence[Row]) -> str:
-    if not days:
-        return "No day yet"
-    last, first = days[0], days[-1]
-    unit, name = measure(first) if first["image_size_gib"] else measure(last)
-    held, before = last[name], first[name]
-    told = f"{held:,} GiB" if unit == "GiB" else pluralize(held, "image")
-    if len(days) == 1:
-        return f"{told} on {last['day_utc']}, the first day"
-    passed = pluralize(days_between(days), "day")
-    if held == before:
-        return f"{told}, as much as {passed} ago"
-    by = f"{abs(held - before):,}"
-    if before:
-        by += f" ({abs(held - before) / before:.1%})" if held < 2 * before else f" ({held / before:.1f} times)"
-    return f"{'Grew' if held > before else 'Shrank'} by {by} in {passed}, to {told}"
+def _other_owners_note(data: SectionData) -> str:
+    others = data.total["other_image_count"]
+    return f"{pluralize(others, 'image')} of another owner, or none told: in none of these figures." if others else ""
 
 
-# ── capacity by what ─────────────────────────────────────────────────────────
-
-
-def capacity(answers: Answers, word: str, key: str) -> Section:
-    """Tell how much is held now by region or platform, `word`, whose column is `key`."""
-    view = f"capacity_by_{word}"
-    asked = QueryText(
+def _by(entry: str, key: str, verb: str) -> StandingReport:
+    view = f"capacity_by_{entry}"
+    query = QueryText(
         "the chart and the table",
         f"""\
 select
@@ -118,56 +162,65 @@ select
     other_image_count
 from {view}""",  # noqa: S608  (known names)
     )
-    rows = answers.rows(asked)
-    total = summed(rows)
-    for row in rows:
-        row[key] = row[key] or None
-        row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
-    columns = [
-        Column(key, word),
-        Column("image_count", "images", "number"),
-        Column("image_size_gib", "GiB", "number"),
-        Column("share", "share", "share", rank=1),
-        Column("disk_size_gib", "disks GiB", "number", rank=2),
-        Column("shared_image_size_gib", "shared GiB", "number", rank=3),
-    ]
-    finding = _capacity_finding(rows, total, word, key)
-    is_sized = bool(total["image_size_gib"] or total["shared_image_size_gib"])
-    fields = ("image_size_gib", "shared_image_size_gib") if is_sized else ("image_count", "shared_image_count")
-    notes = []
-    if total["unsized_image_count"]:
-        notes.append(f"{pluralize(total['unsized_image_count'], 'image')} without a size: not in the GiB.")
-    if total["other_image_count"]:
-        others = pluralize(total["other_image_count"], "image")
-        notes.append(f"{others} of another owner, or none told: in none of these figures.")
-    chart = bar_chart(
-        rows, key, fields, word, unit="GiB" if is_sized else "images", series=(_OWNED, _SHARED), finding=finding
+    return StandingReport(
+        view=view,
+        name=f"{entry}s",
+        topic=f"By {entry}",
+        caption=f"Capacity by {entry}",
+        table_query=query,
+        columns=(
+            entry_column(key, entry),
+            Column("image_count", "images", "number"),
+            Column("image_size_gib", "GiB", "number"),
+            share_column("share", of="image_size_gib"),
+            Column("disk_size_gib", "disks GiB", "number", rank=2),
+            Column("shared_image_size_gib", "shared GiB", "number", rank=3),
+        ),
+        finding=partial(_entries_finding, key=key, verb=verb),
+        chart=partial(_entries_chart, key=key, entry=entry),
+        notes=(unsized_note, _other_owners_note),
+        sums_under=key,
     )
-    shown = table(f"Capacity by {word}", view, columns, rows, sums={**total, key: "all"})
-    return Section(f"{word}s", f"By {word}", finding, shown, (asked,), chart, tuple(notes))
 
 
-def _capacity_finding(rows: Sequence[Row], total: Counter[str], word: str, key: str) -> str:
-    unit, name = measure(total)
-    held = [row for row in rows if row[name]]
-    if not held:
-        return "No image of our own"
-    first = max(held, key=lambda row: row[name])
-    if len(held) == 1:
-        return f"{_all(total[name], unit)} in {label(first[key])}"
+BY_REGION: Final = _by("region", "region_id", verb="is in")
+BY_PLATFORM: Final = _by("platform", "platform", verb="runs")
+
+# ── by disk format ───────────────────────────────────────────────────────────
+
+
+def _disk_measure(data: SectionData) -> tuple[str, str]:
+    return ("GiB", "disk_size_gib") if data.total["disk_size_gib"] else ("disks", "disk_count")
+
+
+def _formats_finding(data: SectionData) -> str:
+    unit, name = _disk_measure(data)
+    entries = [row for row in data.rows if row[name]]
+    if not entries:
+        return "No disk of our own images"
+    if len(entries) == 1:
+        return f"{_all(data.total[name], unit)} on disk in {label(entries[0]['disk_format'])}"
+    first, second = entries[:2]
     return (
-        f"{first[name] / total[name]:.0%} of the {unit} {'runs' if word == 'platform' else 'is in'} {label(first[key])}"
+        f"{first[name] / data.total[name]:.0%} of the disks’ {unit} is {label(first['disk_format'])}, "  # noqa: RUF001
+        f"{second[name] / data.total[name]:.0%} {label(second['disk_format'])}"
     )
 
 
-def _all(count: int, unit: str) -> str:
-    """Say that it is all there is: all 12 images, the only image, all 20 GiB."""
-    return f"The only {unit.removesuffix('s')}" if count == 1 and unit != "GiB" else f"All {count:,} {unit}"
+def _formats_chart(data: SectionData, finding: str) -> Chart | None:
+    unit, name = _disk_measure(data)
+    series_by_field = {name: Series("disks of own images", "blue")}
+    return bar_chart(data.rows, "disk_format", series_by_field, "format", unit=unit, finding=finding)
 
 
-_FORMATS: Final = QueryText(
-    "the chart and the table",
-    """\
+BY_DISK_FORMAT: Final = StandingReport(
+    view="capacity_by_disk_format",
+    name="formats",
+    topic="By disk format",
+    caption="Disks by format",
+    table_query=QueryText(
+        "the chart and the table",
+        """\
 select
     disk_format,
     image_count,
@@ -176,55 +229,24 @@ select
     unsized_disk_count,
     shared_disk_count
 from capacity_by_disk_format""",
-)
-
-
-def formats(answers: Answers) -> Section:
-    """Tell how much the disks hold in which format."""
-    rows = answers.rows(_FORMATS)
-    total = summed(rows)
-    for row in rows:
-        row["disk_format"] = row["disk_format"] or None
-        row["share"] = row["disk_size_gib"] / total["disk_size_gib"] if total["disk_size_gib"] else None
-    columns = [
-        Column("disk_format", "format"),
+    ),
+    columns=(
+        entry_column("disk_format", "format"),
         Column("image_count", "images", "number"),
         Column("disk_count", "disks", "number", rank=2),
         Column("disk_size_gib", "disks GiB", "number"),
-        Column("share", "share", "share", rank=1),
-    ]
-    if total["unsized_disk_count"]:
-        columns.append(Column("unsized_disk_count", "no size", "number", rank=3))
-    unit, name = ("GiB", "disk_size_gib") if total["disk_size_gib"] else ("disks", "disk_count")
-    held = [row for row in rows if row[name]]
-    if not held:
-        finding = "No disk of our own images"
-    elif len(held) == 1:
-        finding = f"{_all(total[name], unit)} on disk in {label(held[0]['disk_format'])}"
-    else:
-        first, second = held[:2]
-        finding = (
-            f"{first[name] / total[name]:.0%} of the disks’ {unit} is {label(first['disk_format'])}, "  # noqa: RUF001
-            f"{second[name] / total[name]:.0%} {label(second['disk_format'])}"
-        )
-    chart = bar_chart(
-        rows,
-        "disk_format",
-        ("disk_size_gib",) if unit == "GiB" else ("disk_count",),
-        "format",
-        unit=unit,
-        series=(Series("disks of own images", "blue"),),
-        finding=finding,
-    )
-    # An image may have disks of two formats, so the images do not add up.
-    sums = {name: value for name, value in total.items() if name != "image_count"}
-    shown = table("Disks by format", "capacity_by_disk_format", columns, rows, sums={**sums, "disk_format": "all"})
-    return Section("formats", "By disk format", finding, shown, (_FORMATS,), chart)
+        share_column("share", of="disk_size_gib"),
+        Column("unsized_disk_count", "no size", "number", rank=3, only_if_any=True),
+    ),
+    finding=_formats_finding,
+    chart=_formats_chart,
+    sums_under="disk_format",
+    not_summed=("image_count",),  # an image with disks of two formats counts in both
+)
 
+# ── by age ───────────────────────────────────────────────────────────────────
 
-# ── age ──────────────────────────────────────────────────────────────────────
-
-AGES: Final = QueryText(
+AGE_BANDS: Final = QueryText(
     "the chart and the table",
     """\
 select
@@ -237,50 +259,67 @@ select
 from age_bands
 order by band_number""",
 )
-OLD: Final = (5, 6)
-"""The bands of a year and more."""
+OLD_BANDS: Final = (5, 6)
+"""The numbers of the bands of a year and more."""
 
 
-def ages(answers: Answers) -> Section:
-    """Tell how much is how old."""
-    rows = [row for row in answers.rows(AGES) if row["age_band"] != "unknown" or row["image_count"]]
-    total = summed(rows)
-    rows = rows if total["image_count"] else []
-    for row in rows:
-        row["share"] = row["image_size_gib"] / total["image_size_gib"] if total["image_size_gib"] else None
-        row["image_share"] = row["image_count"] / total["image_count"] if total["image_count"] else None
-    columns = [
-        Column("age_band", "age", sort_by="band_number"),
-        Column("image_count", "images", "number"),
-        Column("image_share", "of images", "percent", rank=2),
-        Column("image_size_gib", "GiB", "number"),
-        Column("share", "of GiB", "share", rank=1),
-    ]
-    if total["unsized_image_count"]:
-        columns.append(Column("unsized_image_count", "no size", "number", rank=3))
-    finding = _age_finding(rows, total)
-    sides = 2 if total["image_size_gib"] else 1
-    drawn = rows[::-1]
-    told = ((pluralize(row["image_count"], "image"), f"{row['image_size_gib']:,} GiB") for row in drawn)
-    chart = Chart(
+def _known_bands(rows: list[Row]) -> list[Row]:
+    """Leave out the band `unknown` where it is empty, and all bands where there is no image."""
+    bands = [row for row in rows if row["age_band"] != "unknown" or row["image_count"]]
+    return bands if any(row["image_count"] for row in bands) else []
+
+
+def _age_finding(data: SectionData) -> str:
+    unit, name = measure(data.total)
+    if not data.total[name]:
+        return "No image of our own"
+    old = old_sum(data.rows, name)
+    return f"{old / data.total[name]:.0%} of the {unit} {'is' if unit == 'GiB' else 'are'} a year old or more"
+
+
+def old_sum(bands: Sequence[Row], name: str) -> int:
+    """Add up a column over the bands of a year and more."""
+    return sum(row[name] for row in bands if row["band_number"] in OLD_BANDS)
+
+
+def _age_chart(data: SectionData, finding: str) -> Chart | None:
+    if not data.total["image_count"]:
+        return None
+    is_sized = bool(data.total["image_size_gib"])
+    sides = 2 if is_sized else 1
+    bands = data.rows[::-1]
+    return Chart(
         kind="pyramid",
         unit="share",
-        axis="← share of images · share of GiB →" if sides == 2 else "← share of images",
+        axis="← share of images · share of GiB →" if is_sized else "← share of images",
         entry="age",
         series=(Series("images", "blue"), Series("GiB", "orange"))[:sides],
-        at=tuple(row["age_band"] for row in drawn),
-        values=tuple((row["image_share"], row["share"])[:sides] for row in drawn),
-        alt=f"Bars for each band of age, its share of the images{' and of the GiB' if sides == 2 else ''}: {finding}.",
-        told=tuple(words[:sides] for words in told),
+        at=tuple(row["age_band"] for row in bands),
+        values=tuple((row["image_share"], row["share"])[:sides] for row in bands),
+        alt=f"Bars for each band of age, its share of the images{' and of the GiB' if is_sized else ''}: {finding}.",
+        tooltips=tuple(
+            (pluralize(row["image_count"], "image"), f"{row['image_size_gib']:,} GiB")[:sides] for row in bands
+        ),
     )
-    shown = table("Own images by age", "age_bands", columns, rows, sums={**total, "age_band": "all"})
-    notes = ("Age is counted from creation to the observation; a year is 365 days.",)
-    return Section("ages", "Age", finding, shown, (AGES,), chart if total["image_count"] else None, notes)
 
 
-def _age_finding(rows: Sequence[Row], total: Counter[str]) -> str:
-    unit, name = measure(total)
-    if not total[name]:
-        return "No image of our own"
-    old = sum(row[name] for row in rows if row["band_number"] in OLD)
-    return f"{old / total[name]:.0%} of the {unit} {'is' if unit == 'GiB' else 'are'} a year old or more"
+BY_AGE: Final = StandingReport(
+    view="age_bands",
+    name="ages",
+    topic="Age",
+    caption="Own images by age",
+    table_query=AGE_BANDS,
+    select_rows=_known_bands,
+    columns=(
+        Column("age_band", "age", sort_by="band_number"),
+        Column("image_count", "images", "number"),
+        share_column("of images", of="image_count", name="image_share", kind="percent", rank=2),
+        Column("image_size_gib", "GiB", "number"),
+        share_column("of GiB", of="image_size_gib"),
+        Column("unsized_image_count", "no size", "number", rank=3, only_if_any=True),
+    ),
+    finding=_age_finding,
+    chart=_age_chart,
+    notes=(lambda _: "Age is counted from creation to the observation; a year is 365 days.",),
+    sums_under="age_band",
+)

@@ -1,20 +1,43 @@
-"""What the history tells: growth by month, and how long images live. Neither is a standing report: one asks for it."""
+"""The reports on history: growth by month, and lifetimes of images. They are shown only when asked for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.reports.standing.model import Column, QueryText, Section, table
-from pipeline.reports.standing.queries import without_one_account
+from pipeline.reports.standing.declaration import StandingReport
+from pipeline.reports.standing.model import Column, QueryText
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
+    from pipeline.reports.standing.declaration import SectionData
     from pipeline.reports.standing.model import Row
-    from pipeline.reports.standing.queries import Answers
 
-_GROWTH: Final = QueryText(
-    "the table",
-    """\
+# ── growth by month ──────────────────────────────────────────────────────────
+
+
+def _growth_finding(data: SectionData) -> str:
+    if not data.rows:
+        return "No month yet"
+    grown = data.total["grown_image_size_gib"]
+    change = f"Grew by {grown:,} GiB" if grown > 0 else f"Shrank by {-grown:,} GiB" if grown else "Held its size"
+    return f"{change} in {pluralize(len(data.rows), 'month')}"
+
+
+def _new_accounts_note(data: SectionData) -> str:
+    new_accounts = data.total["new_account_count"]
+    return (
+        f"What {pluralize(new_accounts, 'account')} held when first observed is no growth." if new_accounts > 1 else ""
+    )
+
+
+GROWTH: Final = StandingReport(
+    view="growth_by_month",
+    name="growth",
+    topic="Growth by month",
+    caption="Growth by month, newest first",
+    table_query=QueryText(
+        "the table",
+        """\
 select
     month_utc,
     start_image_count,
@@ -27,18 +50,9 @@ select
     new_account_count
 from growth_by_month
 order by month_utc desc""",
-)
-
-
-def growth(answers: Answers) -> Section:
-    """Tell how much came and went month by month, the newest first."""
-    rows = answers.rows(_GROWTH)
-    grown = sum(row["grown_image_size_gib"] for row in rows)
-    changed = f"Grew by {grown:,} GiB" if grown > 0 else f"Shrank by {-grown:,} GiB" if grown else "Held its size"
-    for row in rows:
-        row["month"] = f"{row['month_utc']:%Y-%m}"
-    columns = (
-        Column("month", "month"),
+    ),
+    columns=(
+        Column("month", "month", value=lambda row, _: f"{row['month_utc']:%Y-%m}"),
         Column("start_image_count", "images at start", "number", rank=2),
         Column("appeared_image_count", "appeared", "number", rank=3),
         Column("gone_image_count", "gone", "number", rank=3),
@@ -46,13 +60,12 @@ def growth(answers: Answers) -> Section:
         Column("start_image_size_gib", "GiB at start", "number", rank=1),
         Column("end_image_size_gib", "GiB at end", "number"),
         Column("grown_image_size_gib", "grown", "gain"),
-    )
-    finding = f"{changed} in {pluralize(len(rows), 'month')}" if rows else "No month yet"
-    new = sum(row["new_account_count"] for row in rows)
-    notes = (f"What {pluralize(new, 'account')} held when first observed is no growth.",) if new > 1 else ()
-    shown = table("Growth by month, newest first", "growth_by_month", columns, rows)
-    return Section("growth", "Growth by month", finding, shown, (_GROWTH,), notes=notes)
+    ),
+    finding=_growth_finding,
+    notes=(_new_accounts_note,),
+)
 
+# ── lifetimes ────────────────────────────────────────────────────────────────
 
 _STATES: Final = QueryText(
     "the finding",
@@ -63,7 +76,7 @@ select
 from image_lifetimes
 group by state""",
 )
-_LIFETIMES: Final = QueryText(
+_NEWEST_LIFETIMES: Final = QueryText(
     "the table",
     """\
 select
@@ -85,37 +98,44 @@ limit 50""",
 )
 
 
-def lifetimes(answers: Answers) -> Section:
-    """Tell how long images live, the newest first."""
-    states = {row["state"]: row["image_count"] for row in answers.rows(_STATES)}
-    finding = ", ".join(f"{states[state]:,} {state}" for state in ("here", "gone", "unseen") if state in states)
-    rows = answers.rows(_LIFETIMES)
-    for row in rows:
-        born = f"{row['life_began_utc']:%Y-%m-%d}"
-        row["born"] = born if row["missing_until_utc"] else f"by {born}"
-        row["until"] = f"{row['gone_at_utc']:%Y-%m-%d}" if row["gone_at_utc"] else row["state"]
-        row["days"] = _days(row)
-    columns = [
-        Column("born", "born"),
-        Column("until", "until"),
-        Column("days", "days", "number"),
-        Column("account", "account", rank=1),
-        Column("image_id", "image"),
-        Column("image_name", "name", "words"),
-    ]
-    shown = table(
-        "Lifetimes, newest first",
-        "image_lifetimes",
-        without_one_account(columns, rows),
-        rows,
-        count=sum(states.values()),
-    )
-    return Section("lifetimes", "Lifetimes", finding or "No image yet", shown, (_STATES, _LIFETIMES))
+def _lifetimes_finding(data: SectionData) -> str:
+    counts = {row["state"]: row["image_count"] for row in data.query(_STATES)}
+    finding = ", ".join(f"{counts[state]:,} {state}" for state in ("here", "gone", "unseen") if state in counts)
+    return finding or "No image yet"
+
+
+def _born(row: Row) -> str:
+    day = f"{row['life_began_utc']:%Y-%m-%d}"
+    return day if row["missing_until_utc"] else f"by {day}"
+
+
+def _until(row: Row) -> str:
+    return f"{row['gone_at_utc']:%Y-%m-%d}" if row["gone_at_utc"] else row["state"]
 
 
 def _days(row: Row) -> str:
-    """The days that it lived: 3, 2–14 where they are not known to one, 4+ where nothing ends them."""  # noqa: RUF002
+    """The length of a life in days: 3; 2–14 where its ends are not exact; 4+ where it has no proven end."""  # noqa: RUF002
     least, most = row["seen_days"], row["at_most_days"]
     if least == most:
         return f"{least:,}"
     return f"{least:,}+" if most is None else f"{least:,}–{most:,}"  # noqa: RUF001
+
+
+LIFETIMES: Final = StandingReport(
+    view="image_lifetimes",
+    name="lifetimes",
+    topic="Lifetimes",
+    caption="Lifetimes, newest first",
+    table_query=_NEWEST_LIFETIMES,
+    queries=lambda _: (_STATES, _NEWEST_LIFETIMES),
+    count=lambda data: sum(row["image_count"] for row in data.query(_STATES)),
+    columns=(
+        Column("born", "born", value=lambda row, _: _born(row)),
+        Column("until", "until", value=lambda row, _: _until(row)),
+        Column("days", "days", "number", value=lambda row, _: _days(row)),
+        Column("account", "account", rank=1),
+        Column("image_id", "image"),
+        Column("image_name", "name", "words"),
+    ),
+    finding=_lifetimes_finding,
+)

@@ -1,11 +1,12 @@
-"""What a story is made of: plain data, which a terminal and a page each show in their own way.
+"""The parts of a report: plain data, which the terminal and the HTML page show each in its own way.
 
-    Story ─┬─< Figure      a number at the top
-           └─< Section ─┬─ Chart
-                        ├─ Table ─< Column    what it reads, and how its values are spelled
-                        └─< Asked             SQL
+    Report ─┬─< Figure      a number at the top
+            └─< Section ─┬─ Chart
+                         ├─ Table ─< Column    heading, kind of the values, value
+                         └─< QueryText         SQL
 
-A section is one question: its finding, what shows it, and the SQL that found it.
+A section answers one question: the finding, the table and chart that show it,
+and the SQL that found it.
 """
 
 from __future__ import annotations
@@ -18,37 +19,41 @@ from pipeline.text import NOTHING, escape_control, plain_text, thousands
 from pipeline.views.catalog import relations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Callable, Mapping, Sequence
 
 Kind: TypeAlias = Literal["text", "words", "number", "gain", "share", "percent", "day", "minute"]
 Row: TypeAlias = dict[str, Any]
-
-Drawing: TypeAlias = Literal["lines", "bars", "columns", "pyramid"]
+ChartKind: TypeAlias = Literal["lines", "bars", "columns", "pyramid"]
 
 NONE: Final = "(none)"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: what it reads, its heading with its unit, and how its values are spelled."""
+    """A column of a table: its name in the rows, its heading with the unit, the kind of its values."""
 
     name: str
     heading: str
     kind: Kind = "text"
     sort_by: str = ""
-    """The column that it is sorted by, where that is another."""
+    """The column whose values sort this one, where they are not its own."""
     rank: int = 0
-    """Where there is little room the highest go first; 0 stays."""
+    """Where room is short, columns of the highest rank are left out first; 0 always stays."""
+    value: Callable[[Row, Counter[str]], Any] | None = None
+    """Compute the value from a row of the query and the sums of all rows; None: the row has it."""
+    only_if_any: bool = False
+    """Leave the column out where the sum of its values is 0."""
 
     @property
     def is_number(self) -> bool:
-        """Whether its values line up on the right."""
+        """True where the values are right-aligned."""
         return self.kind in {"number", "gain", "share", "percent"}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first rows of an answer, how many there are in all, and the view that has them all."""
+    """The first rows of a view, and how many rows the view has."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -56,12 +61,12 @@ class Table:
     count: int
     view: str
     sums: Row | None = None
-    """What stands under the columns that add up."""
+    """A last row with the sums."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What one colour stands for: its name in the legend, the colour's, and whether it is shown from the start."""
+    """A series of a chart: its name in the legend, its colour, and whether the chart shows it at first."""
 
     name: str
     colour: str
@@ -72,68 +77,68 @@ class Series:
 class Chart:
     """The figures of one chart.
 
-    lines      a line a series over days                        at: the day
-    bars       a bar an entry, its series end to end            at: the entry
-    columns    a column a day or week, up and down from zero    at: its first day
-    pyramid    two bars an entry, one to each side              at: the entry
+    lines      a line for each series over days                        at: the day
+    bars       a bar for each entry, its series end to end             at: the entry
+    columns    a column for each day or week, up and down from zero    at: its first day
+    pyramid    two bars for each entry, one to each side               at: the entry
     """
 
-    kind: Drawing
+    kind: ChartKind
     unit: str
     axis: str
-    """The title of the axis of values, with its unit."""
+    """Title of the axis of values, with the unit."""
     entry: str
-    """What one `at` is, in the singular: region, day."""
+    """Name of one entry, in the singular: region, day."""
     series: tuple[Series, ...]
     at: tuple[str, ...]
-    """The entries in their order."""
+    """The entries in order."""
     values: tuple[tuple[float | None, ...], ...]
     """A row for each entry, a value for each series."""
     alt: str
-    """What the chart shows, for who cannot see it."""
-    told: tuple[tuple[str, ...], ...] = ()
-    """The values in words for the tooltip, where they say more than the number."""
+    """The chart in words, for readers who cannot see it."""
+    tooltips: tuple[tuple[str, ...], ...] = ()
+    """The values in words for the tooltip; empty where the numbers suffice."""
     note: str = ""
-    """What it leaves out."""
+    """The entries that the chart leaves out, in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryText:
-    """SQL that was run, and what it answers."""
+    """SQL of a section, and its purpose there."""
 
-    what: str
+    purpose: str
     sql: str
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The views that it names."""
+        """The views that the SQL names."""
         words = set(re.findall(r"\w+", self.sql))
-        return tuple(name for name, one in relations().items() if one.query and name in words)
+        return tuple(name for name, relation in relations().items() if relation.query and name in words)
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One question: its finding, the chart and the table that show it, the SQL that found it."""
+    """The answer to one question: the finding, the chart and the table that show it, the SQL that found it."""
 
     name: str
     topic: str
     finding: str
     table: Table
-    asked: tuple[QueryText, ...]
+    queries: tuple[QueryText, ...]
     chart: Chart | None = None
     notes: tuple[str, ...] = ()
     is_wide: bool = False
-    """Whether its table needs the whole width."""
+    """True where the table needs the whole width of the page."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The views that its SQL names."""
-        return tuple(dict.fromkeys(name for asked in self.asked for name in asked.reads))
+        """The views that the SQL names."""
+        return tuple(dict.fromkeys(name for query in self.queries for name in query.reads))
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number at the top, and the section that tells more."""
+    """One number at the top, and the section with its details."""
 
     label: str
     value: str
@@ -141,21 +146,21 @@ class Figure:
     note: str
     section: str
     days: tuple[int, ...] = ()
-    """What led there, day by day."""
+    """The values of the days up to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole of it."""
+    """All standing reports of a lake."""
 
     title: str
     accounts: Section
-    is_trouble: bool
-    """Whether the accounts want a look: one is stale, below `verified`, or has what did not fit."""
+    needs_attention: bool
+    """True where an account is stale or below `verified`, or has rejects or unknown fields."""
     figures: tuple[Figure, ...]
     sections: tuple[Section, ...]
     views: Mapping[str, str]
-    """The SQL of every view that was read, and of those that they read."""
+    """The SQL of every view that was read, directly or through another view."""
 
 
 def table(
@@ -167,26 +172,26 @@ def table(
     count: int | None = None,
     sums: Row | None = None,
 ) -> Table:
-    """Lay rows under columns; `count` where there are more than `rows`, `sums` for a last line that adds up."""
-    several = len(rows) > 1
+    """Make a table; `count` where the view has more than `rows`, `sums` for a last row under several."""
+    has_sums = len(rows) > 1
     return Table(
-        caption, tuple(columns), tuple(rows), len(rows) if count is None else count, view, sums if several else None
+        caption, tuple(columns), tuple(rows), len(rows) if count is None else count, view, sums if has_sums else None
     )
 
 
 def days_between(days: Sequence[Row]) -> int:
-    """The days from the first to the last of `capacity_by_day`, whose newest is first: 29 from the 1st to the 30th."""
+    """Days from the first to the last row of `capacity_by_day`, newest first: 29 from the 1st to the 30th."""
     last, first = days[0]["day_utc"], days[-1]["day_utc"]
     return int((last - first).days)
 
 
 def label(value: object) -> str:
-    """Name an entry: a text of the service as it can be shown, or `(none)`."""
+    """Name an entry of a chart: a text of the service with control characters escaped, or `(none)`."""
     return escape_control(plain_text(value)) or NONE
 
 
 def format_value(value: Any, column: Column) -> str:
-    """Spell a value as its column says; what is not there as `(none)` among texts, as a dash among figures."""
+    """Format a value as its column says; null is `(none)` among texts and a dash among numbers."""
     if value is None:
         return NONE if column.kind in {"text", "words"} else NOTHING
     if value == "":
@@ -203,5 +208,5 @@ def format_value(value: Any, column: Column) -> str:
 
 
 def gain(value: float) -> str:
-    """Spell a change with its sign, a minus as wide as a plus: +1, −1,200, 0."""  # noqa: RUF002  (the sign)
+    """Format a change with its sign, a minus as wide as a plus: +1, −1,200, 0."""  # noqa: RUF002  (the sign)
     return f"{value:+,}".replace("-", "−") if value else "0"  # noqa: RUF001  (the sign)
