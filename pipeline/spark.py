@@ -79,18 +79,18 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     import duckdb
 
     _let_workers_run_this_python(spark)
-    files = FileSet.under(data)
+    files = FileSet.read(data)
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         known = LakeState.of(con, files)
         con.execute(whole_script(files, known)).fetchall()
         made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
-        is_plain = files.fold is None and not files.without.active
+        is_plain = files.manifest is None and not files.tombstones.active
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
         for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
             schema = _schema(con, name)
             is_latest = name in LATEST
-            paths: Sequence[Path] = files.of.get(name, ())  # of stretches there are none
+            paths: Sequence[Path] = files.daily.get(name, ())  # of stretches there are none
             if is_latest:
                 paths = list(latest_paths(table, files, known.latest).values())
             if is_plain and paths:

@@ -22,56 +22,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CommittedFiles:
-    """What a reader may see: the plain files of the runs that are not folded, and the fold."""
+    """The files of committed runs, and the newest manifest."""
 
-    of: dict[str, tuple[Path, ...]]
-    """For each table, the files of committed runs that are not folded, oldest run first."""
-    fold: Manifest | None
-    standing: dict[str, tuple[Path, ...]]
-    """For each table, the plain files of folded runs that still lie there: the newest of each account do."""
+    daily: dict[str, tuple[Path, ...]]
+    """For each table, the daily files of runs that are not compacted, oldest run first."""
+    manifest: Manifest | None
+    retained: dict[str, tuple[Path, ...]]
+    """For each table, the daily files of compacted runs."""
 
 
-def committed_files(data: Path, without: Tombstones | None = None) -> CommittedFiles:
-    """List the files of every committed run under `data`, without what was taken out; no table is opened.
+def committed_files(data: Path, tombstones: Tombstones | None = None) -> CommittedFiles:
+    """List the files of every committed run under `data` that was not withdrawn; no table is opened.
 
-    A run of which every published account was withdrawn keeps its commit record alone. `without` stands for
-    the record of what was taken out, for who has read it or is about to write it.
+    Of a run whose published accounts were all withdrawn, only the commit record is listed. `tombstones` replaces those
+    on disk, for a caller that has read them or is about to write them.
 
     Raises:
         LakeMissing: no run was ever committed there.
         LakeTooNew: a newer version has written there.
-        LakeDamaged: the record of what was taken out cannot be read, or a fold, or a file that a fold stands on.
+        LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
     """
     format_of(data)
-    gone = (read_tombstones(data) if without is None else without).whole_runs
-    # Read against the order of writing: a run that is committed from here on is not among the records, and left out.
+    withdrawn = (read_tombstones(data) if tombstones is None else tombstones).whole_runs
+    # Read in reverse of the order of writing: a run that is committed from here on is not in `records`, and left out.
     records = files(data, OBSERVATIONS)
-    fold = newest_manifest(data)
-    if not records and fold is None:
-        typed = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-        makes = "rebuild" if raw_paths(data) else "run"
-        raise LakeMissing(f"no lake in {str(typed)!r}: `ens-images {makes} --data {typed}` makes one")
-    lost = first_missing(path for paths in fold.files(data).values() for path in paths) if fold else None
-    if lost is not None:
+    manifest = newest_manifest(data)
+    if not records and manifest is None:
+        given = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
+        command = "rebuild" if raw_paths(data) else "run"
+        raise LakeMissing(f"no lake in {str(given)!r}: `ens-images {command} --data {given}` makes one")
+    missing = first_missing(path for paths in manifest.files(data).values() for path in paths) if manifest else None
+    if missing is not None:
         raise LakeDamaged(
-            f"the file {lost.relative_to(data)} of a fold is missing: `ens-images check` lists all damage, "
-            "`ens-images rebuild` makes it anew from the raw pages"
+            f"the compacted file {missing.relative_to(data)} is missing: `ens-images check` lists all damage, "
+            "`ens-images rebuild` writes it again from the raw pages"
         )
-    folded = fold.runs if fold else {}
-    places = {(path.parent.name, path.name) for path in records if path.stem not in gone and path.stem not in folded}
-    found, standing = {}, {}
+    compacted = manifest.runs if manifest else {}
+    read = {
+        (path.parent.name, path.name) for path in records if path.stem not in withdrawn and path.stem not in compacted
+    }
+    daily, retained = {}, {}
     for table in LAKE_TABLES:
         paths = tuple(records) if table is OBSERVATIONS else tuple(files(data, table))
-        standing[table.name] = tuple(path for path in paths if path.stem in folded)
+        retained[table.name] = tuple(path for path in paths if path.stem in compacted)
         if table is OBSERVATIONS:
-            found[table.name] = tuple(path for path in paths if path.stem not in folded)
+            daily[table.name] = tuple(path for path in paths if path.stem not in compacted)
         else:
-            found[table.name] = tuple(path for path in paths if (path.parent.name, path.name) in places)
-    return CommittedFiles(found, fold, standing)
+            daily[table.name] = tuple(path for path in paths if (path.parent.name, path.name) in read)
+    return CommittedFiles(daily, manifest, retained)
 
 
 def published_accounts(record: Path) -> set[str]:
-    """The accounts of which a commit record says that they were published."""
+    """Return the accounts that a commit record lists as published."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(store_of(record).open(record), columns=["account", "is_published"]).to_pylist()
@@ -79,7 +81,7 @@ def published_accounts(record: Path) -> set[str]:
 
 
 def taken_run_ids(data: Path) -> set[str]:
-    """The ids that name files already, landed or published: no other run may be called so."""
+    """Return the run ids that are in use, landed or published: a new run takes another."""
     tables = {path.stem for table in LAKE_TABLES for path in files(data, table)}
-    fold = newest_manifest(data)
-    return tables | {path.stem for path in raw_paths(data)} | set(fold.runs if fold else ())
+    manifest = newest_manifest(data)
+    return tables | {path.stem for path in raw_paths(data)} | set(manifest.runs if manifest else ())

@@ -17,64 +17,64 @@ if TYPE_CHECKING:
     from pipeline.lake.compaction.manifest import Manifest
 
 _CODE: Final = ("lake", "resources", "views")
-"""The packages that the script of the views follows from."""
+"""The packages that the script of the views depends on."""
 NOTHING: Final = Tombstones()
 
 
 @dataclass(frozen=True, slots=True)
 class FileSet:
-    """The files behind a lake's tables, the raw ones too, what was taken out of them, and what is folded."""
+    """The files that readers use: daily files, raw files, compacted files, tombstones."""
 
-    of: dict[str, tuple[Path, ...]]
-    """Of each table, the plain files that are read."""
-    without: Tombstones = NOTHING
-    fold: Manifest | None = None
-    folded: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """The fold's files, by folder."""
-    standing: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """Of each table, the plain files of folded runs that still lie there."""
+    daily: dict[str, tuple[Path, ...]]
+    """For each table, the daily files of runs that are not compacted, oldest run first; the raw files too."""
+    tombstones: Tombstones = NOTHING
+    manifest: Manifest | None = None
+    compacted: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """The files that the manifest names, by folder."""
+    retained: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """For each table, the daily files of compacted runs."""
 
     @classmethod
-    def under(cls, data: str | Path, without: Tombstones | None = None) -> FileSet:
-        """List the files of committed runs under `data`, their raw files too; no table is opened.
+    def read(cls, data: str | Path, tombstones: Tombstones | None = None) -> FileSet:
+        """List the files of committed runs under `data`; no table is opened.
 
-        `without` stands for the record of what was taken out, for who is about to write it.
+        `tombstones` replaces those on disk, for a caller that is about to write them.
 
         Raises:
             LakeMissing: no run was ever committed there.
-            LakeDamaged: the record of what was taken out cannot be read, or a fold.
+            LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
         """
         folder = open_location(data).resolve()
-        gone = (
-            read_tombstones(folder) if without is None else without
-        )  # read first: what is listed later stays for a grace
-        committed = committed_files(folder, gone)
-        fold = committed.fold
-        shown = {path.stem for path in committed.of[OBSERVATIONS.name]} | set(fold.runs if fold else ())
-        raw = tuple(path for path in raw_paths(folder) if path.stem in shown - gone.raw_runs)
-        folded = fold.files(folder) if fold else {}
-        return cls({**committed.of, RAW_PAGES.name: raw}, gone, fold, folded, committed.standing)
+        if tombstones is None:  # read before the files are listed: a listed file stays for its grace period
+            tombstones = read_tombstones(folder)
+        committed = committed_files(folder, tombstones)
+        manifest = committed.manifest
+        runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
+        raw = tuple(path for path in raw_paths(folder) if path.stem in runs - tombstones.raw_runs)
+        compacted = manifest.files(folder) if manifest else {}
+        return cls({**committed.daily, RAW_PAGES.name: raw}, tombstones, manifest, compacted, committed.retained)
 
-    def everything(self) -> list[str]:
-        """Every path, in order."""
-        groups = (*self.of.values(), *self.folded.values(), *self.standing.values())
+    def paths(self) -> list[str]:
+        """Every path, sorted."""
+        groups = (*self.daily.values(), *self.compacted.values(), *self.retained.values())
         return sorted(str(path) for paths in groups for path in paths)
 
     def fingerprint(self) -> str:
-        """Digest what the script follows from: these paths, and the code and SQL that make it."""
+        """Digest all that the script of the views depends on: these files, and the code that writes it."""
         package = Path(__file__).parents[1]
         code = sorted(path for name in _CODE for path in (package / name).rglob("*") if path.suffix in {".py", ".sql"})
         digest = hashlib.sha256()
         for path in code:
             digest.update(path.read_bytes())
-        digest.update("\0".join(self.everything()).encode("utf-8", "surrogateescape"))
-        digest.update(repr((self.without.active, self.fold and self.fold.name)).encode("utf-8", "surrogateescape"))
+        manifest = self.manifest and self.manifest.name
+        digest.update("\0".join(self.paths()).encode("utf-8", "surrogateescape"))
+        digest.update(repr((self.tombstones.active, manifest)).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     @property
-    def half_folded(self) -> list[tuple[str, str]]:
-        """Run and account of what is folded out of runs that are not folded whole."""
-        if self.fold is None:
+    def partly_compacted(self) -> list[tuple[str, str]]:
+        """Run and account of each compacted observation whose run is not compacted as a whole."""
+        if self.manifest is None:
             return []
-        found = self.fold.covered.items()
-        return [(run, account) for run, accounts in found if run not in self.fold.runs for account in accounts]
+        covered = self.manifest.covered.items()
+        return [(run, account) for run, accounts in covered if run not in self.manifest.runs for account in accounts]

@@ -138,15 +138,15 @@ def complete_runs(data: Path) -> set[str]:
         committed = committed_files(data, tombstones)
     except LakeMissing:
         return set()
-    if committed.fold:
-        _refuse_unreadable(path for paths in committed.fold.files(data).values() for path in paths)
-    compacted = set(committed.fold.runs) if committed.fold else set()
-    covered = committed.fold.covered if committed.fold else {}
-    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in committed.of.items()}
+    if committed.manifest:
+        _refuse_unreadable(path for paths in committed.manifest.files(data).values() for path in paths)
+    compacted = set(committed.manifest.runs) if committed.manifest else set()
+    covered = committed.manifest.covered if committed.manifest else {}
+    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in committed.daily.items()}
     with_tables = readable[OBSERVATIONS.name].intersection(*(readable[t.name] for t in (IMAGES, IMAGE_DISKS, REJECTS)))
     without_rows = {
         record.stem
-        for record in committed.of[OBSERVATIONS.name]
+        for record in committed.daily[OBSERVATIONS.name]
         if record.stem in readable[OBSERVATIONS.name] - with_tables
         and published_accounts(record) <= {*tombstones.withdrawn_from(record.stem), *covered.get(record.stem, ())}
     }

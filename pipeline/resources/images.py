@@ -2,12 +2,12 @@
 
     images ─┬─< image_disks        (account, observed_at_utc, image_id)
        │    │
-    image_versions                 the same, folded: a row per image and stretch of equal sightings
+    image_versions                 slowly changing dimension, type 2: a row for each image and version
             │
     observations                   (account, run_id): the commit record of each account and run
             │
     rejects                        values that could not be typed
-    raw_pages                      what the service said, byte for byte (raw)
+    raw_pages                      the responses of the API, byte for byte (raw)
 
 Keys are natural. Instants are UTC without a zone. Text is stored as sent.
 """
@@ -22,7 +22,7 @@ _DISK_SUMS = (
     integer("unsized_disk_count", ADDED, "Those of its disks whose size is not known.", since="0.1.0"),
     gib("disk_size_gib", ADDED, "Sizes of its disks, added up; null where none is known.", since="0.1.0"),
 )
-"""What the disks of an image come to: it is in `image_disks` too, and capacity is asked for without a join."""
+"""Sums over the disks of an image, stored so that capacity needs no join with `image_disks`."""
 
 IMAGES = Table(
     name="images",
@@ -77,33 +77,31 @@ IMAGE_DISKS = Table(
 )
 
 IMAGE_FIELDS = tuple(column for column in IMAGES.stored if column.name not in IMAGES.key and column not in _DISK_SUMS)
-"""What an image is like: its columns without the key, and without what follows from its disks."""
+"""The fields of an image: its columns without the key and the sums over its disks."""
 DISK_FIELDS = tuple(column for column in IMAGE_DISKS.stored if column.name not in IMAGES.key)
-"""A disk of an image: its place, and what it is like."""
+"""The fields of a disk: its number and its columns without the key of the image."""
 
 IMAGE_VERSIONS = Table(
     name="image_versions",
     grain=(
-        "One image in one stretch: a longest run of consecutive published observations of its account in which it "
-        "was there with equal values. Any absence ends a stretch. A life is a chain of stretches without proof of "
-        "absence between them."
+        "One image with equal values over consecutive published observations of its account (a slowly changing "
+        "dimension, type 2). Any absence ends a version. A life is a chain of versions without a proof of absence "
+        "between them."
     ),
     key=("account", "image_id", "first_seen_utc"),
     columns=(
         ACCOUNT,
         IMAGE_ID,
-        timestamp_utc("first_seen_utc", ADDED, "The first observation of the stretch."),
-        timestamp_utc("last_seen_utc", ADDED, "The last observation of the stretch."),
-        timestamp_utc("gone_at_utc", ADDED, "The first verified observation without it; null while its life goes on."),
+        timestamp_utc("first_seen_utc", ADDED, "The first observation of the version."),
+        timestamp_utc("last_seen_utc", ADDED, "The last observation of the version."),
+        timestamp_utc("gone_at_utc", ADDED, "The first verified observation without it; null until then."),
         timestamp_utc(
-            "life_began_utc", ADDED, "The first observation of its life: the same in every stretch of a life."
+            "life_began_utc", ADDED, "The first observation of its life: the same in every version of a life."
         ),
         timestamp_utc(
-            "previous_seen_utc", ADDED, "The last observation of the stretch before; null on the first of a life."
+            "previous_seen_utc", ADDED, "The last observation of the version before; null on the first of a life."
         ),
-        timestamp_utc(
-            "next_seen_utc", ADDED, "The first observation of the stretch after; null on the last of a life."
-        ),
+        timestamp_utc("next_seen_utc", ADDED, "The first observation of the next version; null on the last of a life."),
         *IMAGE_FIELDS,
         *_DISK_SUMS,
         rows("disks", "DiskDeviceMapping", "Its disks, in the order of their numbers.", of=DISK_FIELDS),

@@ -6,8 +6,8 @@
      ├─ DuckDB     BIGINT, and a comment on the column
      └─ reader     ens-images describe, data/dictionary.md
 
-A column is said once, in `tables.py`; everything else is computed from it.
-Importing this module costs nothing: pyarrow is loaded when an Arrow type is asked for.
+A column is declared once, in this package; everything else is computed from it.
+Importing this module is cheap: pyarrow is loaded when an Arrow type is needed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Kind = Literal["text", "whole", "gib", "seconds", "instant", "flag", "bytes", "day", "list"]
+Kind = Literal["text", "integer", "gib", "seconds", "timestamp", "boolean", "bytes", "day", "list"]
 
 ADDED = None
-"""Stands where the API has no field: the pipeline adds the column."""
+"""In place of an API field: the pipeline adds the column."""
 
 FORMAT = "4"
-"""The layout of a lake that this version writes; it reads every one before.
+"""The format of a lake that this version writes; it reads all before.
 
 1   runs as daily files
-2   versions beside them: `lake/folds/<n>.json` says which runs
-3   each group of accounts named once in that file
+2   versions beside them; `lake/folds/<n>.json` lists the runs
+3   each group of accounts listed once in that file
 4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
@@ -40,22 +40,22 @@ An old name is read wherever the new one is absent. The header of a file names t
 
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
-    "whole": "BIGINT",
+    "integer": "BIGINT",
     "gib": "BIGINT",
     "seconds": "DOUBLE",
-    "instant": "TIMESTAMP",
-    "flag": "BOOLEAN",
+    "timestamp": "TIMESTAMP",
+    "boolean": "BOOLEAN",
     "bytes": "BLOB",
     "day": "DATE",
 }
 _UNIT: dict[Kind, str | None] = {
     "gib": "GiB",
     "seconds": "s",
-    "instant": "UTC",
+    "timestamp": "UTC",
     "day": "UTC day",
-    "whole": None,
+    "integer": None,
     "text": None,
-    "flag": None,
+    "boolean": None,
     "bytes": None,
     "list": None,
 }
@@ -72,27 +72,27 @@ class Column:
     in_folder: bool = False
     """True where the folder's name holds the value and the file does not."""
     since: str | None = None
-    """The version of ens-images that added the column; None: the first. What is older holds the field in `extra`."""
+    """The release that added the column; None: the first. Older files hold the field in `extra`."""
     renamed_from: str | None = None
     """The name of the column in files of older versions."""
     of: tuple[Column, ...] = ()
     """The columns of each row in a list."""
     is_distinct: bool = False
-    """True where nearly every row has a value of its own: a file keeps no dictionary of them."""
+    """True where nearly every row has a value of its own: the file has no dictionary for it."""
 
     @property
     def unit(self) -> str | None:
-        """The unit, or None for what has none."""
+        """The unit; None where the column has none."""
         return _UNIT[self.kind]
 
     @property
     def most_digits(self) -> int:
-        """Digits of the longest whole number that it takes: what a million rows add up to must fit into 64 bits."""
+        """Digits of the longest accepted integer: the sum over a million rows must fit into 64 bits."""
         return 12 if self.kind == "gib" else 18
 
     @property
     def duckdb_type(self) -> str:
-        """The type as DuckDB spells it."""
+        """The type in DuckDB."""
         if self.kind == "list":
             return f"STRUCT({', '.join(f'{column.name} {column.duckdb_type}' for column in self.of)})[]"
         return _DUCKDB[self.kind]
@@ -113,11 +113,11 @@ class Column:
 
         types: dict[Kind, pa.DataType] = {
             "text": pa.string(),
-            "whole": pa.int64(),
+            "integer": pa.int64(),
             "gib": pa.int64(),
             "seconds": pa.float64(),
-            "instant": pa.timestamp("us"),
-            "flag": pa.bool_(),
+            "timestamp": pa.timestamp("us"),
+            "boolean": pa.bool_(),
             "bytes": pa.large_binary(),
             "day": pa.date32(),
         }
@@ -135,12 +135,12 @@ def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_d
 def integer(
     name: str, api: str | None, doc: str, *, since: str | None = None, renamed_from: str | None = None
 ) -> Column:
-    """A whole number without a unit: a count, a place, a number whose unit the API does not state."""
-    return Column(name, "whole", api, doc, since=since, renamed_from=renamed_from)
+    """An integer without a unit: a count, a position, a number whose unit the API does not state."""
+    return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from)
 
 
 def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
-    """A whole number of GiB."""
+    """An integer number of GiB."""
     return Column(name, "gib", api, doc, since=since)
 
 
@@ -151,21 +151,21 @@ def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -
 
 def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """An instant in UTC, without a zone, to the microsecond."""
-    return Column(name, "instant", api, doc, since=since)
+    return Column(name, "timestamp", api, doc, since=since)
 
 
 def boolean(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
     """True or false."""
-    return Column(name, "flag", api, doc, since=since)
+    return Column(name, "boolean", api, doc, since=since)
 
 
 def raw_bytes(name: str, api: str | None, doc: str) -> Column:
-    """Bytes, as they came."""
+    """Bytes, as received."""
     return Column(name, "bytes", api, doc, is_distinct=True)
 
 
 def day(name: str, api: str | None, doc: str) -> Column:
-    """A UTC day that the folder's name holds: a column for readers, none of the file."""
+    """A UTC day that the folder's name holds: a column for readers, not in the file."""
     return Column(name, "day", api, doc, in_folder=True)
 
 
@@ -185,7 +185,7 @@ class Table:
     example: str
     """A query that shows what the table is for."""
     format: str = "1"
-    """The format of the lake that its files came with."""
+    """The format of the lake that introduced its files."""
     renamed_from: str | None = None
     """The name of the table in the files of older versions."""
 
@@ -195,7 +195,7 @@ class Table:
 
     @property
     def stored(self) -> tuple[Column, ...]:
-        """The columns that lie in the file (the others lie in the folder's name)."""
+        """The columns in the file; the others are in the folder's name."""
         return tuple(column for column in self.columns if not column.in_folder)
 
     def arrow(self, header: Mapping[str, str] | None = None) -> pa.Schema:
@@ -212,7 +212,7 @@ class Table:
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
     def writer(self, path: Path) -> pq.ParquetWriter:
-        """A writer of a Parquet file of this table: zstd, checksums, dictionaries where values come again."""
+        """Open a Parquet file of this table for writing: zstd, checksums, dictionaries where values repeat."""
         import pyarrow.parquet as pq
 
         has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
@@ -225,7 +225,7 @@ class Table:
         )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-        """Type `rows` as declared: N rows in, an N-row table out, same order; what a row leaves out is null."""
+        """Type `rows` as declared: N rows in, N rows out, same order; a missing value is null."""
         import pyarrow as pa
 
         return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())

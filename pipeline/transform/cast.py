@@ -38,7 +38,7 @@ def cast_columns(
             columns[column.name] = values
             continue
         fits, columns[column.name] = (
-            _timestamps(values) if column.kind == "instant" else _integers(values, column.most_digits)
+            _timestamps(values) if column.kind == "timestamp" else _integers(values, column.most_digits)
         )
         is_empty = pc.equal(values, "")
         for row in pc.indices_nonzero(pc.invert(pc.or_(fits, is_empty))).to_pylist():
@@ -79,7 +79,7 @@ def _timestamp(text: str | None) -> dt.datetime | None:
 
 def _reason(column: Column, text: str) -> str:
     """The reason of a reject, as stored."""
-    if column.kind == "instant":
+    if column.kind == "timestamp":
         return "not an instant such as 2017-12-08T12:10:03Z"
     if text.startswith("-") and text[1:].isdigit():
         return "negative"

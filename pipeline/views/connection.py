@@ -45,7 +45,7 @@ def connect(
     import duckdb
 
     changed_views = thresholds_script(thresholds)
-    files = FileSet.under(data)
+    files = FileSet.read(data)
     con = duckdb.connect()
     try:
         store_of(open_location(data)).register_filesystem(con)
@@ -55,7 +55,7 @@ def connect(
         if changed_views:
             con.execute(changed_views).fetchall()
         if only_lake:
-            confine_to(con, files.everything())
+            confine_to(con, files.paths())
     except BaseException:
         con.close()
         raise
@@ -74,7 +74,7 @@ def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
 
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        published = published_observations(con, FileSet.under(data))
+        published = published_observations(con, FileSet.read(data))
     if not published:
         raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
     return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)

@@ -33,7 +33,7 @@ def write_catalog(
     """
     if not store_of(open_location(data)).is_local:
         return None
-    files = FileSet.under(data, without)
+    files = FileSet.read(data, without)
     with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data), static_script()) as open_builder:
         with open_builder.reader() as con:
             state = LakeState.of(con, files)

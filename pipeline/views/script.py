@@ -53,7 +53,7 @@ def views_sql(
     """
     import duckdb
 
-    files = FileSet.under(data)
+    files = FileSet.read(data)
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
@@ -87,7 +87,7 @@ def static_script() -> str:
 def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
     """Write the part for the files of one lake: its tables, as of an instant."""
     parts = ["-- The tables, over the files of committed runs.\n"]
-    if any(files.of.values()) or files.fold:
+    if any(files.daily.values()) or files.manifest:
         parts += [
             _view(IMAGES.name, rows(IMAGES, files, as_of)),
             _view(IMAGE_DISKS.name, rows(IMAGE_DISKS, files, as_of)),

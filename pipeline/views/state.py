@@ -41,7 +41,7 @@ class LakeState:
             LakeDamaged: a commit record cannot be read, or a file of a run is missing.
         """
         published = published_observations(con, files)
-        plain_runs = {path.stem for path in files.of[OBSERVATIONS.name]}
+        plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
         _check_files_exist(files, {observation.run_id for observation in published if observation.run_id in plain_runs})
         extended, out_of_order = set(), set()
         for account, instants in _instants_by_account(files, published, plain_runs).items():
@@ -74,10 +74,10 @@ class _Instants:
 def _instants_by_account(
     files: FileSet, published: list[LatestObservation], plain_runs: set[str]
 ) -> dict[str, _Instants]:
-    compacted_runs = files.fold.covered if files.fold else {}
+    compacted_runs = files.manifest.covered if files.manifest else {}
     counts = Counter(account for accounts in compacted_runs.values() for account in accounts)
     by_account = {account: _Instants(count) for account, count in counts.items()}
-    partly_compacted = set(files.half_folded)
+    partly_compacted = set(files.partly_compacted)
     for observation in published:
         instants = by_account.setdefault(observation.account, _Instants())
         run = observation.run_id
@@ -95,14 +95,14 @@ def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> li
     import duckdb
 
     names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
-    records = files.of[OBSERVATIONS.name]
+    records = files.daily[OBSERVATIONS.name]
     published: list[LatestObservation] = []
     try:
         for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
             batch = records[start : start + FOOTERS_KEPT]
             prefetch_footers(batch)
             batch_files = replace(
-                files, of={**files.of, OBSERVATIONS.name: batch}, folded={} if start else files.folded
+                files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
             )
             rows = con.execute(
                 "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (SQL of this package)
@@ -110,7 +110,7 @@ def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> li
             ).fetchall()
             published += [LatestObservation(*row) for row in rows]
     except duckdb.Error as error:
-        first = next(iter(files.of[OBSERVATIONS.name] or files.folded.get(RECORDS, ())))
+        first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
         raise LakeDamaged(
             f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
         ) from error
@@ -126,7 +126,7 @@ def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> li
 
 def _check_files_exist(files: FileSet, runs: set[str]) -> None:
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
-        for run_id in sorted(runs - {path.stem for path in files.of[table.name]}):
+        for run_id in sorted(runs - {path.stem for path in files.daily[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all damage, "
                 "`ens-images rebuild` writes the file again from the raw pages"

@@ -36,7 +36,7 @@ def versions_query(files: FileSet, state: LakeState, as_of: dt.datetime | None) 
     """Write the query of `image_versions` over the files of a lake."""
     parts = []
     merged_accounts = state.extended | state.out_of_order
-    if files.fold is not None:
+    if files.manifest is not None:
         unchanged = _unchanged_versions(files, state)
         parts.append(unchanged if as_of is None else as_of_cut(unchanged, _cuts(state)))
     if merged_accounts:

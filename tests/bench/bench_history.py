@@ -40,7 +40,7 @@ ROUNDS: Final = 5
 FOLDING: Final = """
 import sys, time
 from pathlib import Path
-from pipeline.fold import fold
+from pipeline.manifest import fold
 from pipeline.tables import IMAGE_FIELDS, IMAGE_VERSIONS
 began = time.perf_counter()
 assert len(fold(Path(sys.argv[1]))) == 1

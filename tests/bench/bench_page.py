@@ -24,7 +24,7 @@ import pyarrow as pa
 from pipeline.lake.commit import CompactionCommit, Publication
 from pipeline.lake.compaction.compact import FEW_RUNS
 from pipeline.lake.compaction.manifest import ENDED, OPEN, RECORDS, Ended, Manifest
-from pipeline.reports.html.charts import drawn
+from pipeline.reports.html.charts import vega_lite
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
 from pipeline.resources.control import OBSERVATIONS, REJECTS
@@ -202,7 +202,7 @@ def measure(data: Path) -> bool:
         begun = time.perf_counter()
         for section in told.sections:
             if section.chart:
-                drawn(section.chart)
+                vega_lite(section.chart)
         sys.stdout.write(f"  {'its charts':20}{time.perf_counter() - begun:8.2f} s\n")
     took, size = [], []
     for name in ("report.html", "again.html"):

@@ -114,7 +114,7 @@ def step(name: str, data: str) -> dict[str, Any]:
     began = time.perf_counter()
     said: dict[str, Any] = {}
     if name == "list":
-        said["files"] = sum(map(len, committed_files(where).of.values()))
+        said["files"] = sum(map(len, committed_files(where).daily.values()))
     elif name == "open":
         connect(data).close()
     elif name in {"ask", "history"}:
@@ -128,7 +128,7 @@ def step(name: str, data: str) -> dict[str, Any]:
         write_catalog(data)
     elif name == "fold":
         said["folds"] = len(compact(where))
-        said["unfolded"] = len(FileSet.under(data).of[OBSERVATIONS.name])
+        said["unfolded"] = len(FileSet.read(data).daily[OBSERVATIONS.name])
     said["seconds"] = round(time.perf_counter() - began, 3)
     said["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return said

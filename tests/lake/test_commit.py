@@ -49,7 +49,7 @@ def test_nothing_is_there_before_the_commit_and_everything_after_it(tmp_path):
 
     one.commit()
 
-    files = committed_files(tmp_path).of
+    files = committed_files(tmp_path).daily
     assert {name: len(paths) for name, paths in files.items()} == {table.name: 1 for table in LAKE_TABLES}
 
 
@@ -58,7 +58,7 @@ def test_a_file_without_its_commit_record_belongs_to_nothing(tmp_path):
     publication(tmp_path, "r2").commit()
     table_path(tmp_path, OBSERVATIONS, "r2", DAY).unlink()
 
-    assert [path.stem for path in committed_files(tmp_path).of["images"]] == ["r1"]
+    assert [path.stem for path in committed_files(tmp_path).daily["images"]] == ["r1"]
 
 
 def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path):
@@ -95,7 +95,7 @@ def test_a_run_that_is_committed_while_the_files_are_listed_is_left_out_whole(tm
 
     monkeypatch.setattr(committed, "files", list_and_commit)
 
-    assert {path.stem for paths in committed_files(tmp_path).of.values() for path in paths} == {"r1"}
+    assert {path.stem for paths in committed_files(tmp_path).daily.values() for path in paths} == {"r1"}
 
 
 def test_a_file_says_its_schema_with_meaning_and_unit(tmp_path):

@@ -79,7 +79,7 @@ class Twins:
     """One history in two lakes, of which one is never folded."""
 
     def __init__(self, root: Path) -> None:
-        self.plain, self.folded = root / "plain", root / "folded"
+        self.plain, self.compacted = root / "plain", root / "folded"
         self.days: set[int] = set()
         self.now = NOW
 
@@ -87,17 +87,17 @@ class Twins:
         self.now += HOUR
         if step == "day" and one not in self.days:
             self.days.add(one)
-            for data in (self.plain, self.folded):
+            for data in (self.plain, self.compacted):
                 write_run(data, *seen(one, other), began=f"2026-10-{one:02} 02:00")
         elif self.days and step == "fold":
-            compact(self.folded, grace=f"{one}h", at=self.now)
+            compact(self.compacted, grace=f"{one}h", at=self.now)
         elif self.days and step == "withdraw":
             names = [f"{run}/{account}" for account, run in self._published()]
-            for data in (self.plain, self.folded) if names else ():
+            for data in (self.plain, self.compacted) if names else ():
                 withdraw(data, names[one % len(names)], grace=f"{other}h", at=self.now)
         elif self.days and step == "restore":
             names = [each.name for each in read_tombstones(self.plain).active if each.until_utc > self.now]
-            for data in (self.plain, self.folded) if names else ():
+            for data in (self.plain, self.compacted) if names else ():
                 restore(data, names[one % len(names)], at=self.now)
 
     def _published(self) -> list[tuple[str, str]]:
@@ -113,20 +113,22 @@ def test_any_history_reads_the_same_whether_folded_or_not(history, as_of):
         for step in history:
             twins.live(*step)
             if twins.days and step[0] != "day":  # of a day alone the next step tells as well
-                assert shown(twins.folded, "images", "image_versions") == shown(twins.plain, "images", "image_versions")
+                assert shown(twins.compacted, "images", "image_versions") == shown(
+                    twins.plain, "images", "image_versions"
+                )
         if twins.days:
             twins.live("fold", 0, 0)
             views = (*SHOWN, "image_changes", "changes_by_observation", "capacity_by_day", "accounts")
             views += ("image_lifetimes", "growth_by_month")
-            assert shown(twins.folded, *views) == shown(twins.plain, *views)
+            assert shown(twins.compacted, *views) == shown(twins.plain, *views)
             then = dt.date(2026, 10, as_of)
             try:
                 before = shown(twins.plain, *views, as_of=then)
             except BadSetting:
                 with pytest.raises(BadSetting, match="there was no published observation"):
-                    connect(twins.folded, as_of=then)
+                    connect(twins.compacted, as_of=then)
             else:
-                assert shown(twins.folded, *views, as_of=then) == before
+                assert shown(twins.compacted, *views, as_of=then) == before
 
 
 # ── a lake of real runs ──────────────────────────────────────────────────────
@@ -279,7 +281,7 @@ def test_a_folder_whose_name_is_a_pattern_is_that_folder_alone(lived, tmp_path, 
 
 
 @pytest.mark.parametrize("place", ["image_versions", "image_versions_open", "compacted_observations"])
-def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
+def test_a_missing_or_torn_compacted_file_is_named(data, place):
     path = data / "lake" / place / "000001.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -287,7 +289,7 @@ def test_a_file_of_a_fold_that_is_gone_or_torn_is_named(data, place):
     with pytest.raises(LakeDamaged, match=place):
         rebuild(data)
     path.unlink()
-    with pytest.raises(LakeDamaged, match=rf"{place}/000001.parquet of a fold is missing"):
+    with pytest.raises(LakeDamaged, match=rf"{place}/000001.parquet is missing"):
         connect(data)
 
 

@@ -165,7 +165,12 @@ def test_an_image_that_changed_and_changed_back_is_no_difference(tmp_path):
 
 
 def test_a_difference_of_any_field_is_told_as_image_changes_tells_it(tmp_path):
-    kinds = {"text": ("old", "new"), "whole": (1, 2), "gib": (1, 2), "instant": (utc("2026-01-01"), utc("2026-01-02"))}
+    kinds = {
+        "text": ("old", "new"),
+        "integer": (1, 2),
+        "gib": (1, 2),
+        "timestamp": (utc("2026-01-01"), utc("2026-01-02")),
+    }
     values = {field.name: kinds[IMAGES.column(field.name).kind] for field in IMAGE_FIELDS}
     more = {"disk_size_gib": None, "extra": "{}"}
     before = [image(f"m-{field}", 5, **{field: old}) for field, (old, _) in values.items()]

@@ -371,7 +371,7 @@ def expected(column_kind: str, value: Any) -> tuple[Any, bool]:
         return str(value), False
     if value == "" and not isinstance(value, Spelled):
         return None, False
-    if column_kind == "instant":
+    if column_kind == "timestamp":
         if isinstance(value, Spelled) or not re.fullmatch(
             r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z", value
         ):

@@ -277,7 +277,7 @@ def test_every_value_is_typed_or_rejected(images):
             value = sent.get(column.api or "")
             if column.kind == "text" and isinstance(value, str):
                 assert row[column.name] == value
-            if column.kind in {"gib", "whole"} and is_whole(value, column.kind):
+            if column.kind in {"gib", "integer"} and is_whole(value, column.kind):
                 assert row[column.name] == int(value)
 
 
@@ -306,4 +306,4 @@ def fits(kind: str, value: Any) -> bool:
         return False
     if kind == "text":
         return True
-    return is_whole(value, kind) if kind in {"gib", "whole"} else value == "2017-12-08T12:10:03Z"
+    return is_whole(value, kind) if kind in {"gib", "integer"} else value == "2017-12-08T12:10:03Z"

@@ -823,7 +823,12 @@ def test_a_changed_image_has_a_row_for_each_field_with_the_old_value_and_the_new
 
 
 def test_a_change_of_any_field_is_told(tmp_path):
-    kinds = {"text": ("old", "new"), "whole": (1, 2), "gib": (1, 2), "instant": (utc("2026-01-01"), utc("2026-01-02"))}
+    kinds = {
+        "text": ("old", "new"),
+        "integer": (1, 2),
+        "gib": (1, 2),
+        "timestamp": (utc("2026-01-01"), utc("2026-01-02")),
+    }
     values = {field.name: kinds[IMAGES.column(field.name).kind] for field in IMAGE_FIELDS}
     before = [image(f"m-{field}", **{field: old}) for field, (old, _) in values.items()]
     after = [image(f"m-{field}", **{field: new}) for field, (_, new) in values.items()]

@@ -57,17 +57,17 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     result.withdrawn_count = len(tombstones.active)
     everything = Tombstones()  # what is withdrawn is checked too, as long as it is there
     committed = committed_files(location, everything)
-    records = committed.of[OBSERVATIONS.name]
+    records = committed.daily[OBSERVATIONS.name]
     with duckdb.connect() as con:
         store_of(location).register_filesystem(con)
         state = CheckState(
             location,
             result,
             con,
-            files=FileSet.under(location, everything),
-            manifest=committed.fold,
+            files=FileSet.read(location, everything),
+            manifest=committed.manifest,
             tombstones=tombstones,
-            records={path.stem: path for path in (*records, *committed.standing[OBSERVATIONS.name])},
+            records={path.stem: path for path in (*records, *committed.retained[OBSERVATIONS.name])},
             raw_files={path.stem: path for path in raw_paths(location) if path.stem not in tombstones.raw_runs},
         )
         for record in records:

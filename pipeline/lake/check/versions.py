@@ -16,7 +16,7 @@ from pipeline.lake.check.runs import (
 )
 from pipeline.lake.compaction.manifest import ENDED, PLACES, REJECTED
 from pipeline.lake.layout import table_path
-from pipeline.lake.scan import empty, instant, not_compacted, observations, pairs, scan_files, version_rows
+from pipeline.lake.scan import empty, instant, observations, pairs, rows_from_versions, scan_files, version_rows
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.text import sql_literal
@@ -89,11 +89,11 @@ def _rows_query(table: Table, present: Sequence[dict[str, Any]], day: dt.date) -
         f"date '{day}' as observed_on"
         for row in present
     )
-    return not_compacted(table, "from version", spanned)
+    return rows_from_versions(table, "from version", spanned)
 
 
 def _rejects_query(state: CheckState, present: Sequence[dict[str, Any]]) -> str:
     """Select the rejects of these observations: those of withdrawn ones stay in their file, and no reader uses them."""
     names = pairs((row["run_id"], row["account"]) for row in present)
-    rejects = scan_files(PLACES[REJECTED], state.files.folded[REJECTED])
+    rejects = scan_files(PLACES[REJECTED], state.files.compacted[REJECTED])
     return f"from ({rejects}) as reject where (run_id, account) in ({names})"

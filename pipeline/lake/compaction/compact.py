@@ -70,16 +70,16 @@ It has one thread: a second one's buffers cost more memory than they save time.
 
 def needs_compaction(data: Path) -> bool:
     """True where a run should compact now."""
-    files = FileSet.under(data)
-    count = len(files.of[OBSERVATIONS.name])
+    files = FileSet.read(data)
+    count = len(files.daily[OBSERVATIONS.name])
     if count < FEW_RUNS:
         return False
-    if count >= MANY_RUNS or files.fold is None:
+    if count >= MANY_RUNS or files.manifest is None:
         return True
-    runs = {path.stem for path in files.of[OBSERVATIONS.name]}
+    runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
     with _connect() as con:
         records = record_rows(con, files)
-    return sum(record.image_count for record in records if record.run_id in runs) >= files.fold.open_count
+    return sum(record.image_count for record in records if record.run_id in runs) >= files.manifest.open_count
 
 
 def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None = None) -> list[str]:
@@ -124,7 +124,7 @@ def _is_daily(path: str) -> bool:
 
 
 def _next_plan(data: Path, now: dt.datetime) -> Plan:
-    files = FileSet.under(data.resolve())
+    files = FileSet.read(data.resolve())
     with _connect() as con:
         records = record_rows(con, files)
     return make_plan(data.resolve(), files, records, now)
@@ -161,11 +161,11 @@ def _connect(spill_dir: Path | None = None) -> Iterator[duckdb.DuckDBPyConnectio
 def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit) -> bool:
     """Write the commit records of all compacted runs, and the rejects of those that are new. Returns: any rejects."""
     new = plan.whole_runs.keys() - (plan.before.runs.keys() if plan.before else set())
-    parts = [scan_files(OBSERVATIONS, [path for path in plan.files.of[OBSERVATIONS.name] if path.stem in new])]
+    parts = [scan_files(OBSERVATIONS, [path for path in plan.files.daily[OBSERVATIONS.name] if path.stem in new])]
     if plan.before is not None:
-        parts.append(scan_files(PLACES[RECORDS], plan.files.folded[RECORDS]))
+        parts.append(scan_files(PLACES[RECORDS], plan.files.compacted[RECORDS]))
     _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
-    paths = [path for path in plan.files.of[REJECTS.name] if path.stem in new]
+    paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
     if not paths:
         return False
     names = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
@@ -197,11 +197,11 @@ def _manifest(
     for run_id, account in sorted(plan.compacted):
         covered.setdefault(run_id, []).append(account)
     files = [
-        msgspec.structs.replace(one, void=tuple(sorted({*one.void, *plan.rebuilt} & set(one.accounts))))
+        msgspec.structs.replace(one, invalidated=tuple(sorted({*one.invalidated, *plan.rebuilt} & set(one.accounts))))
         for one in (before.ended if before else ())
     ]
-    retained = [one for one in files if set(one.accounts) - set(one.void)]
-    replaced = [compacted_path(plan.data, ENDED, one.fold) for one in files if one not in retained]
+    retained = [one for one in files if set(one.accounts) - set(one.invalidated)]
+    replaced = [compacted_path(plan.data, ENDED, one.manifest) for one in files if one not in retained]
     if ended:
         retained.append(Ended(plan.name, ended))
     if before is not None:

@@ -1,17 +1,18 @@
-"""What is folded: one record, which names every file that stands for it.
+"""The manifest of a compaction: it names the files that hold the compacted observations.
 
-    data/lake/manifests/000012.json                  the newest record is the one that counts
+    data/lake/manifests/000012.json                  only the newest manifest is read
       ├─ covered      run → its group of accounts: the observations that the versions hold
-      ├─ groups       the accounts of each group, named once, however many runs listed them
-      ├─ runs         the runs that nothing is read of any more but what is folded, and their days
-      ├─ ended        lake/image_versions/<fold>.parquet: stretches that have ended, never written again
-      │               lake/image_versions_open/000012.parquet: those that may go on
+      ├─ groups       the accounts of each group, listed once for all runs that share it
+      ├─ runs         the runs that are compacted as a whole, and their days
+      ├─ ended        lake/image_versions/<name>.parquet: versions that have ended, never written again
+      │               lake/image_versions_open/000012.parquet: versions that are still open
       │               lake/compacted_observations/000012.parquet: the commit records of `runs`
-      ├─ rejects      lake/compacted_rejects/<n>.parquet
-      └─ superseded   files that nothing reads any more, and until when they stay for who has them open
+      ├─ rejects      lake/compacted_rejects/<name>.parquet
+      └─ superseded   files that are no longer read, and the end of their grace period
 
-A record is written once and never changed. It goes in last, as a commit record does: before it there is the fold
-before, after it this one. Before format 3 there were no groups: a record named the accounts of each run.
+A manifest is written last and never changed: it commits the compaction. Before format 4 the keys `manifest` and
+`invalidated` of `ended` were `fold` and `void`; before format 3 a manifest had no groups and listed the accounts of
+each run.
 """
 
 from __future__ import annotations
@@ -49,19 +50,21 @@ PLACES: Final[dict[str, Table]] = {
 """The folders of compacted files in `lake`, and the table of each."""
 OLDER_PLACES: Final = {REJECTED: "folded_rejects", RECORDS: "folded_observations"}
 """The names of these folders before format 4."""
+_RENAMED_KEYS: Final = {"fold": "manifest", "void": "invalidated"}
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """A file of stretches that have ended."""
+    """A file of versions that have ended."""
 
-    fold: str
+    manifest: str
+    """The manifest that it was written with; the name of the file."""
     accounts: tuple[str, ...]
-    void: tuple[str, ...] = ()
-    """Accounts that were folded anew since: their rows in it are passed over."""
+    invalidated: tuple[str, ...] = ()
+    """Accounts that were rebuilt since: their rows in the file are not read."""
 
 
 class Superseded(msgspec.Struct, frozen=True):
-    """A file that nothing reads any more."""
+    """A file that is no longer read."""
 
     path: str
     """Below `lake`."""
@@ -69,7 +72,7 @@ class Superseded(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The record."""
+    """The content of a manifest."""
 
     name: str
     covered: dict[str, tuple[str, ...]]
@@ -79,36 +82,36 @@ class Manifest(msgspec.Struct, frozen=True):
     rejects: tuple[str, ...] = ()
     superseded: tuple[Superseded, ...] = ()
     open_count: int = 0
-    """Stretches that may go on."""
+    """Versions that are still open."""
     format: str = FORMAT
 
     def encoded(self) -> bytes:
-        """The record as it is written."""
+        """Encode it as it is written."""
         groups = {accounts: number for number, accounts in enumerate(dict.fromkeys(self.covered.values()))}
-        said = msgspec.to_builtins(msgspec.structs.replace(self, covered={}))
-        said["covered"] = {run: groups[accounts] for run, accounts in self.covered.items()}
-        said["groups"] = list(groups)
-        return msgspec.json.format(msgspec.json.encode(said), indent=1) + b"\n"
+        content = msgspec.to_builtins(msgspec.structs.replace(self, covered={}))
+        content["covered"] = {run: groups[accounts] for run, accounts in self.covered.items()}
+        content["groups"] = list(groups)
+        return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
-        """The names of the files that it stands on, by folder."""
+        """The names of its files, by folder."""
         return {
-            ENDED: tuple(one.fold for one in self.ended),
+            ENDED: tuple(file.manifest for file in self.ended),
             OPEN: (self.name,),
             REJECTED: self.rejects,
             RECORDS: (self.name,),
         }
 
     def files(self, data: Path) -> dict[str, tuple[Path, ...]]:
-        """The files that it stands on, by folder."""
+        """Its files, by folder."""
         return {
             place: tuple(compacted_path(data, place, name) for name in names) for place, names in self.names.items()
         }
 
 
 def compacted_path(data: Path, place: str, name: str) -> Path:
-    """Where a file of a compaction lies, or is to lie; a lake before format 4 has it under the older name."""
+    """Return the path of a compacted file; in a lake before format 4 it has the older name."""
     path = data / "lake" / place / f"{name}.parquet"
     if place in OLDER_PLACES and not path.exists():
         older = data / "lake" / OLDER_PLACES[place] / path.name
@@ -117,23 +120,23 @@ def compacted_path(data: Path, place: str, name: str) -> Path:
 
 
 def manifest_path(data: Path, name: str) -> Path:
-    """Where a manifest lies, or is to lie; a lake before format 4 has it under the older name."""
+    """Return the path of a manifest; in a lake before format 4 it has the older name."""
     path = data / "lake" / MANIFESTS / f"{name}.json"
     older = data / "lake" / OLDER_MANIFESTS / path.name
     return older if not path.exists() and older.exists() else path
 
 
 def next_name(before: Manifest | None) -> str:
-    """The name of the fold that follows."""
+    """Return the name of the next manifest."""
     return f"{int(before.name) + 1 if before else 1:06}"
 
 
 def newest_manifest(data: Path) -> Manifest | None:
-    """Read the newest record; None where nothing was ever folded.
+    """Read the newest manifest; None where nothing was ever compacted.
 
     Raises:
         LakeTooNew: a newer version has written it.
-        LakeDamaged: it cannot be read, or a file that it names is not there.
+        LakeDamaged: it cannot be read.
     """
     while True:
         paths = manifest_paths(data)
@@ -141,16 +144,16 @@ def newest_manifest(data: Path) -> Manifest | None:
             return None
         path = max(paths, key=lambda path: path.name)
         try:
-            said = path.read_bytes()
-        except FileNotFoundError:  # a newer one came, and this one went
+            content = path.read_bytes()
+        except FileNotFoundError:  # replaced by a newer one, and deleted
             continue
         except OSError as error:
             raise LakeDamaged(f"{str(path)!r} cannot be read ({error})") from error
-        return _decoded(path, said)
+        return _decode(path, content)
 
 
 def manifest_paths(data: Path) -> list[Path]:
-    """Every record that lies there."""
+    """List every manifest."""
     found: list[Path] = []
     for folder in (MANIFESTS, OLDER_MANIFESTS):
         with contextlib.suppress(FileNotFoundError):
@@ -158,22 +161,25 @@ def manifest_paths(data: Path) -> list[Path]:
     return found
 
 
-def _decoded(path: Path, said: bytes) -> Manifest:
+def _decode(path: Path, encoded: bytes) -> Manifest:
     try:
-        told = msgspec.json.decode(said)
-        refuse_newer(str(told["format"]), path)
-        if "groups" not in told:
-            return msgspec.convert(told, Manifest)
-        groups = msgspec.convert(told["groups"], list[tuple[str, ...]])
-        covered = {run: groups[number] for run, number in told["covered"].items()}
-        return msgspec.structs.replace(msgspec.convert({**told, "covered": {}}, Manifest), covered=covered)
+        content = msgspec.json.decode(encoded)
+        refuse_newer(str(content["format"]), path)
+        content["ended"] = [
+            {_RENAMED_KEYS.get(key, key): value for key, value in file.items()} for file in content["ended"]
+        ]
+        if "groups" not in content:
+            return msgspec.convert(content, Manifest)
+        groups = msgspec.convert(content["groups"], list[tuple[str, ...]])
+        covered = {run: groups[number] for run, number in content["covered"].items()}
+        return msgspec.structs.replace(msgspec.convert({**content, "covered": {}}, Manifest), covered=covered)
     except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({error}): it says what is folded; put it back from a copy, "
+            f"{str(path)!r} cannot be read ({error}): it names the compacted files; restore it from a copy, "
             "or `ens-images rebuild --into` a new folder"
         ) from error
 
 
 def first_missing(files: Iterable[Path]) -> Path | None:
-    """The first of these files that is not there."""
+    """Return the first of these files that does not exist."""
     return next((path for path in files if not path.exists()), None)

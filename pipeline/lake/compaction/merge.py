@@ -90,9 +90,9 @@ def _versions_before(plan: Plan) -> tuple[str, str]:
 
 def _certificates(plan: Plan) -> str:
     names = ("account", "run_id", "certificate", "image_count", "disk_count")
-    parts = [scan_files(OBSERVATIONS, plan.files.of[OBSERVATIONS.name], names=names)]
+    parts = [scan_files(OBSERVATIONS, plan.files.daily[OBSERVATIONS.name], names=names)]
     if plan.before is not None:
-        parts.append(scan_files(PLACES[RECORDS], plan.files.folded[RECORDS], names=names))
+        parts.append(scan_files(PLACES[RECORDS], plan.files.compacted[RECORDS], names=names))
     return " union all by name ".join(parts)
 
 
@@ -128,7 +128,7 @@ def _still_open(con: duckdb.DuckDBPyConnection, plan: Plan) -> Iterator[pa.Table
 
     if plan.before is None:
         return
-    (path,) = plan.files.folded[OPEN]
+    (path,) = plan.files.compacted[OPEN]
     bounds = con.sql(f"""
         select
             {_among(plan.rebuilt, "old.account")} as is_rebuilt,

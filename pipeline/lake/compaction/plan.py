@@ -5,7 +5,7 @@
 An account whose observations arrive in order is *extended*: its open versions
 and the new observations. An observation that came late, or was withdrawn for
 good, has its account *rebuilt* from all of its versions; the rows that they had
-in older files are void. A withdrawal within its grace period stays compacted,
+in older files are invalidated. A withdrawal within its grace period stays compacted,
 and is hidden by the views: it can be restored.
 """
 
@@ -56,9 +56,9 @@ class RecordRow:
 def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRow]:
     """Read every row of every commit record as it was written, whatever was withdrawn since."""
     names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count", "disk_count")
-    parts = [scan_files(OBSERVATIONS, files.of[OBSERVATIONS.name], names=names)]
-    if files.fold is not None:
-        parts.append(scan_files(PLACES[RECORDS], files.folded[RECORDS], names=names))
+    parts = [scan_files(OBSERVATIONS, files.daily[OBSERVATIONS.name], names=names)]
+    if files.manifest is not None:
+        parts.append(scan_files(PLACES[RECORDS], files.compacted[RECORDS], names=names))
     rows = con.execute(
         f"select {', '.join(names)} from ({' union all by name '.join(parts)}) as record "  # noqa: S608  (declared names)
         "order by observed_at_utc, run_id"
@@ -92,7 +92,7 @@ class Plan:
     @property
     def before(self) -> Manifest | None:
         """The manifest that this step follows."""
-        return self.files.fold
+        return self.files.manifest
 
     @property
     def name(self) -> str:
@@ -114,14 +114,14 @@ class Plan:
     def taken_files(self) -> FileSet:
         """The daily files of the runs that are taken; what is not taken of them is passed over by the merge."""
         runs = {record.run_id for record in self.taken}
-        of = {name: tuple(path for path in paths if path.stem in runs) for name, paths in self.files.of.items()}
-        return replace(self.files, of=of)
+        daily = {name: tuple(path for path in paths if path.stem in runs) for name, paths in self.files.daily.items()}
+        return replace(self.files, daily=daily)
 
 
 def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.datetime) -> Plan:
     """Plan the next step over `files`."""
-    expired = {(one.run_id, one.account) for one in files.without.active if one.until_utc <= now}
-    covered = files.fold.covered if files.fold else {}
+    expired = {(one.run_id, one.account) for one in files.tombstones.active if one.until_utc <= now}
+    covered = files.manifest.covered if files.manifest else {}
     before = {(run_id, account) for run_id, accounts in covered.items() for account in accounts}
     retained = before - expired
     published = {record.key: record for record in records if record.is_published}
@@ -152,7 +152,7 @@ def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.date
 
 def _new(published: dict[_Key, RecordRow], before: set[_Key], retained: set[_Key], files: FileSet) -> list[RecordRow]:
     """The published observations that the versions do not hold yet, nor one of the same account and instant."""
-    withdrawn = {(one.run_id, one.account) for one in files.without.active}
+    withdrawn = {(one.run_id, one.account) for one in files.tombstones.active}
     instants = {(published[key].account, published[key].observed_at_utc) for key in retained if key in published}
     return [
         record
@@ -175,7 +175,7 @@ def _earliest(new: list[RecordRow]) -> list[RecordRow]:
 
 def _whole_runs(files: FileSet, records: Iterable[RecordRow], done: set[_Key]) -> dict[str, dt.date]:
     records = list(records)
-    found: dict[str, dt.date] = dict(files.fold.runs) if files.fold else {}
+    found: dict[str, dt.date] = dict(files.manifest.runs) if files.manifest else {}
     left = {record.run_id for record in records if record.is_published and record.key not in done}
     found.update({record.run_id: record.observed_on for record in records if record.run_id not in left})
     return found

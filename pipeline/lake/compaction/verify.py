@@ -22,7 +22,7 @@ def verify(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit)
     Raises:
         LakeDamaged: an image or a disk would not come back as it was.
     """
-    daily = plan.taken_files.of
+    daily = plan.taken_files.daily
     written = scan_files(IMAGE_VERSIONS, commit.written(OPEN, ENDED))
     disks = (
         "select account, image_id, first_seen_utc, last_seen_utc, "  # noqa: S608
