@@ -51,7 +51,7 @@ class Account:
     def __init__(
         self, label: str, provider: Callable[[], _Provider], where: str, *, endpoint: str | None = None
     ) -> None:
-        """`provider` makes the vendor's provider anew; `where` says what to do if it finds nothing.
+        """`provider` makes the vendor's provider again; `where` says what to do if it finds nothing.
 
         `endpoint` is the account's own; None: that of the run.
         """
@@ -67,7 +67,7 @@ class Account:
         return f"Account({self.label!r})"
 
     def resolve(self) -> Key:
-        """Ask for the credentials anew, and keep them for the calls to come.
+        """Request the credentials again, and keep them for the next calls.
 
         A provider holds on to what it once found, the expired too: so each time there is a new one.
 

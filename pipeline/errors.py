@@ -25,7 +25,7 @@
     │   ├── LakeDamaged
     │   ├── LakeTooNew
     │   └── NoAccess
-    ├── Differs            exit 7   two states of the lake differ, and the command was told to report that
+    ├── Differs            exit 7   two states of the lake differ, and the command was asked to report that
     └── NotFresh           exit 8   the lake is intact, but older than allowed
 
 A message names the thing, what was found, and what to do. Any other exception
@@ -171,7 +171,7 @@ class NoAccess(LakeUnusable):
 
 
 class Differs(EnsImagesError):
-    """Two states of the lake differ, and the command was told to report that by its exit code."""
+    """Two states of the lake differ, and the command was asked to report that by its exit code."""
 
     exit_code = 7
 

@@ -1,4 +1,4 @@
-"""The error that ends a call: what the service said, and what to do about it."""
+"""The error that ends a call: what the service answered, and what to do about it."""
 
 from __future__ import annotations
 

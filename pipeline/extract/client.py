@@ -9,7 +9,7 @@
 
 This is the only module that speaks HTTP. The vendor's library signs and finds
 the credentials. The transport is one aiohttp session, twice as fast as the
-vendor's own client. A nonce may be used once, so each attempt is signed anew
+vendor's own client. A nonce may be used once, so each attempt is signed again
 and no HTTP layer retries by itself.
 """
 

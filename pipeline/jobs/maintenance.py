@@ -25,7 +25,7 @@ from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
-from pipeline.lake.tombstones import RawPages, Tombstones, Withdrawal, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import ExpiredPages, Tombstones, Withdrawal, read_tombstones, write_tombstones
 from pipeline.log import logger
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
@@ -176,7 +176,7 @@ def _with_expired(edit: Edit, expired: Iterable[Path]) -> Tombstones:
         for tombstone in edit.tombstones.raw_pages
         if tombstone.run_id not in needed and raw_path(edit.data, tombstone.run_id, tombstone.observed_on).exists()
     )
-    new = tuple(RawPages(path.stem, day_of(path), edit.now, edit.until) for path in expired)
+    new = tuple(ExpiredPages(path.stem, day_of(path), edit.now, edit.until) for path in expired)
     return msgspec.structs.replace(edit.tombstones, raw_pages=still + new)
 
 

@@ -21,7 +21,7 @@ A kill or a power cut between any two steps is harmless:
 4.  The commit record is renamed in last. Before this rename a reader sees the
     lake without the run, after it the whole run. The names of step 3 are on the
     disk before the record can be.
-5.  `.staging/<name>` is deleted. The catalog is written anew; after a kill the
+5.  `.staging/<name>` is deleted. The catalog is written again; after a kill the
     old one shows the lake before the run, until the next writer.
 
 The next writer deletes the files that step 1 marks and that no commit record
@@ -84,18 +84,18 @@ def new_lake(data: Path) -> Iterator[Path]:
     Raises:
         BadSetting: `data` has a folder `lake` with something in it.
     """
-    aside = data / ".new"
-    make_folder(aside, 0o700)
-    yield aside
+    building = data / ".new"
+    make_folder(building, 0o700)
+    yield building
     shutil.rmtree(data / "lake" / STAGING, ignore_errors=True)
     try:
-        (aside / "lake").rename(data / "lake")
+        (building / "lake").rename(data / "lake")
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
         raise BadSetting(f"{str(data / 'lake')!r} is not empty, and is no lake: give an empty folder") from error
     sync_folder(data)
-    delete(aside)
+    delete(building)
 
 
 class _StagedFiles:
@@ -222,6 +222,6 @@ class _TableWriter:
 
     def drop(self) -> None:
         """Delete the file, in whatever state it is."""
-        with contextlib.suppress(Exception):  # such as a full disk: nobody needs the footer
+        with contextlib.suppress(Exception):  # such as a full disk: the footer is not needed
             self._writer.close()
         self._path.unlink(missing_ok=True)

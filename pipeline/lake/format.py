@@ -29,17 +29,17 @@ def format_of(data: Path) -> str | None:
 
     Raises:
         LakeTooNew: it is newer than this code.
-        LakeDamaged: the file does not say.
+        LakeDamaged: the file holds no format.
     """
     path = data / "lake" / FORMAT_FILE
     try:
-        said = path.read_text("ascii", "replace").strip()
+        content = path.read_text("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except IsADirectoryError as error:
-        raise LakeDamaged(f"{str(path)!r} should say the lake's format, and is a folder: move it away") from error
-    refuse_newer(said, path)
-    return said
+        raise LakeDamaged(f"{str(path)!r} should hold the format of the lake, but is a folder: move it away") from error
+    refuse_newer(content, path)
+    return content
 
 
 def write_format(data: Path) -> None:

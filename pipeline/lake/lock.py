@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def lock(data: Path) -> Iterator[list[Path]]:
-    """Hold the lake for writing, and clear away what a killed writer left; what was cleared. A bucket is never held.
+    """Lock the lake for writing, and delete what a killed writer left; yields the deleted paths.
 
-    Whatever ends the writer early, what it left goes at once.
+    A bucket has no lock. Where the writer fails, its orphans are deleted at once.
 
     Raises:
-        LakeLocked: another process holds it; the message says which, and since when.
+        LakeLocked: another process has the lock; the message names it.
         LakeTooNew: a newer version has written there; nothing is changed.
-        DiskFull: there was no room.
-        NoAccess: a file or folder may not be read or written.
-        BadSetting: there can be no such folder.
+        DiskFull: the disk is full.
+        NoAccess: this user may not read or write a file or folder.
+        BadSetting: the folder cannot be created.
     """
     store = store_of(data)
     with _explain_os_errors(data):
@@ -48,7 +48,7 @@ def lock(data: Path) -> Iterator[list[Path]]:
 
 
 def lock_holder(data: Path) -> str | None:
-    """Return who has locked the lake for writing, and since when; None: nobody has."""
+    """Return who has locked the lake for writing, and since when; None: it is not locked."""
     return store_of(data).lock_holder(data / LOCK)
 
 
@@ -58,18 +58,18 @@ _NO_ACCESS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @contextlib.contextmanager
 def _explain_os_errors(data: Path) -> Iterator[None]:
-    """Say what the system means: DuckDB tells it in words, the others by number."""
+    """Translate errors of the operating system: DuckDB reports them as text, Python as a number."""
     try:
         yield
     except Exception as error:
         number = getattr(error, "errno", None)
         is_ours = isinstance(error, OSError) or type(error).__module__ == "_duckdb"
-        said = str(error).splitlines()[0] if is_ours and str(error) else ""
-        if number in _NO_ROOM or any(os.strerror(code) in said for code in _NO_ROOM):
+        reason = str(error).splitlines()[0] if is_ours and str(error) else ""
+        if number in _NO_ROOM or any(os.strerror(code) in reason for code in _NO_ROOM):
             raise DiskFull(
-                f"no room for the lake in {str(data)!r} ({said}): what was published before is whole; make room, "
+                f"the disk of the lake in {str(data)!r} is full ({reason}): earlier runs are intact; free some space, "
                 "then run the same command"
             ) from error
-        if number in _NO_ACCESS or any(os.strerror(code) in said for code in _NO_ACCESS):
-            raise NoAccess(f"the lake in {str(data)!r} is not this user's to use: {said}") from error
+        if number in _NO_ACCESS or any(os.strerror(code) in reason for code in _NO_ACCESS):
+            raise NoAccess(f"this user may not use the lake in {str(data)!r}: {reason}") from error
         raise

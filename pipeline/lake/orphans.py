@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def compaction_orphans(data: Path) -> list[Path]:
-    """What a fold left that failed: its files, and what marks them."""
-    marks = [path for path in _staged(data / "lake") if path.name.isdigit()]
-    names = [path.name for path in marks if not manifest_path(data, path.name).exists()]
+    """List the files of a compaction that was not committed, and its staging folder."""
+    folders = [path for path in _staged(data / "lake") if path.name.isdigit()]
+    names = [path.name for path in folders if not manifest_path(data, path.name).exists()]
     return [
         *(path for name in names for place in PLACES if (path := compacted_path(data, place, name)).exists()),
-        *marks,
+        *folders,
     ]
 
 
@@ -31,18 +31,19 @@ def _staged(folder: Path) -> list[Path]:
 
 
 def orphans(data: Path) -> list[Path]:
-    """What a killed writer left: files of runs without a commit record first, then what marks them."""
-    if not store_of(data).has_lock:  # what has no record may be another machine's, at work
+    """List what a killed writer left: files of runs without a commit record first, then staging folders."""
+    if not store_of(data).has_lock:  # another machine may be writing what has no commit record yet
         return []
-    marks = [path for path in _staged(data / "lake") if path.is_dir()]
+    staged = _staged(data / "lake")
+    folders = [path for path in staged if path.is_dir()]
     records = files(data, OBSERVATIONS)
-    begun = {path.name for path in marks} - {path.stem for path in records}
-    halves = [path for table in LAKE_TABLES for path in files(data, table) if path.stem in begun]
-    halves += [path for path in compaction_orphans(data) if path not in marks]
-    of_nothing = [] if records or manifest_paths(data) else (data / "lake").glob(FORMAT_FILE)
-    files_of_none = [path for path in _staged(data / "lake") if path not in marks]
-    aside = [*_staged(data / "raw"), *files_of_none, *data.glob(".lake.duckdb.*"), *data.glob(".new")]
-    return [*halves, *marks, *of_nothing, *aside]
+    uncommitted = {path.name for path in folders} - {path.stem for path in records}
+    incomplete = [path for table in LAKE_TABLES for path in files(data, table) if path.stem in uncommitted]
+    incomplete += [path for path in compaction_orphans(data) if path not in folders]
+    format_files = [] if records or manifest_paths(data) else (data / "lake").glob(FORMAT_FILE)
+    staged_files = [path for path in staged if path not in folders]
+    temporary = [*_staged(data / "raw"), *staged_files, *data.glob(".lake.duckdb.*"), *data.glob(".new")]
+    return [*incomplete, *folders, *format_files, *temporary]
 
 
 def delete_orphans(data: Path) -> list[Path]:

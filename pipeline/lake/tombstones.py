@@ -1,14 +1,14 @@
-"""What was taken out of the lake, and until when it can come back: one small record beside the raw pages.
+"""Tombstones: what was withdrawn from the lake or has expired, and the end of its grace period.
 
     data/raw/_tombstones.json
-      ├─ withdrawn   observations known to be wrong: which, when, who is the latest instead, until when it can come back
-      └─ raw_pages   runs whose pages were taken out by age, and when their files go
+      ├─ withdrawn   observations known to be wrong: which, when, the latest one instead, the end of the grace period
+      └─ raw_pages   runs whose raw pages have expired, and the end of their grace period
 
-A `prune` writes it, whole, and swaps it in by rename; everything that reads the
-lake or builds it again reads this first. So what is named here is gone at once,
-for every reader; its bytes go when the grace is over. It lies with the raw
-pages, so that whoever builds a lake from them knows it too, and its name begins
-with a line, so that nothing takes it for one of them.
+`withdraw`, `restore` and `prune` replace the file by rename; everything that
+reads or rebuilds the lake reads it first. So what it names is hidden from every
+reader at once, and its bytes are deleted after the grace period. The file is in
+`raw`, because a lake is rebuilt from that folder; its name begins with an
+underscore, so that no engine reads it as data.
 """
 
 from __future__ import annotations
@@ -27,85 +27,86 @@ if TYPE_CHECKING:
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
-    """One observation that was withdrawn, and what came of that."""
+    """One withdrawn observation."""
 
     account: str
     run_id: str
     observed_at_utc: dt.datetime
     withdrawn_at_utc: dt.datetime
     until_utc: dt.datetime
-    """When its files may go: up to then it can be restored."""
+    """The end of its grace period: until then it can be restored."""
     published_with: tuple[str, ...]
     """Every account that the run published: they share its files."""
     latest_instead: str | None = None
-    """The run that is the account's latest in its place; None where it was not the latest, or none is left."""
+    """The run that became the account's latest; None: it was not the latest, or the only one."""
     restored_at_utc: dt.datetime | None = None
 
     @property
     def name(self) -> str:
-        """How the observation is called: run and account."""
+        """Run and account, as commands take them."""
         return f"{self.run_id}/{self.account}"
 
     @property
     def error(self) -> str:
-        """What its row in `observations` says."""
+        """The error in its row of `observations`."""
         return f"Withdrawn: taken out of the lake at {self.withdrawn_at_utc:%F %T} UTC"
 
 
-class RawPages(msgspec.Struct, frozen=True):
-    """The raw pages of one run, taken out by age."""
+class ExpiredPages(msgspec.Struct, frozen=True):
+    """The raw pages of one run, expired by age."""
 
     run_id: str
     observed_on: dt.date
-    taken_out_at_utc: dt.datetime
+    expired_at_utc: dt.datetime = msgspec.field(name="taken_out_at_utc")
+    """The key in the file is that of format 1."""
     until_utc: dt.datetime
 
 
 class Tombstones(msgspec.Struct, frozen=True):
-    """The record."""
+    """The content of the file."""
 
     format: str = "1"
     withdrawn: tuple[Withdrawal, ...] = ()
-    raw_pages: tuple[RawPages, ...] = ()
+    raw_pages: tuple[ExpiredPages, ...] = ()
 
     @property
     def active(self) -> tuple[Withdrawal, ...]:
-        """The withdrawals that hold: those that were not restored."""
+        """The withdrawals that were not restored."""
         return tuple(one for one in self.withdrawn if one.restored_at_utc is None)
 
     @property
     def whole_runs(self) -> frozenset[str]:
-        """The runs of which every published account is withdrawn: their files hold nothing else."""
-        gone: dict[str, set[str]] = {}
-        for one in self.active:
-            gone.setdefault(one.run_id, set()).add(one.account)
-        return frozenset(one.run_id for one in self.active if gone[one.run_id] >= set(one.published_with))
+        """The runs whose published accounts are all withdrawn: nothing in their files is read."""
+        accounts: dict[str, set[str]] = {}
+        for withdrawal in self.active:
+            accounts.setdefault(withdrawal.run_id, set()).add(withdrawal.account)
+        return frozenset(one.run_id for one in self.active if accounts[one.run_id] >= set(one.published_with))
 
     @property
     def raw_runs(self) -> frozenset[str]:
-        """The runs whose raw pages were taken out."""
-        return frozenset(one.run_id for one in self.raw_pages)
+        """The runs whose raw pages have expired."""
+        return frozenset(pages.run_id for pages in self.raw_pages)
 
     def withdrawn_from(self, run_id: str) -> dict[str, Withdrawal]:
-        """The withdrawals that hold in one run, by account."""
+        """Return the withdrawals of one run that were not restored, by account."""
         return {one.account: one for one in self.active if one.run_id == run_id}
 
 
 def tombstones_path(data: Path) -> Path:
-    """Where the record lies."""
+    """Return the path of the tombstones."""
     return data / "raw" / "_tombstones.json"
 
 
 def older_tombstones_path(data: Path) -> Path:
-    """Where lakes before format 4 keep it: read where the present one is absent."""
+    """Return their path before format 4: read where the present one is absent."""
     return data / "raw" / "_taken_out.json"
 
 
 def read_tombstones(data: Path) -> Tombstones:
-    """Read what was taken out of the lake under `data`; nothing, where no prune was.
+    """Read the tombstones of the lake under `data`; empty where there is no file.
 
     Raises:
-        LakeDamaged: the record cannot be read.
+        LakeDamaged: the file cannot be read.
     """
     path = tombstones_path(data)
     try:
@@ -115,7 +116,7 @@ def read_tombstones(data: Path) -> Tombstones:
             path = older_tombstones_path(data)
             try:
                 body = path.read_bytes()
-            except FileNotFoundError:  # …and was upgraded between the two looks, or there never was one
+            except FileNotFoundError:  # upgraded between the two reads, or never written
                 path = tombstones_path(data)
                 body = path.read_bytes()
         return msgspec.json.decode(body, type=Tombstones)
@@ -123,17 +124,17 @@ def read_tombstones(data: Path) -> Tombstones:
         return Tombstones()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({error}): it says what was withdrawn; put it back from a copy"
+            f"{str(path)!r} cannot be read ({error}): it names the withdrawn observations; restore it from a copy"
         ) from error
 
 
 def write_tombstones(data: Path, record: Tombstones) -> None:
-    """Swap the record for a new one, whole."""
+    """Replace the tombstones by rename."""
     path = tombstones_path(data)
-    aside = path.parent / STAGING / path.name
-    make_folder(aside.parent)
-    aside.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    commit_file(aside, path)
+    staged = path.parent / STAGING / path.name
+    make_folder(staged.parent)
+    staged.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    commit_file(staged, path)
     older = older_tombstones_path(data)
     if older.exists():
         older.unlink()

@@ -192,7 +192,7 @@ class FolderStore(Store):
                 file.seek(0)
                 holder = file.read().strip() or _UNKNOWN_HOLDER
                 lake = str(path.parent)
-                raise LakeLocked(f"the lake in {lake!r} is held by {holder}: wait until it is done") from None
+                raise LakeLocked(f"the lake in {lake!r} is locked by {holder}: wait until it is done") from None
             with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
                 file.truncate(0)
                 file.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")

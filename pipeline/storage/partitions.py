@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 STAGING: Final = ".staging"
 """The folder, in `raw` and in `lake`, in which a file is written before it is linked into place."""
 OLDER_STAGING: Final = ".aside"
-"""Its name before format 4: what a killed writer left there is deleted too."""
+"""Its name before format 4: orphans in it are deleted too."""
 
 
 def files_by_day(folder: Path) -> list[Path]:
@@ -26,17 +26,17 @@ def files_by_day(folder: Path) -> list[Path]:
     return store_of(folder).list_partitions(folder)
 
 
-def refuse_newer(said: str, path: Path) -> None:
-    """Let a format pass that this version knows: its own, and those before.
+def refuse_newer(content: str, path: Path) -> None:
+    """Refuse a format that this version does not know.
 
     Raises:
         LakeTooNew: it is newer.
-        LakeDamaged: it is none.
+        LakeDamaged: it is no format.
     """
-    if not (said.isascii() and said.isdigit()):
-        raise LakeDamaged(f"{str(path)!r} should say the lake's format, such as {FORMAT}, and says {said[:40]!r}")
-    if int(said[:9]) > int(FORMAT):
+    if not (content.isascii() and content.isdigit()):
+        raise LakeDamaged(f"{str(path)!r} should hold the format of the lake, such as {FORMAT}, not {content[:40]!r}")
+    if int(content[:9]) > int(FORMAT):
         raise LakeTooNew(
-            f"{str(path)!r} is of format {said[:9]}, and this version of ens-images reads {FORMAT} at most: "
+            f"{str(path)!r} has format {content[:9]}, and this version of ens-images reads {FORMAT} at most: "
             "pip install --upgrade ens-images"
         )

@@ -145,7 +145,7 @@ def test_a_second_writer_is_told_who_holds_the_lake_and_a_dead_one_holds_nothing
     holder = fork.Process(target=_hold, args=(tmp_path, ready, done))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(LakeLocked, match=rf"held by process {holder.pid} since 20.* UTC: wait"), lock(tmp_path):
+    with pytest.raises(LakeLocked, match=rf"locked by process {holder.pid} since 20.* UTC: wait"), lock(tmp_path):
         pass
 
     holder.kill()

@@ -83,7 +83,7 @@ def check_file_system(data: Path, mounts: Iterable[tuple[str, str]]) -> str:
     folder = existing(data).resolve()
     file_system = file_system_of(folder, mounts)
     if file_system is None:
-        raise NotKnown("this system does not tell")
+        raise NotKnown("this system does not report it")
     if file_system in _NETWORK_FILE_SYSTEMS:
         raise BadSetting(
             f"{str(folder)!r} is on {file_system}, a network file system, where a rename may be seen half done and "

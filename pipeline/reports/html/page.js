@@ -35,7 +35,7 @@ each("script[data-chart]", async (script) => {
   place.dataset.drawn = "true";
 });
 
-// On paper a table is below its chart and not beside it: charts are drawn anew, as wide as a sheet, and back.
+// On paper a table is below its chart and not beside it: charts are drawn again, as wide as a sheet, and back.
 for (const [event, isPaper] of [["beforeprint", true], ["afterprint", false]]) {
   addEventListener(event, () => {
     document.body.classList.toggle("paper", isPaper);

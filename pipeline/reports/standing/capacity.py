@@ -143,7 +143,7 @@ def _entries_chart(data: SectionData, finding: str, key: str, entry: str) -> Cha
 
 def _other_owners_note(data: SectionData) -> str:
     others = data.total["other_image_count"]
-    return f"{pluralize(others, 'image')} of another owner, or none told: in none of these figures." if others else ""
+    return f"{pluralize(others, 'image')} of another or an unknown owner: not in these figures." if others else ""
 
 
 def _by(entry: str, key: str, verb: str) -> StandingReport:
