@@ -1,5 +1,5 @@
--- How far each account can be trusted: one row per account that was ever tried, with its last published observation.
--- An account that was never published has nulls there.
+-- Freshness and certificate of each account: one row per account that a run ever tried, with its last published
+-- observation, whose columns are null if the account was never published.
 -- Reads: observations.
 -- Example: select account, observed_at_utc, last_error from accounts where is_stale or observed_at_utc is null
 
@@ -32,7 +32,7 @@ latest as (
     where place_from_last = 1
 ),
 
--- Runs are named for the instant at which they began, so a later run has the greater name.
+-- A run id starts with the start time of the run, so a later run has a greater id.
 failed_since as (
     select
         tried.account,
@@ -61,9 +61,9 @@ select
     latest.disk_count,
     latest.reject_count,
     latest.unknown_field_count,
-    coalesce(failed_since.failed_try_count, 0) as failed_try_count,    -- Runs since then that published nothing of the account.
-    failed_since.error as last_error,                                  -- Why the last of those runs published nothing; null where there is none.
-    failed_since.account is not null as is_stale                       -- True where a later run tried, and published nothing.
+    coalesce(failed_since.failed_try_count, 0) as failed_try_count,    -- Runs after that observation that did not publish the account.
+    failed_since.error as last_error,                                  -- Error of the last of these runs; null if there is none.
+    failed_since.account is not null as is_stale                       -- True if a later run tried the account and did not publish it.
 from tried_accounts
 left join latest
     on tried_accounts.account = latest.account

@@ -1,5 +1,6 @@
--- How much is how old: one row per band of age, youngest first; every band is there, also where it is empty.
--- A year is 365 days. What was created after the observation, by their clocks, counts as under 30 days. Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
+-- Images and GiB by age: one row per age band, youngest first; an empty band has a row of zeros.
+-- A year is 365 days. An image with a creation time after the observation (clocks differ) counts as under 30 days.
+-- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
 -- Reads: image_age.
 -- Example: select age_band, image_count, image_size_gib from age_bands order by band_number
 
@@ -36,17 +37,17 @@ images as (
 )
 
 select
-    cast(bands.band_number as bigint) as band_number,                -- Place of the band, from 1, the youngest; the last is `unknown`.
-    bands.age_band,                                                  -- Days from creation to the observation; `unknown` where the creation is not known.
+    cast(bands.band_number as bigint) as band_number,                -- Number of the band: 1 is the youngest, the last is `unknown`.
+    bands.age_band,                                                  -- Days from creation to the observation; `unknown` without a creation time.
     count(case when images.ownership = 'owned' then 1 end) as image_count,  -- Images that the account owns.
     cast(
         coalesce(sum(case when images.ownership = 'owned' then images.image_size_gib end), 0) as bigint
-    ) as image_size_gib,                                             -- Sizes of the owned images, added up; those without a size add nothing.
+    ) as image_size_gib,                                             -- Total size of the owned images; an image without a size adds 0.
     count(
         case when images.ownership = 'owned' and images.image_size_gib is null then 1 end
-    ) as unsized_image_count,                                        -- Owned images whose size is not known.
-    count(case when images.ownership = 'shared' then 1 end) as shared_image_count,  -- Images that others share with the account.
-    count(case when images.ownership = 'other' then 1 end) as other_image_count     -- Images of another owner, or none told.
+    ) as unsized_image_count,                                        -- Owned images without a size.
+    count(case when images.ownership = 'shared' then 1 end) as shared_image_count,  -- Images shared with the account.
+    count(case when images.ownership = 'other' then 1 end) as other_image_count     -- Images of another or an unknown owner.
 from bands
 left join images
     on bands.band_number = images.band_number

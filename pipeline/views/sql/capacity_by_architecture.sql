@@ -1,13 +1,13 @@
--- What the accounts hold now, x86 against ARM: one row per processor and architecture as told, all accounts together.
--- Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
--- The processor follows from the architecture; where none is told, from the compute type, which says ARM but not x86.
+-- Latest capacity by processor, x86 or ARM: one row per processor and architecture (as listed), summed over all accounts.
+-- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
+-- The processor is derived from the architecture; without one, from the compute type, which identifies ARM but not x86.
 -- Reads: capacity_items.
 -- Example: select processor, sum(image_size_gib) as image_size_gib from capacity_by_architecture group by processor
 
 select
     processor,
     architecture,
-    count(distinct account) as account_count,  -- Accounts with such an image.
+    count(distinct account) as account_count,  -- Accounts with at least one image of this architecture.
     cast(sum(image_count) as bigint) as image_count,
     cast(sum(image_size_gib) as bigint) as image_size_gib,
     cast(sum(unsized_image_count) as bigint) as unsized_image_count,

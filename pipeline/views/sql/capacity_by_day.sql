@@ -1,7 +1,7 @@
--- What the accounts held, day by day: one row per UTC day, from the first day with data to the last, all accounts together.
--- A day's figure is the account's last published observation of that UTC day; an account without one carries its last
--- value, and the row says how many were carried. An account counts from its first observation on.
--- Images that the account owned; those shared with it, and those of another owner or none told, stand apart.
+-- Capacity per day: one row per UTC day, from the first day with data to the last, summed over all accounts.
+-- An account's value for a day is its last published observation of that UTC day. Without one, its previous value is
+-- carried forward and the account is counted in carried_account_count. An account counts from its first observation.
+-- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
 -- Reads: image_versions, observations.
 -- Example: select day_utc, image_count, image_size_gib from capacity_by_day order by day_utc desc limit 7
 
@@ -49,8 +49,8 @@ ended as (
         image_owner
 ),
 
--- A stretch adds what it holds from its first observation on, and takes it away with the account's next one after its
--- last: added up over days and accounts, the values that are carried come of themselves.
+-- A version adds its values on the day of its first observation, and subtracts them on the day of the account's first
+-- observation after its last. The running total over the days therefore carries values forward without a further step.
 steps as (
     select * from began
     union all
@@ -110,15 +110,15 @@ select
     cast(sum(seen.new_account_count) over so_far as bigint) as account_count,                -- Accounts observed on that day or before.
     cast(
         sum(seen.new_account_count) over so_far - coalesce(seen.account_count, 0) as bigint
-    ) as carried_account_count,                                                              -- Accounts not observed on that day: they carry their last value.
+    ) as carried_account_count,                                                              -- Accounts not observed on that day: their previous value is carried forward.
     cast(coalesce(sum(day_steps.image_count) over so_far, 0) as bigint) as image_count,      -- Images that the account owned.
-    cast(coalesce(sum(day_steps.image_size_gib) over so_far, 0) as bigint) as image_size_gib,  -- Sizes of the owned images, added up; those without a size add nothing.
-    cast(coalesce(sum(day_steps.unsized_image_count) over so_far, 0) as bigint) as unsized_image_count,  -- Owned images whose size was not known.
+    cast(coalesce(sum(day_steps.image_size_gib) over so_far, 0) as bigint) as image_size_gib,  -- Total size of the owned images; an image without a size adds 0.
+    cast(coalesce(sum(day_steps.unsized_image_count) over so_far, 0) as bigint) as unsized_image_count,  -- Owned images without a size.
     cast(coalesce(sum(day_steps.disk_count) over so_far, 0) as bigint) as disk_count,        -- Disks of the owned images.
-    cast(coalesce(sum(day_steps.disk_size_gib) over so_far, 0) as bigint) as disk_size_gib,  -- Sizes of the owned images' disks, added up; those without a size add nothing.
-    cast(coalesce(sum(day_steps.shared_image_count) over so_far, 0) as bigint) as shared_image_count,  -- Images that others shared with the account.
-    cast(coalesce(sum(day_steps.shared_image_size_gib) over so_far, 0) as bigint) as shared_image_size_gib,  -- Sizes of the shared images, added up.
-    cast(coalesce(sum(day_steps.other_image_count) over so_far, 0) as bigint) as other_image_count  -- Images of another owner, or none told.
+    cast(coalesce(sum(day_steps.disk_size_gib) over so_far, 0) as bigint) as disk_size_gib,  -- Total size of the disks of owned images; a disk without a size adds 0.
+    cast(coalesce(sum(day_steps.shared_image_count) over so_far, 0) as bigint) as shared_image_count,  -- Images shared with the account.
+    cast(coalesce(sum(day_steps.shared_image_size_gib) over so_far, 0) as bigint) as shared_image_size_gib,  -- Total size of the shared images; an image without a size adds 0.
+    cast(coalesce(sum(day_steps.other_image_count) over so_far, 0) as bigint) as other_image_count  -- Images of another or an unknown owner.
 from days
 left join seen
     on days.day_utc = seen.day_utc

@@ -1,11 +1,11 @@
--- What the accounts hold now, by platform: one row per platform, all accounts together, largest first.
--- Images that the account owns; those shared with it, and those of another owner or none told, stand apart.
+-- Latest capacity by platform: one row per platform, summed over all accounts, largest first.
+-- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
 -- Reads: capacity_items.
 -- Example: select platform, image_count, image_size_gib from capacity_by_platform
 
 select
     platform,
-    count(distinct account) as account_count,  -- Accounts with an image there.
+    count(distinct account) as account_count,  -- Accounts with at least one image of this platform.
     cast(sum(image_count) as bigint) as image_count,
     cast(sum(image_size_gib) as bigint) as image_size_gib,
     cast(sum(unsized_image_count) as bigint) as unsized_image_count,

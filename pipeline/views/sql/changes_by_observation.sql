@@ -1,7 +1,8 @@
--- How many images came, went and changed: one row per account and published observation after its first, newest first.
--- Counts what image_changes lists, an image once however many of its fields changed; an observation that found nothing
--- new has a row of zeros. A year is counted without comparing a value: a stretch that follows another without a gap
--- began because something changed.
+-- Number of images that appeared, are gone or changed: one row per account and published observation after its first,
+-- newest first. Counts the changes in image_changes; an image with several changed fields counts once. An observation
+-- without changes has a row of zeros.
+-- Most changes are counted without comparing values: a version that directly follows another version
+-- of its image exists because a value changed.
 -- Reads: image_versions, observations.
 -- Example: select observed_at_utc, appeared_image_count, gone_image_count from changes_by_observation limit 7
 
@@ -20,7 +21,7 @@ with published as (
     where is_published
 ),
 
--- A few rows an observation: whatever is asked of stretches is asked of these.
+-- Versions aggregated to a few rows per observation; the counts below read these instead of image_versions.
 begun as (
     select
         account,
@@ -113,7 +114,7 @@ unseen as (
         published.observed_at_utc
 ),
 
--- What was overlooked for a while may have changed meanwhile: these few alone are compared.
+-- An image missing from some listings may have changed in the meantime: only these few are compared by value.
 overlooked as (
     select distinct
         begun.account,
@@ -126,7 +127,7 @@ overlooked as (
         and begun.previous_seen_utc < published.observation_before_utc
 ),
 
--- The versions before and after.
+-- Their last version before the gap and their first version after it.
 sides as (
     select
         version.account,
@@ -163,7 +164,7 @@ sides as (
         )
 ),
 
--- Their values, equal ones once.
+-- Distinct values of these versions: two rows mean that a value changed.
 before_and_after as (
     select distinct
         sides.account,
@@ -217,17 +218,17 @@ changed_meanwhile as (
 
 select
     published.account,
-    published.observed_at_utc,                                      -- The observation that shows the changes.
-    published.observation_before_utc as previous_observed_at_utc,   -- The account's published observation before it.
-    cast(coalesce(here.appeared_image_count, 0) as bigint) as appeared_image_count,         -- Images that are proven to be new.
-    cast(coalesce(here.appeared_image_size_gib, 0) as bigint) as appeared_image_size_gib,   -- Their sizes, added up; those without a size add nothing.
-    coalesce(gone.gone_image_count, 0) as gone_image_count,                                 -- Images that are proven to be gone.
-    cast(coalesce(gone.gone_image_size_gib, 0) as bigint) as gone_image_size_gib,           -- Their sizes when last seen, added up; those without a size add nothing.
+    published.observed_at_utc,                                      -- The observation in which the changes are visible.
+    published.observation_before_utc as previous_observed_at_utc,   -- The account's previous published observation.
+    cast(coalesce(here.appeared_image_count, 0) as bigint) as appeared_image_count,         -- Images proven to be new.
+    cast(coalesce(here.appeared_image_size_gib, 0) as bigint) as appeared_image_size_gib,   -- Total size of these images; an image without a size adds 0.
+    coalesce(gone.gone_image_count, 0) as gone_image_count,                                 -- Images proven to be gone.
+    cast(coalesce(gone.gone_image_size_gib, 0) as bigint) as gone_image_size_gib,           -- Total last observed size of these images; an image without a size adds 0.
     cast(
         coalesce(here.changed_image_count, 0) + coalesce(changed_meanwhile.changed_image_count, 0) as bigint
-    ) as changed_image_count,                                       -- Images with another value than when they were last seen.
-    cast(coalesce(here.seen_image_count, 0) as bigint) as seen_image_count,                 -- Images that are here, and may only have been overlooked before.
-    cast(coalesce(unseen.unseen_image_count, 0) as bigint) as unseen_image_count            -- Images that are missing, and may only be overlooked here.
+    ) as changed_image_count,                                       -- Images with a value that differs from their previous observation.
+    cast(coalesce(here.seen_image_count, 0) as bigint) as seen_image_count,                 -- Listed images that may have been missing from the previous listing by mistake: not proven to be new.
+    cast(coalesce(unseen.unseen_image_count, 0) as bigint) as unseen_image_count            -- Images that may be missing from this listing by mistake: not proven to be gone.
 from published
 left join here
     on published.account = here.account

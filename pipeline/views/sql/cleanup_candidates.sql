@@ -1,15 +1,15 @@
--- What the rule "old, and not the newest of its name" would free: one row per image that could go, the largest first.
--- Listed only on proof: the account owns it, its creation is known, and newer ones of its name, which are Available
--- and of the same architecture, stay. Where the name or the architecture is not told, nothing shows that there are any.
--- No listing tells whether an instance still runs from an image, or is to be made from it: look before deleting.
+-- Images that the rule "old, and not the newest of its name" would delete: one row per candidate image, largest first.
+-- A candidate is owned by the account, has a creation time, and has newer images of the same name and architecture that
+-- are Available and stay. An image without a name or an architecture is not listed: it cannot be compared with others.
+-- A listing does not show whether an instance uses an image, or will be created from it: check before you delete it.
 -- Reads: image_age.
 -- Example: select count(*) as image_count, sum(freed_gib) as freed_gib from cleanup_candidates(older_than_days := 90)
 
 with settings as (
     select
-        180 as older_than_days,  -- Created at least so many days before the observation.
-        1 as keep_newest,        -- So many newer ones of its name stay; 0 lists it without any.
-        '' as ignored_in_name    -- A regular expression: the first part of a name that it fits does not tell names apart; '-[0-9]{8}$' passes over a date at the end.
+        180 as older_than_days,  -- Minimum age: days from creation to the observation.
+        1 as keep_newest,        -- Number of newer images of the same name that must stay; 0 also lists an image without a newer one.
+        '' as ignored_in_name    -- Regular expression; its first match is removed from a name before names are compared: '-[0-9]{8}$' ignores a date at the end.
 ),
 
 kinds as (
@@ -33,7 +33,7 @@ kinds as (
         and image.created_at_utc is not null
 ),
 
--- Newer is strictly newer: what was created at the same instant is no proof for either.
+-- Newer means strictly newer: of two images created at the same instant, neither is newer.
 compared as (
     select
         *,
@@ -65,17 +65,17 @@ select
     compared.status,
     compared.created_at_utc,
     compared.age_days,
-    cast(compared.newer_image_count as bigint) as newer_image_count,  -- Newer ones of its name and architecture that are Available.
+    cast(compared.newer_image_count as bigint) as newer_image_count,  -- Newer Available images of the same name and architecture.
     case
         when compared.newer_image_count > 0 then compared.newest_image_id
-    end as newest_image_id,                                           -- The newest of them; null where there is none.
-    compared.image_size_gib as freed_gib,                             -- What deleting it would free: its size; null where the size is not known.
+    end as newest_image_id,                                           -- The newest of them; null if there is none.
+    compared.image_size_gib as freed_gib,                             -- GiB that deleting the image frees: its size; null if the size is unknown.
     concat(
         compared.age_days,
         ' days old; ',
         cast(compared.newer_image_count as bigint),
         ' newer of its name'
-    ) as why                                                          -- Why it is listed, in words.
+    ) as why                                                          -- Reason for the listing, as text.
 from compared
 cross join settings
 where

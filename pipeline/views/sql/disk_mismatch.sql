@@ -1,5 +1,5 @@
--- Where an image's size and its disks disagree: one row per image, the widest difference first.
--- Only images whose size is known, and the size of every disk; an image without disks has nothing to compare.
+-- Images whose size differs from the total size of their disks: one row per image, largest difference first.
+-- Only images with a size, with disks, and with a size for every disk.
 -- Reads: image_capacity.
 -- Example: select image_id, image_size_gib, disk_size_gib, difference_gib from disk_mismatch where difference_gib > 0
 
@@ -13,7 +13,7 @@ select
     image_size_gib,
     disk_size_gib,
     disk_count,
-    image_size_gib - disk_size_gib as difference_gib  -- Size of the image less the sum of its disks.
+    image_size_gib - disk_size_gib as difference_gib  -- Size of the image minus the total size of its disks.
 from image_capacity
 where
     disk_count > 0

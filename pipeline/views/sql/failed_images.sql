@@ -1,5 +1,6 @@
--- Which images cannot be used and will not mend themselves: one row per image, oldest first.
--- Failed, unavailable, or still in the making more than two hours after creation: the service says that it takes up to two.
+-- Images that cannot be used and will not recover by themselves: one row per image, oldest first.
+-- Failed, unavailable, or still being created more than two hours after creation: the API documentation gives two hours as
+-- the maximum.
 -- Reads: images_latest.
 -- Example: select image_id, status, created_at_utc from failed_images where reason = 'hanging'
 
@@ -32,7 +33,7 @@ select
     image_name,
     image_owner,
     status,
-    reason,          -- `failed`: the status says so; `unavailable`; `hanging`: Creating, Packing or Uploading for over two hours, as of the observation.
+    reason,          -- `failed`: the status ends in _failed; `unavailable`: the status is Unavailable; `hanging`: Creating, Packing or Uploading for more than two hours at the observation.
     region_id,
     image_size_gib,
     created_at_utc

@@ -1,8 +1,8 @@
--- How the accounts grew: one row per UTC month, from the first with data to the last, all accounts together.
--- An account's first observation is no growth: what it holds then is added to the start of its first month. An account
--- that is not observed carries its last value. Appeared and gone are proven, and what came and went within a month is
--- both; start + appeared - gone falls short of the end by what was seen or unseen without proof, resized, or given away.
--- Images that the account owned.
+-- Growth per month: one row per UTC month, from the first month with data to the last, summed over all accounts.
+-- An account's first observation is not growth: its images are added to the start of its first month. The last value of
+-- an account that is not observed is carried forward. Appeared and gone are proven; an image that appeared and is gone
+-- within a month counts in both. start + appeared - gone differs from the end by images that are only seen or unseen
+-- (not proven), were resized, or changed owner. Only owned images.
 -- Reads: capacity_by_day, image_versions, observations.
 -- Example: select month_utc, grown_image_size_gib from growth_by_month order by month_utc
 
@@ -115,20 +115,20 @@ growth as (
 
 select
     cast(growth.month_utc as date) as month_utc,                                             -- The first day of the UTC month.
-    growth.day_count,                                                                        -- Days of it that the lake spans: fewer in the first month and in the last.
-    growth.account_count,                                                                    -- Accounts observed in it or before.
-    growth.new_account_count,                                                                -- Accounts first observed in it.
-    cast(growth.start_image_count as bigint) as start_image_count,                           -- Images at its start; of a new account, in its first observation.
-    growth.appeared_image_count,                                                             -- Images that came, proven: a verified observation before lacks them.
-    growth.gone_image_count,                                                                 -- Images that went, proven: missing from a verified observation of this month.
-    growth.end_image_count,                                                                  -- Images at its end.
-    cast(growth.end_image_count - growth.start_image_count as bigint) as grown_image_count,  -- Images more at its end than at its start; fewer, if negative.
-    cast(growth.start_image_size_gib as bigint) as start_image_size_gib,                     -- Their sizes at its start; those without a size add nothing, here and below.
-    cast(growth.appeared_image_size_gib as bigint) as appeared_image_size_gib,               -- Sizes of those that came, as they were first seen.
-    cast(growth.gone_image_size_gib as bigint) as gone_image_size_gib,                       -- Sizes of those that went, as they were last seen.
-    growth.end_image_size_gib,                                                               -- Sizes at its end.
+    growth.day_count,                                                                        -- Days of the month covered by the lake: fewer in the first and the last month.
+    growth.account_count,                                                                    -- Accounts observed in the month or before.
+    growth.new_account_count,                                                                -- Accounts first observed in the month.
+    cast(growth.start_image_count as bigint) as start_image_count,                           -- Images at the start of the month; for a new account, those of its first observation.
+    growth.appeared_image_count,                                                             -- Images proven to be new: an earlier verified observation does not contain them.
+    growth.gone_image_count,                                                                 -- Images proven to be gone: a verified observation of this month does not contain them.
+    growth.end_image_count,                                                                  -- Images at the end of the month.
+    cast(growth.end_image_count - growth.start_image_count as bigint) as grown_image_count,  -- Images at the end minus images at the start; negative if fewer.
+    cast(growth.start_image_size_gib as bigint) as start_image_size_gib,                     -- Total size of the images at the start; an image without a size adds 0, here and below.
+    cast(growth.appeared_image_size_gib as bigint) as appeared_image_size_gib,               -- Total size of the appeared images, as first observed.
+    cast(growth.gone_image_size_gib as bigint) as gone_image_size_gib,                       -- Total size of the gone images, as last observed.
+    growth.end_image_size_gib,                                                               -- Total size of the images at the end.
     cast(
         growth.end_image_size_gib - growth.start_image_size_gib as bigint
-    ) as grown_image_size_gib                                                                -- GiB more at its end than at its start; fewer, if negative.
+    ) as grown_image_size_gib                                                                -- GiB at the end minus GiB at the start; negative if less.
 from growth
 order by growth.month_utc

@@ -1,4 +1,5 @@
--- How old each image is: one row per image of images_latest, oldest first; never measured from the clock on the wall.
+-- Age of each image: one row per image of images_latest, oldest first.
+-- Age is measured at the observation, not at the time of the query.
 -- Reads: image_capacity.
 -- Example: select image_id, image_name, age_days from image_age where age_days > 365 and ownership = 'owned'
 
@@ -15,7 +16,7 @@ select
     status,
     image_size_gib,
     created_at_utc,
-    cast(extract(day from (observed_at_utc - created_at_utc)) as bigint) as age_days  -- Whole days (24 hours each) from creation to the observation; null where the creation is not known.
+    cast(extract(day from (observed_at_utc - created_at_utc)) as bigint) as age_days  -- Whole days (24 hours each) from creation to the observation; null without a creation time.
 from image_capacity
 order by
     created_at_utc nulls last,

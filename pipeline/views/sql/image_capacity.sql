@@ -1,8 +1,8 @@
--- What each image holds: one row per image of images_latest, its disks added up.
+-- Size of each image: one row per image of images_latest, with the totals of its disks.
 -- Reads: images_latest, image_disks_latest.
 -- Example: select image_id, image_name, image_size_gib from image_capacity order by image_size_gib desc nulls last limit 10
 
--- Files of older versions lack the sums of the disks: only for the accounts of these files are the disks read.
+-- Files of older versions do not contain the totals of the disks: the disks are read only for accounts with such files.
 with accounts_without_sums as (
     select distinct account
     from images_latest
@@ -43,15 +43,15 @@ select
         when 'self' then 'owned'
         when 'others' then 'shared'
         else 'other'
-    end as ownership,                                                -- `owned` by the account, `shared` with it, or `other`: a further owner, or none told.
+    end as ownership,                                                -- `owned` by the account, `shared` with it, or `other`: another or an unknown owner.
     image.image_size_gib,
     coalesce(image.disk_count, disks.disk_count, 0) as disk_count,   -- Disks of the image.
     coalesce(
         image.unsized_disk_count, disks.unsized_disk_count, 0
-    ) as unsized_disk_count,                                         -- Disks whose size is not known.
+    ) as unsized_disk_count,                                         -- Disks without a size.
     coalesce(
         image.disk_size_gib, cast(disks.disk_size_gib as bigint)
-    ) as disk_size_gib                                               -- Sizes of its disks, added up; null where none is known.
+    ) as disk_size_gib                                               -- Total size of the disks; null if no disk has a size.
 from images_latest as image
 left join disks
     on image.account = disks.account

@@ -1,14 +1,14 @@
--- What became of each image: one row per image and change, newest first; of a changed image, one row per field.
--- Told between published observations of one account, in their order; the first observation of an account tells nothing.
+-- Changes of each image between observations: one row per image and change, newest first; for a changed image,
+-- one row per field. Compares consecutive published observations of one account; its first observation has no changes.
 --
---     appeared   here, and missing from an earlier verified observation since it was last seen (or ever)
---     gone       missing from the first verified observation since it was last seen
---     seen       here, and not in the observation before, which proves nothing: it may only have been overlooked there
---     unseen     in the observation before, and missing from this one, which proves nothing: it may still be there
---     changed    a field is not what it was when the image was last seen, and nothing shows that it was gone in between
+--     appeared   listed now, but not in an earlier verified observation after it was last listed (if ever)
+--     gone       not in this verified observation, the first one after the image was last listed
+--     seen       listed now, but not in the previous observation, which is not verified: it may have missed the image
+--     unseen     in the previous observation, but not in this one, which is not verified: the image may still exist
+--     changed    a field differs from its last listed value, and no verified observation in between lacks the image
 --
--- So `gone` is never said of an image that was merely not listed, and an image that is overlooked once and comes back
--- unchanged is `unseen`, then `seen`, and neither gone nor new.
+-- So an image that is only missing from a listing is never `gone`. An image that one listing misses and that comes back
+-- unchanged is `unseen`, then `seen`, but neither gone nor new.
 -- Reads: image_versions, observations.
 -- Example: select change, count(distinct (account, image_id, observed_at_utc)) as image_count from image_changes group by change
 
@@ -33,8 +33,8 @@ with published as (
     where is_published
 ),
 
--- Where a stretch begins and does not go on from the observation before: proven new, or seen only now. A life begins
--- with a proof where there is a verified observation before it; within a life nothing proves an absence.
+-- Versions that begin without a version in the previous observation: appeared (proven) or seen (not proven).
+-- The start of a lifetime is proven if a verified observation precedes it. Within a lifetime no absence is proven.
 arrivals as (
     select
         version.account,
@@ -75,7 +75,7 @@ gone as (
     where gone_at_utc is not null
 ),
 
--- Where a stretch ends before an observation that proves nothing.
+-- Versions that end before an observation that is not verified: the absence is not proven.
 unseen as (
     select
         version.account,
@@ -95,7 +95,7 @@ unseen as (
         and (version.next_seen_utc is null or version.next_seen_utc > published.observation_after_utc)
 ),
 
--- A version and the one before it in the same life, field by field. Within a version no field changes.
+-- Each version and the previous version in the same lifetime, compared by field. Within a version no field changes.
 field_changes as (
     select
         later.account,
@@ -137,7 +137,7 @@ field_changes as (
         and each.old_value is distinct from each.new_value
 ),
 
--- The disks of a version lie in the order of their numbers.
+-- The disks of a version are ordered by disk number.
 disk_changes as (
     select
         later.account,
@@ -216,16 +216,16 @@ changes as (
 
 select
     changes.account,
-    changes.observed_at_utc,             -- The observation that shows the change.
-    changes.previous_observed_at_utc,    -- The observation it is told against: where the image was last seen; for `appeared` the last verified one without it, for `seen` the one before, which lacks it.
+    changes.observed_at_utc,             -- The observation in which the change is visible.
+    changes.previous_observed_at_utc,    -- The observation compared with: the last one with the image; for `appeared` the last verified one without it; for `seen` the previous one, which does not contain it.
     changes.image_id,
-    changes.image_name,                -- Name of the image when it was last seen, by then.
-    changes.region_id,                 -- Region of the image when it was last seen, by then.
-    changes.image_size_gib,            -- Size of the image when it was last seen, by then.
-    changes.change,                      -- appeared, gone, seen, unseen or changed: see the view's own words.
-    changes.field,                       -- Column that changed, or `disks`; null where the image came or went.
-    changes.old_value,                   -- What it was, as text; null where there was nothing.
-    changes.new_value                    -- What it is, as text; null where there is nothing.
+    changes.image_name,                -- Name of the image, as last observed at this change.
+    changes.region_id,                 -- Region of the image, as last observed at this change.
+    changes.image_size_gib,            -- Size of the image, as last observed at this change.
+    changes.change,                      -- `appeared`, `gone`, `seen`, `unseen` or `changed`: defined in the description of the view.
+    changes.field,                       -- Column that changed, or `disks`; null for all other changes.
+    changes.old_value,                   -- Previous value, as text; null if there was none.
+    changes.new_value                    -- New value, as text; null if there is none.
 from changes
 order by
     changes.observed_at_utc desc,

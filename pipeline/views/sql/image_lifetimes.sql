@@ -1,6 +1,6 @@
--- How long images live: one row per image and life, the newest first. A life goes on while nothing proves an absence.
--- The image is as it was last seen. What is not proven is null: an image that was there in its account's first observation,
--- or in whichever came before any verified one, may be of any age, and one that is only unseen may still be there.
+-- Lifetime of each image: one row per image and lifetime, newest first. A lifetime ends only when an absence is proven.
+-- Values are those last observed. An end that is not proven is null: an image first observed in or before the account's
+-- first verified observation may have existed for any time, and an image that is only unseen may still exist.
 -- Reads: image_versions, observations.
 -- Example: select image_id, life_began_utc, gone_at_utc, seen_days from image_lifetimes where gone_at_utc is not null
 
@@ -18,7 +18,7 @@ with published as (
     where is_published
 ),
 
-lives as (
+lifetimes as (
     select
         version.account,
         version.image_id,
@@ -49,27 +49,27 @@ lives as (
 )
 
 select
-    lives.account,
-    lives.image_id,
-    lives.image_name,
-    lives.region_id,
-    lives.platform,
-    lives.ownership,                          -- `owned` by the account, `shared` with it, or `other`: a further owner, or none told.
-    lives.image_size_gib,
-    lives.created_at_utc,
-    lives.missing_until_utc,                  -- The last verified observation before its life, which lacks it; null where there is none: its birth is not proven.
-    lives.life_began_utc,                     -- The first observation of its life.
-    lives.last_seen_utc,                      -- The last observation of its life.
-    lives.gone_at_utc,                        -- The first verified observation without it; null while nothing proves that it is gone.
-    lives.state,                              -- `here` in its account's last observation, `gone` for certain, or `unseen`: not in the last, which proves nothing.
+    lifetimes.account,
+    lifetimes.image_id,
+    lifetimes.image_name,
+    lifetimes.region_id,
+    lifetimes.platform,
+    lifetimes.ownership,                      -- `owned` by the account, `shared` with it, or `other`: another or an unknown owner.
+    lifetimes.image_size_gib,
+    lifetimes.created_at_utc,
+    lifetimes.missing_until_utc,              -- The last verified observation before the lifetime, which does not contain the image; null if there is none: the creation is not proven.
+    lifetimes.life_began_utc,                 -- The first observation of the lifetime.
+    lifetimes.last_seen_utc,                  -- The last observation of the lifetime.
+    lifetimes.gone_at_utc,                    -- The first verified observation without the image; null if the deletion is not proven.
+    lifetimes.state,                          -- `here`: in the account's last observation; `gone`: proven; `unseen`: not in the last observation, which is not verified.
     cast(
-        extract(day from (lives.last_seen_utc - lives.life_began_utc)) as bigint
-    ) as seen_days,                           -- Whole days from the first observation of its life to the last: it has lived at least so long.
+        extract(day from (lifetimes.last_seen_utc - lifetimes.life_began_utc)) as bigint
+    ) as seen_days,                           -- Minimum lifetime: whole days from its first to its last observation.
     cast(
-        extract(day from (lives.gone_at_utc - lives.missing_until_utc)) as bigint
-    ) as at_most_days                         -- Whole days that it has lived at most, between the two that lack it; null where either is not proven.
-from lives
+        extract(day from (lifetimes.gone_at_utc - lifetimes.missing_until_utc)) as bigint
+    ) as at_most_days                         -- Maximum lifetime: whole days between the verified observations without the image; null if either end is not proven.
+from lifetimes
 order by
-    lives.life_began_utc desc,
-    lives.account,
-    lives.image_id
+    lifetimes.life_began_utc desc,
+    lifetimes.account,
+    lifetimes.image_id

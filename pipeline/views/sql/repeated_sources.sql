@@ -1,5 +1,5 @@
--- Which images were made from one and the same: one row per account and snapshot or instance that two or more of its own
--- images were made from, most first. An image that tells both stands in two rows.
+-- Snapshots and instances that are the source of several images: one row per account and source of two or more owned
+-- images, most images first. An image with both a snapshot and an instance counts in two rows.
 -- Reads: images_latest.
 -- Example: select source_id, image_count, image_size_gib from repeated_sources where source_type = 'snapshot'
 
@@ -29,15 +29,15 @@ with sources as (
 
 select
     account,
-    source_type,                                     -- `snapshot`: a disk snapshot; or `instance`.
-    source_id,                                       -- Its id: the `snapshot_id` or the `instance_id` of the images.
-    count(*) as image_count,                         -- Owned images that were made from it.
+    source_type,                                     -- `snapshot` (a disk snapshot) or `instance`.
+    source_id,                                       -- Id of the source: the `snapshot_id` or `instance_id` of the images.
+    count(*) as image_count,                         -- Owned images created from this source.
     cast(
         coalesce(sum(image_size_gib), 0) as bigint
-    ) as image_size_gib,                             -- Their sizes, added up; those without a size add nothing.
-    count(*) - count(image_size_gib) as unsized_image_count,  -- Those whose size is not known.
-    min(created_at_utc) as first_created_utc,        -- When the oldest of them was created.
-    max(created_at_utc) as last_created_utc          -- When the newest of them was created.
+    ) as image_size_gib,                             -- Total size of these images; an image without a size adds 0.
+    count(*) - count(image_size_gib) as unsized_image_count,  -- Images without a size, among these.
+    min(created_at_utc) as first_created_utc,        -- Creation time of the oldest of these images.
+    max(created_at_utc) as last_created_utc          -- Creation time of the newest of these images.
 from sources
 group by
     account,

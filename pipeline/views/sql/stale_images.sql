@@ -1,14 +1,14 @@
--- Which images nobody has touched for long: one row per owned image, oldest first, with why it is listed.
--- Created long before the observation, and not changed since, as far as the lake has watched: it says how far that is.
--- An image whose creation is not known is not listed: nothing shows that it is old.
+-- Old images without a recent change: one row per owned image, oldest first, with the reason for the listing.
+-- Created long before the observation, and not changed recently. Only changes within watched_days, the days that the lake
+-- has observed the image, are known. An image without a creation time is not listed.
 -- Reads: image_age, image_versions, image_changes.
 -- Example: select image_id, why, freed_gib from stale_images(older_than_days := 365, watched_days := 28)
 
 with settings as (
     select
-        180 as older_than_days,  -- Created at least so many days before the observation.
-        180 as unchanged_days,   -- No change of it was seen in so many days before the observation.
-        0 as watched_days        -- The lake has watched it for at least so many days; 0 lists it from its first day on.
+        180 as older_than_days,  -- Minimum age: days from creation to the observation.
+        180 as unchanged_days,   -- No change observed in this number of days before the observation.
+        0 as watched_days        -- Minimum number of days that the lake has observed the image; 0 lists it from its first day.
 ),
 
 first_seen as (
@@ -67,9 +67,9 @@ select
     judged.platform,
     judged.created_at_utc,
     judged.age_days,
-    judged.last_changed_utc,                  -- When a change of it was last seen; null where none ever was.
-    judged.watched_days,                      -- Whole days from the first observation that held it to the last.
-    judged.image_size_gib as freed_gib,       -- What deleting it would free: its size; null where the size is not known.
+    judged.last_changed_utc,                  -- Time of the last observed change; null if there is none.
+    judged.watched_days,                      -- Whole days from the first observation of the image to the last.
+    judged.image_size_gib as freed_gib,       -- GiB that deleting the image frees: its size; null if the size is unknown.
     concat(
         judged.age_days,
         ' days old; ',
@@ -80,7 +80,7 @@ select
         ' in ',
         judged.watched_days,
         ' days watched'
-    ) as why                                  -- Why it is listed, in words.
+    ) as why                                  -- Reason for the listing, as text.
 from judged
 cross join settings
 where
