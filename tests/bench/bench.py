@@ -269,15 +269,15 @@ def large(rounds: int, images: int) -> Table:
     table.want("at least 1.2 × faster than the script", script, 1.2, at_least=True)
     table.want("verified: at most 1.9 × the single pass", table.median("ens-images, verified") / single, 1.9)
     told = ", ".join(f"{name} {count}" for name, count in differences.items())
-    table.want("rows of images and disks that differ from ours: none", sum(differences.values()), 0)
-    table.notes.append(f"Rows that differ from ours, of images and disks: {told}.")
+    table.want("rows of images and disks that differ from those of ens-images: none", sum(differences.values()), 0)
+    table.notes.append(f"Rows of images and disks that differ from those of ens-images: {told}.")
     told = ", ".join(f"{name} {us:.0f}" for name, us in pieces.items())
     of_all = statistics.median(each.cpu_seconds for each in took["ens-images, counted"]) / (images / 50) * 1e6
     table.notes.append(
-        f"Of the {of_all:,.0f} µs of processor time that a page of 50 takes us, by themselves: {told}. The rest is the "
-        "call (a socket written and read, HTTP, gzip: see download and drop), and what loads once."
+        f"Processor time of ens-images per page of 50: {of_all:,.0f} µs. Of these, measured separately: {told}. The "
+        "rest is the call (socket, HTTP, gzip: see download and drop) and the start of the process."
     )
-    table.notes.append(f"The endpoint took {endpoint.us_a_call:.0f} µs of its own processor time a call.")
+    table.notes.append(f"Processor time of the endpoint: {endpoint.us_a_call:.0f} µs per call.")
     return table
 
 
@@ -315,7 +315,7 @@ def million(rounds: int, images: int) -> Table:
     )
     table.want("rebuild: at most 600 MB", max(each.memory_mb for each in took["rebuild --into"]), 600)
     table.want("run: at most 500 MB", run.memory_mb, 500)
-    table.want("nearly the same at a tenth of it: at most 1.25 ×", run.memory_mb / small.memory_mb, 1.25)
+    table.want("memory of run: at most 1.25 × that of a tenth of the images", run.memory_mb / small.memory_mb, 1.25)
     return table
 
 
@@ -369,14 +369,14 @@ def at_once(rounds: int, images: int = 5_000) -> Table:
             options = ("--certificate", "counted", "--workers", str(count), *pace)
             return lambda out: process(OURS, "run", "--data", out, "--endpoint", url, *options)
 
-        return {f"{name}, {count} at once": work(count) for count in counts}
+        return {f"{name}, workers: {count}": work(count) for count in counts}
 
     with Endpoint(images, latency_ms=30) as near, Endpoint(images, latency_ms=300) as far:
-        free = works(near, "30 ms, no limit of pace", (1, 2, 4, 8, 16, 32), "--rate", "0")
-        took = in_turn(rounds, {**free, **works(far, "300 ms, the default pace", (2, 4, 8, 16))})
-    table = Table(f"Calls at once: {images:,} images, whole processes", took)
-    eight, sixteen = (table.median(f"300 ms, the default pace, {count} at once") for count in (8, 16))
-    table.want("the default, 8, at the default pace and 300 ms: at most 1.1 × 16", eight / sixteen, 1.1)
+        free = works(near, "30 ms latency, no rate limit", (1, 2, 4, 8, 16, 32), "--rate", "0")
+        took = in_turn(rounds, {**free, **works(far, "300 ms latency, default rate limit", (2, 4, 8, 16))})
+    table = Table(f"Concurrent calls: {images:,} images, whole processes", took)
+    eight, sixteen = (table.median(f"300 ms latency, default rate limit, workers: {count}") for count in (8, 16))
+    table.want("default of 8 workers, default rate limit, 300 ms: at most 1.1 × the time of 16", eight / sixteen, 1.1)
     return table
 
 
@@ -438,7 +438,7 @@ def write_comparison(path: Path, found: dict[str, Any]) -> None:
 
 
 def floors(found: dict[str, Any]) -> str:
-    """What cannot be gone below where a target is near or missed, from the medians of the same run."""
+    """Lower bounds of the targets that are nearly met or missed, from the medians of the same run."""
 
     def median(part: str, work: str) -> float:
         return statistics.median(found[part]["seconds"][work])
@@ -447,17 +447,17 @@ def floors(found: dict[str, Any]) -> str:
     drop, bare = median("large", "limit: download and drop"), median("small", "python -c ''")
     more = found["million"]["memory_mb"]["ens-images run, counted"] - found["million"]["memory_mb"]["the same, 100,000"]
     speed = (
-        f"A quarter of SDK + pandas is {sdk / 4:.2f} s. Of that a run of ten images takes {ten:.2f} s (libraries "
-        "loaded, files synced, the catalogue made), and the pages downloaded and dropped, on the one thread that the "
-        f"interpreter lets run, at most {drop - bare:.2f} s. What is left must hold what that thread does with a page "
-        "besides (signature, promises and ids, certificate: microseconds above), and its waiting for a core and the "
-        "interpreter while other threads pack, flatten and write on the same two cores."
+        f"A quarter of SDK + pandas is {sdk / 4:.2f} s. A run of ten images takes {ten:.2f} s of that (loading "
+        "libraries, syncing files, writing the catalog). Download and drop, on the single thread that the interpreter "
+        f"runs at a time, takes at most {drop - bare:.2f} s. The remainder must cover the other work of that thread "
+        "(signature, checks, certificate: see the microseconds above), and its waits for a core and for the "
+        "interpreter while other threads compress, flatten and write on the same two cores."
     )
     memory = (
-        f"A run of ten times the images holds {more:,.0f} MB more: the ids, which the proof compares, are some 75 "
-        "bytes each as Python's text, and 8 more in the page and in the sorted list: some 90 MB of a million."
+        f"A run of ten times the images uses {more:,.0f} MB more. The proof compares the ids; each takes about 75 "
+        "bytes as a Python string, and 8 more in the page and in the sorted list: about 90 MB for a million."
     )
-    return "\n\n".join(["### The floors", *(textwrap.fill(one, 118) for one in (speed, memory))]) + "\n"
+    return "\n\n".join(["### Lower bounds", *(textwrap.fill(one, 118) for one in (speed, memory))]) + "\n"
 
 
 def main() -> int:
@@ -493,7 +493,7 @@ def main() -> int:
     if works.keys() == set(asked.only):
         text.append(floors(found))
     if asked.out:
-        asked.out.write_text("\n".join(["# Beside what one would use instead: `make bench`", "", *text]))
+        asked.out.write_text("\n".join(["# Benchmark against other tools: `make bench`", "", *text]))
         asked.out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
         if works.keys() == set(asked.only):
             write_comparison(HERE.parent.parent / "docs" / "comparison.md", found)

@@ -72,14 +72,14 @@ def measured(images: int, days: int, pages: Path | None = None) -> Iterator[tupl
         by_spark = rebuild(spark, aside / "there")
         yield f"Spark rebuild of {len(by_spark)} runs, `local[2]`", f"{time.monotonic() - began:.1f} s"
         rows, differing = unlike(aside / "here", aside / "there")
-        yield "rows of the two lakes compared", f"{rows:,}"
-        yield "differing", f"{differing:,}"
+        yield "compared rows of the two lakes", f"{rows:,}"
+        yield "rows that differ", f"{differing:,}"
         live(aside / "lives", 60, 12)
         by_both.strange(aside / "strange")
-        for name, what in (("lives", "two living accounts over 12 days"), ("strange", "three strange accounts")):
+        for name, what in (("lives", "two changing accounts over 12 days"), ("strange", "three irregular accounts")):
             found = by_both.unlike(spark, aside / name)
             relations, rows = len(by_both.compared), sum(by_both.compared.values())
-            yield f"rows of {relations} tables and views on DuckDB and on Spark compared, {what}", f"{rows:,}"
+            yield f"compared rows of {relations} tables and views on DuckDB and Spark, {what}", f"{rows:,}"
             yield "tables and views that differ", ", ".join(found) or "0"
         spark.stop()
 

@@ -85,35 +85,35 @@ def pieces(lake: Path, folder: Path) -> None:
     began = time.process_time()
     for number in range(len(rows)):
         signed_headers(host, key, {"PageNumber": str(number), "PageSize": "50"}, at)
-    timed("the vendor's signature", began)
+    timed("signature", began)
     began = time.process_time()
     for _, body in rows:
         read_page(body)
-    timed("promises and ids read", began)
+    timed("checks of the page and its ids", began)
     began = time.process_time()
     schema = RAW_PAGES.arrow()
     with RAW_PAGES.writer(folder / "raw.parquet") as file:
         for start in range(0, len(rows), 256):
             listed = [{**row, "body": body} for row, body in rows[start : start + 256]]
             file.write_table(pa.Table.from_pylist(listed, schema=schema))
-    timed("raw pages packed and written", began)
+    timed("compression and write of raw pages", began)
     began = time.process_time()
     flat = [
         flatten([body for _, body in rows[start : start + 64]], "prod", rows[0][0]["received_at_utc"])
         for start in range(0, len(rows), 64)
     ]
-    timed("flattened", began)
+    timed("flatten", began)
     began = time.process_time()
     for table in (IMAGES, IMAGE_DISKS):
         writer = _TableWriter(table, folder / f"{table.name}.parquet")
         for one in flat:
             writer.add(getattr(one, table.name))
         writer.close()
-    timed("tables packed and written", began)
+    timed("compression and write of tables", began)
     (answers,) = read_answers(raw).values()
     began = time.process_time()
     evidence([answer for _, answer in answers], 1)
-    timed("the certificate and the digest of the ids", began)
+    timed("certificate and digest of the ids", began)
     print(json.dumps(took))  # noqa: T201
 
 

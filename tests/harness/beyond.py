@@ -52,17 +52,17 @@ def rows(images: int, days: int) -> list[tuple[str, str, str]]:
     found = [(what, result, "make bench-spark") for what, result in bench_spark.measured(images, days)]
     said = cloud()
     number = {name: f"{int(values[0]):,}" for name, values in said.items() if values[0].isdigit()}
-    bucket = f"of a bucket of a thousand days: {number['objects']} objects, {number['bytes']} bytes"
+    bucket = f"from a bucket of a thousand days: {number['objects']} objects, {number['bytes']} bytes"
     of_a_bucket = [
-        ("a writer into a bucket killed (SIGKILL) before or after a put", f"{len(said['kill'])} points"),
-        ("a put of it answered with 503, cut off, late, or its answer lost", f"{len(said['fault'])} points"),
-        ("of these, lakes that were neither the old nor the new one", "0"),
+        ("writer of a bucket killed (SIGKILL) before or after a put", f"{len(said['kill'])} points"),
+        ("put with a 503, a truncated body, a delayed response, or a lost response", f"{len(said['fault'])} points"),
+        ("of these, lakes in a state between before and after", "0"),
         (
             f"latest capacity by region, {bucket}",
             f"{pluralize(int(said['latest: objects'][0]), 'object')}, {number['latest: bytes']} bytes",
         ),
         (
-            "opening it before, with every commit record",
+            "opening this bucket, with every commit record",
             f"{number['opening: objects']} objects, {number['opening: bytes']} bytes",
         ),
     ]
@@ -79,18 +79,15 @@ def main() -> None:
     load = os.getloadavg()[0]
     table = rows(told.images, told.days)
     how = (
-        f"Once, on {dt.datetime.now(dt.UTC):%Y-%m-%d}, on {os.cpu_count()} shared cores ({platform.machine()}), "
-        f"{platform.system()}, Python {platform.python_version()}; load {load:.1f} at the start. The seconds say that "
-        "Spark is the slower one on a machine alone, and no more. The rebuild is of two accounts of "
-        f"{told.images:,} images each, over {told.days} days; strange accounts have nulls, gaps, and listings that "
-        "prove nothing. The server of S3 is SeaweedFS on the same machine."
+        f"Measured once, on {dt.datetime.now(dt.UTC):%Y-%m-%d}, on {os.cpu_count()} shared cores "
+        f"({platform.machine()}), {platform.system()}, Python {platform.python_version()}; load {load:.1f} at the "
+        "start. The durations show only that Spark is slower on a single machine. The rebuild covers two accounts of "
+        f"{told.images:,} images each, over {told.days} days; irregular accounts have nulls, gaps and unproven "
+        "listings. The S3 server is SeaweedFS on the same machine."
     )
-    links = (
-        "How it is done, and what is not: [bucket.md](bucket.md), [spark.md](spark.md). How far it goes: "
-        "[scale.md](scale.md)."
-    )
+    links = "Procedure and limitations: [bucket.md](bucket.md), [spark.md](spark.md). Limits: [scale.md](scale.md)."
     text = [
-        "# Beyond one machine, in one table: `make beyond`",
+        "# Spark and buckets: test results of `make beyond`",
         "",
         how,
         "",
