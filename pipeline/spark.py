@@ -1,15 +1,15 @@
-"""The lake in Spark: the same tables and views over the same files, and a rebuild by many machines.
+"""Read the lake in Spark: the same tables and views over the same files, and a distributed rebuild.
 
-    register   tables.py + views/*.sql ──► temporary views of a session, each column described
-    rebuild    raw files ──► mapInArrow: one run a task, flattened and published as `ens-images rebuild` does
+    register   tables.py + views/*.sql ──► temporary views of a session, with a comment on every column
+    rebuild    raw files ──► mapInArrow: one run per task, flattened and published as by `ens-images rebuild`
 
-A table whose files say all that it holds is Spark's own Parquet reader over exactly those files, pruned by column and
-by row group. Where they lie in a bucket, which a plain Spark does not reach, DuckDB reads them in Spark's tasks,
-some files a task. What a fold or a withdrawal has a part in is made by DuckDB, one account a task, as `connect` has it:
-there is one definition of a stretch. Either way a session shows the lake as it was when it was registered.
+Spark's own Parquet reader reads a table from exactly its committed files, pruned by column and row group. Spark without
+a connector cannot read a bucket: there DuckDB reads the files inside Spark's tasks, several files per task. DuckDB also
+computes `image_versions`, and every table once the lake is compacted or an observation is withdrawn: one account per
+task, with the SQL of `connect`, so that versions have one definition. A session shows the lake as of registration.
 
-The views are the files that DuckDB runs, with the few words changed for which Spark has others. Nothing promises that
-the two engines mean the same by the rest: `make spark` runs every view on both, and compares them row by row.
+The views are the files that DuckDB runs, with a few expressions replaced by Spark's syntax. The engines may differ in
+the meaning of the rest: `make spark` runs every view on both and compares them row by row.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.lake.latest import LatestObservation
     from pipeline.resources.schema import Table
 
-WORDS: Final = {
+SPARK_SYNTAX: Final = {
     "as varchar)": "as string)",
     "cast(unnest(generate_series(first_day_utc, last_day_utc, interval 1 day)) as date)": (
         "explode(sequence(first_day_utc, last_day_utc, interval 1 day))"
@@ -57,59 +57,60 @@ WORDS: Final = {
     "cross join lateral (\n        values\n": "lateral view inline(array(\n",
     "    ) as each (field, old_value, new_value)": "    )) each as field, old_value, new_value",
 }
-"""What DuckDB says, and Spark says otherwise: each stands in a view."""
-_PART_BYTES: Final = 64 << 20
-_OPENING_BYTES: Final = 1 << 20
-"""What DuckDB reads in one task, and what it costs to open a file, as if it were so much longer."""
+"""DuckDB expressions in the views, each with its equivalent in Spark SQL."""
+_TASK_BYTES: Final = 64 << 20
+"""Maximum size of the files that DuckDB reads in one task."""
+_OPEN_COST_BYTES: Final = 1 << 20
+"""Cost of opening a file, added to its size."""
 
 
 # ── tables and views ─────────────────────────────────────────────────────────
 
 
 def register(spark: SparkSession, data: str | Path = "data") -> None:
-    """Make every table and view of a lake a temporary view of this session, by its name.
+    """Create a temporary view in this session for every table and view of a lake, with the same name.
 
-    The session shows the lake as it is now, and goes on showing that. Every machine of the cluster must reach `data`
-    under this path, and have ens-images installed.
+    The session keeps showing the lake as of this call. Every machine of the cluster must reach `data` at this path, and
+    have ens-images installed.
 
     Raises:
-        LakeMissing: no run was ever committed there.
+        LakeMissing: no run was ever committed to `data`.
         LakeDamaged: a commit record cannot be read, or a file is missing.
     """
     import duckdb
 
-    _let_workers_run_this_python(spark)
+    _use_this_python_in_workers(spark)
     files = FileSet.read(data)
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        known = LakeState.of(con, files)
-        con.execute(whole_script(files, known)).fetchall()
-        made = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
+        state = LakeState.of(con, files)
+        con.execute(whole_script(files, state)).fetchall()
+        view_sql = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
         is_plain = files.manifest is None and not files.tombstones.active
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
         for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
             schema = _schema(con, name)
             is_latest = name in LATEST
-            paths: Sequence[Path] = files.daily.get(name, ())  # of stretches there are none
+            paths: Sequence[Path] = files.daily.get(name, ())  # image_versions has no daily files
             if is_latest:
-                paths = list(latest_paths(table, files, known.latest).values())
+                paths = list(latest_paths(table, files, state.latest).values())
             if is_plain and paths:
-                frame = _from_files(spark, schema, table, paths)
-                frame = _among(spark, frame, known.latest) if is_latest else frame
+                frame = _read_files(spark, schema, table, paths)
+                frame = _keep_observations(spark, frame, state.latest) if is_latest else frame
             else:
                 queries = [f"from {name} where account = {sql_literal(account)}" for account in accounts]
-                frame = _by_duckdb(spark, schema, str(data), [(query, []) for query in queries], made[name])
+                frame = _read_with_duckdb(spark, schema, str(data), [(query, []) for query in queries], view_sql[name])
             frame.createOrReplaceTempView(name)
     for statement in _statements():
         spark.sql(statement)
 
 
-def _let_workers_run_this_python(spark: SparkSession) -> None:
-    """On this machine alone, let Spark's workers run the Python that runs here: `python3` of the path may be another.
+def _use_this_python_in_workers(spark: SparkSession) -> None:
+    """Let the workers of a local session use this Python: `python3` on the path may be another one.
 
-    Who said which they run is heeded.
+    An explicit setting (PYSPARK_PYTHON or spark.pyspark.python) takes precedence.
     """
-    context = getattr(spark, "sparkContext", None)  # Spark Connect has none here
+    context = getattr(spark, "sparkContext", None)  # a Spark Connect session has no context
     if context is None or not context.master.startswith("local"):
         return
     if not (os.environ.get("PYSPARK_PYTHON") or context.getConf().get("spark.pyspark.python")):
@@ -117,13 +118,13 @@ def _let_workers_run_this_python(spark: SparkSession) -> None:
 
 
 def views_spark_sql() -> str:
-    """Write the views as Spark spells them, each column described; the tables that they read `register` makes."""
+    """Returns: the views in Spark SQL, with a comment on every column. `register` creates the tables that they read."""
     return _HEAD + "".join(f"{statement}\n;\n" for statement in _statements())
 
 
 _HEAD: Final = """\
--- Over the tables that `pipeline.spark.register(spark, data)` registers, which runs this as well.
--- A session takes a statement at a time, and each ends with a line that is `;` alone:
+-- Views over the tables of `pipeline.spark.register(spark, data)`, which also creates these views.
+-- A session executes one statement at a time. Each statement ends with a line that contains only `;`:
 --     for statement in text.split("\\n;\\n")[:-1]:
 --         spark.sql(statement)
 
@@ -134,61 +135,61 @@ def _statements() -> Iterator[str]:
     for relation in relations().values():
         if relation.query:
             query = relation.query
-            for duckdb_word, spark_word in WORDS.items():
-                query = query.replace(duckdb_word, spark_word)
-            columns = ",\n".join(f"    {one.name} comment {_literal(one.comment)}" for one in relation.columns)
-            said = f"comment {_literal(relation.grain)}"
-            yield f"create or replace temporary view {relation.name} (\n{columns}\n) {said} as\n{query.rstrip()}"
+            for duckdb_syntax, spark_syntax in SPARK_SYNTAX.items():
+                query = query.replace(duckdb_syntax, spark_syntax)
+            columns = ",\n".join(f"    {column.name} comment {_literal(column.comment)}" for column in relation.columns)
+            comment = f"comment {_literal(relation.grain)}"
+            yield f"create or replace temporary view {relation.name} (\n{columns}\n) {comment} as\n{query.rstrip()}"
 
 
 def _literal(text: str) -> str:
-    """A literal of Spark's SQL, which escapes by backslashes."""
+    """A literal of Spark SQL, escaped with backslashes."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def _schema(con: Any, name: str) -> Any:
-    """The columns of a table in Spark's types; an instant has no zone, here as there."""
+    """The columns of a table in Spark's types; timestamps have no time zone, as in DuckDB."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     schema = con.sql(f"from {name} limit 0").to_arrow_table().schema
     return from_arrow_schema(schema, prefer_timestamp_ntz=True)
 
 
-def _from_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[Path]) -> DataFrame:
-    """Read exactly these files; the day comes from the folder's name, as everywhere."""
+def _read_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[Path]) -> DataFrame:
+    """Read exactly these files; `observed_on` is taken from the folder's name."""
     from pyspark.sql.functions import col, regexp_extract
     from pyspark.sql.types import StructType
 
-    # `scan_files` reads the older name of a column, and what `extra` holds of one that was added later
+    # Only `scan_files` reads a renamed column by its old name, and a later column from `extra` of older files.
     is_plain = not any(column.renamed_from or (column.since and column.api) for column in table.columns)
     if not (store_of(paths[0]).is_local and is_plain):
-        parts = [(scan_files(table, some), list(map(str, some))) for some in _in_parts(paths)]
-        return _by_duckdb(spark, schema, str(paths[0]), parts)
+        queries = [(scan_files(table, group), list(map(str, group))) for group in _pack_files(paths)]
+        return _read_with_duckdb(spark, schema, str(paths[0]), queries)
     stored = StructType([field for field in schema if field.name != "observed_on"])
     frame = spark.read.schema(stored).parquet(*map(str, paths))
     day = regexp_extract(col("_metadata.file_path"), "observed_on=([0-9-]+)/[^/]*$", 1).cast("date")
-    return frame.select(*(day.alias(one) if one == "observed_on" else col(one) for one in schema.names))
+    return frame.select(*(day.alias(name) if name == "observed_on" else col(name) for name in schema.names))
 
 
-def _in_parts(paths: Sequence[Path]) -> list[list[Path]]:
-    """Pack files into parts for a task each, as Spark does with those that it reads itself: none of them is cut."""
-    parts: list[list[Path]] = []
-    room = 0
+def _pack_files(paths: Sequence[Path]) -> list[list[Path]]:
+    """Group files by size, one group per task, as Spark's own reader does, but without splitting a file."""
+    groups: list[list[Path]] = []
+    free_bytes = 0
     for path in paths:
-        size = store_of(path).size(path)
-        if size + _OPENING_BYTES > room:
-            parts.append([])
-            room = _PART_BYTES
-        parts[-1].append(path)
-        room -= size + _OPENING_BYTES
-    return parts
+        cost = store_of(path).size(path) + _OPEN_COST_BYTES
+        if cost > free_bytes:
+            groups.append([])
+            free_bytes = _TASK_BYTES
+        groups[-1].append(path)
+        free_bytes -= cost
+    return groups
 
 
-def _by_duckdb(
+def _read_with_duckdb(
     spark: SparkSession, schema: Any, data: str, queries: Sequence[tuple[str, Sequence[str]]], script: str = "select 1"
 ) -> DataFrame:
-    """Let DuckDB make a table, after a script: one query a task, each with the objects that are fetched before."""
+    """Read a table with DuckDB in Spark's tasks: one query per task, after `script` and a prefetch of its objects."""
 
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import duckdb
@@ -201,69 +202,72 @@ def _by_duckdb(
                     prefetch_footers(list(map(open_location, row["paths"])))
                     yield from con.sql(row["query"]).to_arrow_reader()
 
-    listed = spark.createDataFrame(list(queries), "query string, paths array<string>")
-    return listed.repartition(max(1, len(queries)), "query").mapInArrow(read, schema)
+    tasks = spark.createDataFrame(list(queries), "query string, paths array<string>")
+    return tasks.repartition(max(1, len(queries)), "query").mapInArrow(read, schema)
 
 
-def _among(spark: SparkSession, frame: DataFrame, latest: Sequence[LatestObservation]) -> DataFrame:
+def _keep_observations(spark: SparkSession, frame: DataFrame, observations: Sequence[LatestObservation]) -> DataFrame:
     """Keep the rows of these observations."""
     from pyspark.sql.functions import broadcast
 
-    pairs = [(one.account, one.observed_at_utc) for one in latest]
-    kept = broadcast(spark.createDataFrame(pairs, "account string, observed_at_utc timestamp_ntz"))
-    return frame.join(kept, ["account", "observed_at_utc"]).select(*frame.columns)
+    pairs = [(observation.account, observation.observed_at_utc) for observation in observations]
+    wanted = broadcast(spark.createDataFrame(pairs, "account string, observed_at_utc timestamp_ntz"))
+    return frame.join(wanted, ["account", "observed_at_utc"]).select(*frame.columns)
 
 
 # ── rebuild ──────────────────────────────────────────────────────────────────
 
 
 def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
-    """Publish every landed run that the lake lacks, one run a task, and return the ids of those.
+    """Publish every run that is in the raw pages but not in the lake, one run per task.
 
-    It is what `ens-images rebuild` does, run by run, on as many machines as there are: the same pages give the same
-    files, each put only if it is absent, the commit record last. A run that was not yet judged against the one before
-    it is published in the end, in order, by this process.
+    The result is that of `ens-images rebuild`: the same pages give the same files, each written only if absent, the
+    commit record last. A run without a decision of the volume guard depends on the run before it: this process
+    publishes these runs last, in order.
+
+    Returns:
+        The ids of the published runs.
 
     Raises:
-        LakeMissing: no pages were ever landed in `data`.
-        LakeLocked: another run holds the lake.
+        LakeMissing: `data` contains no raw pages.
+        LakeLocked: another process has locked the lake.
     """
-    _let_workers_run_this_python(spark)
+    _use_this_python_in_workers(spark)
     folder = open_location(data)
-    gone = read_tombstones(folder)
-    raw_files = [path for path in raw_paths(folder) if path.stem not in gone.raw_runs]
+    tombstones = read_tombstones(folder)
+    raw_files = [path for path in raw_paths(folder) if path.stem not in tombstones.raw_runs]
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(folder / 'raw')!r}: there is nothing to rebuild from")
     with lock(folder):
-        there = complete_runs(folder)
-        missing = [path for path in raw_files if path.stem not in there]
-        judged = [path for path in missing if _is_judged(path)]
-        if judged:
-            listed = spark.createDataFrame([(str(path),) for path in judged], "path string")
-            done = listed.repartition(len(judged)).mapInArrow(_publisher(str(data)), "run_id string").collect()
-            assert {row.run_id for row in done} == {path.stem for path in judged}  # noqa: S101  (or a task had failed)
+        published = complete_runs(folder)
+        missing = [path for path in raw_files if path.stem not in published]
+        decided = [path for path in missing if _is_decided(path)]
+        if decided:
+            tasks = spark.createDataFrame([(str(path),) for path in decided], "path string")
+            done = tasks.repartition(len(decided)).mapInArrow(_publisher(str(data)), "run_id string").collect()
+            assert {row.run_id for row in done} == {path.stem for path in decided}  # noqa: S101  (a failed task raises)
         for path in missing:
-            if path not in judged:
+            if path not in decided:
                 publish_again(folder, RawRun(path), {})
         write_catalog(folder)
     return [path.stem for path in missing]
 
 
-def _is_judged(path: Path) -> bool:
-    return all(one["is_published"] is not None for one in RawRun(path).header["accounts"])
+def _is_decided(path: Path) -> bool:
+    return all(account["is_published"] is not None for account in RawRun(path).header["accounts"])
 
 
 def _publisher(data: str) -> Any:
-    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def publish(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
 
         for batch in batches:
             done = []
-            for said in batch.column(0).to_pylist():
-                path = open_location(said)
-                with contextlib.suppress(FileExistsError):  # an earlier try of this task was there already
+            for raw_path in batch.column(0).to_pylist():
+                path = open_location(raw_path)
+                with contextlib.suppress(FileExistsError):  # an earlier attempt of this task published the run
                     publish_again(open_location(data), RawRun(path), {})
                 done.append(path.stem)
             yield pa.RecordBatch.from_pydict({"run_id": done})
 
-    return work
+    return publish

@@ -37,15 +37,14 @@ if TYPE_CHECKING:
 CHURN: Final = 600
 """One image in this number is created per day, one is deleted, one changes: 0.5 % in total."""
 ROUNDS: Final = 5
-FOLDING: Final = """
+COMPACTION: Final = """
 import sys, time
 from pathlib import Path
-from pipeline.manifest import fold
-from pipeline.tables import IMAGE_FIELDS, IMAGE_VERSIONS
+from pipeline.lake.compaction.compact import compact
 began = time.perf_counter()
-assert len(fold(Path(sys.argv[1]))) == 1
+assert len(compact(Path(sys.argv[1]))) == 1
 seconds = time.perf_counter() - began
-# Not `ru_maxrss`: a process inherits that from whoever started it.
+# Not `ru_maxrss`: a process inherits that from its parent.
 (peak,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(seconds, int(peak.split()[1]) / 1024)
 """
@@ -129,7 +128,7 @@ def folded_year(data: Path, images: int, days: int) -> tuple[float, float, float
     made.fill(data, images, days - 1, CHURN)
     compact(data, grace=dt.timedelta(0))
     made.write_day(data, life, days - 1)
-    said = subprocess.run([sys.executable, "-c", FOLDING, data], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([sys.executable, "-c", COMPACTION, data], check=True, capture_output=True, text=True).stdout
     seconds, memory = map(float, said.split())
     from pipeline.jobs.retention import prune
 

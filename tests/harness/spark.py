@@ -32,7 +32,7 @@ from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.lock import lock
-from pipeline.spark import WORDS, rebuild, register, views_spark_sql
+from pipeline.spark import SPARK_SYNTAX, rebuild, register, views_spark_sql
 from pipeline.storage.store import open_location
 from pipeline.views.catalog import relations
 from pipeline.views.database import write_catalog
@@ -204,8 +204,8 @@ def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
 
 def test_every_word_that_spark_says_otherwise_stands_in_a_view():
     queries = "".join(one.query or "" for one in relations().values())
-    assert [word for word in WORDS if word not in queries] == []
-    assert [word for word in WORDS if word in views_spark_sql()] == []
+    assert [word for word in SPARK_SYNTAX if word not in queries] == []
+    assert [word for word in SPARK_SYNTAX if word in views_spark_sql()] == []
 
 
 def test_every_table_and_view_is_the_same_over_a_living_account(spark, data):
