@@ -71,19 +71,28 @@ def scan_files(table: Table, paths: Sequence[Path], *, names: Collection[str] = 
 def _with_extra(columns: Sequence[Column], beside: str = "") -> dict[str, str]:
     """Write expressions for the columns that were added later: an older file holds their fields in `extra` as JSON.
 
-    They are typed as `flatten` types them; a field that is a column of its file is never in `extra` too.
+    They are typed as `flatten` types them, and are left out of `extra`: a new column is no change of an image. A value
+    that does not fit is null, as after a rebuild, which lists it in `rejects`.
     """
-    if "extra" not in {column.name for column in columns}:
+    later = [column for column in columns if column.is_later_field]
+    if not later or "extra" not in {column.name for column in columns}:
         return {}
-    return {
+    typed = {
         column.name: f"coalesce({beside}{column.name}, {_from_json(column, beside)}) as {column.name}"
-        for column in columns
-        if column.since and column.api
+        for column in later
     }
+    is_there = " or ".join(f"json_exists({beside}extra, {_json_path(column)})" for column in later)
+    patch = ",".join(f'"{column.api}":null' for column in later)
+    rest = f"nullif(cast(json_merge_patch({beside}extra, '{{{patch}}}') as varchar), '{{}}')"
+    return {**typed, "extra": f"case when {is_there} then {rest} else {beside}extra end as extra"}
+
+
+def _json_path(column: Column) -> str:
+    return f"""'$."{column.api}"'"""
 
 
 def _from_json(column: Column, beside: str) -> str:
-    field = f"""'$."{column.api}"'"""
+    field = _json_path(column)
     value = (
         f"case when json_type({beside}extra, {field}) "
         "in ('VARCHAR', 'UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT', 'UHUGEINT') "

@@ -86,6 +86,11 @@ class Column:
         return _UNIT[self.kind]
 
     @property
+    def is_later_field(self) -> bool:
+        """True for an API field that became a column after the first release: older files hold it in `extra`."""
+        return self.since is not None and self.api is not None
+
+    @property
     def most_digits(self) -> int:
         """Digits of the longest accepted integer: the sum over a million rows must fit into 64 bits."""
         return 12 if self.kind == "gib" else 18

@@ -3,7 +3,7 @@
     commit records ─→ files      readable, checksums right, of the declared schema       files.py
         a run        ─→ rules      keys unique, disks belong to images, counts and ids     runs.py, rules.py
         its pages    ─→ evidence   computed again, every column of it                      runs.py
-        its pages    ─→ rows       built again, compared by key (deep)                     runs.py, compare.py
+        its pages    ─→ rows       built again, compared by key (deep)                     compare.py, later_fields.py
     compaction     ─→ versions   disjoint; each run restored, and checked as above       versions.py
     everything else ─→ strays     files that no commit names, the catalog              files.py
 

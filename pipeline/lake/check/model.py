@@ -75,14 +75,18 @@ class CheckResult:
 
     def __str__(self) -> str:
         """Summary: a line for each kind of thing that was examined."""
+        runs, files, rows = map(pluralize, (self.run_count, self.file_count, self.row_count), ("run", "file", "row"))
+        certificates = pluralize(self.observation_count, "certificate")
         lines = [
-            f"{self.run_count:,} runs, {self.file_count:,} files, {self.row_count:,} rows: "
+            f"{runs}, {files}, {rows}: "
             + ("intact" if self.is_intact else f"not intact, {pluralize(len(self.findings), 'finding')}"),
-            f"{self.certificate_count:,} of {self.observation_count:,} certificates computed again from the raw pages"
+            f"{self.certificate_count:,} of {certificates} computed again from the raw pages"
             + (f"; {self.without_pages_count:,} without pages" if self.without_pages_count else ""),
         ]
         if self.is_deep:
-            lines.append(f"{self.rebuilt_count:,} runs built again from the raw pages and compared row for row")
+            lines.append(
+                f"{pluralize(self.rebuilt_count, 'run')} built again from the raw pages and compared row for row"
+            )
         if self.withdrawn_count:
             lines.append(f"withdrawn observations: {self.withdrawn_count:,}")
         if self.orphan_count:

@@ -94,9 +94,13 @@ def _images_by_change(data: SectionData) -> Counter[str]:
 
 def _changes_finding(data: SectionData) -> str:
     days = data.query(DAYS)
-    if len(days) < 2:
-        return "Nothing to compare yet: changes show from the second observation on"
     counts = count_changes(_images_by_change(data))
+    if len(days) < 2:
+        return (
+            f"{counts} within a day"
+            if counts
+            else "Nothing to compare yet: changes show from the second observation on"
+        )
     return f"{counts} in {pluralize(days_between(days), 'day')}" if counts else "Nothing changed"
 
 
