@@ -197,7 +197,7 @@ def export(
 ) -> None:
     """Write a table or VIEW to FILE, or all reports to a folder.
 
-    The suffix of FILE gives the format: .csv, .json, .parquet or .xlsx.
+    The suffix of FILE gives the format: one of those of --format.
     """
     from pipeline.jobs import export as export_job
 

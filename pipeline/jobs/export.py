@@ -27,7 +27,7 @@ def export(
     as_of: str | dt.date | None = None,
     thresholds: Thresholds | None = None,
 ) -> tuple[int, str]:
-    """Write a table or view to `file`, in the format of its suffix: .csv, .json, .parquet or .xlsx.
+    """Write a table or view to `file`, in the format of its suffix, one of `export_formats()`.
 
     The file is written completely or not at all. `as_of` and `thresholds` are those of `connect`.
 

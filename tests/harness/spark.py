@@ -11,7 +11,6 @@ import sys
 import tarfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,6 +38,7 @@ from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -261,7 +261,7 @@ def test_a_column_that_was_added_later_is_what_extra_holds_of_it(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert said.returncode == 0, said.stderr
     alike, filled = said.stdout.splitlines()

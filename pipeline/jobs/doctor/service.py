@@ -82,9 +82,9 @@ def check_clock(probe: Probe | None) -> str:
         ClockIsWrong: they differ by more than the service accepts.
     """
     if probe is None or probe.error is not None:
-        raise NotKnown("the service tells its time once it is reached, with a trusted certificate")
+        raise NotKnown("the time of the service is known once it is reached, with a trusted certificate")
     if probe.clock_ahead_seconds is None:
-        raise NotKnown("the service has not told its time")
+        raise NotKnown("the service has not sent its time")
     ahead = probe.clock_ahead_seconds
     difference = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the service"
     if abs(ahead) > _MAX_CLOCK_SECONDS:
