@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.extract.raw_pages import raw_paths
@@ -14,10 +13,10 @@ from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.lake.compaction.manifest import Manifest
 
-_CODE: Final = ("lake", "resources", "views")
-"""The packages that the script of the views depends on."""
 NOTHING: Final = Tombstones()
 
 
@@ -60,16 +59,10 @@ class FileSet:
         return sorted(str(path) for paths in groups for path in paths)
 
     def fingerprint(self) -> str:
-        """Digest all that the script of the views depends on: these files, and the code that writes it."""
-        package = Path(__file__).parents[1]
-        code = sorted(path for name in _CODE for path in (package / name).rglob("*") if path.suffix in {".py", ".sql"})
-        digest = hashlib.sha256()
-        for path in code:
-            digest.update(path.read_bytes())
+        """Digest all that the tables of the views depend on."""
         manifest = self.manifest and self.manifest.name
-        digest.update("\0".join(self.paths()).encode("utf-8", "surrogateescape"))
-        digest.update(repr((self.tombstones.active, manifest)).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        depends_on = (self.paths(), self.tombstones.active, manifest)
+        return hashlib.sha256(repr(depends_on).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def partly_compacted(self) -> list[tuple[str, str]]:

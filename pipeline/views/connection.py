@@ -12,7 +12,7 @@ from pipeline.storage.store import open_location, store_of
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
-from pipeline.views.script import thresholds_script, whole_script
+from pipeline.views.script import data_script, static_script, thresholds_script, whole_script
 from pipeline.views.state import LakeState, published_observations
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ def connect(
     try:
         store_of(open_location(data)).register_filesystem(con)
         instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        if instant is not None or not load_catalog(con, open_location(data), files.fingerprint()):
-            con.execute(whole_script(files, LakeState.of(con, files, instant), instant)).fetchall()
+        fingerprint = load_catalog(con, open_location(data))
+        if fingerprint is None:
+            con.execute(static_script()).fetchall()
+        if instant is not None or fingerprint != files.fingerprint():
+            con.execute(data_script(files, LakeState.of(con, files, instant), instant)).fetchall()
         if changed_views:
             con.execute(changed_views).fetchall()
         if only_lake:

@@ -6,8 +6,8 @@
     sql/       ──► capacity_by_region, image_age, image_changes, …          one file for each view
 
 `connect` runs the script that `views_sql` returns. Where `lake.duckdb` was made
-by this script from the same files, `connect` copies the views from there: the
-same views in a tenth of the time.
+by this script, `connect` copies the views from there, in a tenth of the time,
+and the tables too if it reads the same files as of now.
 
 A view with settings is a table macro too:
 
@@ -73,10 +73,7 @@ def static_script() -> str:
     """Write the part that is the same for every lake: empty tables, and all views."""
     known = relations()
     views = [relation for relation in known.values() if relation.query]
-    parts = ["-- The tables, typed and still empty, and the views over them.\n"]
-    parts += [_view(table.name, empty(table)) for table in TABLES]
-    parts += [_view(name, empty(table)) for name, table in LATEST.items()]
-    parts.append(_view(IMAGE_VERSIONS.name, with_is_current(empty(IMAGE_VERSIONS))))
+    parts = ["-- The tables, typed and still empty, and the views over them.\n", *_empty_tables(), *_empty_latest()]
     parts += [_view(view.name, view.query or "") for view in views]
     parts += [_macro(relation) for relation in known.values() if relation.settings]
     parts.append(f"create or replace macro {THRESHOLDS}() as '{{}}';\n\n")
@@ -96,8 +93,12 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             _view(RAW_PAGES.name, pages(files, as_of)),
             _view(IMAGE_VERSIONS.name, versions_query(files, state, as_of)),
         ]
+    else:
+        parts += _empty_tables()
     if state.latest:
         parts += [_view(name, latest_rows(table, files, state.latest)) for name, table in LATEST.items()]
+    else:
+        parts += _empty_latest()
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
     as_of_literal = "null" if as_of is None else instant(as_of)
     parts.append(f"create or replace macro {AS_OF}() as cast({as_of_literal} as timestamp);\n")
@@ -111,6 +112,15 @@ def thresholds_script(thresholds: Thresholds | None) -> str:
     changed = with_thresholds(relations(), thresholds).values()
     parts = [_view(view.name, view.query or "") + _macro(view) + _comments(view) for view in changed]
     return f"{''.join(parts)}create or replace macro {THRESHOLDS}() as {sql_literal(json.dumps(thresholds))};\n"
+
+
+def _empty_tables() -> list[str]:
+    versions = _view(IMAGE_VERSIONS.name, with_is_current(empty(IMAGE_VERSIONS)))
+    return [*(_view(table.name, empty(table)) for table in TABLES), versions]
+
+
+def _empty_latest() -> list[str]:
+    return [_view(name, empty(table)) for name, table in LATEST.items()]
 
 
 def _view(name: str, query: str) -> str:
