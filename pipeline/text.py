@@ -90,9 +90,9 @@ def json_value(value: object) -> object:
     return plain_text(value)
 
 
-def pluralize(number: int, word: str) -> str:
-    """`1 image`, `1,037 images`."""
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+def pluralize(number: int, word: str, plural: str | None = None) -> str:
+    """`1 image`, `1,037 images`; `plural` for a word that takes more than an s."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or word + 's'}"
 
 
 def escape_glob(path: str | Path) -> str:

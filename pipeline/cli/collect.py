@@ -196,13 +196,20 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     """
     from pipeline.jobs.accounts import select_accounts
     from pipeline.jobs.status import status
+    from pipeline.lake.foreign_files import foreign_files
     from pipeline.reports.formats import write_rows
+    from pipeline.storage.store import open_location
+    from pipeline.text import pluralize
 
     entries = current_settings().accounts
     is_selective = bool(entries or any(selection.values()))
     labels = [account.label for account in select_accounts(**selection, entries=entries)] if is_selective else None
     rows, not_fresh = status(data, max_age=max_age, labels=labels)
     write_rows(rows, output_format, sys.stdout)
+    foreign = foreign_files(open_location(data))
+    if foreign:
+        count = pluralize(len(foreign), "file or folder", "files or folders")
+        click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
     if not_fresh:
         raise not_fresh
 

@@ -1,7 +1,12 @@
-"""Files of a table, by day."""
+"""Files of a table, by day: `observed_on=2026-11-23/20261123T020000.000000Z.parquet`.
+
+A run's id begins with its instant, so a file has one day in which it can lie. Under any other name it is not ours: a
+sync tool's copy, a partial download, a copied folder.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged, LakeTooNew
@@ -17,13 +22,23 @@ OLDER_STAGING: Final = ".aside"
 """Its name before format 4: orphans in it are deleted too."""
 
 
+_RUN_FILE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T\d{6}(?:\.\d{6})?Z(?:-[0-9a-f]+)?\.parquet", re.ASCII)
+"""The name of a run's file. Where another run had its instant, a number follows; in a bucket always a random one."""
+
+
+def is_run_file(path: Path) -> bool:
+    """Return whether a file has the name of a run's file, and lies in the folder of its day."""
+    match = _RUN_FILE.fullmatch(path.name)
+    return match is not None and path.parent.name == "observed_on={}-{}-{}".format(*match.groups())
+
+
 def files_by_day(folder: Path) -> list[Path]:
-    """List the files in the days of a folder, by name, whatever the day; none where there is no such folder.
+    """List the runs' files in the days of a folder, oldest run first; none where there is no such folder.
 
     Raises:
         NoAccess: a folder cannot be read: its files must not be taken for deleted.
     """
-    return store_of(folder).list_partitions(folder)
+    return [path for path in store_of(folder).list_partitions(folder) if is_run_file(path)]
 
 
 def refuse_newer(content: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.extract.raw_pages import RawPagesWriter, RawRun, raw_paths
 from pipeline.extract.response import Answer
 
 DAY = dt.date(2026, 11, 23)
+RUN = "20261123T020000.000000Z"
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
 
@@ -22,10 +23,10 @@ def answer(number: int, status: int | None = 200) -> Answer:
 
 
 def land(data, *bodies: bytes | None):
-    with RawPagesWriter(data, "r1", DAY) as writer:
+    with RawPagesWriter(data, RUN, DAY) as writer:
         for number, body in enumerate(bodies, 1):
             writer.add(answer(number), body)
-        return writer.finish({"run_id": "r1"})
+        return writer.finish({"run_id": RUN})
 
 
 def test_bodies_are_read_back_byte_for_byte(tmp_path):
@@ -33,7 +34,7 @@ def test_bodies_are_read_back_byte_for_byte(tmp_path):
     path = land(tmp_path, *bodies)
 
     assert [body for _, body in RawRun(path).answers()] == bodies
-    assert raw_paths(tmp_path) == [path] == [tmp_path / "raw" / "observed_on=2026-11-23" / "r1.parquet"]
+    assert raw_paths(tmp_path) == [path] == [tmp_path / "raw" / "observed_on=2026-11-23" / f"{RUN}.parquet"]
 
 
 def test_any_parquet_reader_reads_the_pages(tmp_path):
@@ -45,7 +46,7 @@ def test_any_parquet_reader_reads_the_pages(tmp_path):
 
 
 def test_an_unfinished_file_is_deleted(tmp_path):
-    with RawPagesWriter(tmp_path, "r1", DAY) as writer:
+    with RawPagesWriter(tmp_path, RUN, DAY) as writer:
         writer.add(answer(1), b"{}")
 
     assert raw_paths(tmp_path) == []
@@ -53,10 +54,10 @@ def test_an_unfinished_file_is_deleted(tmp_path):
 
 
 def test_the_header_is_read_back(tmp_path):
-    with RawPagesWriter(tmp_path, "r1", DAY) as writer:
-        path = writer.finish({"run_id": "r1", "accounts": [{"account": "名字"}]})
+    with RawPagesWriter(tmp_path, RUN, DAY) as writer:
+        path = writer.finish({"run_id": RUN, "accounts": [{"account": "名字"}]})
 
-    assert RawRun(path).header == {"run_id": "r1", "accounts": [{"account": "名字"}]}
+    assert RawRun(path).header == {"run_id": RUN, "accounts": [{"account": "名字"}]}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Check names every damage with its file, and passes an intact lake."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,7 +20,10 @@ from pipeline.errors import LakeMissing, Refused
 from pipeline.jobs.demo import demo
 from pipeline.jobs.run import run
 from pipeline.lake.check import check
+from pipeline.resources.tables import TABLES
+from pipeline.views.connection import connect
 
+EVERY_TABLE = [*(table.name for table in TABLES), "image_versions"]
 RUN = "20261002T020000.000000Z"
 
 
@@ -169,14 +173,46 @@ def test_a_foreign_file_is_named_in_any_folder(data):
     strange = [data / "lake" / "strange.bin", data / "raw" / "junk.txt", day / "note.csv", day / "zzz.parquet"]
     for path in strange:
         path.write_bytes(b"PAR1")
-    os.mkfifo(data / "lake" / "observations" / "observed_on=2026-10-02" / "pipe.parquet")
+    os.mkfifo(file(data, "observations").with_stem("20261002T030000.000000Z"))
     (data / "lake" / "format").unlink()
     findings = "\n".join(map(str, check(data).findings))
 
     assert all(path.name in findings for path in strange)
-    assert "pipe.parquet: no regular file" in findings
+    assert "20261002T030000.000000Z.parquet: no regular file" in findings
     assert "lake/format: missing" in findings
     assert "rebuild" not in findings
+
+
+@pytest.mark.parametrize("table", ["observations", "images", "image_disks", "rejects", "raw"])
+def test_a_copy_that_another_tool_made_is_named_and_not_read(data, table):
+    with contextlib.closing(connect(data)) as lake:
+        rows = {name: lake.sql(f"from {name} order by all").fetchall() for name in EVERY_TABLE}
+    original = file(data, table)
+    names = (" (1)", " 2", ".sync-conflict-20261003-1", "-copy", ".parquet")
+    copies = [original.with_name(f"{original.stem}{name}.parquet") for name in names]
+    copies += [original.with_name(name) for name in (f"._{original.name}", f"{original.name}.part", "Thumbs.db")]
+    copies.append(original.parents[1] / "observed_on=2026-11-30" / original.name)
+    copies[-1].parent.mkdir()
+    for path in copies:
+        shutil.copy(original, path)
+    folders = [original.parents[1] / name for name in ("observed_on=2026-10-02 (1)", "observed_on=__HIVE__", "@eaDir")]
+    for folder in folders:
+        shutil.copytree(original.parent, folder)
+    with contextlib.closing(connect(data)) as lake:
+        assert {name: lake.sql(f"from {name} order by all").fetchall() for name in EVERY_TABLE} == rows
+    found = [(finding.location, finding.problem) for finding in check(data).findings]
+
+    expected = {str(path.relative_to(data)) for path in (*copies, *folders)}
+    assert sorted(found) == sorted((path, "no file of the lake: move it away") for path in expected)
+
+
+def test_status_says_that_there_are_files_which_are_not_the_lake_s(data, typed):
+    original = file(data, "images")
+    shutil.copy(original, original.with_stem(f"{original.stem} (1)"))
+    code, _, told = typed("status", "--data", str(data))
+
+    assert code == 0
+    assert "1 file or folder of other tools, not read" in told
 
 
 def test_orphans_of_a_killed_writer_are_counted_and_are_no_finding(data):

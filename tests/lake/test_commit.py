@@ -21,6 +21,7 @@ from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.tables import LAKE_TABLES
 
 DAY = dt.date(2026, 11, 23)
+R1, R2 = "20261123T020000.000000Z", "20261123T030000.000000Z"
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
 
@@ -30,10 +31,10 @@ def images(count: int, first: int = 0) -> pa.Table:
 
 
 def record(*, is_published: bool = True) -> pa.Table:
-    return OBSERVATIONS.to_arrow([{"account": "default", "run_id": "r1", "is_published": is_published}])
+    return OBSERVATIONS.to_arrow([{"account": "default", "run_id": R1, "is_published": is_published}])
 
 
-def publication(data: Path, run_id: str = "r1", count: int = 1) -> Publication:
+def publication(data: Path, run_id: str = R1, count: int = 1) -> Publication:
     one = Publication(data, run_id, DAY)
     one.add(IMAGES, images(count))
     one.add(IMAGE_DISKS, IMAGE_DISKS.to_arrow([]))
@@ -54,37 +55,37 @@ def test_nothing_is_there_before_the_commit_and_everything_after_it(tmp_path):
 
 
 def test_a_file_without_its_commit_record_belongs_to_nothing(tmp_path):
-    publication(tmp_path, "r1").commit()
-    publication(tmp_path, "r2").commit()
-    table_path(tmp_path, OBSERVATIONS, "r2", DAY).unlink()
+    publication(tmp_path, R1).commit()
+    publication(tmp_path, R2).commit()
+    table_path(tmp_path, OBSERVATIONS, R2, DAY).unlink()
 
-    assert [path.stem for path in committed_files(tmp_path).daily["images"]] == ["r1"]
+    assert [path.stem for path in committed_files(tmp_path).daily["images"]] == [R1]
 
 
 def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path):
-    publication(tmp_path, "r1").commit()
-    publication(tmp_path, "r2").commit()
-    table_path(tmp_path, OBSERVATIONS, "r2", DAY).unlink()
-    publication(tmp_path, "r2")  # killed before its last rename, it leaves files in the tables and this mark
+    publication(tmp_path, R1).commit()
+    publication(tmp_path, R2).commit()
+    table_path(tmp_path, OBSERVATIONS, R2, DAY).unlink()
+    publication(tmp_path, R2)  # killed before its last rename, it leaves files in the tables and this mark
     with lock(tmp_path):
         left = sorted(path.name for path in (tmp_path / "lake").rglob("*.parquet"))
 
-    assert left == ["r1.parquet"] * 4
+    assert left == [f"{R1}.parquet"] * 4
     assert list((tmp_path / "lake" / ".staging").iterdir()) == []
 
 
 def test_a_commit_record_that_was_lost_otherwise_costs_no_images(tmp_path):
-    publication(tmp_path, "r1").commit()
-    table_path(tmp_path, OBSERVATIONS, "r1", DAY).unlink()
+    publication(tmp_path, R1).commit()
+    table_path(tmp_path, OBSERVATIONS, R1, DAY).unlink()
     with lock(tmp_path):
         pass
 
-    assert table_path(tmp_path, IMAGES, "r1", DAY).exists()
+    assert table_path(tmp_path, IMAGES, R1, DAY).exists()
 
 
 def test_a_run_that_is_committed_while_the_files_are_listed_is_left_out_whole(tmp_path, monkeypatch):
-    publication(tmp_path, "r1").commit()
-    one = publication(tmp_path, "r2")
+    publication(tmp_path, R1).commit()
+    one = publication(tmp_path, R2)
     list_files = layout.files  # the moment between two listings can be met nowhere else
 
     def list_and_commit(data, table):
@@ -95,12 +96,12 @@ def test_a_run_that_is_committed_while_the_files_are_listed_is_left_out_whole(tm
 
     monkeypatch.setattr(committed, "files", list_and_commit)
 
-    assert {path.stem for paths in committed_files(tmp_path).daily.values() for path in paths} == {"r1"}
+    assert {path.stem for paths in committed_files(tmp_path).daily.values() for path in paths} == {R1}
 
 
 def test_a_file_says_its_schema_with_meaning_and_unit(tmp_path):
     publication(tmp_path).commit()
-    schema = pq.read_schema(table_path(tmp_path, IMAGES, "r1", DAY))
+    schema = pq.read_schema(table_path(tmp_path, IMAGES, R1, DAY))
 
     assert schema.equals(IMAGES.arrow(), check_metadata=True)
     assert schema.field("image_size_gib").metadata[b"unit"] == b"GiB"
@@ -109,7 +110,7 @@ def test_a_file_says_its_schema_with_meaning_and_unit(tmp_path):
 
 @pytest.mark.parametrize("parts", [[150_000], [1, 65_535, 84_464], [50_000, 50_000, 50_000]])
 def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path, parts):
-    one, other = Publication(tmp_path / "a", "r1", DAY), Publication(tmp_path / "b", "r1", DAY)
+    one, other = Publication(tmp_path / "a", R1, DAY), Publication(tmp_path / "b", R1, DAY)
     one.add(IMAGES, images(150_000))
     first = 0
     for count in parts:
@@ -117,20 +118,20 @@ def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path, parts):
         first += count
     one.commit()
     other.commit()
-    paths = [table_path(tmp_path / name, IMAGES, "r1", DAY) for name in "ab"]
+    paths = [table_path(tmp_path / name, IMAGES, R1, DAY) for name in "ab"]
 
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert pq.ParquetFile(paths[0]).metadata.row_group(0).num_rows == ROW_GROUP_ROWS
 
 
 def test_a_commit_record_says_which_accounts_were_published(tmp_path):
-    for name, is_published in (("r1", True), ("r2", False)):
+    for name, is_published in ((R1, True), (R2, False)):
         one = Publication(tmp_path, name, DAY)
         one.add(OBSERVATIONS, record(is_published=is_published))
         one.commit()
 
-    assert published_accounts(table_path(tmp_path, OBSERVATIONS, "r1", DAY)) == {"default"}
-    assert published_accounts(table_path(tmp_path, OBSERVATIONS, "r2", DAY)) == set()
+    assert published_accounts(table_path(tmp_path, OBSERVATIONS, R1, DAY)) == {"default"}
+    assert published_accounts(table_path(tmp_path, OBSERVATIONS, R2, DAY)) == set()
 
 
 def _hold(data: Path, ready, done) -> None:
@@ -171,7 +172,7 @@ def test_folders_are_made_for_their_owner_only(tmp_path):
 def test_a_column_in_which_every_row_differs_has_no_dictionary_in_the_file(tmp_path):
     publication(tmp_path, count=1_000).commit()
 
-    group = pq.read_metadata(table_path(tmp_path, IMAGES, "r1", DAY)).row_group(0)
+    group = pq.read_metadata(table_path(tmp_path, IMAGES, R1, DAY)).row_group(0)
     columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
     with_dictionary = {name for name, column in columns.items() if column.has_dictionary_page}
     assert {"image_id", "instance_id", "snapshot_id"}.isdisjoint(with_dictionary)
@@ -190,4 +191,4 @@ def test_what_is_taken_back_wants_no_room_on_a_full_disk(tmp_path, monkeypatch):
         one.add(table, rows)
     one.commit()
 
-    assert pq.ParquetFile(table_path(tmp_path, IMAGES, "r1", DAY)).metadata.num_rows == 2
+    assert pq.ParquetFile(table_path(tmp_path, IMAGES, R1, DAY)).metadata.num_rows == 2

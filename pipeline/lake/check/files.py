@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
-from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
+from pipeline.lake.foreign_files import foreign_files
 from pipeline.lake.format import FORMAT_FILE, format_of
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
 from pipeline.lake.orphans import orphans
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.partitions import is_run_file
 from pipeline.storage.store import store_of
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
     import pyarrow as pa
@@ -123,7 +123,7 @@ def check_other_files(state: CheckState) -> None:
     committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
     _uncommitted_files(state, committed, orphan_files)
     _unpublished_runs(state, committed, orphan_files)
-    for path in _stray_files(state):
+    for path in foreign_files(state.data):
         state.result.add(path, "no file of the lake: move it away")
     if state.records and format_of(state.data) is None:
         state.result.add(state.data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}")
@@ -132,18 +132,13 @@ def check_other_files(state: CheckState) -> None:
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
     for table in LAKE_TABLES:
-        for path in sorted((state.data / "lake" / table.name).rglob("*")):
-            if path.is_dir() or path.name.startswith(".") or path in orphan_files:
+        for path in sorted((state.data / "lake" / table.name).rglob("*.parquet")):
+            if not is_run_file(path) or path in orphan_files:
                 continue
-            record = state.records.get(path.stem)
             if not path.is_file():
                 state.result.add(path, "no regular file: move it away")
-            elif path.suffix != ".parquet" or not re.fullmatch(r"observed_on=\d{4}-\d{2}-\d{2}", path.parent.name):
-                state.result.add(path, "no file of the lake: move it away")
             elif path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
                 state.result.add(path, "no commit record, so no reader uses it: move it away, or `ens-images rebuild`")
-            elif record is not None and path.parent.name != record.parent.name:
-                state.result.add(path, "it is in the folder of another day than its commit record")
 
 
 def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -154,22 +149,6 @@ def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_file
         is_published = run_id in committed or run_id in being_written or record.exists()
         if not is_published and open_raw_run(state, path) is not None:
             state.result.add(path, "landed, and not published: `ens-images rebuild` publishes it")
-
-
-def _stray_files(state: CheckState) -> Iterator[Path]:
-    """Yield what is in the lake outside its tables, or among the raw pages, and belongs to neither."""
-    folders = {table.name for table in LAKE_TABLES} | {*PLACES, MANIFESTS, *OLDER_PLACES.values(), OLDER_MANIFESTS}
-    for path in sorted((state.data / "lake").glob("*")):
-        if path.name not in {*folders, FORMAT_FILE} and not path.name.startswith("."):
-            yield path
-    expired = state.tombstones.raw_runs
-    for path in sorted((state.data / "raw").rglob("*")):
-        top = path.relative_to(state.data / "raw").parts[0]
-        if path.is_dir() or top.startswith((".", "_")) or path.name.startswith("."):
-            continue
-        is_expired = path.suffix == ".parquet" and path.stem in expired
-        if state.raw_files.get(path.stem) != path and not is_expired:
-            yield path
 
 
 def _catalog(state: CheckState) -> None:

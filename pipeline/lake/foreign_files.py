@@ -1,0 +1,49 @@
+"""What lies among the files of a lake and is none of them: copies, partial downloads, files of other tools."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Final
+
+from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
+from pipeline.lake.format import FORMAT_FILE
+from pipeline.lake.tombstones import older_tombstones_path, tombstones_path
+from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.partitions import OLDER_STAGING, STAGING, is_run_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
+_OURS: Final = {STAGING, OLDER_STAGING}
+
+
+def foreign_files(data: Path) -> list[Path]:
+    """List the files and folders that no name of the lake fits, in `lake` and `raw`. No reader uses them.
+
+    A folder is listed as one, without what is in it.
+    """
+    folders = {table.name for table in LAKE_TABLES}
+    compacted = {*PLACES, MANIFESTS, *OLDER_PLACES.values(), OLDER_MANIFESTS}
+    found = [path for path in _entries(data / "lake") if path.name not in {*folders, *compacted, FORMAT_FILE, *_OURS}]
+    for name in sorted(folders):
+        found += _foreign(data / "lake" / name)
+    tombstones = {tombstones_path(data).name, older_tombstones_path(data).name}
+    return found + [path for path in _foreign(data / "raw") if path.name not in {*tombstones, *_OURS}]
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    for day in _entries(folder):
+        if not _DAY.fullmatch(day.name):
+            yield day
+        else:
+            yield from (path for path in _entries(day) if not is_run_file(path))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List a folder, without the names that NFS gives to deleted files which are still open."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".nfs"))
+    return []
