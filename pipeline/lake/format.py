@@ -10,6 +10,7 @@ step a kill prevents, nothing that was withdrawn comes back.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
@@ -43,9 +44,12 @@ def format_of(data: Path) -> str | None:
 
 
 def write_format(data: Path) -> None:
-    """State the present format, so that no older version takes the lake for its own."""
+    """State the present format, so that no older version takes the lake for its own.
+
+    The workers of a Spark job do so at the same time, each from a file of its own.
+    """
     store = store_of(data)
-    staged = store.staging_dir(data / "lake" / STAGING) / FORMAT_FILE
+    staged = store.staging_dir(data / "lake" / STAGING) / f"{FORMAT_FILE}.{secrets.token_hex(4)}"
     staged.write_text(f"{FORMAT}\n", "ascii")
     store.replace_file(staged, data / "lake" / FORMAT_FILE)
 

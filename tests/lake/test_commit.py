@@ -4,6 +4,7 @@ import datetime as dt
 import multiprocessing
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +15,13 @@ from pipeline.errors import LakeLocked, LakeMissing
 from pipeline.lake import committed, layout
 from pipeline.lake.commit import ROW_GROUP_ROWS, Publication
 from pipeline.lake.committed import committed_files, published_accounts
+from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.lock import lock
+from pipeline.lake.orphans import orphans
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
 
 DAY = dt.date(2026, 11, 23)
@@ -192,3 +196,11 @@ def test_what_is_taken_back_wants_no_room_on_a_full_disk(tmp_path, monkeypatch):
     one.commit()
 
     assert pq.ParquetFile(table_path(tmp_path, IMAGES, R1, DAY)).metadata.num_rows == 2
+
+
+def test_workers_of_one_job_state_the_format_at_the_same_time(tmp_path):
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(write_format, [tmp_path] * 200))
+
+    assert format_of(tmp_path) == FORMAT
+    assert orphans(tmp_path) == [tmp_path / "lake" / "format"]  # no run is committed yet
