@@ -101,7 +101,7 @@ def test_the_commit_record_is_put_last_and_a_run_without_it_is_not_read(lake, ac
 
 def test_a_run_committed_during_a_listing_is_in_the_next_listing(lake, monkeypatch):
     objects = BucketPath.objects
-    record = BucketPath(f"{lake}/lake/observations/observed_on=2026-10-01/20261001T020000.000000Z-abcdefgh.parquet")
+    record = BucketPath(f"{lake}/lake/observations/observed_on=2026-10-01/20261001T020000.000000Z-abcdef01.parquet")
 
     def then_committed(self: BucketPath) -> Any:
         yield from objects(self)

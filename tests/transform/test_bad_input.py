@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.resources.schema import Table
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+RUN = f"{AT:%Y%m%dT%H%M%S.%fZ}"
 DEEP = "deeper than anyone can follow"
 """Replaced in a generated page by a value nested too deep; no other text contains it."""
 TOO_DEEP = "[" * 12_000 + "]" * 12_000  # Python 3.13 follows 10,000
@@ -521,7 +522,7 @@ def test_any_bytes_are_flattened_or_not_a_page(damage):
 
 def published(data: Path, bodies: list[bytes]) -> None:
     """Land and publish these pages as a run does."""
-    with RawPagesWriter(data, "run", AT.date()) as writer:
+    with RawPagesWriter(data, RUN, AT.date()) as writer:
         for number, raw_body in enumerate(bodies, start=1):
             writer.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None), raw_body)
         decision = {"account": "default", "is_published": True, "error": None, "ended_passes": 1}
@@ -530,7 +531,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
             "observed_at_utc": None,
             "code_version": "0",
             "endpoint": "",
-            "run_id": "run",
+            "run_id": RUN,
         }
         raw = RawRun(writer.finish({**header, "asked_certificate": "unproven", "accounts": [decision]}))
     publish(data, raw, read_answers(raw))
