@@ -11,6 +11,7 @@ from pipeline.lake.format import FORMAT_FILE
 from pipeline.lake.tombstones import older_tombstones_path, tombstones_path
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.partitions import OLDER_STAGING, STAGING, is_run_file
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,12 @@ def _foreign(folder: Path) -> Iterator[Path]:
         if not _DAY.fullmatch(day.name):
             yield day
         else:
-            yield from (path for path in _entries(day) if not is_run_file(path))
+            yield from (path for path in _entries(day) if not (is_run_file(path) and _is_regular(path)))
+
+
+def _is_regular(path: Path) -> bool:
+    """Return False for a FIFO or a folder under a run's name: no reader opens it. What is in a bucket is an object."""
+    return path.is_file() or not store_of(path).is_local
 
 
 def _entries(folder: Path) -> list[Path]:

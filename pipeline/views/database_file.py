@@ -121,7 +121,7 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> str | None:
                 f"copy from database catalog_file to memory (schema); drop macro {CATALOG_FINGERPRINT}"
             ).fetchall()
             fingerprint = files
-    except duckdb.Error:
-        fingerprint = None
+    except duckdb.Error:  # of an older version, or damaged
+        pass
     con.execute("detach catalog_file").fetchall()
     return fingerprint

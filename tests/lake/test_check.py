@@ -173,12 +173,15 @@ def test_a_foreign_file_is_named_in_any_folder(data):
     strange = [data / "lake" / "strange.bin", data / "raw" / "junk.txt", day / "note.csv", day / "zzz.parquet"]
     for path in strange:
         path.write_bytes(b"PAR1")
-    os.mkfifo(file(data, "observations").with_stem("20261002T030000.000000Z"))
+    for table in ("observations", "raw"):
+        os.mkfifo(file(data, table).with_stem("20261002T030000.000000Z"))
+    file(data, "raw").with_stem("20261002T040000.000000Z").mkdir()
     (data / "lake" / "format").unlink()
     findings = "\n".join(map(str, check(data).findings))
 
     assert all(path.name in findings for path in strange)
-    assert "20261002T030000.000000Z.parquet: no regular file" in findings
+    assert findings.count("20261002T030000.000000Z.parquet: no file of the lake: move it away") == 2
+    assert "20261002T040000.000000Z.parquet: no file of the lake: move it away" in findings
     assert "lake/format: missing" in findings
     assert "rebuild" not in findings
 

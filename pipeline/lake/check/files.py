@@ -135,9 +135,7 @@ def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_fil
         for path in sorted((state.data / "lake" / table.name).rglob("*.parquet")):
             if not is_run_file(path) or path in orphan_files:
                 continue
-            if not path.is_file():
-                state.result.add(path, "no regular file: move it away")
-            elif path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
+            if path.is_file() and path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
                 state.result.add(path, "no commit record, so no reader uses it: move it away, or `ens-images rebuild`")
 
 
