@@ -6,6 +6,10 @@
 select
 image_id,                               documented where it was read from
 … as age_days    -- Whole days from …   documented here
+
+A line before the last select that ends with `-- for each image field` stands once for each field of an image, and
+`-- for each further disk field` for each field of a disk but the four that are always told. So a new column needs no
+change in a view, and a view's file is valid SQL as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
+from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
 from pipeline.views.parameters import Thresholds, settings_of, with_thresholds
@@ -46,6 +50,17 @@ IS_CURRENT: Final = ColumnDoc(
 """The column of `image_versions` that no file holds: it changes with each observation."""
 
 
+_REPEATED: Final = {
+    "image": [field.name for field in IMAGE_FIELDS],
+    "further disk": [
+        field.name
+        for field in DISK_FIELDS
+        if field.name not in {"disk_number", "disk_type", "disk_size_gib", "disk_format"}
+    ],
+}
+_REPEATED_LINE: Final = re.compile(r"^(?P<code>.*?)(?P<comma>,?) +-- for each (?P<of>[a-z ]+) field$", re.MULTILINE)
+
+
 @functools.cache
 def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables, then each view after its inputs."""
@@ -56,7 +71,7 @@ def relations() -> dict[str, Relation]:
         grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
         found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
-    texts = {path.stem: path.read_text("utf-8") for path in sorted((_HERE / "sql").glob("*.sql"))}
+    texts = {path.stem: _with_each_field(path.read_text("utf-8")) for path in sorted((_HERE / "sql").glob("*.sql"))}
     order = TopologicalSorter({name: _reads(text) for name, text in texts.items()})
     for name in order.static_order():
         if name in texts:
@@ -84,6 +99,18 @@ def _of_table(table: Table, name: str, *, grain: str, reads: tuple[str, ...] = (
     return Relation(
         name, is_view=bool(reads), grain=grain, reads=reads, columns=columns, key=table.key, example=table.example
     )
+
+
+def _with_each_field(text: str) -> str:
+    """Repeat each line that stands for several fields: its first field is replaced by each."""
+
+    def lines(found: re.Match[str]) -> str:
+        names = _REPEATED[found["of"]]
+        separator = "\n" if found["code"].lstrip().startswith("||") else ",\n"
+        repeated = (re.sub(rf"\b{names[0]}\b", name, found["code"]) for name in names)
+        return separator.join(repeated) + found["comma"]
+
+    return _REPEATED_LINE.sub(lines, text)
 
 
 def _header(text: str) -> list[str]:

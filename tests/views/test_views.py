@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from lake_builder import Seen, image, utc, write_run
 
 from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
-from pipeline.resources.images import IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
+from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views import connection, script
 from pipeline.views.catalog import IS_CURRENT, relations
@@ -830,12 +830,25 @@ def test_a_change_of_any_field_is_told(tmp_path):
         "timestamp": (utc("2026-01-01"), utc("2026-01-02")),
     }
     values = {field.name: kinds[IMAGES.column(field.name).kind] for field in IMAGE_FIELDS}
+    values["extra"] = ('{"Tag":"old"}', '{"Tag":"new"}')
     before = [image(f"m-{field}", **{field: old}) for field, (old, _) in values.items()]
     after = [image(f"m-{field}", **{field: new}) for field, (_, new) in values.items()]
     changes = days(tmp_path, ("verified", before), ("verified", after))
     assert sorted(pick(changes, "image_id", "field", "old_value", "new_value")) == sorted(
         (f"m-{field}", field, str(old), str(new)) for field, (old, new) in values.items()
     )
+
+
+@pytest.mark.parametrize("field", [field.name for field in DISK_FIELDS if field.name != "disk_number"])
+def test_a_change_of_any_field_of_a_disk_is_told(tmp_path, field):
+    values = {"text": ("old", "new"), "gib": (1, 2)}[IMAGE_DISKS.column(field).kind]
+    if field == "extra":
+        values = ('{"Tag":"old"}', '{"Tag":"new"}')
+    before, after = ([image("m-1", {field: value})] for value in values)
+    (change,) = days(tmp_path, ("verified", before), ("verified", after))
+    assert change["field"] == "disks"
+    assert str(values[0]) in change["old_value"]
+    assert change["new_value"] == change["old_value"].replace(str(values[0]), str(values[1]))
 
 
 def test_an_image_missing_from_an_uncertified_listing_is_unseen_and_not_gone(tmp_path):

@@ -170,20 +170,7 @@ before_and_after as (
         sides.account,
         sides.image_id,
         sides.observed_at_utc,
-        version.image_name,
-        version.image_owner,
-        version.status,
-        version.platform,
-        version.os_version,
-        version.architecture,
-        version.compute_type,
-        version.region_id,
-        version.image_size_gib,
-        version.image_storage_size,
-        version.created_at_utc,
-        version.instance_id,
-        version.snapshot_id,
-        version.extra,
+        version.image_name,    -- for each image field
         version.disks
     from sides
     inner join image_versions as version

@@ -116,20 +116,7 @@ field_changes as (
         and later.previous_seen_utc = earlier.last_seen_utc
     cross join lateral (
         values
-            ('image_name', cast(earlier.image_name as varchar), cast(later.image_name as varchar)),
-            ('image_owner', cast(earlier.image_owner as varchar), cast(later.image_owner as varchar)),
-            ('status', cast(earlier.status as varchar), cast(later.status as varchar)),
-            ('platform', cast(earlier.platform as varchar), cast(later.platform as varchar)),
-            ('os_version', cast(earlier.os_version as varchar), cast(later.os_version as varchar)),
-            ('architecture', cast(earlier.architecture as varchar), cast(later.architecture as varchar)),
-            ('compute_type', cast(earlier.compute_type as varchar), cast(later.compute_type as varchar)),
-            ('region_id', cast(earlier.region_id as varchar), cast(later.region_id as varchar)),
-            ('image_size_gib', cast(earlier.image_size_gib as varchar), cast(later.image_size_gib as varchar)),
-            ('image_storage_size', cast(earlier.image_storage_size as varchar), cast(later.image_storage_size as varchar)),
-            ('created_at_utc', cast(earlier.created_at_utc as varchar), cast(later.created_at_utc as varchar)),
-            ('instance_id', cast(earlier.instance_id as varchar), cast(later.instance_id as varchar)),
-            ('snapshot_id', cast(earlier.snapshot_id as varchar), cast(later.snapshot_id as varchar)),
-            ('extra', cast(earlier.extra as varchar), cast(later.extra as varchar))
+            ('image_name', cast(earlier.image_name as varchar), cast(later.image_name as varchar))    -- for each image field
     ) as each (field, old_value, new_value)
     where
         later.previous_seen_utc is not null
@@ -154,7 +141,7 @@ disk_changes as (
                     lambda disk: coalesce(disk.disk_type, '?')
                     || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
                     || coalesce(disk.disk_format, '?')
-                    || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, '')
+                    || coalesce(' ' || cast(disk.disk_image_id as varchar), '')    -- for each further disk field
                 ),
                 ', '
             ),
@@ -167,7 +154,7 @@ disk_changes as (
                     lambda disk: coalesce(disk.disk_type, '?')
                     || ' ' || coalesce(cast(disk.disk_size_gib as varchar), '?') || ' GiB '
                     || coalesce(disk.disk_format, '?')
-                    || coalesce(' ' || disk.disk_image_id, '') || coalesce(' ' || disk.extra, '')
+                    || coalesce(' ' || cast(disk.disk_image_id as varchar), '')    -- for each further disk field
                 ),
                 ', '
             ),
