@@ -25,9 +25,10 @@ from pipeline.jobs.rebuild import publish_again
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.latest import latest_paths
 from pipeline.lake.lock import lock
-from pipeline.lake.publish import complete_runs
 from pipeline.lake.scan import scan_files
+from pipeline.lake.survey import runs_to_publish, survey
 from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.verification import Verification
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
@@ -83,7 +84,9 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     files = FileSet.read(data)
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        state = LakeState.of(con, files)
+        verification = Verification(files)
+        state = LakeState.of(con, files, verification)
+        verification.verify_tables(con, {observation.run_id for observation in state.latest})
         con.execute(whole_script(files, state)).fetchall()
         view_sql = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
         is_plain = files.manifest is None and not files.tombstones.active
@@ -239,8 +242,7 @@ def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
     if not raw_files:
         raise LakeMissing(f"no landed pages in {str(folder / 'raw')!r}: there is nothing to rebuild from")
     with lock(folder):
-        published = complete_runs(folder)
-        missing = [path for path in raw_files if path.stem not in published]
+        missing = runs_to_publish(survey(folder, tombstones), raw_files)
         decided = [path for path in missing if _is_decided(path)]
         if decided:
             tasks = spark.createDataFrame([(str(path),) for path in decided], "path string")
@@ -248,7 +250,7 @@ def rebuild(spark: SparkSession, data: str | Path = "data") -> list[str]:
             assert {row.run_id for row in done} == {path.stem for path in decided}  # noqa: S101  (a failed task raises)
         for path in missing:
             if path not in decided:
-                publish_again(folder, RawRun(path), {})
+                publish_again(folder, RawRun(path), {}, is_replacing=True)
         write_catalog(folder)
     return [path.stem for path in missing]
 
@@ -266,7 +268,7 @@ def _publisher(data: str) -> Any:
             for raw_path in batch.column(0).to_pylist():
                 path = open_location(raw_path)
                 with contextlib.suppress(FileExistsError):  # an earlier attempt of this task published the run
-                    publish_again(open_location(data), RawRun(path), {})
+                    publish_again(open_location(data), RawRun(path), {}, is_replacing=True)
                 done.append(path.stem)
             yield pa.RecordBatch.from_pydict({"run_id": done})
 

@@ -19,6 +19,7 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
+from pipeline.lake.format import format_of
 from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
@@ -73,7 +74,7 @@ def test_an_old_lake_is_written_to(kept, old):
     after = answers(old)
     assert [row for row in after["images"] if row[1] < "2026-01-05"] == before["images"]
     assert len(after["images"]) == len(before["images"]) + 9
-    assert (old / "lake" / "format").read_text() == f"{FORMAT}\n"
+    assert format_of(old) == FORMAT
     assert sorted(path.name for path in (old / "raw").glob("_*")) == ["_tombstones.json"]
     assert check(old).findings == []
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged
 from pipeline.resources.control import RAW_PAGES
+from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
 from pipeline.storage.store import store_of
 
@@ -91,15 +92,17 @@ class RawPagesWriter:
 
         self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema), row_group_size=len(rows))
 
-    def finish(self, header: Mapping[str, object]) -> Path:
-        """Write the header and commit the file: the pages are safe from here on. Returns: its path."""
+    def finish(self, header: Mapping[str, object]) -> RawRun:
+        """Write the header and commit the file: the pages are safe from here on. Returns: the file, open."""
         self._flush()
         self._wait()
         self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
         self._writer.close()
         self._writer = None
-        self._store.commit_file(self._staged, self.path)
-        return self.path
+        digest = digest_of(self._staged)
+        return RawRun(
+            self.path, FileDigest(digest.bytes, digest.sha256, self._store.commit_file(self._staged, self.path))
+        )
 
 
 def raw_path(data: Path, run_id: str, observed_on: dt.date) -> Path:
@@ -115,14 +118,15 @@ def raw_paths(data: Path) -> list[Path]:
 class RawRun:
     """A landed raw file, open for reading."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path` and read its header.
+    def __init__(self, path: Path, digest: FileDigest | None = None) -> None:
+        """Open `path` and read its header; `digest` is that of its content, where it is known.
 
         Raises:
             LakeDamaged: it is not a file of raw pages.
             LakeTooNew: a newer version wrote it.
         """
         self.path = path
+        self._digest = digest
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -139,6 +143,14 @@ class RawRun:
         self._starts = [0, *itertools.accumulate(rows)]
         self._cache: dict[int, pa.ChunkedArray] = {}
         self._prefetched: dict[int, bytes] = {}
+
+    @property
+    def digest(self) -> FileDigest:
+        """The digest of the file."""
+        if self._digest is None:
+            found = digest_of(self.path)
+            self._digest = FileDigest(found.bytes, found.sha256, store_of(self.path).tag(self.path))
+        return self._digest
 
     @property
     def observed_on(self) -> dt.date:

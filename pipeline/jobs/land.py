@@ -15,7 +15,7 @@ from pipeline.errors import BadSetting, LakeUnusable
 from pipeline.extract.completeness import LEVELS, Level
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
-from pipeline.extract.raw_pages import RawPagesWriter, RawRun
+from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.jobs.volume_guard import guard_volume
 from pipeline.log import logger
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.credentials import Account
+    from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
     from pipeline.lake.prefetch import Prefetch
@@ -84,7 +85,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
     with RawPagesWriter(data, run_id, began_at.date()) as writer:
         listings, rows = _list_accounts(request, writer, prefetch)
         undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
-        raw = RawRun(writer.finish(_header(run_id, began_at, request, listings, undecided)))
+        raw = writer.finish(_header(run_id, began_at, request, listings, undecided))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
     answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
     return Landed(raw, listings, answers, undecided)

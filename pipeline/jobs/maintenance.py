@@ -32,7 +32,7 @@ from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.settings import span
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import pluralize
-from pipeline.views.connection import connect
+from pipeline.views.connection import read_published
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
@@ -207,12 +207,8 @@ def files_of(data: Path, withdrawal: Withdrawal) -> list[Path]:
 
 def _published(data: Path) -> list[Observation]:
     """Every published observation that is not withdrawn, each account's latest last."""
-    with connect(data) as lake:
-        rows = lake.execute(
-            "select account, run_id, observed_at_utc, observed_on from observations "
-            "where is_published order by observed_at_utc, run_id"
-        ).fetchall()
-    return [Observation(*row) for row in rows]
+    found = [Observation(one.account, one.run_id, one.observed_at_utc, one.observed_on) for one in read_published(data)]
+    return sorted(found, key=lambda one: (one.observed_at_utc, one.run_id))
 
 
 def _holds_what_must_go(data: Path, tombstones: Tombstones, now: dt.datetime) -> bool:

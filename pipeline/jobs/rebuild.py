@@ -1,6 +1,9 @@
-"""Rebuild: publish landed runs that the lake lacks, from their raw pages.
+"""Rebuild: mend a lake from its raw pages.
 
-    tombstones → raw files that are neither expired nor in the lake → publish, run by run → write the catalog
+    format → compaction, runs: what is not as committed → publish these runs again → compact again → catalog
+
+The files of a run are replaced one by one, its commit record last. In between, a reader that meets a new file with an
+old record ends with an error, as it did before, and never reads a wrong row; a killed rebuild is run again.
 
 It decides nothing: the header of each raw file holds the decisions of the run
 that landed it. The exception is an account that a damaged lake left undecided.
@@ -8,33 +11,41 @@ that landed it. The exception is an account that a damaged lake left undecided.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadSetting, LakeMissing
+from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
+from pipeline.lake.compaction.compact import compact
+from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
-from pipeline.lake.publish import complete_runs, publish, read_answers
+from pipeline.lake.publish import publish, read_answers
+from pipeline.lake.survey import RunState, complete_runs, loss, runs_to_publish, survey
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.log import about, logger, timed
 from pipeline.runtime import rare_collection
+from pipeline.storage.folder import commit_file
+from pipeline.storage.partitions import DAMAGED_PAGES
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pipeline.lake.tombstones import Withdrawal
+    from pipeline.lake.tombstones import Tombstones, Withdrawal
 
 _log = logger(__name__)
 
 
 def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
-    """Publish every landed run that the lake lacks: one by one, or `into` a new lake all at once.
+    """Mend a lake from its raw pages, or build a whole new one `into` another folder.
+
+    In place: every run is published again that the lake lacks, or of which a file is not the committed one, or has no
+    digest, because an older version committed it. A damaged compaction begins again from the daily files; a damaged
+    format file is written again; damaged raw pages of an intact run are moved aside, to `raw/.damaged`.
 
     Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages are ignored.
 
@@ -44,38 +55,100 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     Raises:
         LakeMissing: no pages were ever landed in `data`.
         BadSetting: `into` holds a lake already.
-        LakeDamaged: a raw file cannot be read. The runs before it are published; into a new lake, none.
+        LakeDamaged: something cannot be mended: it is named, and all else is mended. Into a new lake: a raw file
+            cannot be read, and nothing is published.
     """
     data = open_location(data)
-    target = data if into is None else open_location(into)
-    if into is not None:
-        store_of(target).require_local(
-            target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run"
-        )
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
-    if not raw_files:
+    if not raw_files and (into is not None or not any((data / "lake").glob("*"))):
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
-    if into is not None and complete_runs(target):
+    if into is None:
+        return _mend(data, raw_files, tombstones)
+    return _build_new(open_location(into), raw_files, tombstones)
+
+
+def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+    store_of(target).require_local(
+        target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run"
+    )
+    if complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with lock(target), begin_catalog(target) as builder:
-        complete = complete_runs(target)
-        missing = [path for path in raw_files if path.stem not in complete]
-        with contextlib.nullcontext(data) if into is None else new_lake(target) as lake:
-            for path in missing:
-                # In place a withdrawal can still be undone, and its tombstone hides the rows.
-                withdrawn = {} if into is None else tombstones.withdrawn_from(path.stem)
+        with new_lake(target) as lake:
+            for path in raw_files:
                 with about(run=path.stem), timed(_log, "publishing"):
-                    publish_again(lake, RawRun(path), withdrawn)
+                    publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem))
         write_catalog(target, builder=builder)
+    return [path.stem for path in raw_files]
+
+
+def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+    with lock(data, is_mending=True), begin_catalog(data) as builder:
+        manifest, compaction_is_damaged = compaction_flaws(data)
+        states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
+        missing = runs_to_publish(states, raw_files)
+        undecided, lost = _publish_decided(data, missing)
+        published = {path.stem for path in missing} - {path.stem for path in undecided}
+        lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
+        if compaction_is_damaged:
+            left = compacted_runs(data, manifest) - states.keys() - published - tombstones.whole_runs
+            lost += [
+                f"run {run}: the versions that hold it are damaged, and its daily files and raw pages are gone"
+                for run in sorted(left)
+            ]
+            if not left:
+                delete_compaction(data)
+        if not lost:
+            if compaction_is_damaged:
+                compact(data)
+            for path in undecided:  # their decision depends on the runs before them
+                _publish_in_place(data, RawRun(path))
+            _set_aside_damaged_pages(data, states.values())
+            write_catalog(data, builder=builder)
+    if lost:
+        lines = "\n".join(f"  {line}" for line in lost)
+        raise LakeDamaged(f"the lake in {str(data)!r} is mended, but for what nothing brings back:\n{lines}")
     return [path.stem for path in missing]
 
 
-def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal]) -> None:
-    """Publish a landed run from its raw pages, without the accounts that are `withdrawn`."""
+def _publish_decided(data: Path, raw_files: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    """Publish every run whose decisions are made. Returns: the others, and what is wrong with unreadable raw files."""
+    undecided, unreadable = [], []
+    for path in raw_files:
+        try:
+            raw = RawRun(path)
+            if all(account["is_published"] is not None for account in raw.header["accounts"]):
+                _publish_in_place(data, raw)
+            else:
+                undecided.append(path)
+        except LakeDamaged as error:
+            unreadable.append(str(error))
+    return undecided, unreadable
+
+
+def _publish_in_place(data: Path, raw: RawRun) -> None:
+    # A withdrawal can still be undone, and its tombstone hides the rows.
+    with about(run=raw.path.stem), timed(_log, "publishing"):
+        publish_again(data, raw, {}, is_replacing=True)
+
+
+def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
+    """Move damaged raw pages of intact runs out of the way: nothing may be derived from them."""
+    for state in states:
+        if state.raw is not None and state.raw_flaw is not None and store_of(data).is_local:
+            commit_file(state.raw, data / "raw" / DAMAGED_PAGES / state.raw.name)
+            _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
+
+
+def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal], *, is_replacing: bool = False) -> None:
+    """Publish a landed run from its raw pages, without the accounts that are `withdrawn`.
+
+    `is_replacing` allows damaged files of the run to be there.
+    """
     first = raw.header["accounts"][0]
     prefetch = Prefetch(
-        Publication(data, raw.header["run_id"], raw.observed_on),
+        Publication(data, raw.header["run_id"], raw.observed_on, is_replacing=is_replacing),
         first["account"],
         lambda pass_number: bool(first["is_published"]) and pass_number == first["ended_passes"],
         observed_at_utc=raw.given_at_utc,

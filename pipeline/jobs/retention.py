@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.maintenance import GRACE, Edit, Maintained, day_of, maintain, runs_needed
-from pipeline.lake.publish import complete_runs
+from pipeline.lake.survey import complete_runs
 from pipeline.settings import span
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged
+from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
@@ -25,7 +25,6 @@ from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.jobs.accounts import select_accounts
 from pipeline.jobs.compaction import compact_if_needed
 from pipeline.jobs.land import Landed, Request, land
-from pipeline.jobs.volume_guard import lake_or_none
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
 from pipeline.lake.lock import lock
@@ -34,6 +33,7 @@ from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
+from pipeline.views.connection import read_published
 from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.completeness import Level
     from pipeline.extract.reader import Progress
+    from pipeline.lake.latest import LatestObservation
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
@@ -174,17 +175,16 @@ def _refuse_second_observation(data: Path, request: Request) -> None:
     at = request.observed_at
     if at is None:
         return
-    with lake_or_none(data) as lake:
-        for account in request.accounts if lake else ():
-            run_ids = lake.execute(
-                "select run_id from observations where is_published and account = ? and observed_at_utc = ?",
-                [account.label, at],
-            ).fetchall()
-            if run_ids:
-                raise AlreadyObserved(
-                    f"account {account.label!r} has a published observation at {at:%F %T} UTC (run {run_ids[0][0]}): "
-                    "give another observed_at"
-                )
+    published: list[LatestObservation] = []
+    with contextlib.suppress(LakeMissing, LakeDamaged):  # the guard of the volume finds the damage, once all is landed
+        published = read_published(data)
+    labels = {account.label for account in request.accounts}
+    for one in published:
+        if one.account in labels and one.observed_at_utc == at:
+            raise AlreadyObserved(
+                f"account {one.account!r} has a published observation at {at:%F %T} UTC (run {one.run_id}): "
+                "give another observed_at"
+            )
 
 
 def _free_run_id(data: Path, at: dt.datetime) -> str:

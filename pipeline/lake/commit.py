@@ -53,20 +53,25 @@ import errno
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pipeline.errors import BadSetting
+from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.lake.compaction.manifest import PLACES, Manifest, compacted_path, manifest_path
 from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import delete
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, digest_of, write_own_digest
 from pipeline.storage.folder import make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -118,15 +123,24 @@ class _StagedFiles:
             self._writers[name] = _TableWriter(table, self._path(name), is_repeatable=self._is_repeatable)
         self._writers[name].add(rows)
 
-    def _commit(self, paths: Mapping[str, Path]) -> None:
-        """Close the files and move each to its path, in the order of `paths`; none where no rows were added."""
+    def _commit(self, paths: Mapping[str, Path], *, is_replacing: bool = False) -> dict[str, FileDigest]:
+        """Close the files and move each to its path, in the order of `paths`; none where no rows were added.
+
+        `is_replacing` allows a file at its path, which only a bucket forbids.
+
+        Returns: the digests of the files by name.
+        """
         for writer in self._writers.values():
             writer.close()
         if format_of(self._data) != FORMAT:
             write_format(self._data)
+        move = self._store.replace_file if is_replacing else self._store.commit_file
+        digests = {}
         for name, path in paths.items():
             if name in self._writers:
-                self._store.commit_file(self._path(name), path)
+                digest = digest_of(self._path(name))
+                digests[name] = FileDigest(digest.bytes, digest.sha256, move(self._path(name), path))
+        return digests
 
     def _delete_staging(self) -> None:
         shutil.rmtree(self.staging)
@@ -136,10 +150,12 @@ class _StagedFiles:
 class Publication(_StagedFiles):
     """The files of one run, being written: invisible until `commit`."""
 
-    def __init__(self, data: Path, run_id: str, observed_on: dt.date) -> None:
+    def __init__(self, data: Path, run_id: str, observed_on: dt.date, *, is_replacing: bool = False) -> None:
+        """Begin; `is_replacing` allows the files of the same run that are there, such as damaged ones."""
         super().__init__(data, run_id, is_repeatable=True)
         self._run_id = run_id
         self._observed_on = observed_on
+        self._is_replacing = is_replacing
 
     def add(self, table: Table, rows: pa.Table) -> None:
         """Add rows to the file of `table`."""
@@ -151,11 +167,16 @@ class Publication(_StagedFiles):
             writer.drop()
         self._writers.clear()
 
-    def commit(self) -> None:
-        """Commit the run: `observations` last."""
-        self._commit(
-            {table.name: table_path(self._data, table, self._run_id, self._observed_on) for table in LAKE_TABLES}
-        )
+    def commit(self, observations: Sequence[Mapping[str, Any]], raw: FileDigest) -> None:
+        """Commit the run: the commit record last, with the digests of its other files; `raw` is its raw file's."""
+        paths = {table.name: table_path(self._data, table, self._run_id, self._observed_on) for table in LAKE_TABLES}
+        record = paths.pop(OBSERVATIONS.name)
+        digests = self._commit(paths, is_replacing=self._is_replacing)
+        committed = encode_digests({RAW_PAGES.name: raw, **digests})
+        rows = OBSERVATIONS.to_arrow([{**row, COMMITTED_FILES: committed} for row in observations])
+        write_record(self._path(OBSERVATIONS.name), rows, record.name)
+        move = self._store.replace_file if self._is_replacing else self._store.commit_file
+        move(self._path(OBSERVATIONS.name), record)
         self._delete_staging()
 
 
@@ -178,12 +199,24 @@ class CompactionCommit(_StagedFiles):
         return [self._path(place) for place in found]
 
     def commit(self, manifest: Manifest) -> None:
-        """Commit the compaction: the manifest last."""
-        self._commit({place: compacted_path(self._data, place, self._name) for place in PLACES})
+        """Commit the compaction: the manifest last, with the digests of its files."""
+        digests = self._commit({place: compacted_path(self._data, place, self._name) for place in PLACES})
+        new = {f"{place}/{self._name}": digest for place, digest in digests.items()}
+        named = {f"{place}/{name}" for place, names in manifest.names.items() for name in names}
+        known = {name: digest for name, digest in {**manifest.digests, **new}.items() if name in named}
         staged = self.staging / "manifest.json"
-        staged.write_bytes(manifest.encoded())
+        staged.write_bytes(msgspec.structs.replace(manifest, digests=known).encoded())
         self._store.commit_file(staged, manifest_path(self._data, self._name))
         self._delete_staging()
+
+
+def write_record(path: Path, rows: pa.Table, name: str) -> None:
+    """Write a commit record, with its own digest under the name that it will have."""
+    writer = OBSERVATIONS.writer(path)
+    writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+    writer.add_key_value_metadata({OWN_DIGEST: UNKNOWN_DIGEST})
+    writer.close()
+    write_own_digest(path, name)
 
 
 class _TableWriter:

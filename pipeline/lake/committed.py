@@ -31,22 +31,26 @@ class CommittedFiles:
     """For each table, the daily files of compacted runs."""
 
 
-def committed_files(data: Path, tombstones: Tombstones | None = None) -> CommittedFiles:
+def committed_files(
+    data: Path, tombstones: Tombstones | None = None, *, ignore_compaction: bool = False
+) -> CommittedFiles:
     """List the files of every committed run under `data` that was not withdrawn; no table is opened.
 
     Of a run whose published accounts were all withdrawn, only the commit record is listed. `tombstones` replaces those
-    on disk, for a caller that has read them or is about to write them.
+    on disk, for a caller that has read them or is about to write them. `ignore_compaction` lists every run by its daily
+    files, for a caller that knows the compaction as damaged.
 
     Raises:
         LakeMissing: no run was ever committed there.
         LakeTooNew: a newer version has written there.
         LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
     """
-    format_of(data)
+    if not ignore_compaction:
+        format_of(data)
     withdrawn = (read_tombstones(data) if tombstones is None else tombstones).whole_runs
     # Read in reverse of the order of writing: a run that is committed from here on is not in `records`, and left out.
     records = files(data, OBSERVATIONS)
-    manifest = newest_manifest(data)
+    manifest = None if ignore_compaction else newest_manifest(data)
     if not records and manifest is None:
         given = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
         command = "rebuild" if raw_paths(data) else "run"

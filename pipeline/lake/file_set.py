@@ -24,6 +24,8 @@ NOTHING: Final = Tombstones()
 class FileSet:
     """The files that readers use: daily files, raw files, compacted files, tombstones."""
 
+    data: Path
+    """The folder or bucket."""
     daily: dict[str, tuple[Path, ...]]
     """For each table, the daily files of runs that are not compacted, oldest run first; the raw files too."""
     tombstones: Tombstones = NOTHING
@@ -34,10 +36,13 @@ class FileSet:
     """For each table, the daily files of compacted runs."""
 
     @classmethod
-    def read(cls, data: str | Path, tombstones: Tombstones | None = None) -> FileSet:
+    def read(
+        cls, data: str | Path, tombstones: Tombstones | None = None, *, ignore_compaction: bool = False
+    ) -> FileSet:
         """List the files of committed runs under `data`; no table is opened.
 
-        `tombstones` replaces those on disk, for a caller that is about to write them.
+        `tombstones` replaces those on disk, for a caller that is about to write them; `ignore_compaction` as for
+        `committed_files`.
 
         Raises:
             LakeMissing: no run was ever committed there.
@@ -46,12 +51,14 @@ class FileSet:
         folder = open_location(data).resolve()
         if tombstones is None:  # read before the files are listed: a listed file stays for its grace period
             tombstones = read_tombstones(folder)
-        committed = committed_files(folder, tombstones)
+        committed = committed_files(folder, tombstones, ignore_compaction=ignore_compaction)
         manifest = committed.manifest
         runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
         raw = tuple(path for path in raw_paths(folder) if path.stem in runs - tombstones.raw_runs)
         compacted = manifest.files(folder) if manifest else {}
-        return cls({**committed.daily, RAW_PAGES.name: raw}, tombstones, manifest, compacted, committed.retained)
+        return cls(
+            folder, {**committed.daily, RAW_PAGES.name: raw}, tombstones, manifest, compacted, committed.retained
+        )
 
     def paths(self) -> list[str]:
         """Every path, sorted."""

@@ -1,6 +1,6 @@
 """The format of a lake: the file that states it, and the upgrade of an older lake by its first writer.
 
-    lake/format                               4
+    lake/format                               4, and the SHA-256 of that line
     raw/_taken_out.json (before format 4)  →  raw/_tombstones.json
 
 The upgrade writes the format first, then each record under its new name, then
@@ -10,6 +10,7 @@ step a kill prevents, nothing that was withdrawn comes back.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from typing import TYPE_CHECKING, Final
 
@@ -34,13 +35,23 @@ def format_of(data: Path) -> str | None:
     """
     path = data / "lake" / FORMAT_FILE
     try:
-        content = path.read_text("ascii", "replace").strip()
+        content, _, stated = path.read_text("ascii", "replace").partition("\n")
     except FileNotFoundError:
         return None
     except IsADirectoryError as error:
         raise LakeDamaged(f"{str(path)!r} should hold the format of the lake, but is a folder: move it away") from error
-    refuse_newer(content, path)
-    return content
+    is_changed = bool(stated.strip()) and stated.strip() != _digest(content)  # an older version wrote no digest
+    if is_changed or not (content.strip().isascii() and content.strip().isdigit()):
+        raise LakeDamaged(
+            f"{str(path)!r} should hold the format of the lake, such as {FORMAT}, and its SHA-256, not "
+            f"{content[:40]!r}: `ens-images rebuild` writes it again"
+        )
+    refuse_newer(content.strip(), path)
+    return content.strip()
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(f"{line}\n".encode()).hexdigest()
 
 
 def write_format(data: Path) -> None:
@@ -50,8 +61,23 @@ def write_format(data: Path) -> None:
     """
     store = store_of(data)
     staged = store.staging_dir(data / "lake" / STAGING) / f"{FORMAT_FILE}.{secrets.token_hex(4)}"
-    staged.write_text(f"{FORMAT}\n", "ascii")
+    staged.write_text(f"{FORMAT}\n{_digest(FORMAT)}\n", "ascii")
     store.replace_file(staged, data / "lake" / FORMAT_FILE)
+
+
+def mend_format(data: Path) -> bool:
+    """State the format of a lake whose format file is damaged or missing. Returns: whether that was so.
+
+    Raises:
+        LakeTooNew: a newer version has written there.
+    """
+    try:
+        is_right = format_of(data) is not None or not (data / "lake").exists()
+    except LakeDamaged:
+        is_right = False
+    if not is_right:
+        write_format(data)
+    return not is_right
 
 
 def upgrade(data: Path) -> None:

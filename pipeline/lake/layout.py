@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.resources.control import RAW_PAGES
 from pipeline.storage.partitions import files_by_day
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
+VERIFIED_FILE: Final = ".verified"
+"""The file in the data folder that lists which files were verified: a cache."""
 CATALOG: Final = "lake.duckdb"
 """The DuckDB file with the tables and views of the lake."""
 CATALOG_FINGERPRINT: Final = "stored_fingerprint"
@@ -24,6 +27,12 @@ CATALOG_FINGERPRINT: Final = "stored_fingerprint"
 def files(data: Path, table: Table) -> list[Path]:
     """List the files of a table, oldest run first, committed or not."""
     return files_by_day(data / "lake" / table.name)
+
+
+def table_of(path: Path) -> str:
+    """Return the name of the table, or the folder of compacted files, that a file belongs to."""
+    folder = path.parents[1] if path.parent.name.startswith("observed_on=") else path.parent
+    return RAW_PAGES.name if folder.name == "raw" else folder.name
 
 
 def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> Path:

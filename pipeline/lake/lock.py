@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DiskFull, NoAccess
-from pipeline.lake.format import format_of, upgrade
+from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
 from pipeline.storage.store import store_of
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def lock(data: Path) -> Iterator[list[Path]]:
+def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
     """Lock the lake for writing, and delete what a killed writer left; yields the deleted paths.
 
-    A bucket has no lock. Where the writer fails, its orphans are deleted at once.
+    A bucket has no lock. Where the writer fails, its orphans are deleted at once. `is_mending` writes a damaged format
+    file again.
 
     Raises:
         LakeLocked: another process has the lock; the message names it.
@@ -36,6 +37,8 @@ def lock(data: Path) -> Iterator[list[Path]]:
         for folder in (data, data / "raw", data / "lake"):
             store.make_folder(folder, 0o700)
         with store.lock(data / LOCK):
+            if is_mending:
+                mend_format(data)
             format_of(data)
             cleared = delete_orphans(data)
             upgrade(data)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.lake.compaction.manifest import PLACES, compacted_path, manifest_path, manifest_paths
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.layout import CATALOG, files
+from pipeline.lake.layout import CATALOG, VERIFIED_FILE, files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.partitions import OLDER_STAGING, STAGING
@@ -42,7 +42,13 @@ def orphans(data: Path) -> list[Path]:
     incomplete += [path for path in compaction_orphans(data) if path not in folders]
     format_files = [] if records or manifest_paths(data) else (data / "lake").glob(FORMAT_FILE)
     staged_files = [path for path in staged if path not in folders]
-    temporary = [*_staged(data / "raw"), *staged_files, *data.glob(f".{CATALOG}.*"), *data.glob(".new")]
+    temporary = [
+        *_staged(data / "raw"),
+        *staged_files,
+        *data.glob(f".{CATALOG}.*"),
+        *data.glob(f"{VERIFIED_FILE}.*"),
+        *data.glob(".new"),
+    ]
     return [*incomplete, *folders, *format_files, *temporary]
 
 

@@ -14,16 +14,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.completeness import evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
-from pipeline.lake.committed import committed_files, published_accounts
 from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
-from pipeline.lake.tombstones import read_tombstones
-from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,8 +64,7 @@ def publish(
                 raw.prefetch(groups.get(account, ()))
                 row |= _write(publication, pool, raw, row, places[account], prefetch)
             observations.append(row)
-    publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow(observations))
-    publication.commit()
+    publication.commit(observations, raw.digest)
     return observations
 
 
@@ -123,54 +116,6 @@ def _write(
         "reject_count": total.reject_count,
         "unknown_field_count": len(total.unknown_fields),
     }
-
-
-def complete_runs(data: Path) -> set[str]:
-    """Find the runs that a rebuild need not publish: commit record and tables are readable, or nothing is left in them.
-
-    A compacted run is complete if every file of the compaction is readable.
-
-    Raises:
-        LakeDamaged: a file of the compaction cannot be read.
-    """
-    tombstones = read_tombstones(data)
-    try:
-        committed = committed_files(data, tombstones)
-    except LakeMissing:
-        return set()
-    if committed.manifest:
-        _refuse_unreadable(path for paths in committed.manifest.files(data).values() for path in paths)
-    compacted = set(committed.manifest.runs) if committed.manifest else set()
-    covered = committed.manifest.covered if committed.manifest else {}
-    readable = {name: {path.stem for path in paths if _is_readable(path)} for name, paths in committed.daily.items()}
-    with_tables = readable[OBSERVATIONS.name].intersection(*(readable[t.name] for t in (IMAGES, IMAGE_DISKS, REJECTS)))
-    without_rows = {
-        record.stem
-        for record in committed.daily[OBSERVATIONS.name]
-        if record.stem in readable[OBSERVATIONS.name] - with_tables
-        and published_accounts(record) <= {*tombstones.withdrawn_from(record.stem), *covered.get(record.stem, ())}
-    }
-    return with_tables | without_rows | compacted
-
-
-def _refuse_unreadable(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if not _is_readable(path):
-            raise LakeDamaged(
-                f"{str(path)!r} cannot be read, and compacted runs need it: restore it from a copy, "
-                "or `ens-images rebuild --into` a new folder"
-            )
-
-
-def _is_readable(path: Path) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        pq.read_metadata(store_of(path).open(path))
-    except (pa.ArrowException, OSError):
-        return False
-    return True
 
 
 def read_answers(raw: RawRun, prefetch: Prefetch | None = None) -> dict[str, list[tuple[int, Answer]]]:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeline.errors import BadQuery, LakeDamaged, UnknownName
+from pipeline.lake.verification import DAMAGED
 from pipeline.text import escape_control, nearest
 from pipeline.views.catalog import relations
 from pipeline.views.read_only import first_lines, refuse_writes
@@ -102,6 +103,8 @@ def duckdb_message() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         message = first_lines(error)
+        if DAMAGED in str(error):
+            raise LakeDamaged(str(error).partition(DAMAGED)[2]) from error
         if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):
             raise LakeDamaged(
                 f"a file of the lake cannot be read: {message} — `ens-images check` lists all damage, "

@@ -61,6 +61,13 @@ OBSERVATIONS = Table(
         text("error", ADDED, "Why nothing was published; null where it was."),
         text("code_version", ADDED, "Version of ens-images that read the account."),
         text("endpoint", ADDED, "Where the calls went."),
+        text(
+            "committed_files",
+            ADDED,
+            "The files of the run as they were committed: JSON with the size in bytes and the SHA-256 of each; null in "
+            "a record that an older version wrote.",
+            since="0.1.0",
+        ),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
     format="4",

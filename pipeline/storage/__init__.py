@@ -10,5 +10,6 @@ Modules:
     configuration.py       endpoint, region and credentials of a bucket; its errors in our words
     duckdb_filesystem.py   objects as DuckDB reads them
     staging.py             a temporary folder of this process, for objects that are not put yet
+    digest.py              size and SHA-256 of a committed file; files that hold their own
     partitions.py          the files of a table, by day; which formats are read
 """

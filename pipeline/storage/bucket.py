@@ -42,6 +42,7 @@ class Stored(NamedTuple):
 
     size: int
     put_at: dt.datetime
+    tag: str | None
 
 
 # ── paths ────────────────────────────────────────────────────────────────────
@@ -170,7 +171,10 @@ class BucketStore(Store):
             for page in obstore.list(client, f"{prefix.key}/" if prefix.key else None, chunk_size=1000):
                 for entry in page:
                     path = BucketPath(f"{self._scheme}:/{self._bucket}/{entry['path']}")
-                    self._stored[path] = Stored(entry["size"], entry["last_modified"])
+                    found = _stored(entry)
+                    if self._stored.get(path, found) != found:  # somebody else has put another
+                        self.footer.cache_clear()
+                    self._stored[path] = found
                     yield path
 
     def list_partitions(self, folder: Path) -> list[Path]:
@@ -186,12 +190,27 @@ class BucketStore(Store):
 
             with translate_errors(path):
                 entry = obstore.head(client, path.key)
-            self._stored[path] = Stored(entry["size"], entry["last_modified"])
+            self._stored[path] = _stored(entry)
         return self._stored[path]
 
     def size(self, path: Path) -> int:
         """Return the size of an object in bytes."""
         return self.stored(BucketPath(path)).size
+
+    def content(self, path: Path) -> bytes:
+        """Read an object: what was prefetched as its footer is all of it, if it is small."""
+        location = BucketPath(path)
+        small = self.stored(location).size <= FOOTER_BYTES
+        return self.footer(location) if small else self.read(location)
+
+    def identity(self, path: Path) -> tuple[str, float]:
+        """Return size, tag and the time of its put."""
+        stored = self.stored(BucketPath(path))
+        return f"{stored.size} {stored.tag} {stored.put_at}", stored.put_at.timestamp()
+
+    def tag(self, path: Path) -> str | None:
+        """Return the tag of an object, as the listing has it."""
+        return self.stored(BucketPath(path)).tag
 
     def read(self, path: BucketPath) -> bytes:
         """Read a whole object."""
@@ -240,25 +259,29 @@ class BucketStore(Store):
         local.mkdir(parents=True, exist_ok=True)
         return local
 
-    def commit_file(self, staged: Path, path: Path) -> None:
+    def commit_file(self, staged: Path, path: Path) -> str | None:
         """Put a finished file as a new object, and delete it here."""
-        self.put_new(BucketPath(path), staged.read_bytes())
+        tag = self.put_new(BucketPath(path), staged.read_bytes())
         staged.unlink()
+        return tag
 
-    def replace_file(self, staged: Path, path: Path) -> None:
+    def replace_file(self, staged: Path, path: Path) -> str | None:
         """Put a finished file over an object that may be there, and delete it here."""
         client = self._client()
         import obstore
 
         location = BucketPath(path)
         with translate_errors(location):
-            obstore.put(client, location.key, staged.read_bytes(), use_multipart=False)
+            result = obstore.put(client, location.key, staged.read_bytes(), use_multipart=False)
         self._stored.pop(location, None)
         self.footer.cache_clear()
         staged.unlink()
+        return result["e_tag"]
 
-    def put_new(self, path: BucketPath, body: bytes) -> None:
+    def put_new(self, path: BucketPath, body: bytes) -> str | None:
         """Put an object if there is none; an object there with the same bytes counts as this one.
+
+        Returns: its tag.
 
         Raises:
             LakeLocked: there is an object with other bytes; it stays.
@@ -272,11 +295,11 @@ class BucketStore(Store):
         for number in range(_PUT_TRIES):
             time.sleep(number / 2)
             try:
-                obstore.put(client, path.key, body, mode=mode, use_multipart=False)
+                result = obstore.put(client, path.key, body, mode=mode, use_multipart=False)
             except AlreadyExistsError as error:
                 there = self._read_if_there(path)
                 if there == body:  # an earlier try whose answer was lost, or another rebuild of the same run
-                    return
+                    return self.tag(path)
                 if there is not None:
                     raise LakeLocked(
                         f"{str(path)!r} is there already with other content: another machine or another version wrote "
@@ -291,7 +314,7 @@ class BucketStore(Store):
                     raise ours from error
                 last_error = error
             else:
-                return
+                return result["e_tag"]
         raise Unreachable(
             f"no answer to the put of {str(path)!r}, and it is not known whether it is there "
             f"({first_line(last_error)}): `ens-images status` shows it, or run again"
@@ -319,6 +342,10 @@ class BucketStore(Store):
     def lock_holder(self, path: Path) -> None:  # noqa: ARG002
         """Return None: nobody locks a bucket."""
         return
+
+
+def _stored(entry: Any) -> Stored:
+    return Stored(entry["size"], entry["last_modified"], entry["e_tag"])
 
 
 @functools.cache

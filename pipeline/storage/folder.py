@@ -146,6 +146,19 @@ class FolderStore(Store):
         """Return the size of a file in bytes."""
         return path.stat().st_size
 
+    def content(self, path: Path) -> bytes:
+        """Read a file."""
+        return path.read_bytes()
+
+    def identity(self, path: Path) -> tuple[str, float]:
+        """Return size, inode and the times of its last write and change: the latter no program sets."""
+        stat = path.stat()
+        return f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}", stat.st_ctime
+
+    def tag(self, path: Path) -> None:  # noqa: ARG002
+        """Return None: a folder has no tags."""
+        return
+
     def prefetch_footers(self, paths: Sequence[Path]) -> None:
         """Do nothing: a local file is at hand."""
 

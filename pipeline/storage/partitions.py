@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STAGING: Final = ".staging"
 """The folder, in `raw` and in `lake`, in which a file is written before it is linked into place."""
+DAMAGED_PAGES: Final = ".damaged"
+"""The folder in `raw` to which a rebuild moves raw pages that are not what was committed."""
 OLDER_STAGING: Final = ".aside"
 """Its name before format 4: orphans in it are deleted too."""
 

@@ -65,6 +65,26 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def content(self, path: Path) -> bytes:
+        """Return the whole content of a small file, such as a commit record.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+
+    @abstractmethod
+    def identity(self, path: Path) -> tuple[str, float]:
+        """Return what changes whenever somebody writes the file, without reading it; and when it last changed.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+
+    @abstractmethod
+    def tag(self, path: Path) -> str | None:
+        """Return the tag of an object, which changes with its content; None in a store without tags."""
+
+    @abstractmethod
     def prefetch_footers(self, paths: Sequence[Path]) -> None:
         """Fetch the footers of files that are read next, in parallel: at most `FOOTERS_KEPT` of them."""
 
@@ -83,16 +103,21 @@ class Store(ABC):
         """Make and return the local folder to write in before a commit: `folder` itself, if it is local."""
 
     @abstractmethod
-    def commit_file(self, staged: Path, path: Path) -> None:
+    def commit_file(self, staged: Path, path: Path) -> str | None:
         """Move a finished file from its staging folder to `path`: readers see all of it or nothing.
+
+        Returns: the tag that the store gave to it, if it gives any (see `tag`).
 
         Raises:
             LakeLocked: the store replaces no file, and another writer has written this one with other content.
         """
 
     @abstractmethod
-    def replace_file(self, staged: Path, path: Path) -> None:
-        """Move a finished file to `path`, over one that may be there: for what every writer writes alike."""
+    def replace_file(self, staged: Path, path: Path) -> str | None:
+        """Move a finished file to `path`, over one that may be there: for what every writer writes alike.
+
+        Returns: its tag, as `commit_file` does.
+        """
 
     @abstractmethod
     def delete(self, path: Path) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.verification import Verification
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
-from pipeline.views.script import data_script, static_script, thresholds_script, whole_script
+from pipeline.views.script import data_script, refuse_pages, static_script, thresholds_script, whole_script
 from pipeline.views.state import LakeState, published_observations
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
 
+    from pipeline.lake.latest import LatestObservation
     from pipeline.views.parameters import Thresholds
 
 
@@ -49,12 +50,19 @@ def connect(
     con = duckdb.connect()
     try:
         store_of(open_location(data)).register_filesystem(con)
-        instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        fingerprint = load_catalog(con, open_location(data))
-        if fingerprint is None:
+        verification = Verification(files)
+        instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files, verification))
+        catalog = load_catalog(con, open_location(data))
+        if catalog is None:
             con.execute(static_script()).fetchall()
-        if instant is not None or fingerprint != files.fingerprint():
-            con.execute(data_script(files, LakeState.of(con, files, instant), instant)).fetchall()
+        latest_runs = [] if catalog is None else catalog.latest_runs
+        if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint():
+            state = LakeState.of(con, files, verification, instant)
+            latest_runs = [observation.run_id for observation in state.latest]
+            con.execute(data_script(files, state, instant)).fetchall()
+        verification.verify_tables(con, latest_runs)
+        if verification.damaged_pages is not None:
+            con.execute(refuse_pages(verification.damaged_pages)).fetchall()
         if changed_views:
             con.execute(changed_views).fetchall()
         if only_lake:
@@ -73,14 +81,24 @@ def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
+    published = read_published(data)
+    if not published:
+        raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
+    return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
+
+
+def read_published(data: str | Path) -> list[LatestObservation]:
+    """Read every published observation of a lake from its commit records; no other file is opened.
+
+    Raises:
+        LakeMissing: no run was ever committed there.
+        LakeDamaged: a commit record is not what was committed, or cannot be read.
+    """
     import duckdb
 
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        published = published_observations(con, FileSet.read(data))
-    if not published:
-        raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
-    return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
+        return published_observations(con, FileSet.read(data))
 
 
 def connect_empty() -> duckdb.DuckDBPyConnection:
@@ -89,6 +107,6 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
 
     con = duckdb.connect()
     con.execute(
-        whole_script(FileSet({table.name: () for table in TABLES}), LakeState((), frozenset(), frozenset()))
+        whole_script(FileSet(Path(), {table.name: () for table in TABLES}), LakeState((), frozenset(), frozenset()))
     ).fetchall()
     return con

@@ -37,7 +37,8 @@ def write_catalog(
     with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data), static_script()) as open_builder:
         with open_builder.reader() as con:
             state = LakeState.of(con, files)
-        return open_builder.finish(data_script(files, state), files.fingerprint())
+        latest_runs = {observation.run_id for observation in state.latest}
+        return open_builder.finish(data_script(files, state), files.fingerprint(), latest_runs)
 
 
 def begin_catalog(data: str | Path) -> contextlib.AbstractContextManager[CatalogBuilder | None]:

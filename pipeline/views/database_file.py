@@ -12,7 +12,7 @@ import hashlib
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
 from pipeline.runtime import frequent_switches
@@ -20,6 +20,8 @@ from pipeline.storage.folder import commit_file
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import duckdb
 
 _PACKAGES: Final = ("lake", "resources", "views")
@@ -85,24 +87,31 @@ class CatalogBuilder:
         """Open a connection to the same DuckDB instance: another instance takes 15 ms."""
         return self._started.result().cursor()
 
-    def finish(self, data_script: str, fingerprint: str) -> Path:
+    def finish(self, data_script: str, fingerprint: str, latest_runs: Iterable[str]) -> Path:
         """Add the tables over the files, and rename the file into place.
+
+        `latest_runs` are those of each account's last observation.
 
         Returns: its path.
         """
         con = self._started.result()
-        stored = f"{_code_digest()} {fingerprint}"
+        stored = " ".join((_code_digest(), fingerprint, *sorted(latest_runs)))
         con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'; commit").fetchall()
         con.execute("use memory; detach lake").fetchall()
         commit_file(self._path, self._final)
         return self._final
 
 
-def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> str | None:
-    """Copy the tables and views of the catalog into `con` where the same code wrote them.
+class LoadedCatalog(NamedTuple):
+    """What the catalog says of its tables."""
 
-    Returns: the fingerprint of the files that its tables read, or None where nothing was copied.
-    """
+    fingerprint: str
+    """Of the files that they read."""
+    latest_runs: list[str]
+
+
+def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> LoadedCatalog | None:
+    """Copy the tables and views of the catalog into `con` where the same code wrote them; None: nothing was copied."""
     import duckdb
 
     path = _path(data)
@@ -112,16 +121,16 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> str | None:
         con.execute(f"attach {sql_literal(path)} as catalog_file (read_only)").fetchall()
     except duckdb.Error:
         return None  # no database, one of a newer DuckDB, or one that is open for writing
-    fingerprint = None
+    loaded = None
     try:
         stored = con.execute(f"select catalog_file.main.{CATALOG_FINGERPRINT}()").fetchall()[0][0]
-        code, _, files = stored.partition(" ")
+        code, fingerprint, *latest_runs = stored.split(" ")
         if code == _code_digest():
             con.execute(
                 f"copy from database catalog_file to memory (schema); drop macro {CATALOG_FINGERPRINT}"
             ).fetchall()
-            fingerprint = files
-    except duckdb.Error:  # of an older version, or damaged
+            loaded = LoadedCatalog(fingerprint, latest_runs)
+    except (duckdb.Error, ValueError):  # of an older version, or damaged
         pass
     con.execute("detach catalog_file").fetchall()
-    return fingerprint
+    return loaded

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.latest import latest_rows
 from pipeline.lake.scan import empty, instant, observations, pages, rejects, rows
+from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
 
+    from pipeline.errors import LakeDamaged
     from pipeline.views.model import Relation
 
 
@@ -57,7 +59,7 @@ def views_sql(
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        return whole_script(files, LakeState.of(con, files, at), at) + thresholds_script(thresholds)
+        return whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
 
 
 def whole_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
@@ -103,6 +105,16 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
     as_of_literal = "null" if as_of is None else instant(as_of)
     parts.append(f"create or replace macro {AS_OF}() as cast({as_of_literal} as timestamp);\n")
     return "".join(parts)
+
+
+def refuse_pages(error: LakeDamaged) -> str:
+    """Write `raw_pages` so that every query of it ends with this error, and no other query does."""
+    raising = f"error({sql_literal(f'{DAMAGED}{error}')})"
+    columns = ",\n".join(
+        f"    cast({raising} as {column.duckdb_type}) as {column.name}" for column in RAW_PAGES.columns
+    )
+    # In the condition for a query without a column, in each column for one whose own condition is evaluated first.
+    return _view(RAW_PAGES.name, f"select\n{columns}\nwhere cast({raising} as boolean)")
 
 
 def thresholds_script(thresholds: Thresholds | None) -> str:

@@ -11,6 +11,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.scan import observations
+from pipeline.lake.verification import Verification
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
@@ -34,13 +35,19 @@ class LakeState:
     """Accounts with a compacted observation that was withdrawn, or with one that arrived later but is older."""
 
     @classmethod
-    def of(cls, con: duckdb.DuckDBPyConnection, files: FileSet, as_of: dt.datetime | None = None) -> LakeState:
-        """Read the commit records, and check that the files of every published observation exist.
+    def of(
+        cls,
+        con: duckdb.DuckDBPyConnection,
+        files: FileSet,
+        verification: Verification | None = None,
+        as_of: dt.datetime | None = None,
+    ) -> LakeState:
+        """Verify and read the commit records, and check that the files of every published observation exist.
 
         Raises:
             LakeDamaged: a commit record cannot be read, or a file of a run is missing.
         """
-        published = published_observations(con, files)
+        published = published_observations(con, files, verification)
         plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
         _check_files_exist(files, {observation.run_id for observation in published if observation.run_id in plain_runs})
         extended, out_of_order = set(), set()
@@ -86,13 +93,17 @@ def _instants_by_account(
     return by_account
 
 
-def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[LatestObservation]:
-    """Read every published observation that was not withdrawn, by account and instant.
+def published_observations(
+    con: duckdb.DuckDBPyConnection, files: FileSet, verification: Verification | None = None
+) -> list[LatestObservation]:
+    """Verify the commit records, and read every published observation that was not withdrawn, by account and instant.
 
     Raises:
-        LakeDamaged: a commit record cannot be read.
+        LakeDamaged: a commit record is not what was committed, or cannot be read.
     """
     import duckdb
+
+    verification = verification or Verification(files)
 
     names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
     records = files.daily[OBSERVATIONS.name]
@@ -101,6 +112,7 @@ def published_observations(con: duckdb.DuckDBPyConnection, files: FileSet) -> li
         for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
             batch = records[start : start + FOOTERS_KEPT]
             prefetch_footers(batch)
+            verification.verify_records(batch)
             batch_files = replace(
                 files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
             )

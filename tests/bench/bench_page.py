@@ -27,9 +27,10 @@ from pipeline.lake.compaction.manifest import ENDED, OPEN, RECORDS, Ended, Manif
 from pipeline.reports.html.charts import vega_lite
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
-from pipeline.resources.control import OBSERVATIONS, REJECTS
+from pipeline.resources.control import REJECTS
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import COMPACTED_OBSERVATIONS
+from pipeline.storage.digest import UNKNOWN_DIGEST, FileDigest
 from pipeline.views.connection import connect
 from pipeline.views.database import write_catalog
 
@@ -126,8 +127,7 @@ def write_day(data: Path, life: Life, day: int) -> None:
     publication.add(IMAGES, _typed(IMAGES, fields))
     publication.add(IMAGE_DISKS, _typed(IMAGE_DISKS, fields))
     publication.add(REJECTS, REJECTS.arrow().empty_table())
-    publication.add(OBSERVATIONS, OBSERVATIONS.to_arrow([_told(day, len(number))]))
-    publication.commit()
+    publication.commit([_told(day, len(number))], FileDigest(0, UNKNOWN_DIGEST))
 
 
 def write_fold(data: Path, life: Life, days: int) -> None:

@@ -26,7 +26,7 @@ def land(data, *bodies: bytes | None):
     with RawPagesWriter(data, RUN, DAY) as writer:
         for number, body in enumerate(bodies, 1):
             writer.add(answer(number), body)
-        return writer.finish({"run_id": RUN})
+        return writer.finish({"run_id": RUN}).path
 
 
 def test_bodies_are_read_back_byte_for_byte(tmp_path):
@@ -55,7 +55,7 @@ def test_an_unfinished_file_is_deleted(tmp_path):
 
 def test_the_header_is_read_back(tmp_path):
     with RawPagesWriter(tmp_path, RUN, DAY) as writer:
-        path = writer.finish({"run_id": RUN, "accounts": [{"account": "名字"}]})
+        path = writer.finish({"run_id": RUN, "accounts": [{"account": "名字"}]}).path
 
     assert RawRun(path).header == {"run_id": RUN, "accounts": [{"account": "名字"}]}
 

@@ -53,7 +53,7 @@ from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
-from pipeline.lake.publish import complete_runs
+from pipeline.lake.survey import complete_runs
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from pipeline.lake.commit import write_record
+from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.storage.digest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +102,20 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
     ):
         write_table(data / "lake" / table.name, table, rows, run_id, begin)
     write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
+    commit_again(data / "lake" / OBSERVATIONS.name / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet")
     return run_id
+
+
+def commit_again(record: Path) -> None:
+    """Write a commit record again, with the digests of the files as they are now."""
+    data = record.parents[3]
+    places = {table.name: data / "lake" / table.name for table in (IMAGES, IMAGE_DISKS, REJECTS)}
+    places[RAW_PAGES.name] = data / "raw"
+    paths = {name: folder / record.parent.name / record.name for name, folder in places.items()}
+    digests = {name: digest_of(path) for name, path in paths.items() if path.exists()}
+    rows = pq.ParquetFile(record).read().to_pylist()
+    committed = encode_digests(digests)
+    write_record(record, OBSERVATIONS.to_arrow([{**row, COMMITTED_FILES: committed} for row in rows]), record.name)
 
 
 def write_table(folder: Path, table: Table, rows: Sequence[Row], run_id: str, begin: dt.datetime) -> Path:

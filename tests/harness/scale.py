@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
-from lake_builder import disk_sums, image
+from lake_builder import commit_again, disk_sums, image
 from objects import counted_requests, upload
 from s3_server import BUCKET, s3_server
 
@@ -101,6 +101,8 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
                 os.link(empty[table.name], path)
                 continue
             pq.write_table(table.to_arrow(rows[table.name]), path, compression="zstd")
+            if table is OBSERVATIONS:
+                commit_again(path)
             if not rows[table.name]:
                 empty[table.name] = path
 

@@ -23,6 +23,7 @@ from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.digest import FileDigest
 
 DAY = dt.date(2026, 11, 23)
 R1, R2 = "20261123T020000.000000Z", "20261123T030000.000000Z"
@@ -34,8 +35,11 @@ def images(count: int, first: int = 0) -> pa.Table:
     return IMAGES.to_arrow([{"account": "default", "observed_at_utc": AT, "image_id": name} for name in ids])
 
 
-def record(*, is_published: bool = True) -> pa.Table:
-    return OBSERVATIONS.to_arrow([{"account": "default", "run_id": R1, "is_published": is_published}])
+RAW = FileDigest(0, "0" * 64)
+
+
+def records(run_id: str = R1, *, is_published: bool = True) -> list[dict[str, object]]:
+    return [{"account": "default", "run_id": run_id, "is_published": is_published}]
 
 
 def publication(data: Path, run_id: str = R1, count: int = 1) -> Publication:
@@ -43,7 +47,6 @@ def publication(data: Path, run_id: str = R1, count: int = 1) -> Publication:
     one.add(IMAGES, images(count))
     one.add(IMAGE_DISKS, IMAGE_DISKS.to_arrow([]))
     one.add(REJECTS, REJECTS.to_arrow([]))
-    one.add(OBSERVATIONS, record())
     return one
 
 
@@ -52,23 +55,23 @@ def test_nothing_is_there_before_the_commit_and_everything_after_it(tmp_path):
     with pytest.raises(LakeMissing, match="ens-images run --data"):
         committed_files(tmp_path)
 
-    one.commit()
+    one.commit(records(), RAW)
 
     files = committed_files(tmp_path).daily
     assert {name: len(paths) for name, paths in files.items()} == {table.name: 1 for table in LAKE_TABLES}
 
 
 def test_a_file_without_its_commit_record_belongs_to_nothing(tmp_path):
-    publication(tmp_path, R1).commit()
-    publication(tmp_path, R2).commit()
+    publication(tmp_path, R1).commit(records(), RAW)
+    publication(tmp_path, R2).commit(records(), RAW)
     table_path(tmp_path, OBSERVATIONS, R2, DAY).unlink()
 
     assert [path.stem for path in committed_files(tmp_path).daily["images"]] == [R1]
 
 
 def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path):
-    publication(tmp_path, R1).commit()
-    publication(tmp_path, R2).commit()
+    publication(tmp_path, R1).commit(records(), RAW)
+    publication(tmp_path, R2).commit(records(), RAW)
     table_path(tmp_path, OBSERVATIONS, R2, DAY).unlink()
     publication(tmp_path, R2)  # killed before its last rename, it leaves files in the tables and this mark
     with lock(tmp_path):
@@ -79,7 +82,7 @@ def test_the_next_writer_clears_away_what_a_killed_one_left(tmp_path):
 
 
 def test_a_commit_record_that_was_lost_otherwise_costs_no_images(tmp_path):
-    publication(tmp_path, R1).commit()
+    publication(tmp_path, R1).commit(records(), RAW)
     table_path(tmp_path, OBSERVATIONS, R1, DAY).unlink()
     with lock(tmp_path):
         pass
@@ -88,14 +91,14 @@ def test_a_commit_record_that_was_lost_otherwise_costs_no_images(tmp_path):
 
 
 def test_a_run_that_is_committed_while_the_files_are_listed_is_left_out_whole(tmp_path, monkeypatch):
-    publication(tmp_path, R1).commit()
+    publication(tmp_path, R1).commit(records(), RAW)
     one = publication(tmp_path, R2)
     list_files = layout.files  # the moment between two listings can be met nowhere else
 
     def list_and_commit(data, table):
         found = list_files(data, table)
         if table is OBSERVATIONS:
-            one.commit()
+            one.commit(records(), RAW)
         return found
 
     monkeypatch.setattr(committed, "files", list_and_commit)
@@ -104,7 +107,7 @@ def test_a_run_that_is_committed_while_the_files_are_listed_is_left_out_whole(tm
 
 
 def test_a_file_says_its_schema_with_meaning_and_unit(tmp_path):
-    publication(tmp_path).commit()
+    publication(tmp_path).commit(records(), RAW)
     schema = pq.read_schema(table_path(tmp_path, IMAGES, R1, DAY))
 
     assert schema.equals(IMAGES.arrow(), check_metadata=True)
@@ -120,8 +123,8 @@ def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path, parts):
     for count in parts:
         other.add(IMAGES, images(count, first))
         first += count
-    one.commit()
-    other.commit()
+    one.commit(records(), RAW)
+    other.commit(records(), RAW)
     paths = [table_path(tmp_path / name, IMAGES, R1, DAY) for name in "ab"]
 
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -131,8 +134,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path, parts):
 def test_a_commit_record_says_which_accounts_were_published(tmp_path):
     for name, is_published in ((R1, True), (R2, False)):
         one = Publication(tmp_path, name, DAY)
-        one.add(OBSERVATIONS, record(is_published=is_published))
-        one.commit()
+        one.commit(records(name, is_published=is_published), RAW)
 
     assert published_accounts(table_path(tmp_path, OBSERVATIONS, R1, DAY)) == {"default"}
     assert published_accounts(table_path(tmp_path, OBSERVATIONS, R2, DAY)) == set()
@@ -164,7 +166,7 @@ def test_folders_are_made_for_their_owner_only(tmp_path):
     previous = os.umask(0o022)
     try:
         with lock(tmp_path / "data"):
-            publication(tmp_path / "data").commit()
+            publication(tmp_path / "data").commit(records(), RAW)
     finally:
         os.umask(previous)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir() if path.is_dir()}
@@ -174,7 +176,7 @@ def test_folders_are_made_for_their_owner_only(tmp_path):
 
 
 def test_a_column_in_which_every_row_differs_has_no_dictionary_in_the_file(tmp_path):
-    publication(tmp_path, count=1_000).commit()
+    publication(tmp_path, count=1_000).commit(records(), RAW)
 
     group = pq.read_metadata(table_path(tmp_path, IMAGES, R1, DAY)).row_group(0)
     columns = {group.column(n).path_in_schema: group.column(n) for n in range(group.num_columns)}
@@ -191,9 +193,9 @@ def test_what_is_taken_back_wants_no_room_on_a_full_disk(tmp_path, monkeypatch):
     one = publication(tmp_path, count=3)
     monkeypatch.setattr(one._writers["images"], "_writer", Full())  # noqa: SLF001
     one.begin_again()
-    for table, rows in ((IMAGES, images(2)), (IMAGE_DISKS, IMAGE_DISKS.to_arrow([])), (OBSERVATIONS, record())):
+    for table, rows in ((IMAGES, images(2)), (IMAGE_DISKS, IMAGE_DISKS.to_arrow([]))):
         one.add(table, rows)
-    one.commit()
+    one.commit(records(), RAW)
 
     assert pq.ParquetFile(table_path(tmp_path, IMAGES, R1, DAY)).metadata.num_rows == 2
 

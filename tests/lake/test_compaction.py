@@ -25,6 +25,7 @@ from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import manifest_path, newest_manifest
+from pipeline.lake.format import format_of
 from pipeline.lake.orphans import orphans
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.versions import number_observations, versions
@@ -172,7 +173,7 @@ def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
 
     assert there is not None
     assert sorted(there.runs) == [run_id(day) for day in range(7)]
-    assert (lived / "lake" / "format").read_text() == "4\n"
+    assert format_of(lived) == "4"
     assert len(plain(lived)) == 8  # the grace goes on
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lake_builder import disk_sums
 
 from pipeline import connect
-from pipeline.extract.raw_pages import RawPagesWriter, RawRun
+from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.jobs.rebuild import rebuild
 from pipeline.lake.publish import publish, read_answers
@@ -533,7 +533,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
             "endpoint": "",
             "run_id": RUN,
         }
-        raw = RawRun(writer.finish({**header, "asked_certificate": "unproven", "accounts": [decision]}))
+        raw = writer.finish({**header, "asked_certificate": "unproven", "accounts": [decision]})
     publish(data, raw, read_answers(raw))
     write_catalog(data)
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, commit_again, image, utc, write_run
 
 from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
@@ -185,6 +185,7 @@ def test_a_column_that_an_old_file_lacks_is_null_there(tmp_path):
     write_run(tmp_path, Seen(at="2026-10-31 02:00", images=[image("m-1", snapshot_id="sp-1")]))
     path = next((tmp_path / "lake" / "images").rglob(f"{old}.parquet"))
     pq.write_table(pq.ParquetFile(path).read().drop_columns(["snapshot_id", "status"]), path)
+    commit_again(tmp_path / "lake" / "observations" / path.parent.name / path.name)
     rows = ask(connect(tmp_path), "from images order by observed_at_utc")
     assert pick(rows, "snapshot_id", "status") == [(None, None), ("sp-1", "Available")]
 
@@ -1071,6 +1072,7 @@ def test_capacity_is_the_same_where_a_file_lacks_the_sums_of_its_disks(tmp_path)
     (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
     sums = ["disk_count", "unsized_disk_count", "disk_size_gib"]
     pq.write_table(pq.read_table(path, partitioning=None).drop_columns(sums), path)  # as an older version wrote it
+    commit_again(tmp_path / "lake" / "observations" / path.parent.name / path.name)
 
     with connect(tmp_path) as con:
         assert con.execute("from image_capacity order by all").fetchall() == rows

@@ -21,6 +21,7 @@ from pipeline.lake.check import later_fields
 from pipeline.lake.check.compare import first_difference
 from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
 from pipeline.lake.check.rules import RUN_RULES
+from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import table_path
 from pipeline.lake.publish import publish, read_answers
 from pipeline.resources.control import OBSERVATIONS, REJECTS
@@ -227,6 +228,8 @@ def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answ
                 continue
             expected = pq.ParquetFile(path).read()
             actual, expected = later_fields.align(actual, expected, table)
+            if table is OBSERVATIONS:  # other code writes other bytes for the same rows
+                expected = expected.drop_columns([COMMITTED_FILES])
             difference = first_difference(actual, expected, table, without=run.absent)
             if difference is not None:
                 state.result.add(sibling(run.record, table), f"not what the raw pages give: {difference}")

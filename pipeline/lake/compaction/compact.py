@@ -36,6 +36,7 @@ from pipeline.lake.compaction.plan import Plan, make_plan, record_rows
 from pipeline.lake.compaction.verify import verify
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.scan import pairs, scan_files
+from pipeline.lake.verification import Verification
 from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES
@@ -77,6 +78,7 @@ def needs_compaction(data: Path) -> bool:
     if count >= MANY_RUNS or files.manifest is None:
         return True
     runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
+    Verification(files).verify_records()
     with _connect() as con:
         records = record_rows(con, files)
     return sum(record.image_count for record in records if record.run_id in runs) >= files.manifest.open_count
@@ -126,6 +128,7 @@ def _is_daily(path: str) -> bool:
 def _next_plan(data: Path, now: dt.datetime) -> Plan:
     files = FileSet.read(data.resolve())
     with _connect() as con:
+        Verification(files).verify_tables(con)
         records = record_rows(con, files)
     return make_plan(data.resolve(), files, records, now)
 
@@ -215,6 +218,7 @@ def _manifest(
         rejects=(*(before.rejects if before else ()), *((plan.name,) if has_rejects else ())),
         superseded=_superseded(plan, replaced, until),
         open_count=open_count,
+        digests=before.digests if before else {},
     )
 
 

@@ -27,6 +27,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS
+from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, refuse_changed, with_own_digest
 from pipeline.storage.partitions import refuse_newer
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Manifest(msgspec.Struct, frozen=True):
     superseded: tuple[Superseded, ...] = ()
     open_count: int = 0
     """Versions that are still open."""
+    digests: dict[str, FileDigest] = {}
+    """`<folder>/<name>` → the digest of a compacted file. A file that an older version wrote has none."""
     format: str = FORMAT
 
     def encoded(self) -> bytes:
@@ -91,7 +94,8 @@ class Manifest(msgspec.Struct, frozen=True):
         content = msgspec.to_builtins(msgspec.structs.replace(self, covered={}))
         content["covered"] = {run: groups[accounts] for run, accounts in self.covered.items()}
         content["groups"] = list(groups)
-        return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+        content[OWN_DIGEST] = UNKNOWN_DIGEST
+        return with_own_digest(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n", f"{self.name}.json")
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -164,6 +168,7 @@ def manifest_paths(data: Path) -> list[Path]:
 def _decode(path: Path, encoded: bytes) -> Manifest:
     try:
         content = msgspec.json.decode(encoded)
+        refuse_changed(encoded, path.name, is_required="digests" in content)
         refuse_newer(str(content["format"]), path)
         content["ended"] = [
             {_RENAMED_KEYS.get(key, key): value for key, value in file.items()} for file in content["ended"]
@@ -173,10 +178,9 @@ def _decode(path: Path, encoded: bytes) -> Manifest:
         groups = msgspec.convert(content["groups"], list[tuple[str, ...]])
         covered = {run: groups[number] for run, number in content["covered"].items()}
         return msgspec.structs.replace(msgspec.convert({**content, "covered": {}}, Manifest), covered=covered)
-    except (msgspec.MsgspecError, LookupError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({error}): it names the compacted files; restore it from a copy, "
-            "or `ens-images rebuild --into` a new folder"
+            f"{str(path)!r} cannot be read ({error}): it names the compacted files; `ens-images rebuild` compacts again"
         ) from error
 
 

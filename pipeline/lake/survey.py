@@ -1,0 +1,210 @@
+"""Survey a lake: for each run, whether its files are the committed ones, and whether its raw pages are there.
+
+`check` reports what is found, `rebuild` mends it. Nothing is cached: every file is read.
+"""
+
+from __future__ import annotations
+
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.errors import LakeDamaged, LakeMissing
+from pipeline.extract.raw_pages import raw_paths
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.compaction.manifest import PLACES, RECORDS
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.layout import table_path
+from pipeline.lake.scan import scan_files
+from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.storage.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import duckdb
+
+    from pipeline.resources.schema import Table
+    from pipeline.storage.digest import FileDigest
+
+ROW_TABLES: Final = (IMAGES, IMAGE_DISKS, REJECTS)
+_THREADS: Final = 4
+
+
+@dataclass(slots=True)
+class RunState:
+    """What is found of one run."""
+
+    run_id: str
+    record: Path
+    """Its commit record."""
+    raw: Path | None
+    """Its raw file; None where that is not there, or has expired."""
+    is_compacted: bool
+    accounts: tuple[str, ...] = ()
+    """The accounts that it published; none where no record tells."""
+    digests: dict[str, FileDigest] = field(default_factory=dict)
+    """Of its files as they were committed, by table; none where an older version committed them."""
+    flaws: dict[Path, str] = field(default_factory=dict)
+    """What is wrong with its commit record and its tables, by file."""
+    raw_flaw: str | None = None
+
+    @property
+    def has_usable_pages(self) -> bool:
+        """Whether the run can be published again."""
+        return self.raw is not None and self.raw_flaw is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether something of it is damaged, and cannot be mended."""
+        return bool(self.flaws) and not self.has_usable_pages
+
+
+def survey(data: Path, tombstones: Tombstones, *, ignore_compaction: bool = False) -> dict[str, RunState]:
+    """Survey every run that has a commit record, or that the manifest names; none where there is no lake.
+
+    Raises:
+        LakeDamaged: the manifest cannot be read, or a file that it names is missing.
+    """
+    import duckdb
+
+    try:  # what is withdrawn is surveyed too, as long as it is there
+        files = FileSet.read(data, Tombstones(), ignore_compaction=ignore_compaction)
+    except LakeMissing:
+        return {}
+    with duckdb.connect() as con:
+        store_of(data).register_filesystem(con)
+        return _survey(con, files, tombstones)
+
+
+def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombstones) -> dict[str, RunState]:
+    data = files.data
+    raw = {path.stem: path for path in raw_paths(data) if path.stem not in tombstones.raw_runs}
+    records = {
+        path.stem: path for path in (*files.daily[OBSERVATIONS.name], *files.retained.get(OBSERVATIONS.name, ()))
+    }
+    compacted = dict(files.manifest.runs) if files.manifest else {}
+    for run_id, day in compacted.items():
+        records.setdefault(run_id, table_path(data, OBSERVATIONS, run_id, day))
+    states = {
+        run_id: RunState(run_id, path, raw.get(run_id), run_id in compacted) for run_id, path in sorted(records.items())
+    }
+    _read_records(con, files, states)
+    for state in states.values():
+        _find_flaws(state, tombstones)
+    return states
+
+
+def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[str, RunState]) -> None:
+    """Verify the commit records, and read accounts and digests from them; of a lost one, from the compacted records."""
+    with_digest = []
+    for state in states.values():
+        flaw = record_flaw(state.record)
+        if flaw is None:
+            with_digest.append(state.record)
+        elif flaw == "":
+            _read_older_record(state)
+        else:
+            state.flaws[state.record] = flaw
+    rows = _record_rows(con, scan_files(OBSERVATIONS, with_digest, names=_NAMES)) if with_digest else []
+    lost = {state.run_id for state in states.values() if state.is_compacted and state.flaws}
+    paths = files.compacted.get(RECORDS, ())
+    if lost and paths:
+        found = [row for row in _record_rows(con, scan_files(PLACES[RECORDS], paths, names=_NAMES)) if row[0] in lost]
+        for run_id in lost - {run_id for run_id, _, _, digests in found if digests}:
+            states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
+        rows += found
+    for run_id, account, is_published, digests in rows:
+        _add_row(states[run_id], account, digests, is_published=is_published)
+
+
+_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES)
+
+
+def _record_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return con.execute(f"select {', '.join(_NAMES)} from ({query}) as record").fetchall()  # noqa: S608
+
+
+def _add_row(state: RunState, account: str, digests: str | None, *, is_published: bool) -> None:
+    if is_published:
+        state.accounts = (*state.accounts, account)
+    if not state.digests:
+        state.digests = decode_digests(digests)
+
+
+def _read_older_record(state: RunState) -> None:
+    """Read a record without digests, and verify the checksums of its pages instead."""
+    try:
+        for row in read_verified(state.record).select(["account", "is_published"]).to_pylist():
+            _add_row(state, row["account"], None, is_published=row["is_published"])
+    except LakeDamaged as error:
+        state.flaws[state.record] = str(error)
+
+
+def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
+    """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
+    tables = {table.name: table for table in ROW_TABLES}
+    if state.digests:
+        expected = {_path_of(state, tables[name]): d for name, d in state.digests.items() if name in tables}
+        raw = state.digests.get(RAW_PAGES.name)
+        if state.raw is not None and raw is not None:
+            state.raw_flaw = file_flaw(state.raw, raw)
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
+            found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
+            state.flaws |= {path: flaw for path, flaw in found if flaw is not None}
+    elif state.accounts and not (state.is_compacted and not state.record.exists()):
+        for table in ROW_TABLES:
+            try:
+                read_verified(_path_of(state, table))
+            except LakeDamaged as error:
+                state.flaws[_path_of(state, table)] = str(error)
+    withdrawn = tombstones.withdrawn_from(state.run_id).keys()
+    if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
+        state.flaws = {}
+    elif state.accounts and withdrawn >= set(state.accounts):  # past the grace period its files are deleted
+        state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
+
+
+def _path_of(state: RunState, table: Table) -> Path:
+    return state.record.parents[2] / table.name / state.record.parent.name / state.record.name
+
+
+def loss(state: RunState, data: Path) -> list[str]:
+    """Say what of a run is lost, and how to accept it; empty where nothing is."""
+    if not state.is_lost:
+        return []
+    pages = "damaged" if state.raw else "gone"
+    names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
+    accept = ", ".join(f"`ens-images withdraw {name} --data {quoted(data)}`" for name in names)
+    return [
+        f"{path.relative_to(data)}: {flaw}; its raw pages are {pages}: {accept} accepts the loss"
+        for path, flaw in state.flaws.items()
+    ]
+
+
+def quoted(data: Path) -> str:
+    """Return a data folder as it is typed in a shell."""
+    return shlex.quote(str(data))
+
+
+def runs_to_publish(states: Mapping[str, RunState], raw_files: Iterable[Path]) -> list[Path]:
+    """Select the raw files of runs that a rebuild publishes: not published, damaged, or committed without digests."""
+    return [path for path in raw_files if (state := states.get(path.stem)) is None or _wants_publishing(state)]
+
+
+def _wants_publishing(state: RunState) -> bool:
+    return state.has_usable_pages and (bool(state.flaws) or not state.digests)
+
+
+def complete_runs(data: Path) -> set[str]:
+    """Return the runs that are published, each file as it was committed.
+
+    Raises:
+        LakeDamaged: the manifest cannot be read, or a file that it names is missing.
+    """
+    return {run_id for run_id, state in survey(data, read_tombstones(data)).items() if not state.flaws}

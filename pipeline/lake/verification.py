@@ -1,0 +1,275 @@
+"""Verify the files of a lake before they are read: nothing damaged becomes a number.
+
+    manifest            its own digest
+      └─ versions, records and rejects of compacted runs          the digests in the manifest
+    commit records      their own digests
+      └─ images, image_disks, rejects, raw pages of each run      the digests in its record
+
+A file that was verified is not read again as long as nobody writes it: `.verified` in the data folder lists what was
+verified, by path, size, inode and times of the last write and change. It is a cache: where it cannot be written,
+files are verified once a process. In a bucket an object that has the tag of its commit is the committed one, unread.
+
+Files of older versions have no digest. They are read, and counted: `rebuild` commits them again, with digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import LakeDamaged
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.compaction.manifest import PLACES, RECORDS
+from pipeline.lake.layout import VERIFIED_FILE, table_of
+from pipeline.lake.scan import scan_files
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
+from pipeline.storage.store import store_of
+from pipeline.text import sql_literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    import duckdb
+    import pyarrow as pa
+
+    from pipeline.lake.file_set import FileSet
+
+DAMAGED: Final = "LakeDamaged: "
+"""What begins the message of this error where it passes through DuckDB."""
+MISSING: Final = "it is missing"
+_KEY_BYTES: Final = 8
+_SETTLED_SECONDS: Final = 2
+"""A file that changed within this time is not remembered: the clock of a file system may not tell its next change."""
+_THREADS: Final = 4
+
+
+class Verification:
+    """What is known of the files of one lake."""
+
+    def __init__(self, files: FileSet) -> None:
+        self._files = files
+        self._store = store_of(files.data)
+        self._verified = _Verified(files.data)
+        self.without_digest: list[Path] = []
+        """Files that an older version committed: nothing says what they held."""
+        self.damaged_pages: LakeDamaged | None = None
+        """The error for raw pages that are not what was committed."""
+
+    def verify_records(self, paths: Iterable[Path] | None = None) -> None:
+        """Verify commit records, by default all of runs that are not compacted; and the compacted ones.
+
+        Raises:
+            LakeDamaged: one is not what was committed.
+        """
+        self._verify_compacted([RECORDS])
+        for path, key in self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths):
+            flaw = record_flaw(path)
+            if flaw:
+                raise damaged(self._files.data, path, flaw)
+            if flaw is None:
+                self._verified.add(key)
+            else:
+                self.without_digest.append(path)
+
+    def verify_tables(self, con: duckdb.DuckDBPyConnection, latest_runs: Iterable[str] = ()) -> None:
+        """Verify every file that a table or view reads; `latest_runs` are those of each account's last observation.
+
+        Damaged raw pages are no error here: see `damaged_pages`.
+
+        Raises:
+            LakeDamaged: a file is not what was committed.
+        """
+        latest = set(latest_runs)
+        self.verify_records()
+        self.verify_records([path for path in self._files.retained.get(OBSERVATIONS.name, ()) if path.stem in latest])
+        self._verify_compacted(PLACES)
+        retained = {name: [p for p in paths if p.stem in latest] for name, paths in self._files.retained.items()}
+        tables = [name for name in self._files.daily if name != OBSERVATIONS.name]
+        unknown = self._unknown(
+            [path for name in tables for path in (*self._files.daily[name], *retained.get(name, ()))]
+        )
+        if unknown:
+            known = committed_digests(con, self._files, {path.stem for path, _ in unknown})
+            self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
+        self._verified.save()
+
+    def _verify_compacted(self, places: Iterable[str]) -> None:
+        digests = self._files.manifest.digests if self._files.manifest else {}
+        paths = [path for place in places for path in self._files.compacted.get(place, ())]
+        unknown = self._unknown(paths)
+        self._compare(unknown, [digests.get(f"{path.parent.name}/{path.stem}") for path, _ in unknown])
+
+    def _unknown(self, paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
+        return [(path, key) for path in paths if (key := self._verified.unknown_key(path)) is not None]
+
+    def _compare(self, files: Sequence[tuple[Path, bytes]], committed: Sequence[FileDigest | None]) -> None:
+        pairs = list(zip(files, committed, strict=True))
+        self.without_digest += [path for (path, _), digest in pairs if digest is None]
+        known = [(path, key, digest) for (path, key), digest in pairs if digest is not None]
+        if not known:
+            return
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
+            flaws = list(pool.map(lambda one: file_flaw(one[0], one[2]), known))
+        for (path, key, _), flaw in zip(known, flaws, strict=True):
+            if flaw is None:
+                self._verified.add(key)
+            elif table_of(path) == RAW_PAGES.name:
+                self.damaged_pages = damaged(self._files.data, path, flaw)
+            else:
+                raise damaged(self._files.data, path, flaw)
+
+
+def file_flaw(path: Path, committed: FileDigest) -> str | None:
+    """Say how a file differs from the committed one; None where it does not."""
+    store = store_of(path)
+    try:
+        if committed.tag is not None and store.tag(path) == committed.tag:
+            return None
+        if (size := store.size(path)) != committed.bytes:
+            return f"it has {size:,} bytes, and was committed with {committed.bytes:,}"
+        found = digest_of(path)
+    except FileNotFoundError:
+        return MISSING
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    if found.sha256 == committed.sha256:
+        return None
+    return f"its SHA-256 is {found.sha256[:8]}…, and was committed as {committed.sha256[:8]}…"
+
+
+def record_flaw(path: Path) -> str | None:
+    """Say how a commit record differs from the one that was committed; None: it does not; empty: nothing tells."""
+    try:
+        content = store_of(path).content(path)
+        is_new = COMMITTED_FILES.encode() in content
+        refuse_changed(content, path.name, is_required=is_new)
+    except FileNotFoundError:
+        return MISSING
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        return str(error)
+    return None if is_new else ""
+
+
+def read_verified(path: Path) -> pa.Table:
+    """Read a whole Parquet file, and verify the checksums of its pages.
+
+    Raises:
+        LakeDamaged: it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise LakeDamaged(MISSING) from error
+    except (pa.ArrowException, OSError, LookupError) as error:
+        raise LakeDamaged(f"it cannot be read: {str(error).splitlines()[0][:200]}") from error
+
+
+def committed_digests(
+    con: duckdb.DuckDBPyConnection, files: FileSet, runs: AbstractSet[str]
+) -> dict[str, dict[str, FileDigest]]:
+    """Read the digests of the files of these runs, by run and table, from their verified records.
+
+    A compacted run has a daily record and a compacted one: the daily one is newer where a rebuild has written it again.
+
+    Raises:
+        LakeDamaged: a record names its files in a way that cannot be read.
+    """
+    records = [*files.daily[OBSERVATIONS.name], *files.retained.get(OBSERVATIONS.name, ())]
+    daily = [path for path in records if path.stem in runs]
+    names = ("run_id", COMMITTED_FILES)
+    queries = [scan_files(OBSERVATIONS, daily, names=names)] if daily else []
+    if left := runs - {path.stem for path in daily}:
+        where = f"run_id in ({', '.join(map(sql_literal, sorted(left)))})"
+        queries += [
+            scan_files(PLACES[RECORDS], paths, names=names, where=where)
+            for paths in [files.compacted.get(RECORDS)]
+            if paths
+        ]
+    if not queries:
+        return {}
+    record = " union all by name ".join(queries)
+    rows = con.execute(f"select distinct run_id, {COMMITTED_FILES} from ({record}) as record").fetchall()  # noqa: S608
+    return {run: decode_digests(text) for run, text in rows}
+
+
+def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
+    """Return the error for a damaged file: it names the file, what is wrong with it, what it held, and the cure."""
+    return LakeDamaged(
+        f"{str(path)!r} is damaged: {flaw}. It held {_content(path)}; nothing of it was read. "
+        f"`ens-images check --data {data}` lists all damage, `ens-images rebuild --data {data}` mends it"
+    )
+
+
+def _content(path: Path) -> str:
+    table = table_of(path)
+    if table in {one.name for one in (*LAKE_TABLES, RAW_PAGES)}:
+        return f"{table} of run {path.stem}"
+    return "compacted runs"
+
+
+class _Verified:
+    """The files that were verified: a key of each, of its path and identity."""
+
+    _in_process: Final[dict[Path, set[bytes]]] = {}
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._store = store_of(data)
+        self._path = data / VERIFIED_FILE
+        self._known = self._in_process.setdefault(data, set())
+        self._met = set[bytes]()
+        self._here = set[bytes]()
+        """What was verified for this connection."""
+        self._unsettled = set[bytes]()
+        self._is_changed = False
+        if self._store.is_local:
+            with contextlib.suppress(OSError):
+                content = self._path.read_bytes()
+                self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
+
+    def unknown_key(self, path: Path) -> bytes | None:
+        """Return the key of a file that is not known as verified; None for all others."""
+        try:
+            identity, changed_at = self._store.identity(path)
+        except FileNotFoundError:  # whoever reads it says so
+            return None
+        name = str(path)[len(str(self._data)) :]
+        text = f"{name}\0{identity}".encode("utf-8", "surrogateescape")
+        key = hashlib.blake2b(text, digest_size=_KEY_BYTES).digest()
+        self._met.add(key)
+        if changed_at >= time.time() - _SETTLED_SECONDS:
+            self._unsettled.add(key)
+        return None if key in self._known or key in self._here else key
+
+    def add(self, key: bytes) -> None:
+        """Remember a file as verified, by the key that it had before it was read."""
+        self._here.add(key)
+        if key not in self._unsettled:
+            self._known.add(key)
+            self._is_changed = True
+
+    def save(self) -> None:
+        """Write the cache, without keys of files that are no more; where that fails, it holds in this process."""
+        if not (self._is_changed and self._store.is_local):
+            return
+        self._is_changed = False
+        if len(self._known) > 2 * len(self._met) + 1000:
+            self._known &= self._met
+        staged = self._path.with_name(f"{VERIFIED_FILE}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            staged.write_bytes(b"".join(sorted(self._known)))
+            staged.replace(self._path)
