@@ -174,17 +174,20 @@ def _path_of(state: RunState, table: Table) -> Path:
     return state.record.parents[2] / table.name / state.record.parent.name / state.record.name
 
 
+def cure(state: RunState, data: Path) -> str:
+    """Say what mends the files of a run, or how to accept the loss."""
+    if state.has_usable_pages:
+        return f"`ens-images rebuild --data {quoted(data)}` writes it again from the raw pages"
+    names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
+    accept = ", ".join(f"`ens-images withdraw {shlex.quote(name)} --data {quoted(data)}`" for name in names)
+    return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"
+
+
 def loss(state: RunState, data: Path) -> list[str]:
     """Say what of a run is lost, and how to accept it; empty where nothing is."""
     if not state.is_lost:
         return []
-    pages = "damaged" if state.raw else "gone"
-    names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
-    accept = ", ".join(f"`ens-images withdraw {name} --data {quoted(data)}`" for name in names)
-    return [
-        f"{path.relative_to(data)}: {flaw}; its raw pages are {pages}: {accept} accepts the loss"
-        for path, flaw in state.flaws.items()
-    ]
+    return [f"{path.relative_to(data)}: {flaw}; {cure(state, data)}" for path, flaw in state.flaws.items()]
 
 
 def quoted(data: Path) -> str:

@@ -15,21 +15,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.check.files import check_other_files
 from pipeline.lake.check.model import CheckResult, CheckState, Finding
 from pipeline.lake.check.runs import check_run, open_pages, read_plain_run
 from pipeline.lake.check.versions import check_compacted
-from pipeline.lake.committed import committed_files
+from pipeline.lake.compaction.damage import compaction_flaws
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.format import FORMAT_FILE, format_of
+from pipeline.lake.survey import RunState, cure, quoted, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.schema import FORMAT
 from pipeline.storage.store import open_location, store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from pipeline.lake.compaction.manifest import Manifest
 
 __all__ = ["CheckResult", "Finding", "check"]
 
@@ -43,7 +49,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
 
     Raises:
         LakeMissing: there is no lake in `data`.
-        LakeDamaged: the manifest of the compaction cannot be read, or a file that it names is missing.
+        LakeTooNew: a newer version has written there.
     """
     import duckdb
 
@@ -55,19 +61,29 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
         result.add("raw/_tombstones.json", str(error))
         tombstones = Tombstones()
     result.withdrawn_count = len(tombstones.active)
+    manifest, flaws = _compaction(location, result)
+    _format(location, result)
     everything = Tombstones()  # what is withdrawn is checked too, as long as it is there
-    committed = committed_files(location, everything)
-    records = committed.daily[OBSERVATIONS.name]
+    try:
+        files = FileSet.read(location, everything, ignore_compaction=bool(flaws))
+    except LakeMissing:
+        if result.is_intact:
+            raise
+        return result
+    records = files.daily[OBSERVATIONS.name]
+    states = survey(location, tombstones, ignore_compaction=bool(flaws))
+    _survey_findings(result, states)
     with duckdb.connect() as con:
         store_of(location).register_filesystem(con)
         state = CheckState(
             location,
             result,
             con,
-            files=FileSet.read(location, everything),
-            manifest=committed.manifest,
+            files=files,
+            manifest=None if flaws else manifest,
             tombstones=tombstones,
-            records={path.stem: path for path in (*records, *committed.retained[OBSERVATIONS.name])},
+            states=states,
+            records={path.stem: path for path in (*records, *files.retained[OBSERVATIONS.name])},
             raw_files={path.stem: path for path in raw_paths(location) if path.stem not in tombstones.raw_runs},
         )
         for record in records:
@@ -82,3 +98,35 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
             check_compacted(state, state.manifest)
         check_other_files(state)
     return result
+
+
+def _compaction(data: Path, result: CheckResult) -> tuple[Manifest | None, dict[Path, str]]:
+    manifest, flaws = compaction_flaws(data)
+    for path, flaw in flaws.items():
+        result.add(path, f"{flaw}: `ens-images rebuild --data {quoted(data)}` compacts again from the daily files")
+    return manifest, flaws
+
+
+def _format(data: Path, result: CheckResult) -> None:
+    try:
+        is_stated = format_of(data) is not None
+    except LakeDamaged as error:
+        result.add(f"lake/{FORMAT_FILE}", str(error))
+        return
+    if not is_stated and any((data / "lake" / OBSERVATIONS.name).glob("*")):
+        mending = f"`ens-images rebuild --data {quoted(data)}` writes it again"
+        result.add(data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}; {mending}")
+
+
+def _survey_findings(result: CheckResult, states: Mapping[str, RunState]) -> None:
+    for state in states.values():
+        for path, flaw in state.flaws.items():
+            result.add(path, f"{flaw}: {cure(state, result.data)}")
+        if state.raw is not None and state.raw_flaw is not None:
+            result.add(
+                state.raw,
+                f"{state.raw_flaw}: nothing is derived from it; "
+                f"`ens-images rebuild --data {quoted(result.data)}` moves it aside where its run is intact",
+            )
+        if not state.digests and state.record.exists():
+            result.without_digests_count += 1

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
 from pipeline.lake.foreign_files import foreign_files
-from pipeline.lake.format import FORMAT_FILE, format_of
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
 from pipeline.lake.orphans import orphans
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
@@ -125,8 +124,6 @@ def check_other_files(state: CheckState) -> None:
     _unpublished_runs(state, committed, orphan_files)
     for path in foreign_files(state.data):
         state.result.add(path, "no file of the lake: move it away")
-    if state.records and format_of(state.data) is None:
-        state.result.add(state.data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}")
     _catalog(state)
 
 

@@ -9,12 +9,14 @@ from pipeline.errors import LakeDamaged
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import duckdb
 
     from pipeline.lake.compaction.manifest import Manifest
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.survey import RunState
     from pipeline.lake.tombstones import Tombstones
 
 
@@ -50,6 +52,8 @@ class CheckResult:
     rebuilt_count: int = 0
     """Runs that were built again from their raw pages and compared."""
     orphan_count: int = 0
+    without_digests_count: int = 0
+    """Runs that an older version committed: nothing says what their files held."""
 
     @property
     def is_intact(self) -> bool:
@@ -87,6 +91,12 @@ class CheckResult:
             lines.append(
                 f"{pluralize(self.rebuilt_count, 'run')} built again from the raw pages and compared row for row"
             )
+        if self.without_digests_count:
+            runs = pluralize(self.without_digests_count, "run")
+            lines.append(
+                f"{runs} committed by an older version, without digests, so not compared with what was committed: "
+                "`ens-images rebuild` commits again those whose raw pages are there"
+            )
         if self.withdrawn_count:
             lines.append(f"withdrawn observations: {self.withdrawn_count:,}")
         if self.orphan_count:
@@ -107,6 +117,8 @@ class CheckState:
     """Every file, those of withdrawn observations too."""
     manifest: Manifest | None
     tombstones: Tombstones
+    states: Mapping[str, RunState]
+    """Run → what is wrong with its files."""
     records: dict[str, Path]
     """Run → its commit record, where that is a file of its own."""
     raw_files: dict[str, Path]

@@ -68,7 +68,9 @@ class RunContents:
 
 
 def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
-    """Read a run from its plain files. Returns: None where its commit record cannot be read."""
+    """Read a run from its plain files. Returns: None where its commit record is damaged."""
+    if record in state.states[record.stem].flaws:
+        return None
     table = read_table(state, record, OBSERVATIONS)
     if table is None:
         return None
@@ -78,7 +80,7 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
 
 
 def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
-    if not published:
+    if not published or state.states[record.stem].flaws:
         return None
     paths = {table: sibling(record, table) for table in ROW_TABLES}
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
@@ -102,7 +104,8 @@ def check_run(state: CheckState, run: RunContents, raw: RawRun | None) -> None:
 def open_pages(state: CheckState, run_id: str) -> RawRun | None:
     """Open the raw pages of a run. Returns: None where they are not there, or cannot be read."""
     path = state.raw_files.get(run_id)
-    return None if path is None else open_raw_run(state, path)
+    is_damaged = run_id in state.states and state.states[run_id].raw_flaw is not None
+    return None if path is None or is_damaged else open_raw_run(state, path)
 
 
 # ── by itself ────────────────────────────────────────────────────────────────
