@@ -120,7 +120,8 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found
     for run_id, account, is_published, digests in rows:
-        _add_row(states[run_id], account, digests, is_published=is_published)
+        if run_id in states:  # a record that names another run is a finding of the rules
+            _add_row(states[run_id], account, digests, is_published=is_published)
 
 
 _NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES)
@@ -144,6 +145,8 @@ def _read_older_record(state: RunState) -> None:
             _add_row(state, row["account"], None, is_published=row["is_published"])
     except LakeDamaged as error:
         state.flaws[state.record] = str(error)
+    except KeyError:
+        state.flaws[state.record] = "it is no commit record: it has no account"
 
 
 def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
