@@ -59,6 +59,12 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
             cannot be read, and nothing is published.
     """
     data = open_location(data)
+    if into is not None:
+        store_of(open_location(into)).require_local(
+            open_location(into),
+            "a new lake all at once",
+            "copy raw/ into the bucket, then `rebuild --data` adds run by run",
+        )
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files and (into is not None or not any((data / "lake").glob("*"))):
@@ -69,9 +75,6 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
 
 
 def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
-    store_of(target).require_local(
-        target, "a new lake all at once", "copy raw/ into the bucket, then `rebuild --data` adds run by run"
-    )
     if complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with lock(target), begin_catalog(target) as builder:
@@ -88,7 +91,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(states, raw_files)
-        undecided, lost = _publish_decided(data, missing)
+        undecided, lost = _publish_decided(data, missing, states)
         published = {path.stem for path in missing} - {path.stem for path in undecided}
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged:
@@ -103,7 +106,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             if compaction_is_damaged:
                 compact(data)
             for path in undecided:  # their decision depends on the runs before them
-                _publish_in_place(data, RawRun(path))
+                _publish_in_place(data, RawRun(path), is_replacing=path.stem in states)
             _set_aside_damaged_pages(data, states.values())
             write_catalog(data, builder=builder)
     if lost:
@@ -112,14 +115,16 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
     return [path.stem for path in missing]
 
 
-def _publish_decided(data: Path, raw_files: Iterable[Path]) -> tuple[list[Path], list[str]]:
+def _publish_decided(
+    data: Path, raw_files: Iterable[Path], states: Mapping[str, RunState]
+) -> tuple[list[Path], list[str]]:
     """Publish every run whose decisions are made. Returns: the others, and what is wrong with unreadable raw files."""
     undecided, unreadable = [], []
     for path in raw_files:
         try:
             raw = RawRun(path)
             if all(account["is_published"] is not None for account in raw.header["accounts"]):
-                _publish_in_place(data, raw)
+                _publish_in_place(data, raw, is_replacing=path.stem in states)
             else:
                 undecided.append(path)
         except LakeDamaged as error:
@@ -127,10 +132,10 @@ def _publish_decided(data: Path, raw_files: Iterable[Path]) -> tuple[list[Path],
     return undecided, unreadable
 
 
-def _publish_in_place(data: Path, raw: RawRun) -> None:
+def _publish_in_place(data: Path, raw: RawRun, *, is_replacing: bool) -> None:
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
-        publish_again(data, raw, {}, is_replacing=True)
+        publish_again(data, raw, {}, is_replacing=is_replacing)
 
 
 def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:

@@ -146,7 +146,7 @@ def _read_older_record(state: RunState) -> None:
     except LakeDamaged as error:
         state.flaws[state.record] = str(error)
     except KeyError:
-        state.flaws[state.record] = "it is no commit record: it has no account"
+        state.flaws[state.record] = "it is not a commit record: it has no account"
 
 
 def _find_flaws(state: RunState, tombstones: Tombstones) -> None:

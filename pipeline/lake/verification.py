@@ -62,15 +62,20 @@ class Verification:
         """Files that an older version committed: nothing says what they held."""
         self.damaged_pages: LakeDamaged | None = None
         """The error for raw pages that are not what was committed."""
+        self.digests: dict[str, str | None] = {}
+        """For runs whose records were read already, the digests of their files, encoded."""
 
-    def verify_records(self, paths: Iterable[Path] | None = None) -> None:
+    def verify_records(self, paths: Iterable[Path] | None = None) -> bool:
         """Verify commit records, by default all of runs that are not compacted; and the compacted ones.
+
+        Returns: whether any of these records was not verified before.
 
         Raises:
             LakeDamaged: one is not what was committed.
         """
         self._verify_compacted([RECORDS])
-        for path, key in self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths):
+        unknown = self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths)
+        for path, key in unknown:
             flaw = record_flaw(path)
             if flaw:
                 raise damaged(self._files.data, path, flaw)
@@ -78,6 +83,7 @@ class Verification:
                 self._verified.add(key)
             else:
                 self.without_digest.append(path)
+        return bool(unknown)
 
     def verify_tables(self, con: duckdb.DuckDBPyConnection, latest_runs: Iterable[str] = ()) -> None:
         """Verify every file that a table or view reads; `latest_runs` are those of each account's last observation.
@@ -97,7 +103,9 @@ class Verification:
             [path for name in tables for path in (*self._files.daily[name], *retained.get(name, ()))]
         )
         if unknown:
-            known = committed_digests(con, self._files, {path.stem for path, _ in unknown})
+            runs = {path.stem for path, _ in unknown}
+            known = {run: decode_digests(text) for run, text in self.digests.items() if run in runs}
+            known |= committed_digests(con, self._files, runs - known.keys())
             self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
         self._verified.save()
 

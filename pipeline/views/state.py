@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
+from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.scan import observations
@@ -105,22 +106,24 @@ def published_observations(
 
     verification = verification or Verification(files)
 
-    names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published")
+    names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published", COMMITTED_FILES)
     records = files.daily[OBSERVATIONS.name]
     published: list[LatestObservation] = []
     try:
         for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
             batch = records[start : start + FOOTERS_KEPT]
             prefetch_footers(batch)
-            verification.verify_records(batch)
+            is_new = verification.verify_records(batch)  # then their digests are needed next: a record is fetched once
             batch_files = replace(
                 files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
             )
             rows = con.execute(
-                "select account, observed_at_utc, observed_on, run_id "  # noqa: S608  (SQL of this package)
+                f"select account, observed_at_utc, observed_on, run_id, {COMMITTED_FILES if is_new else 'null'} "  # noqa: S608  (SQL of this package)
                 f"from ({observations(batch_files, None, names)}) as record where is_published"
             ).fetchall()
-            published += [LatestObservation(*row) for row in rows]
+            published += [LatestObservation(*row) for *row, _ in rows]
+            if is_new:
+                verification.digests |= {run_id: digests for *_, run_id, digests in rows}
     except duckdb.Error as error:
         first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
         raise LakeDamaged(

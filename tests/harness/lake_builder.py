@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ import pyarrow.parquet as pq
 
 from pipeline.lake.commit import write_record
 from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
+from pipeline.lake.compaction.manifest import MANIFESTS, RECORDS
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.storage.digest import digest_of
+from pipeline.storage.digest import OWN_DIGEST, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from pipeline.resources.schema import Table
 
@@ -124,3 +128,20 @@ def write_table(folder: Path, table: Table, rows: Sequence[Row], run_id: str, be
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.to_arrow(rows), path)
     return path
+
+
+def without_digests(data: Path) -> None:
+    """Make a lake one of an older version: no commit record and no manifest has digests."""
+    for path in (data / "lake" / OBSERVATIONS.name).rglob("*.parquet"):
+        pq.write_table(_without_digests(path), path)
+    for path in (data / "lake" / RECORDS).glob("*.parquet"):
+        pq.write_table(_without_digests(path), path)
+    for path in (data / "lake" / MANIFESTS).glob("*.json"):
+        content = json.loads(path.read_bytes())
+        path.write_text(json.dumps({name: content[name] for name in content if name not in {"digests", OWN_DIGEST}}))
+
+
+def _without_digests(path: Path) -> pa.Table:
+    rows = pq.ParquetFile(path).read().drop_columns([COMMITTED_FILES])
+    header = {key: value for key, value in rows.schema.metadata.items() if key != OWN_DIGEST.encode()}
+    return rows.replace_schema_metadata(header)

@@ -245,16 +245,29 @@ def test_only_the_columns_of_a_query_are_read(lake):
     assert traffic["bytes_read"] < len(body) / 2
 
 
-def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, tmp_path, monkeypatch):
+def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, account_here, monkeypatch):
     monkeypatch.setattr(state, "FOOTERS_KEPT", 2)
     monkeypatch.setattr(bucket, "FOOTERS_KEPT", 2)
-    for day in range(1, 8):
-        write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
-    upload(tmp_path, lake, "lake")
+    days = [dt.datetime(2026, 10, day, 2) for day in range(1, 8)]  # noqa: DTZ001
+    for day in days:
+        run(lake, **account_here, observed_at=day)
     with counted_requests() as traffic:
         connect(lake).close()
-    assert traffic["get"] == 7 + 1  # and the latest file of images, for its columns
-    assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(dt.datetime(2026, 10, 1, 2), 7)]  # noqa: DTZ001
+    assert traffic["get"] == 7 + 2  # the format, and the latest file of images, for its columns
+    assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(days[0], 7)]
+
+
+def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lake, tmp_path):
+    for day in range(1, 4):
+        write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
+    upload(tmp_path, lake, "raw", "lake")
+    fetched = []
+    for _ in range(2):
+        with counted_requests() as traffic:
+            connect(lake).close()
+        fetched.append(traffic["get"])
+    assert fetched[0] >= 3 * 5
+    assert fetched[1] <= 3 + 1
 
 
 # ── addresses, credentials, staging ──────────────────────────────────────────
