@@ -19,6 +19,7 @@ from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
+from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
@@ -58,7 +59,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
         LakeDamaged: something cannot be mended: it is named, and all else is mended. Into a new lake: a raw file
             cannot be read, and nothing is published.
     """
-    data = open_location(data)
+    data = open_location(data).resolve()
     if into is not None:
         store_of(open_location(into)).require_local(
             open_location(into),
@@ -111,7 +112,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             write_catalog(data, builder=builder)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
-        raise LakeDamaged(f"the lake in {str(data)!r} is mended, but for what nothing brings back:\n{lines}")
+        raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")
     return [path.stem for path in missing]
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
-from pipeline.lake.layout import files
+from pipeline.lake.layout import command, files, shown
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.lake.tombstones import Tombstones
 
 
@@ -52,14 +53,13 @@ def committed_files(
     records = files(data, OBSERVATIONS)
     manifest = None if ignore_compaction else newest_manifest(data)
     if not records and manifest is None:
-        given = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
-        command = "rebuild" if raw_paths(data) else "run"
-        raise LakeMissing(f"no lake in {str(given)!r}: `ens-images {command} --data {given}` makes one")
+        made_by = command(data, "rebuild" if raw_paths(data) else "run")
+        raise LakeMissing(f"no lake in {shown(data)!r}: {made_by} makes one")
     missing = first_missing(path for paths in manifest.files(data).values() for path in paths) if manifest else None
     if missing is not None:
         raise LakeDamaged(
-            f"the compacted file {missing.relative_to(data)} is missing: `ens-images check` lists all damage, "
-            "`ens-images rebuild` writes it again from the raw pages"
+            f"the compacted file {missing.relative_to(data)} is missing: {command(data, 'check')} lists all damage, "
+            f"{command(data, 'rebuild')} writes it again"
         )
     compacted = manifest.runs if manifest else {}
     read = {

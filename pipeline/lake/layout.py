@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.resources.control import RAW_PAGES
@@ -9,7 +11,6 @@ from pipeline.storage.partitions import files_by_day
 
 if TYPE_CHECKING:
     import datetime as dt
-    from pathlib import Path
 
     from pipeline.resources.schema import Table
 
@@ -38,3 +39,13 @@ def table_of(path: Path) -> str:
 def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> Path:
     """Where the file of one table of one run lies."""
     return data / "lake" / table.name / f"observed_on={observed_on}" / f"{run_id}.parquet"
+
+
+def shown(data: Path) -> str:
+    """Return a data folder as a person knows it: below the working folder, relative to that."""
+    return str(data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data)
+
+
+def command(data: Path, *words: str) -> str:
+    """Return a command on a lake, quoted for a shell, to be shown in a message."""
+    return f"`ens-images {' '.join(map(shlex.quote, words))} --data {shlex.quote(shown(data))}`"

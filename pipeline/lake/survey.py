@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +14,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.compaction.manifest import PLACES, RECORDS
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.layout import table_path
+from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
@@ -180,9 +179,9 @@ def _path_of(state: RunState, table: Table) -> Path:
 def cure(state: RunState, data: Path) -> str:
     """Say what mends the files of a run, or how to accept the loss."""
     if state.has_usable_pages:
-        return f"`ens-images rebuild --data {quoted(data)}` writes it again from the raw pages"
+        return f"{command(data, 'rebuild')} writes it again from the raw pages"
     names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
-    accept = ", ".join(f"`ens-images withdraw {shlex.quote(name)} --data {quoted(data)}`" for name in names)
+    accept = ", ".join(command(data, "withdraw", name) for name in names)
     return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"
 
 
@@ -191,11 +190,6 @@ def loss(state: RunState, data: Path) -> list[str]:
     if not state.is_lost:
         return []
     return [f"{path.relative_to(data)}: {flaw}; {cure(state, data)}" for path, flaw in state.flaws.items()]
-
-
-def quoted(data: Path) -> str:
-    """Return a data folder as it is typed in a shell."""
-    return shlex.quote(str(data))
 
 
 def runs_to_publish(states: Mapping[str, RunState], raw_files: Iterable[Path]) -> list[Path]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.compaction.manifest import PLACES, RECORDS
-from pipeline.lake.layout import VERIFIED_FILE, table_of
+from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of
 from pipeline.lake.scan import scan_files
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
@@ -125,7 +125,7 @@ class Verification:
         if not known:
             return
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
-            flaws = list(pool.map(lambda one: file_flaw(one[0], one[2]), known))
+            flaws = list(pool.map(lambda file: file_flaw(file[0], file[2]), known))
         for (path, key, _), flaw in zip(known, flaws, strict=True):
             if flaw is None:
                 self._verified.add(key)
@@ -217,14 +217,14 @@ def committed_digests(
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
     """Return the error for a damaged file: it names the file, what is wrong with it, what it held, and the cure."""
     return LakeDamaged(
-        f"{str(path)!r} is damaged: {flaw}. It held {_content(path)}; nothing of it was read. "
-        f"`ens-images check --data {data}` lists all damage, `ens-images rebuild --data {data}` mends it"
+        f"{shown(path)!r} is damaged: {flaw}. It held {_content(path)}; nothing of it was read. "
+        f"{command(data, 'check')} lists all damage, {command(data, 'rebuild')} mends it"
     )
 
 
 def _content(path: Path) -> str:
     table = table_of(path)
-    if table in {one.name for one in (*LAKE_TABLES, RAW_PAGES)}:
+    if table in {known.name for known in (*LAKE_TABLES, RAW_PAGES)}:
         return f"{table} of run {path.stem}"
     return "compacted runs"
 

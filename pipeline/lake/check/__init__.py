@@ -24,7 +24,8 @@ from pipeline.lake.check.versions import check_compacted
 from pipeline.lake.compaction.damage import compaction_flaws
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.format import FORMAT_FILE, format_of
-from pipeline.lake.survey import RunState, cure, quoted, survey
+from pipeline.lake.layout import command
+from pipeline.lake.survey import RunState, cure, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
@@ -53,7 +54,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     """
     import duckdb
 
-    location = open_location(data)
+    location = open_location(data).resolve()
     result = CheckResult(location, deep)
     try:
         tombstones = read_tombstones(location)
@@ -103,7 +104,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
 def _compaction(data: Path, result: CheckResult) -> tuple[Manifest | None, dict[Path, str]]:
     manifest, flaws = compaction_flaws(data)
     for path, flaw in flaws.items():
-        result.add(path, f"{flaw}: `ens-images rebuild --data {quoted(data)}` compacts again from the daily files")
+        result.add(path, f"{flaw}: {command(data, 'rebuild')} compacts again from the daily files")
     return manifest, flaws
 
 
@@ -114,7 +115,7 @@ def _format(data: Path, result: CheckResult) -> None:
         result.add(f"lake/{FORMAT_FILE}", str(error))
         return
     if not is_stated and any((data / "lake" / OBSERVATIONS.name).glob("*")):
-        mending = f"`ens-images rebuild --data {quoted(data)}` writes it again"
+        mending = f"{command(data, 'rebuild')} writes it again"
         result.add(data / "lake" / FORMAT_FILE, f"missing: its content should be {FORMAT}; {mending}")
 
 
@@ -126,7 +127,7 @@ def _survey_findings(result: CheckResult, states: Mapping[str, RunState]) -> Non
             result.add(
                 state.raw,
                 f"{state.raw_flaw}: nothing is derived from it; "
-                f"`ens-images rebuild --data {quoted(result.data)}` moves it aside where its run is intact",
+                f"{command(result.data, 'rebuild')} moves it aside where its run is intact",
             )
         if not state.digests and state.record.exists():
             result.without_digests_count += 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LakeDamaged
+from pipeline.lake.layout import shown
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class CheckResult:
         if self.findings:
             found = pluralize(len(self.findings), "finding")
             lines = "\n".join(f"  {finding}" for finding in self.findings)
-            raise LakeDamaged(f"the lake in {str(self.data)!r} is not intact: {found}\n{lines}")
+            raise LakeDamaged(f"the lake in {shown(self.data)!r} is not intact: {found}\n{lines}")
 
     def __str__(self) -> str:
         """Summary: a line for each kind of thing that was examined."""
