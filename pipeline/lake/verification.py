@@ -7,7 +7,9 @@
 
 A file that was verified is not read again as long as nobody writes it: `.verified` in the data folder lists what was
 verified, by path, size, inode and times of the last write and change. It is a cache: where it cannot be written,
-files are verified once a process. In a bucket an object that has the tag of its commit is the committed one, unread.
+files are verified once a process. In a bucket an object that has the tag of its commit is the committed one, unread;
+objects with another tag, such as those of a lake that was copied there, are verified once by each machine, which keeps
+its list in the user's cache folder.
 
 Files of older versions have no digest. They are read, and counted: `rebuild` commits them again, with digests.
 """
@@ -19,6 +21,7 @@ import hashlib
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
@@ -35,7 +38,6 @@ from pipeline.text import sql_literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
@@ -237,17 +239,16 @@ class _Verified:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._store = store_of(data)
-        self._path = data / VERIFIED_FILE
+        self._path = data / VERIFIED_FILE if self._store.is_local else _user_cache(data)
         self._known = self._in_process.setdefault(data, set())
         self._met = set[bytes]()
         self._here = set[bytes]()
         """What was verified for this connection."""
         self._unsettled = set[bytes]()
         self._is_changed = False
-        if self._store.is_local:
-            with contextlib.suppress(OSError):
-                content = self._path.read_bytes()
-                self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
+        with contextlib.suppress(OSError):
+            content = self._path.read_bytes()
+            self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
 
     def unknown_key(self, path: Path) -> bytes | None:
         """Return the key of a file that is not known as verified; None for all others."""
@@ -272,12 +273,21 @@ class _Verified:
 
     def save(self) -> None:
         """Write the cache, without keys of files that are no more; where that fails, it holds in this process."""
-        if not (self._is_changed and self._store.is_local):
+        if not self._is_changed:
             return
         self._is_changed = False
         if len(self._known) > 2 * len(self._met) + 1000:
             self._known &= self._met
-        staged = self._path.with_name(f"{VERIFIED_FILE}.{os.getpid()}")
+        staged = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
+            if not self._store.is_local:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
             staged.write_bytes(b"".join(sorted(self._known)))
             staged.replace(self._path)
+
+
+def _user_cache(bucket: Path) -> Path:
+    """Return the file of this machine that lists the verified objects of a lake in a bucket."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (never raises)
+    name = hashlib.blake2b(str(bucket).encode(), digest_size=_KEY_BYTES).hexdigest()
+    return Path(cache, "ens-images", f"verified-{name}")

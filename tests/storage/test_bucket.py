@@ -27,6 +27,7 @@ from pipeline import connect, diff, export, rebuild, run
 from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, Unreachable
 from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
+from pipeline.lake.verification import _Verified
 from pipeline.storage import bucket, configuration
 from pipeline.storage.bucket import BucketPath, bucket_store
 from pipeline.storage.conditional_put import check_conditional_put
@@ -39,8 +40,9 @@ BODY = b"an object"
 
 
 @pytest.fixture
-def lake(monkeypatch) -> str:
+def lake(monkeypatch, tmp_path_factory) -> str:
     """The address of an empty bucket in memory."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     client = MemoryStore()
     monkeypatch.setattr(configuration, "object_client", lambda *_, **__: client)
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -257,12 +259,15 @@ def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, 
     assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(days[0], 7)]
 
 
-def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lake, tmp_path):
+def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lake, tmp_path, monkeypatch):
     for day in range(1, 4):
         write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
     upload(tmp_path, lake, "raw", "lake")
     fetched = []
+    monkeypatch.setattr("pipeline.lake.verification._SETTLED_SECONDS", -1)
     for _ in range(2):
+        bucket_store.cache_clear()
+        _Verified._in_process.clear()  # as another process  # noqa: SLF001
         with counted_requests() as traffic:
             connect(lake).close()
         fetched.append(traffic["get"])
