@@ -107,7 +107,7 @@ class Verification:
         if unknown:
             runs = {path.stem for path, _ in unknown}
             known = {run: decode_digests(text) for run, text in self.digests.items() if run in runs}
-            known |= committed_digests(con, self._files, runs - known.keys())
+            known |= committed_digests(con, self._files, runs - known.keys(), latest)
             self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
         self._verified.save()
 
@@ -126,9 +126,13 @@ class Verification:
         known = [(path, key, digest) for (path, key), digest in pairs if digest is not None]
         if not known:
             return
+        shares = [known[start::_THREADS] for start in range(min(_THREADS, len(known)))]
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
-            flaws = list(pool.map(lambda file: file_flaw(file[0], file[2]), known))
-        for (path, key, _), flaw in zip(known, flaws, strict=True):
+            found = list(pool.map(lambda share: [file_flaw(path, digest) for path, _, digest in share], shares))
+        flaws = [
+            (file, flaw) for share, of in zip(shares, found, strict=True) for file, flaw in zip(share, of, strict=True)
+        ]
+        for (path, key, _), flaw in flaws:
             if flaw is None:
                 self._verified.add(key)
             elif table_of(path) == RAW_PAGES.name:
@@ -189,17 +193,18 @@ def read_verified(path: Path) -> pa.Table:
 
 
 def committed_digests(
-    con: duckdb.DuckDBPyConnection, files: FileSet, runs: AbstractSet[str]
+    con: duckdb.DuckDBPyConnection, files: FileSet, runs: AbstractSet[str], latest: AbstractSet[str]
 ) -> dict[str, dict[str, FileDigest]]:
     """Read the digests of the files of these runs, by run and table, from their verified records.
 
-    A compacted run has a daily record and a compacted one: the daily one is newer where a rebuild has written it again.
+    A compacted run has a daily record and a compacted one. Of the `latest` runs the tables in the daily files are read:
+    their daily record counts, which is newer where a rebuild has written both again.
 
     Raises:
         LakeDamaged: a record names its files in a way that cannot be read.
     """
-    records = [*files.daily[OBSERVATIONS.name], *files.retained.get(OBSERVATIONS.name, ())]
-    daily = [path for path in records if path.stem in runs]
+    daily = [path for path in files.daily[OBSERVATIONS.name] if path.stem in runs]
+    daily += [path for path in files.retained.get(OBSERVATIONS.name, ()) if path.stem in runs & latest]
     names = ("run_id", COMMITTED_FILES)
     queries = [scan_files(OBSERVATIONS, daily, names=names)] if daily else []
     if left := runs - {path.stem for path in daily}:
