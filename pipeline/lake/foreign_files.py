@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.tombstones import older_tombstones_path, tombstones_path
+from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_path
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.partitions import DAMAGED_PAGES, OLDER_STAGING, STAGING, is_run_file
 from pipeline.storage.store import store_of
@@ -28,7 +28,8 @@ def foreign_files(data: Path) -> list[Path]:
     """
     folders = {table.name for table in LAKE_TABLES}
     compacted = {*PLACES, MANIFESTS, *OLDER_PLACES.values(), OLDER_MANIFESTS}
-    found = [path for path in _entries(data / "lake") if path.name not in {*folders, *compacted, FORMAT_FILE, *_OURS}]
+    ours = {*folders, *compacted, FORMAT_FILE, TOMBSTONES_COPY, *_OURS}
+    found = [path for path in _entries(data / "lake") if path.name not in ours]
     for name in sorted(folders):
         found += _foreign(data / "lake" / name)
     tombstones = {tombstones_path(data).name, older_tombstones_path(data).name}

@@ -15,7 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.tombstones import older_tombstones_path, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import settle_tombstones
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
 from pipeline.storage.store import store_of
@@ -85,5 +85,5 @@ def upgrade(data: Path) -> None:
     before = format_of(data)
     if before is not None and int(before) < int(FORMAT):
         write_format(data)
-    if store_of(data).is_local and older_tombstones_path(data).exists():
-        write_tombstones(data, read_tombstones(data))
+    if store_of(data).is_local:
+        settle_tombstones(data)

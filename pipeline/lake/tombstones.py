@@ -3,27 +3,37 @@
     data/raw/_tombstones.json
       ├─ withdrawn   observations known to be wrong: which, when, the latest one instead, the end of the grace period
       └─ raw_pages   runs whose raw pages have expired, and the end of their grace period
+    data/lake/tombstones.json        a copy of it
 
 `withdraw`, `restore` and `prune` replace the file by rename; everything that
 reads or rebuilds the lake reads it first. So what it names is hidden from every
 reader at once, and its bytes are deleted after the grace period. The file is in
 `raw`, because a lake is rebuilt from that folder; its name begins with an
 underscore, so that no engine reads it as data.
+
+It has its own digest. Nothing else in the lake tells what was withdrawn, so there is a copy, which is read where the
+file is missing or damaged. The copy is replaced first: a killed writer leaves it newer than the file, never older, and
+the next writer makes both equal.
 """
 
 from __future__ import annotations
 
 import datetime as dt  # noqa: TC003  (msgspec reads the hints)
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pipeline.errors import LakeDamaged
+from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
 from pipeline.storage.folder import commit_file, make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+TOMBSTONES_COPY: Final = "tombstones.json"
+_NAME: Final = "tombstones"
+"""The name in their own digest: the file and its copy have the same content."""
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
@@ -97,6 +107,11 @@ def tombstones_path(data: Path) -> Path:
     return data / "raw" / "_tombstones.json"
 
 
+def tombstones_copy(data: Path) -> Path:
+    """Return the path of the copy."""
+    return data / "lake" / TOMBSTONES_COPY
+
+
 def older_tombstones_path(data: Path) -> Path:
     """Return their path before format 4: read where the present one is absent."""
     return data / "raw" / "_taken_out.json"
@@ -106,36 +121,91 @@ def read_tombstones(data: Path) -> Tombstones:
     """Read the tombstones of the lake under `data`; empty where there is no file.
 
     Raises:
-        LakeDamaged: the file cannot be read.
+        LakeDamaged: they cannot be read: neither the file nor its copy is intact.
     """
-    path = tombstones_path(data)
-    try:
+    content = _content(data)
+    return Tombstones() if content is None else _decode(content)
+
+
+def tombstones_flaws(data: Path) -> dict[Path, str]:
+    """Find what is wrong with the tombstones and their copy, by file; that they differ is no flaw."""
+    flaws = {}
+    for path in (tombstones_path(data), tombstones_copy(data)):
         try:
-            body = path.read_bytes()
-        except FileNotFoundError:  # the older one is deleted once the present one is there: read in this order
-            path = older_tombstones_path(data)
-            try:
-                body = path.read_bytes()
-            except FileNotFoundError:  # upgraded between the two reads, or never written
-                path = tombstones_path(data)
-                body = path.read_bytes()
-        return msgspec.json.decode(body, type=Tombstones)
-    except FileNotFoundError:
-        return Tombstones()
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({error}): it names the withdrawn observations; restore it from a copy"
-        ) from error
+            _decode(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            flaws[path] = f"it cannot be read ({error.strerror if isinstance(error, OSError) else error})"
+    if not tombstones_path(data).exists() and tombstones_copy(data).exists():
+        flaws[tombstones_path(data)] = "it is missing"
+    return flaws
+
+
+def settle_tombstones(data: Path) -> None:
+    """Make the tombstones and their copy equal, after damage or a killed writer; the caller holds the lock.
+
+    Raises:
+        LakeDamaged: neither of them is intact.
+    """
+    content = _content(data)
+    if content is None:
+        return
+    tombstones = _decode(content)
+    for path in (tombstones_path(data), tombstones_copy(data)):
+        if not path.is_file() or path.read_bytes() != content:
+            write_tombstones(data, tombstones)
+            return
 
 
 def write_tombstones(data: Path, record: Tombstones) -> None:
-    """Replace the tombstones by rename."""
+    """Replace the copy of the tombstones by rename, then the tombstones; delete those of an older version."""
     path = tombstones_path(data)
-    staged = path.parent / STAGING / path.name
-    make_folder(staged.parent)
-    staged.write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    commit_file(staged, path)
+    both = (tombstones_copy(data), path)
+    for target in both if path.exists() else reversed(both):
+        staged = target.parent / STAGING / target.name
+        make_folder(staged.parent)
+        staged.write_bytes(_encoded(record))
+        commit_file(staged, target)
     older = older_tombstones_path(data)
     if older.exists():
         older.unlink()
         sync_folder(older.parent)
+
+
+def _content(data: Path) -> bytes | None:
+    """Read the tombstones, else their copy, else those of an older version; None where there are none."""
+    error: tuple[Path, Exception] | None = None
+    # The older ones are deleted once the present ones are there: after them, the present ones are tried again.
+    for path in (tombstones_path(data), tombstones_copy(data), older_tombstones_path(data), tombstones_path(data)):
+        try:
+            content = path.read_bytes()
+            _decode(content)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, msgspec.MsgspecError) as flaw:
+            error = error or (path, flaw)
+        else:
+            return content
+    if error is not None:
+        path, flaw = error
+        raise LakeDamaged(
+            f"{str(path)!r} cannot be read ({flaw}), nor is there a copy of it: it names the withdrawn observations. "
+            f"Restore it from a backup of {str(tombstones_copy(data))!r}"
+        ) from flaw
+    return None
+
+
+def _encoded(record: Tombstones) -> bytes:
+    content = {**msgspec.to_builtins(record), OWN_DIGEST: UNKNOWN_DIGEST}
+    return with_own_digest(msgspec.json.format(msgspec.json.encode(content)) + b"\n", _NAME)
+
+
+def _decode(content: bytes) -> Tombstones:
+    """Decode tombstones; those of an older version have no digest.
+
+    Raises:
+        ValueError, MsgspecError: they are damaged.
+    """
+    refuse_changed(content, _NAME, is_required=False)
+    return msgspec.json.decode(content, type=Tombstones)

@@ -18,7 +18,7 @@ from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
-from pipeline.lake.tombstones import tombstones_path
+from pipeline.lake.tombstones import tombstones_copy, tombstones_path
 from pipeline.views.database import write_catalog
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
@@ -286,10 +286,45 @@ def test_a_missing_lake_cannot_be_pruned(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreadable_record_is_an_error(data):
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, flip_a_bit, lambda path: path.write_text("{"), lambda path: path.write_text("")]
+)
+@pytest.mark.parametrize("name", ["raw/_tombstones.json", "lake/tombstones.json"])
+def test_damaged_tombstones_are_read_from_their_copy_and_mended(data, name, damage):
     withdraw(data, run_id(3), at=NOW)
-    tombstones_path(data).write_text("{")
+    content, before = (data / name).read_bytes(), latest(data)
+    damage(data / name)
+
+    assert latest(data) == before
+    is_missing_copy = damage is Path.unlink and name.startswith("lake")
+    assert [finding.location for finding in check(data).findings] == ([] if is_missing_copy else [name])
+    rebuild(data)
+    assert check(data).findings == []
+    assert (data / name).read_bytes() == content
+
+
+def test_tombstones_of_which_neither_copy_is_intact_end_every_query(data):
+    withdraw(data, run_id(3), at=NOW)
+    for path in (tombstones_path(data), tombstones_copy(data)):
+        flip_a_bit(path)
 
     with pytest.raises(LakeDamaged, match=r"_tombstones\.json"):
         connect(data)
-    assert any("_tombstones.json" in finding.location for finding in check(data).findings)
+    found = [finding.location for finding in check(data).findings]
+    assert {"raw/_tombstones.json", "lake/tombstones.json"} <= set(found)
+
+
+def test_the_copy_of_the_tombstones_outlives_either_folder(data):
+    withdraw(data, run_id(3), at=NOW)
+    before = latest(data)
+    shutil.rmtree(data / "lake")
+    rebuild(data)
+    assert latest(data) == before
+    shutil.rmtree(data / "raw")
+    assert latest(data) == before

@@ -26,7 +26,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.format import FORMAT_FILE, format_of
 from pipeline.lake.layout import command
 from pipeline.lake.survey import RunState, cure, survey
-from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.tombstones import Tombstones, read_tombstones, tombstones_flaws
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.schema import FORMAT
@@ -56,11 +56,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
 
     location = open_location(data).resolve()
     result = CheckResult(location, deep)
-    try:
-        tombstones = read_tombstones(location)
-    except LakeDamaged as error:
-        result.add("raw/_tombstones.json", str(error))
-        tombstones = Tombstones()
+    tombstones = _tombstones(location, result)
     result.withdrawn_count = len(tombstones.active)
     manifest, flaws = _compaction(location, result)
     _format(location, result)
@@ -99,6 +95,17 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
             check_compacted(state, state.manifest)
         check_other_files(state)
     return result
+
+
+def _tombstones(data: Path, result: CheckResult) -> Tombstones:
+    try:
+        tombstones = read_tombstones(data)
+        cure = f"; {command(data, 'rebuild')} writes it again from its copy"
+    except LakeDamaged:
+        tombstones, cure = Tombstones(), ""
+    for path, flaw in tombstones_flaws(data).items():
+        result.add(path, f"{flaw}{cure}")
+    return tombstones
 
 
 def _compaction(data: Path, result: CheckResult) -> tuple[Manifest | None, dict[Path, str]]:
