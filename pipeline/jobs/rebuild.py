@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
+from pipeline.jobs.maintenance import day_of
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
+from pipeline.lake.compaction.restore import open_versions, restored_run
+from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
-from pipeline.lake.survey import RunState, complete_runs, loss, runs_to_publish, survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.survey import ROW_TABLES, RunState, complete_runs, loss, runs_to_publish, survey
+from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.verification import Verification
 from pipeline.log import about, logger, timed
+from pipeline.resources.control import RAW_PAGES
 from pipeline.runtime import rare_collection
 from pipeline.storage.folder import commit_file
 from pipeline.storage.partitions import DAMAGED_PAGES
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pipeline.lake.tombstones import Tombstones, Withdrawal
+    from pipeline.lake.tombstones import Withdrawal
 
 _log = logger(__name__)
 
@@ -93,7 +98,8 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(states, raw_files)
         undecided, lost = _publish_decided(data, missing, states)
-        published = {path.stem for path in missing} - {path.stem for path in undecided}
+        restored = [] if compaction_is_damaged else _restore(data, states.values())
+        published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged:
             left = compacted_runs(data, manifest) - states.keys() - published - tombstones.whole_runs
@@ -113,7 +119,30 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")
-    return [path.stem for path in missing]
+    return [path.stem for path in missing] + restored
+
+
+def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
+    """Write the daily files of damaged compacted runs again from the versions. Returns: the runs."""
+    import duckdb
+
+    damaged_runs = [state for state in states if state.is_restorable]
+    if not damaged_runs:
+        return []
+    files = FileSet.read(data, Tombstones())
+    with duckdb.connect() as con:
+        store_of(data).register_filesystem(con)
+        Verification(files).verify_compacted()
+        open_versions(con, files)
+        for state in damaged_runs:
+            day = day_of(state.record)
+            records, tables = restored_run(con, files, state.run_id, day)
+            publication = Publication(data, state.run_id, day, is_replacing=True)
+            for table in ROW_TABLES:
+                publication.add(table, tables[table.name])
+            publication.commit(records, state.digests.get(RAW_PAGES.name))
+            _log.info("restored run %s from the compacted versions", state.run_id)
+    return [state.run_id for state in damaged_runs]
 
 
 def _publish_decided(

@@ -52,6 +52,13 @@ class RunState:
     flaws: dict[Path, str] = field(default_factory=dict)
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
+    is_in_versions: bool = False
+    """Whether an intact compaction holds every row of it."""
+
+    @property
+    def is_restorable(self) -> bool:
+        """Whether what is wrong with it can be mended from the compaction alone."""
+        return bool(self.flaws) and not self.has_usable_pages and self.is_in_versions
 
     @property
     def has_usable_pages(self) -> bool:
@@ -61,7 +68,7 @@ class RunState:
     @property
     def is_lost(self) -> bool:
         """Whether something of it is damaged, and cannot be mended."""
-        return bool(self.flaws) and not self.has_usable_pages
+        return bool(self.flaws) and not self.has_usable_pages and not self.is_in_versions
 
 
 def survey(data: Path, tombstones: Tombstones, *, ignore_compaction: bool = False) -> dict[str, RunState]:
@@ -94,7 +101,9 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
         run_id: RunState(run_id, path, raw.get(run_id), run_id in compacted) for run_id, path in sorted(records.items())
     }
     _read_records(con, files, states)
+    covered = files.manifest.covered if files.manifest else {}
     for state in states.values():
+        state.is_in_versions = state.is_compacted and set(state.accounts) <= set(covered.get(state.run_id, ()))
         _find_flaws(state, tombstones)
     return states
 
@@ -180,6 +189,8 @@ def cure(state: RunState, data: Path) -> str:
     """Say what mends the files of a run, or how to accept the loss."""
     if state.has_usable_pages:
         return f"{command(data, 'rebuild')} writes it again from the raw pages"
+    if state.is_in_versions:
+        return f"{command(data, 'rebuild')} writes it again from the compacted versions"
     names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
     accept = ", ".join(command(data, "withdraw", name) for name in names)
     return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"

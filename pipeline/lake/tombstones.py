@@ -183,8 +183,8 @@ def _content(data: Path) -> bytes | None:
             _decode(content)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, msgspec.MsgspecError) as flaw:
-            error = error or (path, flaw)
+        except (OSError, ValueError, msgspec.MsgspecError) as unreadable:
+            error = error or (path, unreadable)
         else:
             return content
     if error is not None:

@@ -75,7 +75,7 @@ class Verification:
         Raises:
             LakeDamaged: one is not what was committed.
         """
-        self._verify_compacted([RECORDS])
+        self.verify_compacted([RECORDS])
         unknown = self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths)
         for path, key in unknown:
             flaw = record_flaw(path)
@@ -98,7 +98,7 @@ class Verification:
         latest = set(latest_runs)
         self.verify_records()
         self.verify_records([path for path in self._files.retained.get(OBSERVATIONS.name, ()) if path.stem in latest])
-        self._verify_compacted(PLACES)
+        self.verify_compacted(PLACES)
         retained = {name: [p for p in paths if p.stem in latest] for name, paths in self._files.retained.items()}
         tables = [name for name in self._files.daily if name != OBSERVATIONS.name]
         unknown = self._unknown(
@@ -111,7 +111,12 @@ class Verification:
             self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
         self._verified.save()
 
-    def _verify_compacted(self, places: Iterable[str]) -> None:
+    def verify_compacted(self, places: Iterable[str] = tuple(PLACES)) -> None:
+        """Verify the files of the compaction.
+
+        Raises:
+            LakeDamaged: one is not what was committed.
+        """
         digests = self._files.manifest.digests if self._files.manifest else {}
         paths = [path for place in places for path in self._files.compacted.get(place, ())]
         unknown = self._unknown(paths)

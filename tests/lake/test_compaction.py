@@ -197,6 +197,23 @@ def test_compaction_deletes_no_daily_file_and_what_it_replaced_after_the_grace_p
     assert not list((data / "lake").rglob("000001.json"))
 
 
+@pytest.mark.parametrize("table", ["images", "image_disks", "rejects", "observations"])
+def test_the_daily_files_of_compacted_runs_come_back_from_the_versions_where_the_pages_are_gone(data, table):
+    shutil.rmtree(data / "raw")
+    before = shown(data)
+    with duckdb.connect() as con:
+        columns = "(observed_on, committed_files)" if table == "observations" else "(observed_on)"
+        daily = f"from read_parquet('{data}/lake/{table}/*/*.parquet') select * exclude {columns} order by all"
+        rows = con.execute(daily).fetchall()
+        for path in sorted((data / "lake" / table).rglob("*.parquet"))[:5]:
+            path.unlink()
+        assert len({finding.location for finding in check(data).findings}) == 5
+        rebuild(data)
+        assert con.execute(daily).fetchall() == rows
+    assert check(data, deep=True).findings == []
+    assert shown(data) == before
+
+
 def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(data):
     compact(data, grace="0s", at=NOW)
     without_digests(data)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.lake.check.files import read_table
 from pipeline.lake.check.rules import VERSION_RULES
 from pipeline.lake.check.runs import (
-    ROW_TABLES,
     RunContents,
     check_contents,
     check_run,
     open_pages,
     read_plain_run,
 )
-from pipeline.lake.compaction.manifest import ENDED, PLACES, REJECTED
+from pipeline.lake.compaction.manifest import ENDED, PLACES
+from pipeline.lake.compaction.restore import open_versions, restored_run
 from pipeline.lake.layout import table_path
-from pipeline.lake.scan import empty, instant, observations, pairs, rows_from_versions, scan_files, version_rows
 from pipeline.log import about, logger
-from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.text import sql_literal
+from pipeline.resources.control import OBSERVATIONS
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.lake.check.model import CheckState
     from pipeline.lake.compaction.manifest import Manifest
-    from pipeline.resources.schema import Table
 
 _log = logger(__name__)
 
@@ -55,7 +51,7 @@ def check_compacted(state: CheckState, manifest: Manifest) -> None:
 
 
 def _check_versions(state: CheckState) -> None:
-    state.con.execute(f"create or replace temp view version as {version_rows(state.files, ended=True)}").fetchall()
+    open_versions(state.con, state.files)
     for problem, query in VERSION_RULES:
         for (count,) in state.con.execute(query).fetchall():
             state.result.add(f"lake/{ENDED}", problem.format(count))
@@ -63,37 +59,7 @@ def _check_versions(state: CheckState) -> None:
 
 def _restore_run(state: CheckState, manifest: Manifest, record: Path, day: dt.date) -> RunContents:
     """Read a run from the compaction, as its plain files had it: its commit record, and the rows of what is covered."""
-    run_id = sql_literal(record.stem)
-    names = ", ".join(OBSERVATIONS.arrow().names)
-    query = f"select {names} from ({observations(state.files)}) as record where run_id = {run_id} order by account"  # noqa: S608
-    found = state.con.sql(query).to_arrow_table().cast(OBSERVATIONS.arrow()).to_pylist()
-    covered = manifest.covered.get(record.stem, ())
-    present = [row for row in found if row["is_published"] and row["account"] in covered]
-    tables = {}
-    for table in ROW_TABLES:
-        query = _rejects_query(state, present) if table is REJECTS else _rows_query(table, present, day)
-        columns = ", ".join(column.name for column in table.stored)
-        rows = state.con.sql(f"select {columns} from ({query}) as restored")  # noqa: S608
-        tables[table.name] = rows.to_arrow_table().cast(table.arrow())
-        state.result.row_count += len(tables[table.name])
-    absent = state.tombstones.withdrawn_from(record.stem).keys() - set(covered)
-    return RunContents(record, found, tables, absent)
-
-
-def _rows_query(table: Table, present: Sequence[dict[str, Any]], day: dt.date) -> str:
-    """Select the images or disks of these observations from the versions."""
-    if not present:
-        return empty(table)
-    spanned = " union all ".join(
-        f"select {sql_literal(row['account'])} as account, {instant(row['observed_at_utc'])} as observed_at_utc, "
-        f"date '{day}' as observed_on"
-        for row in present
-    )
-    return rows_from_versions(table, "from version", spanned)
-
-
-def _rejects_query(state: CheckState, present: Sequence[dict[str, Any]]) -> str:
-    """Select the rejects of these observations: those of withdrawn ones stay in their file, and no reader uses them."""
-    names = pairs((row["run_id"], row["account"]) for row in present)
-    rejects = scan_files(PLACES[REJECTED], state.files.compacted[REJECTED])
-    return f"from ({rejects}) as reject where (run_id, account) in ({names})"
+    records, tables = restored_run(state.con, state.files, record.stem, day)
+    state.result.row_count += sum(map(len, tables.values()))
+    absent = state.tombstones.withdrawn_from(record.stem).keys() - set(manifest.covered.get(record.stem, ()))
+    return RunContents(record, records, tables, absent)
