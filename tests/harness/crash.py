@@ -380,7 +380,7 @@ class Scene:
 
     def _left(self, data: Path) -> list[str]:
         wrong = [f"left: {path.relative_to(data)}" for path in orphans(data)]
-        expected = ("lake/", "raw/observed_on=", "raw/_tombstones.json", "lake.duckdb", ".lock")
+        expected = ("lake/", "raw/observed_on=", "raw/_tombstones.json", "lake.duckdb", ".lock", ".verified")
         for path in data.rglob("*"):
             name = str(path.relative_to(data))
             if path.is_file() and not name.startswith(expected):

@@ -106,12 +106,12 @@ def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mount a file system of a megabyte, where that is allowed."""
+    """Mount a file system of four megabytes, where that is allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
     made = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+        [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if not made or made.returncode != 0:
         pytest.skip("mounting is not allowed here")
@@ -167,7 +167,7 @@ def withdrawn(tmp_path_factory, two_days):
         ("lake/observations/observed_on=2026-10-01", 0o000, "rebuild"),
         ("lake", 0o000, "rebuild"),
         (".lock", 0o000, "rebuild"),
-        ("raw/_tombstones.json", 0o000, "report"),
+        ("raw/_tombstones.json", 0o000, "check"),
         ("lake/images/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
         ("raw/observed_on=2026-10-01/20261001T020000.000000Z.parquet", 0o000, "check"),
         ("raw", 0o500, "restore"),
