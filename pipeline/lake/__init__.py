@@ -1,1 +1,24 @@
-"""The lake: layout, commits, orphans, tombstones, file set, versions, compaction, checks."""
+"""The lake: immutable Parquet files, and the commits that name them.
+
+    write
+      lock            one writer at a time
+      publish         a landed run to the lake
+        flatten_pool, prefetch    rows of the raw pages, on threads
+      commit          all files of a run or of a compaction appear at once
+      orphans         files that no commit names
+      compaction/     daily copies become versions
+
+    read
+      committed       the files of committed runs
+        file_set        those behind the tables, and a digest of them
+        scan            the tables as SQL over these files
+          versions        image_versions, as SQL
+          latest          each account's latest observation
+      tombstones      what was withdrawn or has expired
+      check/          every file, key, count and certificate
+      foreign_files   files that are none of the lake
+
+    layout, format    paths of the lake; its format and the upgrade of an older one
+
+A module serves the module above it that is indented less.
+"""

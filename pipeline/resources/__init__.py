@@ -1,1 +1,10 @@
-"""What is collected, declared once."""
+"""The declared tables and columns: what is collected, declared once.
+
+    schema.py     Table, Column and their kinds; what follows from a declaration
+    columns.py    columns that several tables share
+    images.py     images, image_disks, image_versions
+    control.py    observations, rejects, raw_pages
+    tables.py     every table, and the tables of a compaction
+
+A module imports only from modules above it.
+"""
