@@ -115,14 +115,6 @@ class Endpoint:
         """All answers in order, each with the ids that existed when it was made."""
         return list(self._service.answers.values())
 
-    def find_answer(self, request_id: str) -> Answer:
-        """Return the answer with this RequestId.
-
-        Raises:
-            KeyError: there is none.
-        """
-        return self._service.answers[request_id]
-
     def __enter__(self) -> Self:
         is_ready = threading.Event()
         failed: list[Exception] = []

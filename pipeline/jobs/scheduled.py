@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import EnsImagesError, FixTheInput, OurMistake
+from pipeline.extract.attempt import utc_now
 from pipeline.jobs.accounts import select_accounts
 from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
@@ -145,7 +146,7 @@ def scheduled_run(
         ending_signal: Returns the signal that a KeyboardInterrupt stands for.
         options: The other arguments of `run`.
     """
-    result = ScheduledRun(open_location(data), _now())
+    result = ScheduledRun(open_location(data), utc_now())
     try:
         select = partial(select_accounts, profiles, profiles_from, entries, accounts)
         _do(result, "run", lambda: _run(result, select, options))
@@ -160,7 +161,7 @@ def scheduled_run(
             result.steps.append(Step("run", OurMistake.exit_code, f"ended by {type(error).__name__}", 0))
         raise
     finally:
-        result.ended_at_utc = _now()
+        result.ended_at_utc = utc_now()
         if summary is not None:
             _write_summary(result, Path(summary))
     return result
@@ -168,14 +169,10 @@ def scheduled_run(
 
 def write_failed_start(summary: Path, data: str | Path, message: str) -> None:
     """Replace the summary by that of a run that did not start, because its options or settings are wrong."""
-    result = ScheduledRun(open_location(data), _now())
+    result = ScheduledRun(open_location(data), utc_now())
     result.steps.append(Step("run", FixTheInput.exit_code, escape_control(f"error: {message}"), 0))
     result.ended_at_utc = result.began_at_utc
     _write_summary(result, summary)
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC).replace(tzinfo=None)
 
 
 def _run(result: ScheduledRun, select: Callable[[], Sequence[Account]], options: dict[str, Any]) -> str:

@@ -95,8 +95,8 @@ def test_every_answer_is_recorded_with_the_ids_of_its_account():
             (2, 200, ""),
             (None, 400, "SignatureDoesNotMatch"),
         ]
-        seen = served.find_answer(first.body["RequestId"])
-        assert seen.ids() == {image["ImageId"] for image in account.images_on(0)}
+        assert served.answers[0].request_id == first.body["RequestId"]
+        assert served.answers[0].ids() == {image["ImageId"] for image in account.images_on(0)}
 
 
 # --- Keys, days, rates ---

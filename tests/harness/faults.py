@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pipeline.emulator.accounts import EmulatedAccount
+    from pipeline.emulator.service import Answer as EmulatorAnswer
     from pipeline.extract.response import Answer, Page
 
 HASTE = Bounds(pause_seconds=0.001, retry=RetryPolicy(back_off_seconds=0.002))
@@ -165,7 +166,7 @@ def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) ->
     """What of these rows was not the truth when this request was answered."""
     if request_id is None:
         return {"lost": 0, "invented": 0, "twice": 0, "lied": False}
-    truth = endpoint.find_answer(request_id)
+    truth = _find_answer(endpoint, request_id)
     known = _known(endpoint, rows)
     ids = {one for one in known if one is not None}
     nobody = known.count(None)  # an image of the account, and nobody can tell which
@@ -175,6 +176,10 @@ def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) ->
         "twice": len(rows) - len(ids) - nobody,
         "lied": "wrong-total" in truth.faults,
     }
+
+
+def _find_answer(endpoint: Endpoint, request_id: str) -> EmulatorAnswer:
+    return next(answer for answer in endpoint.answers if answer.request_id == request_id)
 
 
 def _known(endpoint: Endpoint, rows: Sequence[str]) -> list[str | None]:
@@ -210,7 +215,7 @@ def _one_pass(endpoint: Endpoint, answers: Iterable[Answer], number: int) -> One
 def _was_ever_true(endpoint: Endpoint, request_ids: Iterable[str | None], rows: Sequence[str]) -> bool:
     """Whether these were the account's images at any instant at which one of these requests was answered."""
     ids = frozenset(_known(endpoint, rows))
-    truths = (endpoint.find_answer(request_id).ids() for request_id in request_ids if request_id)
+    truths = (_find_answer(endpoint, request_id).ids() for request_id in request_ids if request_id)
     return len(ids) == len(rows) and any(ids == truth for truth in truths)
 
 
