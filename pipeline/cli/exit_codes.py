@@ -24,7 +24,7 @@ EXIT_CODES: Final = {
     0: "done",
     1: "a bug in ens-images",
     2: "wrong usage, bad SQL, unknown view",
-    3: "not certified, or shrunk: nothing published for that account",
+    3: "not certified, or the volume dropped: nothing published for that account",
     4: "refused by the service",
     5: "not reachable, throttled, or the lake is locked",
     6: "the lake is missing or damaged",

@@ -1,4 +1,4 @@
-"""What differs between two moments is what a comparison of the daily copies finds, and says what of it is proven."""
+"""`diff` finds what a comparison of the daily copies finds, and states what of it is proven."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_every_title_is_what_was_found(lake):
         "ages": "1% of the GiB is a year old or more",
         "changes": "1 appeared, 1 gone, 1 changed in 4 days",
         "failures": "1 failed, 1 unavailable",
-        "cleanup": "Nothing could go by the standing rule",
+        "cleanup": "No image matches the standing rule",
     }
 
 
@@ -95,9 +95,9 @@ def test_the_figures_at_the_top_are_those_of_the_lake(lake):
 
     assert figures == {
         "Own images": ("5", "", "+2 in 4 days"),
-        "They hold": ("1,520", "GiB", "+1,380 in 4 days"),
+        "Capacity": ("1,520", "GiB", "+1,380 in 4 days"),
         "A year old or more": ("1%", "of GiB", "20 GiB"),
-        "Could go": ("0", "GiB", "0 images"),
+        "Cleanup candidates": ("0", "GiB", "0 images"),
         "Cannot be used": ("2", "images", "1 failed, 1 unavailable"),
     }
 
@@ -114,10 +114,10 @@ def test_what_could_go_is_told_with_what_it_frees_and_by_which_rule(tmp_path):
     write_run(tmp_path, Seen(images=images))
     section = told(tmp_path, "cleanup")
 
-    assert section.finding == "1 image could go, and free 40 GiB"
+    assert section.finding == "1 image can be deleted, freeing 40 GiB"
     assert cells(section) == [["m-1", "web", "cn-beijing", "1,033", "1", "40"]]
     assert section.notes[0].startswith("The rule: our own, 180 days old or more")
-    assert section.notes[1].endswith("2 images could go, and free 47 GiB.")
+    assert section.notes[1].endswith("2 images can be deleted, freeing 47 GiB.")
 
 
 def test_the_sql_that_is_shown_answers_what_is_shown(lake):

@@ -127,8 +127,8 @@ def _changes_section(differences: Diff) -> Section:
     )
     more = [f"{counts[change] - REPORT_ROWS:,} more {change}" for change in CHANGES if counts[change] > REPORT_ROWS]
     notes = (f"… and {', '.join(more)}: `--format csv` writes them all",) if more else ()
-    changes = table("What differs", "diff_changes", columns, shown)
-    return Section("changes", "What differs", count_changes(counts) or "nothing", changes, (), notes=notes)
+    changes = table("Differences", "diff_changes", columns, shown)
+    return Section("changes", "Differences", count_changes(counts) or "none", changes, (), notes=notes)
 
 
 def _describe(row: dict[str, Any]) -> str:
@@ -146,7 +146,7 @@ def _capacity_section(differences: Diff) -> Section:
     old, new = (f"{total[f'{side}_image_size_gib']:,}" for side in ("old", "new"))
     finding = f"{'grew' if grown > 0 else 'shrank'} by {abs(grown):,} GiB, from {old} to {new} GiB"
     if not grown:
-        finding = f"held its size of {new} GiB"
+        finding = f"unchanged at {new} GiB"
     differing = [
         {**row, "region_id": row["region_id"] or NONE}
         for row in rows

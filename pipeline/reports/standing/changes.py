@@ -150,7 +150,7 @@ def _unseen_note(data: SectionData) -> str:
 IMAGE_CHANGES: Final = StandingReport(
     view="image_changes",
     name="changes",
-    topic="What changed",
+    topic="Changes",
     caption="Changes, newest first",
     table_query=_NEWEST_CHANGES,
     queries=lambda answers: (_CHANGED_IMAGES, _CHANGE_COUNTS[_step(answers)], _NEWEST_CHANGES),

@@ -70,7 +70,7 @@ def _hanging_note(data: SectionData) -> str:
 FAILED_IMAGES: Final = StandingReport(
     view="failed_images",
     name="failures",
-    topic="What failed",
+    topic="Failed images",
     caption="Images that cannot be used, oldest first",
     table_query=_FAILED_IMAGES,
     queries=lambda _: (FAILURES_BY_REGION, _FAILED_IMAGES),
@@ -152,11 +152,11 @@ def freed_gib(by_region: Sequence[Row]) -> int:
 def _cleanup_finding(data: SectionData) -> str:
     by_region = data.query(CLEANUP_BY_REGION)
     image_count = summed(by_region)["image_count"]
-    return _frees(image_count, freed_gib(by_region)) if image_count else "Nothing could go by the standing rule"
+    return _frees(image_count, freed_gib(by_region)) if image_count else "No image matches the standing rule"
 
 
 def _frees(image_count: int, gib: int) -> str:
-    return f"{pluralize(image_count, 'image')} could go, and free {gib:,} GiB"
+    return f"{pluralize(image_count, 'image')} can be deleted, freeing {gib:,} GiB"
 
 
 def _rule_note(data: SectionData) -> str:
@@ -172,7 +172,7 @@ def _ignoring_dates_note(data: SectionData) -> str:
     if candidates["image_count"] <= summed(data.query(CLEANUP_BY_REGION))["image_count"]:
         return ""
     frees = _frees(candidates["image_count"], candidates["freed_gib"])
-    return f"With names told apart without a date at their end: {frees}."
+    return f"If a date at the end of a name is ignored: {frees}."
 
 
 def _unsized_candidates_note(data: SectionData) -> str:
@@ -183,8 +183,8 @@ def _unsized_candidates_note(data: SectionData) -> str:
 CLEANUP: Final = StandingReport(
     view="cleanup_candidates",
     name="cleanup",
-    topic="What could go",
-    caption="Images that could go, the largest first",
+    topic="Cleanup candidates",
+    caption="Images that can be deleted, largest first",
     table_query=_CANDIDATES,
     queries=lambda _: (CLEANUP_BY_REGION, _CANDIDATES, _CANDIDATES_IGNORING_DATES),
     count=lambda data: summed(data.query(CLEANUP_BY_REGION))["image_count"],

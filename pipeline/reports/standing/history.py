@@ -19,14 +19,16 @@ def _growth_finding(data: SectionData) -> str:
     if not data.rows:
         return "No month yet"
     grown = data.total["grown_image_size_gib"]
-    change = f"Grew by {grown:,} GiB" if grown > 0 else f"Shrank by {-grown:,} GiB" if grown else "Held its size"
+    change = f"Grew by {grown:,} GiB" if grown > 0 else f"Shrank by {-grown:,} GiB" if grown else "Unchanged"
     return f"{change} in {pluralize(len(data.rows), 'month')}"
 
 
 def _new_accounts_note(data: SectionData) -> str:
     new_accounts = data.total["new_account_count"]
     return (
-        f"What {pluralize(new_accounts, 'account')} held when first observed is no growth." if new_accounts > 1 else ""
+        f"Images that {pluralize(new_accounts, 'account')} had when first observed are not growth."
+        if new_accounts > 1
+        else ""
     )
 
 
