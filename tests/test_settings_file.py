@@ -191,7 +191,7 @@ def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed,
     )
     assert typed("run")[0] == 0
 
-    assert "The rule: our own, 1 days old or more" in (tmp_path / "out" / "page.html").read_text("utf-8")
+    assert "The rule: our own, 1 day old or more" in (tmp_path / "out" / "page.html").read_text("utf-8")
     lines = (tmp_path / "out" / "reports" / "cleanup_candidates.csv").read_text("utf-8").splitlines()
     with connect(tmp_path / "data") as con:
         every = con.execute("from cleanup_candidates(older_than_days := 1, keep_newest := 0)").fetchall()

@@ -14,6 +14,7 @@ from pipeline.cli.framework import command
 from pipeline.cli.options import LocalPath, as_of_option, data_option, format_option, option
 from pipeline.cli.settings_source import current_settings
 from pipeline.reports.formats import export_formats
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -204,10 +205,11 @@ def export(
     thresholds = current_settings().thresholds
     if folder is not None and view is None:
         manifest, provenance = export_job.export_all(folder, data, formats=formats, as_of=as_of, thresholds=thresholds)
-        click.echo(f"{len(manifest['files'])} files and their manifest in {str(folder)!r}\n{provenance}", err=True)
+        file_count = pluralize(len(manifest["files"]), "file")
+        click.echo(f"{file_count} and their manifest in {str(folder)!r}\n{provenance}", err=True)
     elif view is not None and file is not None and folder is None:
         rows, provenance = export_job.export(view, file, data, as_of=as_of, thresholds=thresholds)
-        click.echo(f"{rows:,} rows of {view} in {str(file)!r}\n{provenance}", err=True)
+        click.echo(f"{pluralize(rows, 'row')} of {view} in {str(file)!r}\n{provenance}", err=True)
     else:
         raise click.UsageError("give a VIEW and a FILE, or --all DIR")
 

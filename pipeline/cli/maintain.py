@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.framework import command
 from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option, grace_option, option
+from pipeline.text import pluralize
 
 
 @command(examples=("ens-images rebuild", "ens-images rebuild --into data-new"))
@@ -22,7 +23,7 @@ def rebuild(data: Path, into: Path | None) -> None:
     from pipeline.jobs import rebuild as rebuild_job
 
     runs = rebuild_job.rebuild(data, into=into)
-    click.echo(f"{len(runs)} runs published in {str(into or data)!r}", err=True)
+    click.echo(f"{pluralize(len(runs), 'run')} published in {str(into or data)!r}", err=True)
 
 
 @command("check", examples=("ens-images check --deep",))

@@ -8,6 +8,7 @@ from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottle
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.retry import UNTRUSTED_CERTIFICATE
 from pipeline.extract.signing import ACTION
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from pipeline.extract.attempt import Attempt, AttemptFailed
@@ -45,7 +46,7 @@ def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> 
     retry_after = attempt.retry_after_seconds or 0.0
     if throttled_for + retry_after > policy.throttled_seconds:
         return f"and asks to wait {retry_after:,.0f} s"
-    return f"in {policy.attempts_throttled} attempts"
+    return f"in {pluralize(policy.attempts_throttled, 'attempt')}"
 
 
 def _advice(error_code: str | None) -> str:

@@ -174,13 +174,13 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
     if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2]:
         values = " and ".join(sorted("none" if total is None else f"{total:,}" for total in totals[-1]))
         return (
-            f"the account does not change, and the service contradicts itself: the same {len(ids[-1]):,} ids again, "
-            f"TotalCount {values}; {report}; {publish}"
+            "the account does not change, and the service contradicts itself: "
+            f"the same {pluralize(len(ids[-1]), 'id')} again, TotalCount {values}; {report}; {publish}"
         )
     differing = sum(later != earlier for earlier, later in pairwise(ids))
     return (
-        f"the account changed while it was read (other images than the pass before: {differing} times; "
-        f"TotalCount unlike page 1's: {proven['drift_count']:,} of {len(final):,} pages): "
+        f"the account changed while it was read (other images than the pass before: {pluralize(differing, 'time')}; "
+        f"TotalCount unlike page 1's: {proven['drift_count']:,} of {pluralize(len(final), 'page')}): "
         "try again when it does not change"
     )
 

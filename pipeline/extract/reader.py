@@ -14,6 +14,7 @@ from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.response import PAGE_SIZE, Answer, Page
 from pipeline.log import about, logger
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -176,13 +177,16 @@ class Reader:
     def _shortfall(self, *, is_broken: bool) -> str:
         """The message of IncompleteListing: what was read, what it proves, why not more, and what to do."""
         listing = self._listing
-        start = f"account {self._account!r} was read {listing.begun_passes} times and is not proven {self._level!r}"
+        passes = pluralize(listing.begun_passes, "time")
+        start = f"account {self._account!r} was read {passes} and is not proven {self._level!r}"
         why = f"nothing was published: {why_not_proven(listing.answers, listing.ended_passes)}"
         if is_broken:
             return f"{start}; {why}"
-        ids = {image_id for page in listing.last_pass for image_id in page.ids}
+        id_count = len({image_id for page in listing.last_pass for image_id in page.ids})
         total = listing.last_pass[0].total
-        counted = f"{len(ids):,} ids of {total:,}" if total is not None else f"{len(ids):,} ids and no TotalCount"
+        counted = (
+            f"{pluralize(id_count, 'id')} and no TotalCount" if total is None else f"{id_count:,} ids of {total:,}"
+        )
         return f"{start}: {counted} in the last pass, which proves {listing.level!r}; {why}"
 
     def _state_at_timeout(self) -> str:
@@ -195,5 +199,5 @@ class Reader:
                 return f"nothing was read{failure}: lower --rate, or try later"
             return f"no usable answer came from {self._url}{failure}: check that it is the right endpoint and reachable"
         page_count = current.page_count()
-        total = "?" if page_count is None else f"{page_count:,}"
-        return f"{len(current.pages):,} of {total} pages of pass {current.number} were read{failure}: raise --timeout"
+        total = "? pages" if page_count is None else pluralize(page_count, "page")
+        return f"{len(current.pages):,} of {total} of pass {current.number} were read{failure}: raise --timeout"

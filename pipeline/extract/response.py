@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders, repair
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -256,7 +257,7 @@ def contradiction(page: Page, requested_number: int, page_size: int) -> str | No
         size = page.size or page_size
         expected = min(size, max(0, page.total - (requested_number - 1) * size))
         if len(page.ids) != expected:
-            return f"it holds {len(page.ids)} images where TotalCount {page.total:,} calls for {expected}"
+            return f"it holds {pluralize(len(page.ids), 'image')} where TotalCount {page.total:,} calls for {expected}"
         if not expected:
             return None  # an empty page may have no list
     return "it has no list of images" if page.is_null else None

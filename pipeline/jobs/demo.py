@@ -16,6 +16,7 @@ from pipeline.jobs.run import run
 from pipeline.lake.layout import LOCK
 from pipeline.lake.lock import lock
 from pipeline.storage.store import open_location, store_of
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,10 @@ def demo(
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         (data / _MARKER).touch()
     with Endpoint({"emulator": Key("emulator", living_account(images=images, seed=1))}) as endpoint:
-        print_line(f"A local ENS endpoint at {endpoint.url}: {images} images on day 0, {days} days, a run per day:")
+        print_line(
+            f"A local ENS endpoint at {endpoint.url}: {pluralize(images, 'image')} on day 0, "
+            f"{pluralize(days, 'day')}, a run per day:"
+        )
         account = key_account(_ACCOUNT, "emulator", "emulator")
         for day in range(days):
             endpoint.day = day

@@ -12,6 +12,7 @@ from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.jobs.accounts import select_accounts
 from pipeline.reports.query import Rows
 from pipeline.resources.images import IMAGES
+from pipeline.text import pluralize
 from pipeline.transform.assemble import flatten
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def _flatten(listing: Listing, pages: list[bytes], equal: Mapping[str, str]) -> 
         if all(row[_COLUMN_OF[field]] == value for field, value in equal.items())
     ]
     return rows, (
-        f"{listing.account} · as of {observed_at:%F %R} UTC · {listing.level} · {len(rows)} images · "
-        f"{len(flat.rejects)} rejects · {len(flat.unknown_fields)} unknown fields"
+        f"{listing.account} · as of {observed_at:%F %R} UTC · {listing.level} · {pluralize(len(rows), 'image')} · "
+        f"{pluralize(len(flat.rejects), 'reject')} · {pluralize(len(flat.unknown_fields), 'unknown field')}"
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import NotFresh
 from pipeline.reports.query import Rows
 from pipeline.settings import span
-from pipeline.text import escape_control
+from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def status(
     error = None
     if limit is not None and late:
         descriptions = "; ".join(map(_describe, late))
-        error = NotFresh(escape_control(f"{len(late)} of {len(rows)} accounts: {descriptions}"))
+        error = NotFresh(escape_control(f"{len(late):,} of {pluralize(len(rows), 'account')}: {descriptions}"))
     return Rows(tuple(_COLUMNS), tuple(_COLUMNS.values()), rows), error
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
 from pipeline.reports.query import duckdb_message
+from pipeline.text import pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float
         return None
     drop = "is empty now" if became_empty else f"has lost {gone_count:,} of them ({percent:.0f} %)"
     return AccountShrank(
-        f"account {account!r} had {len(before):,} images and {drop}; nothing was published: "
+        f"account {account!r} had {pluralize(len(before), 'image')} and {drop}; nothing was published: "
         "verify that this is true (a lost permission looks the same), then run with --accept-shrink"
     )
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.text import NOTHING, escape_control, is_number, plain_text, thousands
+from pipeline.text import NOTHING, escape_control, is_number, plain_text, pluralize, thousands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -249,5 +249,5 @@ def progress(err: TextIO | None = None) -> Iterator[Callable[[str, int, int, int
 
 def _write_progress(err: TextIO, account: str, number: int, pages: int, total: int | None) -> None:
     if pages == total or pages % 100 == 0:
-        of_total = f" of {total:,}" if total is not None else ""
-        err.write(f"{escape_control(account)}: pass {number}, {pages:,}{of_total} pages\n")
+        read = pluralize(pages, "page") if total is None else f"{pages:,} of {pluralize(total, 'page')}"
+        err.write(f"{escape_control(account)}: pass {number}, {read}\n")

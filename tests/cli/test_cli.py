@@ -406,7 +406,15 @@ def test_the_demo_runs_once_a_day_and_empties_its_folder_first(tmp_path):
 
     assert first.returncode == 0
     assert not (tmp_path / "mine").exists()
-    for title in ("By region", "Capacity over time", "Age", "Changes", "Failed images", "Cleanup candidates", "Try next"):
+    for title in (
+        "By region",
+        "Capacity over time",
+        "Age",
+        "Changes",
+        "Failed images",
+        "Cleanup candidates",
+        "Try next",
+    ):
         assert title in first.stdout
     assert len(list((tmp_path / "data" / "demo" / "raw").rglob("*.parquet"))) == 1
 

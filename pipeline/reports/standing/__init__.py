@@ -179,6 +179,8 @@ def _figures(answers: Answers) -> tuple[Figure, ...]:
         Figure("Own images", f"{last[count]:,}", "", change(count), "trend", trend(count)),
         Figure("Capacity", f"{last[size]:,}", "GiB", change(size), "trend", trend(size)),
         Figure("A year old or more", old_share, f"of {unit}", f"{old:,} {unit}", "ages"),
-        Figure("Cleanup candidates", f"{freed_gib(candidates):,}", "GiB", pluralize(candidate_count, "image"), "cleanup"),
+        Figure(
+            "Cleanup candidates", f"{freed_gib(candidates):,}", "GiB", pluralize(candidate_count, "image"), "cleanup"
+        ),
         Figure("Cannot be used", f"{failed_count:,}", "images", failures_finding(failures), "failures"),
     )

@@ -162,7 +162,7 @@ def _frees(image_count: int, gib: int) -> str:
 def _rule_note(data: SectionData) -> str:
     days = data.answers.threshold("cleanup_candidates", "older_than_days")
     return (
-        f"The rule: our own, {days} days old or more, and a newer one of its name and architecture "
+        f"The rule: our own, {pluralize(int(days), 'day')} old or more, and a newer one of its name and architecture "
         "is Available. No listing tells whether an instance still runs from an image: look before deleting."
     )
 
