@@ -149,7 +149,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
             return Settings(), None
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{str(file)!r} is no TOML: {error}") from error
+        raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
     _refuse_unknown(document, Settings, file, "")
@@ -173,13 +173,13 @@ def span(text: str | dt.timedelta) -> dt.timedelta:
     """Return the time span that `text` means: a number and a unit, such as `90d` or `12h`.
 
     Raises:
-        BadSetting: `text` is no time span.
+        BadSetting: `text` is not a time span.
     """
     if isinstance(text, dt.timedelta):
         return text
     match = re.fullmatch(r"([0-9]{1,6})([dhms])", text.strip())
     if not match:
-        raise BadSetting(f"{text!r} is no time span: a number and d, h, m or s is expected, such as 90d")
+        raise BadSetting(f"{text!r} is not a time span: a number and d, h, m or s is expected, such as 90d")
     return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -210,7 +210,7 @@ def _refuse_unknown(table: dict[str, Any], declared: type[msgspec.Struct], file:
             )
         suggestion = nearest(key.replace("-", "_").lower(), known)
         hint = f"did you mean {prefix}{suggestion}? " if suggestion else ""
-        raise BadSetting(f"{str(file)!r}: {prefix}{key} is no setting: {hint}there are {', '.join(known)}")
+        raise BadSetting(f"{str(file)!r}: {prefix}{key} is not a setting: {hint}there are {', '.join(known)}")
 
 
 def _in_words_of_toml(message: str) -> str:

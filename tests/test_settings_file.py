@@ -82,11 +82,11 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dta = 'x'", r"dta is no setting: did you mean data\? there are data, endpoint"),
-        ("max-shrink = 3", r"max-shrink is no setting: did you mean max_shrink\?"),
-        ("accept_shrink = true", "accept_shrink is no setting"),
-        ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nlable = 'b'", r"accounts\[2\]\.lable is no setting.*\.label\?"),
-        ("[after_run]\nprnue = true", r"after_run\.prnue is no setting: did you mean after_run\.prune\?"),
+        ("dta = 'x'", r"dta is not a setting: did you mean data\? there are data, endpoint"),
+        ("max-shrink = 3", r"max-shrink is not a setting: did you mean max_shrink\?"),
+        ("accept_shrink = true", "accept_shrink is not a setting"),
+        ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nlable = 'b'", r"accounts\[2\]\.lable is not a setting.*\.label\?"),
+        ("[after_run]\nprnue = true", r"after_run\.prnue is not a setting: did you mean after_run\.prune\?"),
         ("rate = 'fast'", "rate: a number is expected, and this is text in quotes"),
         ("workers = 1.5", "workers: a whole number is expected, and this is a number"),
         ("allow_plain_http = 1", "allow_plain_http: true or false is expected, and this is a whole number"),
@@ -106,7 +106,7 @@ def test_without_a_file_nothing_is_set(tmp_path, monkeypatch):
         ("data = 'lake'\n[after_run]\nexport = 'lake'", "after_run.export would overwrite data"),
         ("[after_run]\nhtml = 'ens-images.toml'", "after_run.html would overwrite this file"),
         ("[after_run]\nexport = 's3://b/out'", "after_run.export cannot be in a bucket"),
-        ("rate = 1\ndata = ?", "is no TOML: .*line 2"),
+        ("rate = 1\ndata = ?", "is not TOML: .*line 2"),
         ("[[accounts]]\nendpoint = 'x'", r"accounts\[1\] has neither a profile nor a label"),
         ("[[accounts]]\nprofile = 'a'\n[[accounts]]\nprofile = 'b'\nlabel = 'a'", r"accounts\[2\] is called 'a', and"),
     ],
@@ -223,7 +223,7 @@ def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed,
         ("[thresholds.stale_images]\nwatched_days = true", "watched_days = True: a whole number"),
         ("[thresholds.cleanup_candidates]\nignored_in_name = '('", r"= '\(' is no regular expression"),
         ("[thresholds.cleanup_candidates]\nignored_in_name = 3", "ignored_in_name = 3: text in quotes is expected"),
-        ("[tresholds.stale_images]\nx = 1", r"tresholds is no setting: did you mean thresholds\?"),
+        ("[tresholds.stale_images]\nx = 1", r"tresholds is not a setting: did you mean thresholds\?"),
         (
             "grace = 'soon'\n[after_run]\nexport_formats = ['cvs']",
             r"export_formats: .* called cvs: did you mean csv\? there are csv, json, parquet, xlsx",
@@ -244,7 +244,7 @@ def test_a_wrong_time_span_ends_the_command_at_once(tmp_path, typed, line):
     (tmp_path / settings.FILE).write_text(line)
     for command in ("doctor", "run"):
         code, _, err = typed(command, "--endpoint", "http://127.0.0.1:9")
-        assert (code, "is no time span" in err, line.split()[0] in err) == (2, True, True), err
+        assert (code, "is not a time span" in err, line.split()[0] in err) == (2, True, True), err
     assert not (tmp_path / "data").exists()
 
 

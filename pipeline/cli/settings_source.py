@@ -157,5 +157,5 @@ def unknown_variables() -> list[str]:
     for name in sorted(os.environ):
         if name.startswith(VARIABLE_PREFIX) and name not in known:
             suggestion = nearest(name, sorted(known))
-            messages.append(f"{name} is no setting" + (f": did you mean {suggestion}?" if suggestion else ""))
+            messages.append(f"{name} is not a setting" + (f": did you mean {suggestion}?" if suggestion else ""))
     return messages

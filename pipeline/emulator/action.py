@@ -75,7 +75,7 @@ class Action:
     bad_values: Mapping[str, Any] = field(default_factory=dict)
 
     def read_filters(self, parameters: Mapping[str, str]) -> Filters:
-        """Read the filters of a request; an empty value is no filter."""
+        """Read the filters of a request; an empty value does not filter."""
         return tuple((each, parameters[each.name]) for each in self.filters if parameters.get(each.name))
 
     def item_id(self, item: Item) -> str:

@@ -20,7 +20,7 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
     A host name gets https. Plain http is allowed to this machine, or with `allow_plain_http`.
 
     Raises:
-        BadSetting: `endpoint` is no host name or http(s) URL, or plain http to another machine.
+        BadSetting: `endpoint` is not a host name or http(s) URL, or plain http to another machine.
     """
     try:
         url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")

@@ -49,7 +49,7 @@ def demo(
     data = open_location(data)
     store_of(data).require_local(data, "the demo", "give a folder")
     if data.exists() and any(data.iterdir()) and not _is_demo(data):
-        raise BadSetting(f"{str(data)!r} is no demo's folder, and the demo empties its folder: give another one")
+        raise BadSetting(f"{str(data)!r} is not a demo's folder, and the demo empties its folder: give another one")
     with lock(data):
         for entry in data.iterdir():
             if entry.name != LOCK:

@@ -59,7 +59,7 @@ def export_all(
         The manifest, and the provenance line.
 
     Raises:
-        BadSetting: the folder is no earlier export, a format needs an extra, or there was no observation by then.
+        BadSetting: the folder is not an earlier export, a format needs an extra, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
     if unknown := set(formats) - set(export_formats()):

@@ -58,7 +58,7 @@ def status(
         A row per account, and the error that names the accounts which are not as fresh as `max_age` requires.
 
     Raises:
-        BadSetting: `max_age` is no time span.
+        BadSetting: `max_age` is not a time span.
         LakeMissing: there is no lake in `data`.
     """
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)

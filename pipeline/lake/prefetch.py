@@ -7,7 +7,7 @@
 The tables of a run begin with its first account, so its rows can be written
 before the last page is there. Publishing verifies that they are the rows it
 would write, so the tables are the same with prefetching and without. A failure
-here is no error: publishing does the work again, once the pages are landed.
+here is not an error: publishing does the work again, once the pages are landed.
 
 Measured on two cores with a million images in one account, with and without:
 run 12.1 s and 13.2 s, rebuild 4.8 s and 5.8 s.

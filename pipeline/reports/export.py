@@ -66,7 +66,7 @@ def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[
         LakeDamaged: a committed file is missing or unreadable.
     """
     if folder.exists() and not (folder.is_dir() and (_is_export(folder) or not any(folder.iterdir()))):
-        raise BadSetting(f"{str(folder)!r} is no earlier export, and would be replaced as a whole: give another folder")
+        raise BadSetting(f"{str(folder)!r} is not an earlier export, and would be replaced: give another folder")
     folder = folder.resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -423,12 +423,12 @@ def test_the_demo_refuses_a_lake_with_another_account(serve, tmp_path):
     demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
     ens_images(tmp_path, "run", "--data", "data/demo", "--endpoint", serve(images=3).url)
 
-    refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is no demo's folder")
+    refused(ens_images(tmp_path, "demo", "--days", "1"), 2, "is not a demo's folder")
 
 
 def test_the_demo_deletes_only_an_earlier_demo(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.txt").write_text("mine")
 
-    refused(ens_images(tmp_path, "demo", "--data", "data"), 2, "is no demo's folder")
+    refused(ens_images(tmp_path, "demo", "--data", "data"), 2, "is not a demo's folder")
     assert (tmp_path / "data" / "mine.txt").exists()

@@ -128,7 +128,7 @@ def unlike_there(spark: SparkSession, data: Path | str, names: Iterable[str] = (
         for name in names or relations():
             here = lake.sql(f"from {name}").to_arrow_table()
             there = spark.table(name).toArrow()
-            # what an element of a list is called is no part of its type
+            # what an element of a list is called is not part of its type
             names, others = (
                 [(one.name, re.sub(r"list<\w+: ", "list<", str(one.type))) for one in table.schema]
                 for table in (here, there)

@@ -390,8 +390,8 @@ def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, 
 
 
 def test_a_wrong_setting_is_the_first_thing_to_fix(serve, account, tmp_path):
-    _, wrong = examined(tmp_path, "ftp://x", account, unknown=["ENS_IMAGES_RAET is no setting"])
-    assert (wrong.exit_code, str(wrong)) == (2, "ENS_IMAGES_RAET is no setting")
+    _, wrong = examined(tmp_path, "ftp://x", account, unknown=["ENS_IMAGES_RAET is not a setting"])
+    assert (wrong.exit_code, str(wrong)) == (2, "ENS_IMAGES_RAET is not a setting")
 
     def twice():
         raise BadSetting("named twice")

@@ -258,7 +258,7 @@ def test_the_catalog_shows_what_connect_shows_after_a_prune(data):
 
 @pytest.mark.parametrize("span", ["", "7", "d", "-1d", "1.5d", "7 weeks", "99999999d"])
 def test_a_wrong_time_span_is_refused(data, span):
-    with pytest.raises(BadSetting, match="is no time span"):
+    with pytest.raises(BadSetting, match="is not a time span"):
         prune(data, raw_older_than=span)
 
 

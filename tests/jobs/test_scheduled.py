@@ -86,7 +86,7 @@ def test_a_failed_step_names_its_cause(serve, tmp_path):
     done = scheduled(tmp_path, serve(images=3).url, export=str(tmp_path / "mine"))
 
     assert [step.exit_code for step in done.steps] == [0, 2]
-    assert "is no earlier export" in str(done)
+    assert "is not an earlier export" in str(done)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "mine"
 
 
@@ -189,7 +189,7 @@ def test_a_wrong_setting_of_a_step_ends_the_command_before_the_run(typed, tmp_pa
     code, _, err = typed("run", "--endpoint", "http://127.0.0.1:9")
 
     assert code == 2
-    assert "raw_older_than: 'soon' is no time span" in err
+    assert "raw_older_than: 'soon' is not a time span" in err
     assert not (tmp_path / "data").exists()
 
 
@@ -200,7 +200,7 @@ def test_a_wrong_setting_of_a_step_ends_the_command_before_the_run(typed, tmp_pa
         (["--summary=out.json", "--rate", "fast"], "", "error: Invalid value for '--rate'"),
         (["--summary", "out.json", "more"], "", "error: Got unexpected extra argument"),
         (["--summary", "out.json", "--config", "none.toml"], "", "error: BadSetting: there is no settings file"),
-        ([], "summary = 'out.json'\nratee = 3", "error: BadSetting: 'ens-images.toml': ratee is no setting"),
+        ([], "summary = 'out.json'\nratee = 3", "error: BadSetting: 'ens-images.toml': ratee is not a setting"),
         ([], "summary = 'out.json'\nrate = -3", "error: BadSetting: 'ens-images.toml': rate: -3.0 is not in"),
         (["--profiles-from", "none.txt"], "summary = 'out.json'", "error: Invalid value for '--profiles-from'"),
     ],

@@ -80,7 +80,7 @@ def test_an_observation_from_the_future_means_a_wrong_clock(lake):
 
 
 def test_a_wrong_time_span_and_a_missing_lake_are_refused(lake, tmp_path):
-    with pytest.raises(BadSetting, match="'26' is no time span"):
+    with pytest.raises(BadSetting, match="'26' is not a time span"):
         status(lake, max_age="26")
     with pytest.raises(LakeMissing):
         status(tmp_path / "none")
