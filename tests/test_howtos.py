@@ -48,8 +48,8 @@ import re, sys, tomllib
 
 known = tomllib.load(open({project!r}, "rb"))["project"]["optional-dependencies"]
 command, *wanted = sys.argv[1:]
-found = [re.fullmatch(r"ens-images\\[([\\w,]+)\\]", one) for one in wanted]
-sys.exit(command != "install" or not found or any(not one or set(one[1].split(",")) - set(known) for one in found))
+found = [re.fullmatch(r"ens-images\\[([\\w,]+)\\]", name) for name in wanted]
+sys.exit(command != "install" or not found or any(not m or set(m[1].split(",")) - set(known) for m in found))
 """
 BUCKET = """
 import functools

@@ -239,6 +239,6 @@ def test_every_column_that_the_first_version_lacks_says_since_when_it_is_there(t
 def test_a_column_keeps_its_name_and_type_for_ever(table, tmp_path):
     with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    now = {one.name: one.type for one in table.arrow()}
-    for one in pq.read_schema(next((tmp_path / "lake" / table.name).rglob("*.parquet"))):
-        assert now[one.name] == one.type
+    now = {field.name: field.type for field in table.arrow()}
+    for field in pq.read_schema(next((tmp_path / "lake" / table.name).rglob("*.parquet"))):
+        assert now[field.name] == field.type

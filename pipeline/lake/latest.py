@@ -38,19 +38,22 @@ def latest_rows(table: Table, files: FileSet, latest: Sequence[LatestObservation
     paths = latest_paths(table, files, latest)
     published = f"select * from (\n{scan_files(table, list(paths.values()))}\n) as published"  # noqa: S608
     parts = []
-    in_files = [(one.account, one.observed_at_utc) for one in latest if one.run_id in paths]
+    in_files = [
+        (observation.account, observation.observed_at_utc) for observation in latest if observation.run_id in paths
+    ]
     if len(in_files) == 1:  # DuckDB uses a file's statistics for this condition, but not for a list of pairs
         ((account, at),) = in_files
         parts.append(f"{published}\nwhere account = {sql_literal(account)} and observed_at_utc = {instant(at)}")
     elif in_files:
         listed = ",\n".join(f"    ({sql_literal(account)}, {instant(at)})" for account, at in in_files)
         parts.append(f"{published}\nwhere (account, observed_at_utc) in (\n{listed}\n)")
-    others = [one for one in latest if one.run_id not in paths]
+    others = [observation for observation in latest if observation.run_id not in paths]
     if others and files.manifest is not None:
         spanned = " union all ".join(
-            f"select {sql_literal(one.account)} as account, {instant(one.observed_at_utc)} as observed_at_utc, "
-            f"date '{one.observed_on}' as observed_on"
-            for one in others
+            f"select {sql_literal(observation.account)} as account, "
+            f"{instant(observation.observed_at_utc)} as observed_at_utc, "
+            f"date '{observation.observed_on}' as observed_on"
+            for observation in others
         )
         parts.append(rows_from_versions(table, version_rows(files, ended=True), spanned))
     return "\nunion all\n".join(parts) or empty(table)

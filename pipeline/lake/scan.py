@@ -109,7 +109,7 @@ def _from_json(column: Column, beside: str) -> str:
 
 def pairs(values: Iterable[tuple[object, str]]) -> str:
     """Write pairs as a list of SQL; never an empty one."""
-    return ", ".join(f"({sql_literal(str(one))}, {sql_literal(other)})" for one, other in values) or "(null, null)"
+    return ", ".join(f"({sql_literal(str(value))}, {sql_literal(other)})" for value, other in values) or "(null, null)"
 
 
 def _withdrawal_columns(tombstones: Tombstones) -> dict[str, str]:
@@ -117,11 +117,11 @@ def _withdrawal_columns(tombstones: Tombstones) -> dict[str, str]:
     if not tombstones.active:
         return {}
     cases = "".join(
-        f" when run_id = {sql_literal(one.run_id)} and account = {sql_literal(one.account)}"
-        f" then {sql_literal(one.error)}"
-        for one in tombstones.active
+        f" when run_id = {sql_literal(withdrawal.run_id)} and account = {sql_literal(withdrawal.account)}"
+        f" then {sql_literal(withdrawal.error)}"
+        for withdrawal in tombstones.active
     )
-    withdrawn = pairs((one.run_id, one.account) for one in tombstones.active)
+    withdrawn = pairs((withdrawal.run_id, withdrawal.account) for withdrawal in tombstones.active)
     return {
         "is_published": f"is_published and (run_id, account) not in ({withdrawn}) as is_published",
         "error": f"case{cases} else error end as error",
@@ -133,8 +133,8 @@ def _excluded(files: FileSet, paths: Sequence[Path], *, compacted: bool = True) 
     accounts: dict[str, list[str]] = {}
     for run_id, account in files.partly_compacted if compacted else ():
         accounts.setdefault(run_id, []).append(account)
-    for one in files.tombstones.active:
-        accounts.setdefault(one.run_id, []).append(one.account)
+    for withdrawal in files.tombstones.active:
+        accounts.setdefault(withdrawal.run_id, []).append(withdrawal.account)
     rows = [(path, account) for path in paths for account in accounts.get(path.stem, ())]
     return f"(filename, account) not in ({pairs(rows)})" if rows else ""
 
@@ -173,7 +173,7 @@ def rejects(files: FileSet, as_of: dt.datetime | None = None) -> str:
     daily = scan_files(REJECTS, paths, where=_until(as_of, _excluded(files, paths, compacted=False)))
     if not files.compacted.get(REJECTED):
         return daily
-    withdrawn = pairs((one.run_id, one.account) for one in files.tombstones.active)
+    withdrawn = pairs((withdrawal.run_id, withdrawal.account) for withdrawal in files.tombstones.active)
     names = [column.name for column in REJECTS.columns]
     compacted_rows = scan_files(
         PLACES[REJECTED], files.compacted[REJECTED], where=_until(as_of, f"(run_id, account) not in ({withdrawn})")

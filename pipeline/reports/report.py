@@ -126,9 +126,9 @@ def _print_report(con: duckdb.DuckDBPyConnection, console: Console) -> None:
     if report.figures:
         console.print()
         console.print(_figures_table(report.figures, console.width))
-    for one in report.sections:
+    for report_section in report.sections:
         console.print()
-        print_section(one, console)
+        print_section(report_section, console)
 
 
 def _print_views(con: duckdb.DuckDBPyConnection, names: Sequence[str], console: Console) -> None:

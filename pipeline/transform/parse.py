@@ -59,7 +59,7 @@ def _parse_any_lists(lists: list[tuple[bytes, Placeholders]]) -> TextColumns:
         columns = (parse_lists(raw_lists) if len(raw_lists) > 1 else None) or _parse_lists_with_extras(raw_lists)
         if columns is not None:
             return columns
-    return parse_irregular(*lists[0]) if len(lists) == 1 else concatenate([_parse_any_lists([one]) for one in lists])
+    return parse_irregular(*lists[0]) if len(lists) == 1 else concatenate([_parse_any_lists([page]) for page in lists])
 
 
 def parse_bodies(bodies: Sequence[bytes]) -> TextColumns | None:

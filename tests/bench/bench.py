@@ -457,7 +457,7 @@ def floors(found: dict[str, Any]) -> str:
         f"A run of ten times the images uses {more:,.0f} MB more. The proof compares the ids; each takes about 75 "
         "bytes as a Python string, and 8 more in the page and in the sorted list: about 90 MB for a million."
     )
-    return "\n\n".join(["### Lower bounds", *(textwrap.fill(one, 118) for one in (speed, memory))]) + "\n"
+    return "\n\n".join(["### Lower bounds", *(textwrap.fill(text, 118) for text in (speed, memory))]) + "\n"
 
 
 def main() -> int:

@@ -81,7 +81,8 @@ DAILY_CHURN: Final = """
 
 
 _DIFFERS: Final = " or ".join(
-    f"later.{one.name} is distinct from earlier.{one.name}" for one in (*IMAGE_FIELDS, IMAGE_VERSIONS.column("disks"))
+    f"later.{column.name} is distinct from earlier.{column.name}"
+    for column in (*IMAGE_FIELDS, IMAGE_VERSIONS.column("disks"))
 )
 FLOORS: Final = {
     "latest capacity by region: read the columns of one day, count by region": """

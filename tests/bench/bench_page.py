@@ -59,13 +59,13 @@ class Life:
         created = np.datetime64(FIRST, "us") + ((number - self.images) * 15).astype("timedelta64[m]")
         return {
             "account": pa.repeat(pa.scalar(ACCOUNT), len(number)),
-            "image_id": pa.array([f"m-{one:012}" for one in number]),
-            "image_name": pa.array([f"web-{one % 9973}" for one in number]),
+            "image_id": pa.array([f"m-{serial:012}" for serial in number]),
+            "image_name": pa.array([f"web-{serial % 9973}" for serial in number]),
             "image_owner": _one_of(["self", "others"], number % 10 == 0),
             "status": _one_of(["Available", "Pack_failed"], number % 500 == 0),
             "platform": _one_of(["centos", "ubuntu", "debian", "windows"], number % 4),
             "architecture": _one_of(["x86_64", "arm64"], number % 5 == 0),
-            "region_id": _one_of([f"cn-{one}" for one in range(60)], number % 60),
+            "region_id": _one_of([f"cn-{region}" for region in range(60)], number % 60),
             "image_size_gib": pa.array(size),
             "created_at_utc": pa.array(created),
             "disk_number": pa.array(np.ones(len(number), int)),
@@ -152,7 +152,7 @@ def write_fold(data: Path, life: Life, days: int) -> None:
         "previous_seen_utc": _at(np.concatenate([nothing, np.where(grew, changed[after] - 1, -1)])),
         "next_seen_utc": _at(np.concatenate([changed[before], np.full(len(after), -1)])),
     }
-    names = [one.name for one in DISK_FIELDS]
+    names = [field.name for field in DISK_FIELDS]
     disk = [columns.get(name, pa.nulls(len(number), pa.string())) for name in names]
     lists = pa.ListArray.from_arrays(
         pa.array(range(len(number) + 1), pa.int32()), pa.StructArray.from_arrays(disk, names)

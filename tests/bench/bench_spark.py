@@ -46,9 +46,9 @@ def unlike(here: Path, there: Path) -> tuple[int, int]:
     """How many rows the lake's tables have here, and how many of either lake the other has not."""
     rows = differing = 0
     for table in LAKE_TABLES:
-        one, other = (f"read_parquet('{data}/lake/{table.name}/*/*.parquet')" for data in (here, there))
-        rows += duckdb.sql(f"select count(*) from {one}").fetchall()[0][0]
-        for left, right in ((one, other), (other, one)):
+        rows_here, rows_there = (f"read_parquet('{data}/lake/{table.name}/*/*.parquet')" for data in (here, there))
+        rows += duckdb.sql(f"select count(*) from {rows_here}").fetchall()[0][0]
+        for left, right in ((rows_here, rows_there), (rows_there, rows_here)):
             query = f"select count(*) from (from {left} except all from {right})"
             differing += duckdb.sql(query).fetchall()[0][0]
     return rows, differing

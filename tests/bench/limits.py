@@ -106,8 +106,8 @@ def pieces(lake: Path, folder: Path) -> None:
     began = time.process_time()
     for table in (IMAGES, IMAGE_DISKS):
         writer = _TableWriter(table, folder / f"{table.name}.parquet")
-        for one in flat:
-            writer.add(getattr(one, table.name))
+        for tables in flat:
+            writer.add(getattr(tables, table.name))
         writer.close()
     timed("compression and write of tables", began)
     (answers,) = read_answers(raw).values()

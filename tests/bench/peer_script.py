@@ -68,7 +68,7 @@ def whole(said: str | None) -> int | None:
 def main() -> None:
     url, folder, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     gc.disable()
-    images = [image for one in asyncio.run(listing(url, workers)) for image in one["Images"]["Image"]]
+    images = [image for page in asyncio.run(listing(url, workers)) for image in page["Images"]["Image"]]
     columns = {name: pa.array([image.get(field) for image in images], pa.string()) for name, field in TEXTS.items()}
     columns["image_size_gib"] = pa.array([whole(image.get("ImageSize")) for image in images], pa.int64())
     columns["image_storage_size"] = pa.array([whole(image.get("ImageStorageSize")) for image in images], pa.int64())

@@ -197,10 +197,10 @@ def test_the_script_of_the_views_runs_in_any_duckdb(lake, tmp_path):
 
 
 def test_describe_needs_no_lake(tmp_path):
-    one = as_a_user(tmp_path, "describe", "--format", "json", "images")
+    described = as_a_user(tmp_path, "describe", "--format", "json", "images")
     every = ens_images(tmp_path, "describe", "--format", "markdown")
 
-    size = next(row for row in json.loads(one.stdout) if row["column"] == "image_size_gib")
+    size = next(row for row in json.loads(described.stdout) if row["column"] == "image_size_gib")
     assert (size["type"], size["unit"], size["api"]) == ("BIGINT", "GiB", "ImageSize")
     assert "## images" in every.stdout
 

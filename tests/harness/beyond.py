@@ -42,8 +42,8 @@ def cloud() -> dict[str, list[str]]:
         ]
         subprocess.run(command, check=True, cwd=HERE.parents[1])
         said = defaultdict(list)
-        for one in ET.parse(told).iter("property"):  # noqa: S314  (written just now)
-            said[one.attrib["name"]].append(one.attrib["value"])
+        for item in ET.parse(told).iter("property"):  # noqa: S314  (written just now)
+            said[item.attrib["name"]].append(item.attrib["value"])
     return said
 
 

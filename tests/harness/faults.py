@@ -168,7 +168,7 @@ def compared(endpoint: Endpoint, request_id: str | None, rows: Sequence[str]) ->
         return {"lost": 0, "invented": 0, "twice": 0, "lied": False}
     truth = _find_answer(endpoint, request_id)
     known = _known(endpoint, rows)
-    ids = {one for one in known if one is not None}
+    ids = {image_id for image_id in known if image_id is not None}
     nobody = known.count(None)  # an image of the account, and nobody can tell which
     return {
         "lost": max(0, len(truth.ids() - ids) - nobody),
@@ -426,10 +426,10 @@ def _levels(drilled: Drilled) -> Iterator[str]:
         verified = [outcome for outcome in outcomes if outcome.level == "verified"]
         wrong = sum(outcome.is_undetected for outcome in verified)
         yield f"| **`verified`**, {what} | {len(outcomes):,} schedules | {len(verified):,} | **{wrong}** |"
-    passes = [one for outcome in drilled.serial for one in outcome.one_pass]
+    passes = [one_pass for outcome in drilled.serial for one_pass in outcome.one_pass]
     for level in LEVELS[1::-1]:
-        found = [one for one in passes if one.level == level]
-        wrong = sum(one.is_wrong for one in found)
+        found = [one_pass for one_pass in passes if one_pass.level == level]
+        wrong = sum(one_pass.is_wrong for one_pass in found)
         yield f"| a single pass, `{level}` | {len(passes):,} passes | {len(found):,} | {wrong:,} |"
     accepted = [wrong for wrong in drilled.plain if wrong is not None]
     yield (
@@ -477,8 +477,8 @@ def drill_all(schedules: int, seed: int, processes: int, tell: Callable[[str], N
 
         def mapped(what: str, work: Callable[[Schedule], Any], todo: Sequence[Schedule]) -> list[Any]:
             found = []
-            for number, one in enumerate(pool.map(work, todo, chunksize=4), 1):
-                found.append(one)
+            for number, outcome in enumerate(pool.map(work, todo, chunksize=4), 1):
+                found.append(outcome)
                 if number % 100 == 0 or number == len(todo):
                     tell(f"{what}: {number:,} of {len(todo):,}")
             return found

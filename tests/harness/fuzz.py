@@ -44,12 +44,12 @@ class Folders:
 
 def properties() -> list[str]:
     """The names of the properties, as the tests have them."""
-    return [name for name, one in vars(test_bad_input).items() if name.startswith("test_") and is_property(one)]
+    return [name for name, value in vars(test_bad_input).items() if name.startswith("test_") and is_property(value)]
 
 
-def is_property(one: Any) -> bool:
+def is_property(value: Any) -> bool:
     """Whether Hypothesis makes its inputs."""
-    return bool(getattr(one, "is_hypothesis_test", False))
+    return bool(getattr(value, "is_hypothesis_test", False))
 
 
 def a_round(name: str, number: int) -> tuple[str, int, str | None]:
@@ -87,14 +87,14 @@ def fuzz(minutes: float, first_seed: int, processes: int) -> tuple[Counter[str],
         while True:
             while len(under_way) < processes and time.monotonic() < until:
                 busy = Counter(name for name, _ in under_way.values())
-                name = min(seconds, key=lambda one: (busy[one], seconds[one]))
+                name = min(seconds, key=lambda name: (busy[name], seconds[name]))
                 under_way[pool.submit(a_round, name, next(seeds))] = (name, time.monotonic())
             if not under_way:
                 return tried, wrong
-            for one in wait(under_way, return_when=FIRST_COMPLETED).done:
-                name, began = under_way.pop(one)
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                name, began = under_way.pop(future)
                 seconds[name] += time.monotonic() - began
-                _, count, trouble = one.result()
+                _, count, trouble = future.result()
                 tried[name] += count
                 if trouble is not None:
                     wrong.setdefault(name, trouble)

@@ -65,10 +65,10 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
         at = FIRST + dt.timedelta(days=day, minutes=machine)
         run_id = f"{at:%Y%m%dT%H%M%S}Z"
         count = IMAGE_COUNT if number >= runs - MACHINES else 0
-        names = [f"account-{machine:02}-{one:05}" for one in range(accounts)]
+        names = [f"account-{machine:02}-{number:05}" for number in range(accounts)]
         record = {"observed_at_utc": at, "run_id": run_id, "is_published": True, "certificate": "verified",
                   "image_count": count, "disk_count": count, "reject_count": 0, "unknown_field_count": 0}  # fmt: skip
-        seen = [image(f"m-{one:03}", 40, region_id=f"cn-{one % 3}") for one in range(count)]
+        seen = [image(f"m-{number:03}", 40, region_id=f"cn-{number % 3}") for number in range(count)]
         rows: dict[str, list[dict[str, Any]]] = {
             OBSERVATIONS.name: [{"account": name, **record} for name in names],
             IMAGES.name: [
@@ -202,8 +202,8 @@ def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
 
 def of_a_record(runs: int, accounts: int) -> None:
     """Measure the record of a fold by itself: every connection reads it, and every fold writes it."""
-    names = tuple(f"account-{one:05}" for one in range(accounts))
-    days = {f"{FIRST + dt.timedelta(minutes=one):%Y%m%dT%H%M%S}Z": FIRST.date() for one in range(runs)}
+    names = tuple(f"account-{number:05}" for number in range(accounts))
+    days = {f"{FIRST + dt.timedelta(minutes=minute):%Y%m%dT%H%M%S}Z": FIRST.date() for minute in range(runs)}
     said = msgspec.json.encode(Manifest("000001", dict.fromkeys(days, names), days))
     began = time.perf_counter()
     msgspec.json.decode(said, type=Manifest)

@@ -161,7 +161,9 @@ def _prune(data: Path, draw: random.Random) -> None:
     with connect(data) as con:
         names = con.execute("select run_id || '/' || account from observations where is_published").fetchall()
     withdrawn = [
-        one for one in read_tombstones(data).active if one.until_utc > dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        withdrawal
+        for withdrawal in read_tombstones(data).active
+        if withdrawal.until_utc > dt.datetime.now(dt.UTC).replace(tzinfo=None)
     ]
     chosen = draw.choice(names)[0] if len(names) > 8 and draw.random() < 0.5 else None
     back = draw.choice(withdrawn).name if withdrawn and draw.random() < 0.3 else None
@@ -211,14 +213,14 @@ class Soaked:
     @property
     def wrong(self) -> list[str]:
         """Everything that went wrong."""
-        return [line for one in self.readers for line in (*one.errors, *one.torn)] + self.findings
+        return [line for reader in self.readers for line in (*reader.errors, *reader.torn)] + self.findings
 
     def __str__(self) -> str:
         """The figures in a few lines."""
-        reads = ", ".join(f"{one.name} {one.count:,}" for one in self.readers if one.name != "writer")
-        total = sum(one.count for one in self.readers)
-        errors = sum(len(one.errors) for one in self.readers)
-        torn = sum(len(one.torn) for one in self.readers)
+        reads = ", ".join(f"{reader.name} {reader.count:,}" for reader in self.readers if reader.name != "writer")
+        total = sum(reader.count for reader in self.readers)
+        errors = sum(len(reader.errors) for reader in self.readers)
+        torn = sum(len(reader.torn) for reader in self.readers)
         return (
             f"{total:,} reads ({reads}) beside {self.run_count:,} runs, {self.prune_count:,} prunes and "
             f"{self.kill_count:,} killed writers: {errors} errors, {torn} torn results, "

@@ -130,7 +130,7 @@ def unlike_there(spark: SparkSession, data: Path | str, names: Iterable[str] = (
             there = spark.table(name).toArrow()
             # what an element of a list is called is not part of its type
             names, others = (
-                [(one.name, re.sub(r"list<\w+: ", "list<", str(one.type))) for one in table.schema]
+                [(field.name, re.sub(r"list<\w+: ", "list<", str(field.type))) for field in table.schema]
                 for table in (here, there)
             )
             rows, others_rows = (sorted(map(repr, table.to_pylist())) for table in (here, there))
@@ -191,8 +191,8 @@ def test_workers_run_the_python_that_runs_here_unless_somebody_says_which(spark,
 def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
     strange(tmp_path)
     register(spark, tmp_path)
-    for name, one in relations().items():
-        if one.query:
+    for name, relation in relations().items():
+        if relation.query:
             spark.catalog.dropTempView(name)
     printed = [sys.executable, "-m", "pipeline", "views", "--engine", "spark"]
     text = subprocess.run(printed, capture_output=True, text=True, check=True).stdout
@@ -203,7 +203,7 @@ def test_the_views_that_are_printed_are_taken_as_they_say(spark, tmp_path):
 
 
 def test_every_word_that_spark_says_otherwise_stands_in_a_view():
-    queries = "".join(one.query or "" for one in relations().values())
+    queries = "".join(relation.query or "" for relation in relations().values())
     assert [word for word in SPARK_SYNTAX if word not in queries] == []
     assert [word for word in SPARK_SYNTAX if word in views_spark_sql()] == []
 
@@ -290,7 +290,7 @@ def test_a_lake_that_spark_rebuilds_is_the_local_one_row_for_row_and_file_for_fi
     assert [name for name in here if there[name] != here[name]] == []
     with connect(tmp_path / "there") as theirs, connect(tmp_path / "here") as ours:
         for name in relations():
-            rows, others = (sorted(map(repr, one.sql(f"from {name}").fetchall())) for one in (theirs, ours))
+            rows, others = (sorted(map(repr, con.sql(f"from {name}").fetchall())) for con in (theirs, ours))
             assert rows == others, name
     assert rebuild(spark, tmp_path / "there") == []
 

@@ -95,13 +95,13 @@ def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path
     ended = in_a_process(without_room)
     seen = in_a_process(lambda: seen_by_connect(data))
     raw = {path.name for path in raw_paths(data)}
-    whole = in_a_process(lambda: [str(one) for one in check(data).findings])
+    whole = in_a_process(lambda: [str(finding) for finding in check(data).findings])
     in_a_process(lambda: rebuild(data))
 
     assert ended == ["DiskFull", 5]
     assert seen == before or (len(raw) == 3 and whole == [])
     assert orphans(data) == []
-    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
+    assert in_a_process(lambda: [str(finding) for finding in check(data).findings]) == []
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_full_disk_is_said_and_the_next_run_succeeds(small_disk, two_days, url
     in_a_process(lambda: live_through(data, url, 3))
     in_a_process(lambda: rebuild(data))
 
-    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
+    assert in_a_process(lambda: [str(finding) for finding in check(data).findings]) == []
 
 
 # ── no access ────────────────────────────────────────────────────────────────
@@ -187,7 +187,7 @@ def test_what_may_not_be_read_or_written_is_said_and_costs_nothing(tmp_path, wit
     assert Path(what).name in done.stderr or str(data) in done.stderr
     assert in_a_process(lambda: seen_by_connect(data)) == before
     in_a_process(lambda: rebuild(data))
-    assert in_a_process(lambda: [str(one) for one in check(data).findings]) == []
+    assert in_a_process(lambda: [str(finding) for finding in check(data).findings]) == []
 
 
 def test_errors_of_the_disk_and_of_access_are_told_apart_from_others(tmp_path):

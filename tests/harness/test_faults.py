@@ -69,10 +69,12 @@ def test_an_image_that_is_listed_with_its_id_and_without_is_never_verified_twice
 
 def test_the_drill_sees_that_a_twin_is_an_image_twice_and_another_lost(serve, account):
     endpoint = serve(images=40, faults=["twin:count=3"])
-    (one,) = extract([account], lambda *_: None, endpoint=endpoint.url, level="counted")
-    said = compared(endpoint, one.answers[-1].request_id, [image_id for page in one.last_pass for image_id in page.ids])
+    (listing,) = extract([account], lambda *_: None, endpoint=endpoint.url, level="counted")
+    said = compared(
+        endpoint, listing.answers[-1].request_id, [image_id for page in listing.last_pass for image_id in page.ids]
+    )
 
-    assert (one.level, said["lost"], said["twice"], said["invented"]) == ("counted", 3, 3, 0)
+    assert (listing.level, said["lost"], said["twice"], said["invented"]) == ("counted", 3, 3, 0)
 
 
 def test_the_drill_sees_a_loss_where_there_is_one():

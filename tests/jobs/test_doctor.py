@@ -377,10 +377,10 @@ def test_no_key_in_the_address_of_a_bucket_is_shown(typed):
 
 
 def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, tmp_path):
-    one, other = serve(images=3), serve(images=5)
+    first, other = serve(images=3), serve(images=5)
     second = key_account("second", "emulator", "emulator")
     second.endpoint = other.url
-    found, wrong = examined(tmp_path, one.url, account, second)
+    found, wrong = examined(tmp_path, first.url, account, second)
 
     assert wrong is None
     assert (found["one image of 'default'"].found[-8:], found["one image of 'second'"].found[-8:]) == (

@@ -273,8 +273,8 @@ def test_the_command_withdraws_and_restores(data):
         for command in (["withdraw", run_id(3), "--dry-run"], ["withdraw", run_id(3)], ["restore", run_id(3)])
     ]
 
-    assert [one.stdout for one in done] == [""] * 3
-    assert [one.stderr.split(",")[0] for one in done] == [
+    assert [command.stdout for command in done] == [""] * 3
+    assert [command.stderr.split(",")[0] for command in done] == [
         f"{run_id(3)}/a: {what}" for what in ("withdrawn", "withdrawn", "restored")
     ]
     assert latest(data)["a"] == run_id(3)

@@ -21,7 +21,7 @@ def test_describe_tells_type_unit_api_field_and_meaning():
 
 def test_describe_without_a_name_tells_every_column():
     rows = list(describe().rows)
-    assert len(rows) == sum(len(one.columns) for one in relations().values())
+    assert len(rows) == sum(len(relation.columns) for relation in relations().values())
     assert all(kind and meaning for _, _, kind, _, _, meaning in rows)
 
 
@@ -34,27 +34,29 @@ def test_the_dictionary_has_the_tables_first_then_the_views_each_with_its_grain_
     text = dictionary()
     sections = [line.removeprefix("### ") for line in text.splitlines() if line.startswith("### ")]
     assert sections == list(relations())
-    for one in relations().values():
-        assert one.grain in text
-        for column in one.columns:
+    for relation in relations().values():
+        assert relation.grain in text
+        for column in relation.columns:
             assert f"| {column.name} | " in text
     assert text.index("## Tables") < text.index("### images") < text.index("## Views") < text.index("### images_latest")
 
 
 @pytest.mark.parametrize("name", ["images", "stale_images"])
 def test_what_is_described_for_a_person_says_what_a_row_is_and_shows_a_query(name):
-    one = relations()[name]
+    relation = relations()[name]
     for output_format in ("table", "markdown"):
         out = io.StringIO()
         write_description(name, output_format, out)
         said = out.getvalue()
-        assert one.grain in said
-        assert one.example
-        assert one.example in said
-        assert all(column.name in said for column in one.columns)
+        assert relation.grain in said
+        assert relation.example
+        assert relation.example in said
+        assert all(column.name in said for column in relation.columns)
 
 
 def test_what_is_described_for_a_machine_is_rows_and_nothing_else():
     out = io.StringIO()
     write_description("images", "json", out)
-    assert [row["column"] for row in json.loads(out.getvalue())] == [one.name for one in relations()["images"].columns]
+    assert [row["column"] for row in json.loads(out.getvalue())] == [
+        column.name for column in relations()["images"].columns
+    ]

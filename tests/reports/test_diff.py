@@ -84,8 +84,8 @@ def by_python(history: dict[str, Any], old: int, new: int) -> tuple[set[tuple[An
                 told.add((account, name, "appeared" if proof else "seen", None))
             else:
                 fields = ("image_size_gib", "image_owner", "region_id", "disks")
-                for field, one, other in zip(fields, was[name], now[name], strict=True):
-                    if one != other:
+                for field, earlier, later in zip(fields, was[name], now[name], strict=True):
+                    if earlier != later:
                         told.add((account, name, "changed", field))
     return told, capacity
 
@@ -180,8 +180,8 @@ def test_a_difference_of_any_field_is_told_as_image_changes_tells_it(tmp_path):
         asked = "select image_id, field, old_value, new_value from {} order by all"
         told = found.lake.execute(asked.format("diff_changes")).fetchall()
         assert told == found.lake.execute(asked.format("image_changes")).fetchall()
-    assert [one[:2] for one in told] == sorted((f"m-{field}", name) for field in values for name in (field, "disks"))
-    assert {one for one in told if one[1] != "disks"} == {
+    assert [row[:2] for row in told] == sorted((f"m-{field}", name) for field in values for name in (field, "disks"))
+    assert {row for row in told if row[1] != "disks"} == {
         (f"m-{field}", field, str(old), str(new)) for field, (old, new) in values.items()
     }
 
@@ -291,8 +291,8 @@ def test_many_of_a_kind_are_cut_and_the_others_are_still_there(tmp_path):
 
 
 def test_a_hostile_name_in_a_diff_is_shown_and_never_obeyed(tmp_path):
-    one = image(f"m{HOSTILE}", image_name=HOSTILE, region_id=HOSTILE, status=HOSTILE)
-    watched(tmp_path, ("verified", [one, image("m-1")]), ("verified", [image("m-1", status=HOSTILE)]))
+    hostile = image(f"m{HOSTILE}", image_name=HOSTILE, region_id=HOSTILE, status=HOSTILE)
+    watched(tmp_path, ("verified", [hostile, image("m-1")]), ("verified", [image("m-1", status=HOSTILE)]))
     for output_format in ("table", "markdown", "json"):
         out = shown(tmp_path, "2026-10-01", output_format=output_format)[0]
         assert not set(out) & set("\x1b\x9b\r\t\u202e\u2028")

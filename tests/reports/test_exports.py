@@ -142,11 +142,11 @@ def test_a_workbook_of_hostile_text_opens(tmp_path):
 
 
 def test_what_excel_cannot_hold_is_text(tmp_path):
-    one = relation("rejects")
+    rejects = relation("rejects")
     far = utc("1200-01-01 05:00")
     values = [2**53 + 1, far, float("nan"), Decimal("1.5"), True, [1], b"x"]
     rows = Rows(("field",) * 7, ("VARCHAR",) * 7, [tuple(values)])
-    write_workbook(tmp_path / "a.xlsx", one, rows, "provenance")
+    write_workbook(tmp_path / "a.xlsx", rejects, rows, "provenance")
     row = [cell.value for cell in list(workbook(tmp_path / "a.xlsx")["rejects"].iter_rows())[1]]
     assert row == [str(2**53 + 1), str(far), "nan", 1.5, True, "[1]", "x"]
 
@@ -174,20 +174,20 @@ def test_every_standing_report_is_in_the_folder_as_the_manifest_says(lake, tmp_p
     con = connect(lake)
     manifest = export_all(con, tmp_path / "out", export_formats())
     assert json.loads((tmp_path / "out" / MANIFEST).read_text("utf-8")) == manifest
-    assert {one["table"] for one in manifest["files"]} == set(STANDING)
+    assert {file["table"] for file in manifest["files"]} == set(STANDING)
     assert len(manifest["files"]) == len(STANDING) * len(export_formats())
-    for one in manifest["files"]:
-        content = (tmp_path / "out" / one["file"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == one["sha256"]
-        assert len(content) == one["bytes"]
-        assert one["rows"] == con.execute(f"select count(*) from {one['table']}").fetchall()[0][0]  # noqa: S608
+    for file in manifest["files"]:
+        content = (tmp_path / "out" / file["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert len(content) == file["bytes"]
+        assert file["rows"] == con.execute(f"select count(*) from {file['table']}").fetchall()[0][0]  # noqa: S608
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         MANIFEST,
-        *(one["file"] for one in manifest["files"]),
+        *(file["file"] for file in manifest["files"]),
     }
     assert manifest["provenance"] == provenance_line(con)
     assert manifest["as_of_utc"] == "2026-10-30T02:00:00"
-    assert [(one["account"], one["certificate"]) for one in manifest["accounts"]] == [
+    assert [(account["account"], account["certificate"]) for account in manifest["accounts"]] == [
         ("prod", "verified"),
         ("test", "verified"),
     ]
@@ -204,7 +204,7 @@ def test_an_earlier_export_is_replaced_as_a_whole_and_anything_else_left_alone(l
     export_all(connect(lake), out, ["csv"])
     assert not list(out.glob("*_*.json"))
     (out / "mine.txt").write_text("x")
-    with pytest.raises(BadSetting, match="no earlier export"):
+    with pytest.raises(BadSetting, match="is not an earlier export"):
         export_all(connect(lake), out)
     assert (out / "mine.txt").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".out")] == []

@@ -91,7 +91,7 @@ def test_every_title_is_what_was_found(lake):
 
 
 def test_the_figures_at_the_top_are_those_of_the_lake(lake):
-    figures = {one.label: (one.value, one.unit, one.note) for one in build_report(connect(lake)).figures}
+    figures = {figure.label: (figure.value, figure.unit, figure.note) for figure in build_report(connect(lake)).figures}
 
     assert figures == {
         "Own images": ("5", "", "+2 in 4 days"),
@@ -286,7 +286,7 @@ def test_a_page_is_there_whole_or_as_it_was(lake, tmp_path, monkeypatch):
         write_page(connect(lake), path)
 
     assert path.read_text("utf-8") == "the old one"
-    assert [one.name for one in tmp_path.glob(".*report*")] == []
+    assert [path.name for path in tmp_path.glob(".*report*")] == []
 
 
 def test_a_connection_is_left_as_it_was(lake):

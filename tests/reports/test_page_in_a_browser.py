@@ -138,19 +138,23 @@ def test_axe_finds_nothing_serious(opened, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     page = opened(width, scheme)
-    page.evaluate("document.querySelectorAll('header details, #trend details').forEach(one => one.open = true)")
+    page.evaluate("document.querySelectorAll('header details, #trend details').forEach(element => element.open = true)")
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
 
-    serious = [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}]
+    serious = [
+        (violation["id"], violation["nodes"][0]["html"])
+        for violation in found
+        if violation["impact"] in {"serious", "critical"}
+    ]
     assert serious == []
 
 
 def test_headings_are_in_order_and_every_chart_tells_its_finding(opened):
     page = opened()
-    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(one => +one.tagName[1])")
+    levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(element => +element.tagName[1])")
     told = page.evaluate(
         "[...document.querySelectorAll('section')].map("
-        "one => [one.querySelector('h2').textContent, one.querySelector('.chart').getAttribute('aria-label')])"
+        "part => [part.querySelector('h2').textContent, part.querySelector('.chart').getAttribute('aria-label')])"
     )
 
     assert levels == [1, *([2] * 9)]  # the page, eight sections, the views behind it
@@ -228,7 +232,7 @@ def test_with_the_last_of_its_legend_taken_away_a_chart_shows_all_again(opened):
     page = opened()
     for legend in page.query_selector_all(".legend"):
         entries = legend.query_selector_all("button")
-        for entry in [one for one in entries if one.get_attribute("aria-pressed") == "true"]:
+        for entry in [candidate for candidate in entries if candidate.get_attribute("aria-pressed") == "true"]:
             entry.click()
         assert {entry.get_attribute("aria-pressed") for entry in entries} == {"true"}
 
@@ -244,7 +248,7 @@ def test_few_images_are_counted_on_whole_ticks_and_each_day_has_its_date(browser
     drawn(page, tmp_path / "few.html")
     ticks = page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll('.chart')].map(chart =>
-            [chart.id, [...chart.querySelectorAll('.role-axis-label text')].map(one => one.textContent)]))"""
+            [chart.id, [...chart.querySelectorAll('.role-axis-label text')].map(element => element.textContent)]))"""
     )
     page.close()
     assert complaints == []
@@ -313,20 +317,20 @@ def test_on_paper_everything_is_there_at_its_full_length(opened):
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})
     cut = page.evaluate(
-        "[...document.querySelectorAll('section .scroll')].some(one => one.scrollHeight > one.clientHeight + 1)"
+        "[...document.querySelectorAll('section .scroll')].some(box => box.scrollHeight > box.clientHeight + 1)"
     )
 
     assert not cut
     assert not page.locator("nav").is_visible()
     assert page.evaluate(
-        "[...document.querySelectorAll('.chart svg')].every(one => one.getBoundingClientRect().right <= innerWidth)"
+        "[...document.querySelectorAll('.chart svg')].every(chart => chart.getBoundingClientRect().right <= innerWidth)"
     )
     assert len(page.pdf()) > 10_000
 
 
 def test_for_paper_charts_are_drawn_as_wide_as_a_sheet_and_then_as_they_were(opened):
     page = opened()
-    widths = "[...document.querySelectorAll('.chart svg')].map(one => one.getBoundingClientRect().width)"
+    widths = "[...document.querySelectorAll('.chart svg')].map(element => element.getBoundingClientRect().width)"
     before = page.evaluate(widths)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert set(page.evaluate(widths)) == {680}

@@ -101,7 +101,10 @@ def test_a_source_is_repeated_where_two_of_an_account_s_own_images_were_made_fro
         image("m-2", snapshot_id="s-1", instance_id="i-2", image_size_gib=None),
         image("m-3", snapshot_id="s-1", instance_id="i-2"),
         image("m-4", snapshot_id="s-4", instance_id="i-1", image_owner="others"),
-        *(image(f"m-{number}", snapshot_id=one, instance_id=one) for number, one in enumerate(["", "", None, None], 5)),
+        *(
+            image(f"m-{number}", snapshot_id=source_id, instance_id=source_id)
+            for number, source_id in enumerate(["", "", None, None], 5)
+        ),
     ]
     write_run(tmp_path, Seen("a", images=images), Seen("b", images=images[:1]))
     assert ask(tmp_path, "from repeated_sources") == [
@@ -115,43 +118,43 @@ def test_a_source_is_repeated_where_two_of_an_account_s_own_images_were_made_fro
 
 def test_there_are_twenty_numbered_in_order_each_asked_once():
     asked = questions()
-    assert [one.number for one in asked] == list(range(1, 21))
-    assert len({one.text for one in asked}) == len({one.sql for one in asked}) == 20
+    assert [declared.number for declared in asked] == list(range(1, 21))
+    assert len({declared.text for declared in asked}) == len({declared.sql for declared in asked}) == 20
 
 
 def test_every_question_is_read_from_the_file_and_nothing_of_the_file_is_lost():
     text = (Path(pipeline.reports.questions.__file__).with_suffix(".sql")).read_text("utf-8")
     assert text.count("?\n") == text.count(";\n") == 20
-    assert all(one.sql in text and one.sql.count(";") == 0 for one in questions())
+    assert all(declared.sql in text and declared.sql.count(";") == 0 for declared in questions())
 
 
-@pytest.mark.parametrize("one", questions(), ids=lambda one: str(one.number))
-def test_each_question_is_answered_by_one_view_or_one_short_query(lake, one):
-    assert len(set(one.views) - {"accounts"}) == (0 if one.number == 20 else 1)
-    assert len(one.sql.splitlines()) <= 15
-    assert query(connect(lake, only_lake=True), one.sql).columns
+@pytest.mark.parametrize("declared", questions(), ids=lambda declared: str(declared.number))
+def test_each_question_is_answered_by_one_view_or_one_short_query(lake, declared):
+    assert len(set(declared.views) - {"accounts"}) == (0 if declared.number == 20 else 1)
+    assert len(declared.sql.splitlines()) <= 15
+    assert query(connect(lake, only_lake=True), declared.sql).columns
 
 
-@pytest.mark.parametrize("one", questions(), ids=lambda one: str(one.number))
-def test_each_question_is_answered_on_the_demo_s_lake(demo_lake, one):
+@pytest.mark.parametrize("declared", questions(), ids=lambda declared: str(declared.number))
+def test_each_question_is_answered_on_the_demo_s_lake(demo_lake, declared):
     out = io.StringIO()
-    write_rows(query(connect(demo_lake), one.sql), "csv", out)
-    golden(f"question_{one.number:02}.csv", out.getvalue())
+    write_rows(query(connect(demo_lake), declared.sql), "csv", out)
+    golden(f"question_{declared.number:02}.csv", out.getvalue())
 
 
 def test_the_demo_has_an_answer_to_every_question_but_one(demo_lake):
     con = connect(demo_lake)
-    unanswered = [one.number for one in questions() if not con.execute(one.sql).fetchall()]
+    unanswered = [declared.number for declared in questions() if not con.execute(declared.sql).fetchall()]
     assert unanswered in ([], [8]), "only hanging images may be missing from a demo"
 
 
 def test_the_document_leads_from_each_question_to_its_view_and_its_sql():
     text = document()
     headings = re.findall(r"^### (\w+)$", (ROOT / "data" / "dictionary.md").read_text("utf-8"), re.MULTILINE)
-    for one in questions():
-        assert one.sql in text
-        assert f"## {one.number}. {one.text}\n" in text
-        assert set(one.views) <= set(headings)
+    for declared in questions():
+        assert declared.sql in text
+        assert f"## {declared.number}. {declared.text}\n" in text
+        assert set(declared.views) <= set(headings)
     asked = [line[3:].lower() for line in text.splitlines() if line.startswith("## ")]
     anchors = [re.sub(r"[^\w\- ]", "", words).replace(" ", "-") for words in asked]
     assert re.findall(r"\]\(#([^)]+)\)", text) == anchors
@@ -165,8 +168,8 @@ def test_a_number_that_is_no_question_is_told_so():
 # ── the examples of the dictionary ───────────────────────────────────────────
 
 
-@pytest.mark.parametrize("one", relations().values(), ids=lambda one: one.name)
-def test_the_example_of_each_table_and_view_reads_it_and_runs(demo_lake, one):
-    assert re.search(rf"\bfrom {one.name}\b", one.example)
-    assert query(connect(demo_lake, only_lake=True), one.example).columns
-    assert f"Example: `{one.example}`" in dictionary()
+@pytest.mark.parametrize("relation", relations().values(), ids=lambda relation: relation.name)
+def test_the_example_of_each_table_and_view_reads_it_and_runs(demo_lake, relation):
+    assert re.search(rf"\bfrom {relation.name}\b", relation.example)
+    assert query(connect(demo_lake, only_lake=True), relation.example).columns
+    assert f"Example: `{relation.example}`" in dictionary()

@@ -101,7 +101,7 @@ def large(tmp_path_factory):
         ]
 
     for day, size in enumerate([23_456_789_012, 123_456_789_012, 98_765_432_109], start=27):
-        accounts = [Seen(one, f"2026-10-{day} 02:00", seen(size)) for one in ("production", "staging")]
+        accounts = [Seen(account, f"2026-10-{day} 02:00", seen(size)) for account in ("production", "staging")]
         write_run(data, *accounts)
     with connect(data) as con:
         yield con
@@ -142,8 +142,8 @@ def test_at_any_width_no_line_is_wider_and_no_number_is_cut_or_broken(large, vie
 def test_at_any_width_the_story_is_told_to_its_end(large, width):
     lines = at_width(width, large)
     assert max(map(cell_len, lines)) <= width
-    for one in build_report(large).sections:
-        assert "".join(f"{one.topic}:{one.finding}".split()) in "".join("".join(lines).split())
+    for report_section in build_report(large).sections:
+        assert "".join(f"{report_section.topic}:{report_section.finding}".split()) in "".join("".join(lines).split())
 
 
 texts = st.text(st.sampled_from("ab 数\u0301-_→"), max_size=40)
