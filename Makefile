@@ -120,8 +120,8 @@ cloud: $(VENV)-cloud/installed
 
 scale: $(VENV)-cloud/installed
 	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 1000 10000 --bucket-runs 3000
-	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 3000 --accounts 370 --no-fold
-	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 100000 --no-fold
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 3000 --accounts 370 --no-compact
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 100000 --no-compact
 
 $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-spark

@@ -1,4 +1,4 @@
-"""How a lake goes to years of many accounts: what listing, opening, asking and folding cost by the number of runs.
+"""How a lake goes to years of many accounts: what listing, opening, queries and compaction cost by the number of runs.
 
     make scale                                    what docs/scale.md tells: half an hour, and 4 GB aside
     python tests/harness/scale.py --runs 1000 --bucket-runs 1000
@@ -126,11 +126,11 @@ def step(name: str, data: str) -> dict[str, Any]:
         with connect(data) as con:
             began = time.perf_counter()
             con.execute(sql).fetchall()
-    elif name == "catalogue":
+    elif name == "catalog":
         write_catalog(data)
-    elif name == "fold":
-        said["folds"] = len(compact(where))
-        said["unfolded"] = len(FileSet.read(data).daily[OBSERVATIONS.name])
+    elif name == "compact":
+        said["compactions"] = len(compact(where))
+        said["not compacted"] = len(FileSet.read(data).daily[OBSERVATIONS.name])
     said["seconds"] = round(time.perf_counter() - began, 3)
     said["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return said
@@ -164,8 +164,8 @@ STEPS = (
 )
 
 
-def in_a_folder(runs: int, accounts: int, limit: float, *, folds: bool) -> None:
-    """Measure a lake in a folder: not folded, then folded."""
+def in_a_folder(runs: int, accounts: int, limit: float, *, compacts: bool) -> None:
+    """Measure a lake in a folder: before and after compaction."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         began = time.perf_counter()
@@ -175,18 +175,18 @@ def in_a_folder(runs: int, accounts: int, limit: float, *, folds: bool) -> None:
         told("made", runs, {"seconds": round(time.perf_counter() - began, 1), "bytes of commit records": size})
         for name, what in STEPS:
             told(what, runs, measured(name, folder, limit))
-        if not folds:
+        if not compacts:
             return
-        told("fold all", runs, measured("fold", folder, limit))
-        folded = sum(path.stat().st_size for path in (data / "lake" / "compacted_observations").glob("*.parquet"))
-        record = sum(path.stat().st_size for path in (data / "lake" / "folds").glob("*.json"))
-        told("of that", runs, {"bytes of folded records": folded, "bytes of the fold's record": record})
-        for name, what in (*STEPS, ("catalogue", "make the catalogue"), ("open", "`connect` by the catalogue")):
-            told(f"{what}, folded", runs, measured(name, folder, limit))
+        told("compact all", runs, measured("compact", folder, limit))
+        compacted = sum(path.stat().st_size for path in (data / "lake" / "compacted_observations").glob("*.parquet"))
+        record = sum(path.stat().st_size for path in (data / "lake" / "manifests").glob("*.json"))
+        told("of that", runs, {"bytes of compacted records": compacted, "bytes of the manifest": record})
+        for name, what in (*STEPS, ("catalog", "write the catalog"), ("open", "`connect` by the catalog")):
+            told(f"{what}, compacted", runs, measured(name, folder, limit))
 
 
 def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
-    """Measure a lake in a bucket, not folded."""
+    """Measure a lake in a bucket, not compacted."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(s3_server(folder / "s3"))
@@ -200,15 +200,15 @@ def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
             told(f"{what}, in the bucket", runs, measured(name, lake, limit))
 
 
-def of_a_record(runs: int, accounts: int) -> None:
-    """Measure the record of a fold by itself: every connection reads it, and every fold writes it."""
+def of_a_manifest(runs: int, accounts: int) -> None:
+    """Measure a manifest by itself: every connection reads it, and every compaction writes it."""
     names = tuple(f"account-{number:05}" for number in range(accounts))
     days = {f"{FIRST + dt.timedelta(minutes=minute):%Y%m%dT%H%M%S}Z": FIRST.date() for minute in range(runs)}
     said = msgspec.json.encode(Manifest("000001", dict.fromkeys(days, names), days))
     began = time.perf_counter()
     msgspec.json.decode(said, type=Manifest)
     seconds = round(time.perf_counter() - began, 2)
-    told(f"read a fold's record, {accounts:,} accounts a run", runs, {"seconds": seconds, "bytes": len(said)})
+    told(f"read a manifest, {accounts:,} accounts a run", runs, {"seconds": seconds, "bytes": len(said)})
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def main() -> None:
     given.add_argument("--bucket-runs", type=int, nargs="*", default=[])
     given.add_argument("--accounts", type=int, default=1, help="in each run")
     given.add_argument("--limit", type=float, default=600, help="seconds of a step")
-    given.add_argument("--no-fold", action="store_true")
+    given.add_argument("--no-compact", action="store_true")
     given.add_argument("--step")
     given.add_argument("--data")
     said = given.parse_args()
@@ -231,10 +231,10 @@ def main() -> None:
     print(f"Accounts in a run: {said.accounts}\n")  # noqa: T201
     print("| runs | what | seconds | MiB | |\n| --: | --- | --: | --: | --- |", flush=True)  # noqa: T201
     for runs in said.runs:
-        in_a_folder(runs, said.accounts, said.limit, folds=not said.no_fold)
-    if not said.no_fold:
-        of_a_record(100_000, 1)
-        of_a_record(365, 10_000)
+        in_a_folder(runs, said.accounts, said.limit, compacts=not said.no_compact)
+    if not said.no_compact:
+        of_a_manifest(100_000, 1)
+        of_a_manifest(365, 10_000)
     for runs in said.bucket_runs:
         in_a_bucket(runs, said.accounts, said.limit)
 
