@@ -9,8 +9,10 @@ Nothing secret is ever shown: not by `repr`, in no log, in no error.
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 _PROFILES: Final = "~/.aliyun/config.json"
+_VARIABLES: Final = "EnvironmentVariableCredentialsProvider"
+_NOT_SET: Final = "variable not set"
+_CHAIN: Final = re.compile(r"unable to load credentials from any of the providers in the chain: (\[.*\])", re.DOTALL)
+_CHAIN_SOURCES: Final = {
+    _VARIABLES: "environment",
+    "CLIProfileCredentialsProvider": _PROFILES,
+    "ProfileCredentialsProvider": "~/.alibabacloud/credentials.ini",
+    "OIDCRoleArnCredentialsProvider": "OIDC role",
+    "EcsRamRoleCredentialsProvider": "instance role",
+    "URLCredentialsProvider": "URL of ALIBABA_CLOUD_CREDENTIALS_URI",
+}
 
 
 class _Credentials(Protocol):
@@ -80,7 +93,9 @@ class Account:
             found = provider.get_credentials()
             key = Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
         except Exception as error:  # the vendor raises many kinds, bare ones among them
-            raise NoCredentials(f"no credentials for account {self.label!r}: {error}; {self._where}") from error
+            raise NoCredentials(
+                f"no credentials for account {self.label!r}: {_reason(error)}; {self._where}"
+            ) from error
         if not key.id or not key.secret:
             raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
         self.key = key
@@ -88,6 +103,21 @@ class Account:
         with about(account=self.label):
             _log.debug("credentials found by %s", self.found_by)
         return key
+
+
+def _reason(error: Exception) -> str:
+    """Why the vendor found nothing; for its chain, each source with its reason."""
+    match = _CHAIN.fullmatch(str(error))
+    if match is None:
+        return str(error)
+    try:
+        found = [str(reason).partition(": ") for reason in ast.literal_eval(match[1])]
+    except (SyntaxError, ValueError):
+        return str(error)
+    reasons = [
+        (name, _NOT_SET if name == _VARIABLES and "cannot be empty" in text else text) for name, _, text in found
+    ]
+    return "none in " + ", ".join(f"{_CHAIN_SOURCES.get(name, name)} ({reason})" for name, reason in reasons)
 
 
 class _Environment:

@@ -98,4 +98,5 @@ def _print_error(message: str) -> None:
     from pipeline.text import escape_control
 
     for line in message.split("\n"):
-        click.echo(escape_control(line), err=True)
+        indent = len(line) - len(line.lstrip("\t"))  # DuckDB indents its candidates
+        click.echo("    " * indent + escape_control(line[indent:]), err=True)

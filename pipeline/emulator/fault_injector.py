@@ -9,7 +9,7 @@ the fault's seed, the key, the page and its number of requests: concurrent reque
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
@@ -19,9 +19,11 @@ from pipeline.emulator.rng import seeded_rng
 from pipeline.text import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from pipeline.emulator.action import Item
+
+_EXPECTED: Final = {"p": "a probability from 0 to 1", "place": f"one of {', '.join(get_args(Place))}"}
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.convert({"name": name, **options}, cls, strict=False)
         except msgspec.ValidationError as error:
             is_range_error = isinstance(error.__cause__, ValueError)  # from __post_init__: it names the fault
-            raise ValueError(str(error) if is_range_error else f"fault {spec!r}: {error}") from None
+            raise ValueError(str(error) if is_range_error else f"fault {spec!r}: {_misfit(options)}") from None
+
+
+def _misfit(options: Mapping[str, str]) -> str:
+    """Describe the first option whose value is not of its type."""
+    types = {field.name: field.type for field in msgspec.structs.fields(Fault)}
+    for option, value in options.items():
+        try:
+            msgspec.convert(value, types[option], strict=False)
+        except msgspec.ValidationError:
+            return f"{option}={value} is not {_EXPECTED.get(option, 'a whole number')}"
+    return "a value does not fit"
 
 
 class FaultInjector:

@@ -269,6 +269,7 @@ def test_an_error_names_the_cause_and_the_remedy(tmp_path, arguments, code, mess
     [
         ("selct 1", "syntax error"),
         ("from nonsense", "nonsense"),
+        ("from stale_images(years := 1)", r"\n    stale_images\(older_than_days := 180"),
         ("", "there is no query"),
         ("copy images to 'x.csv'", "only queries"),
         ("select * from read_csv('/etc/passwd')", "."),

@@ -565,6 +565,8 @@ def test_missing_credentials_are_an_error_with_what_to_do_and_nothing_else_is_pr
     assert chain.startswith("NoCredentials no credentials for account 'default'")
     assert profile.startswith("NoCredentials no credentials for account 'prod'")
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in chain
+    assert "none in environment (variable not set), ~/.aliyun/config.json (" in chain
+    assert "Provider" not in chain
     assert "aliyun configure --profile prod" in profile
     assert "Traceback" not in chain + profile
 
