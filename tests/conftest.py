@@ -9,6 +9,7 @@ import io
 import ipaddress
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,14 @@ def in_this_process(
         stream.seek(0)
         printed.append(stream.read())
     return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), *printed)
+
+
+@pytest.fixture
+def default_sigint() -> Iterator[None]:
+    """Let children be interrupted: a job in the background ignores SIGINT, and its children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

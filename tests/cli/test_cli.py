@@ -323,6 +323,7 @@ def test_a_damaged_file_ends_with_6_and_is_named(serve, tmp_path):
     refused(ens_images(tmp_path, "sql", "select * from images"), 6, path.name)
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_cleanly(serve, tmp_path, number, code):
     endpoint = serve(images=2000, latency_ms=300)

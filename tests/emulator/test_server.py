@@ -150,6 +150,7 @@ def test_a_port_in_use_is_an_error_at_once(endpoint):
         pass
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_stops_cleanly_on_a_signal(number):
     program = (

@@ -458,6 +458,7 @@ loop.close()
 """
 
 
+@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize(
     ("name", "read"),
     [
