@@ -119,9 +119,9 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
     """Start endpoints that stop with the test: `serve(images=1037)`, or `serve(account)`."""
     with contextlib.ExitStack() as stack:
 
-        def start(stock: Any = None, *, images: int = 3, seed: int = 1, **options: Any) -> Endpoint:
-            stock = stock or living_account(images=images, seed=seed)
-            return stack.enter_context(Endpoint({"emulator": Key("emulator", stock)}, **options))
+        def start(emulated: Any = None, *, images: int = 3, seed: int = 1, **options: Any) -> Endpoint:
+            emulated = emulated or living_account(images=images, seed=seed)
+            return stack.enter_context(Endpoint({"emulator": Key("emulator", emulated)}, **options))
 
         yield start
 
@@ -151,7 +151,7 @@ def files_of(folder: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="session")
 def kept_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lake of `lake`, with its catalogue."""
+    """The lake of `lake`, with its catalog."""
     data = write_lake(tmp_path_factory.mktemp("lake"))
     write_catalog(data)
     return data
@@ -167,7 +167,7 @@ def lake(kept_lake: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def own_lake(tmp_path: Path) -> Path:
-    """The same lake for one test alone, in `tmp_path`, without a catalogue."""
+    """The same lake for one test alone, in `tmp_path`, without a catalog."""
     return write_lake(tmp_path)
 
 

@@ -40,7 +40,7 @@ def test_a_run_of_a_small_account_loads_neither_pandas_nor_numpy_nor_the_chain_o
 
 
 def test_a_run_loads_what_a_call_needs_only_at_the_first_call():
-    # a run begins its catalogue before: while Python loads these, DuckDB works
+    # a run begins its catalog before: while Python loads these, DuckDB works
     code = "import sys; import pipeline.jobs.run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"aiohttp", "alibabacloud_tea_openapi", "requests"} & set(done.stdout.split())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from old_lake import Stock, answers
+from old_lake import OldAccount, answers
 
 from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
@@ -68,7 +68,7 @@ def test_an_old_lake_is_intact(old):
 
 def test_an_old_lake_is_written_to(kept, old):
     before = json.loads((kept / "answers.json").read_text("utf-8"))
-    with Endpoint({"a": Key("emulator", Stock())}, day=4) as endpoint:
+    with Endpoint({"a": Key("emulator", OldAccount())}, day=4) as endpoint:
         run(old, accounts=[key_account("prod", "a", "emulator")], endpoint=endpoint.url, certificate="counted")
 
     after = answers(old)

@@ -123,8 +123,8 @@ def answered(con: duckdb.DuckDBPyConnection, query: str, rounds: int = ROUNDS) -
     return statistics.median(took) * 1000, rows
 
 
-def folded_year(data: Path, images: int, days: int) -> tuple[float, float, float]:
-    """Make a folded lake of `days` days, the last one folded by itself: seconds, MB of memory, MB of the lake."""
+def compacted_year(data: Path, images: int, days: int) -> tuple[float, float, float]:
+    """Make a compacted lake of `days` days, the last one compacted by itself: seconds, MB of memory, MB of the lake."""
     life = made.Life(images, days, CHURN)
     made.fill(data, images, days - 1, CHURN)
     compact(data, grace=dt.timedelta(0))
@@ -161,13 +161,13 @@ def differed(data: Path, old: dt.datetime, new: dt.datetime) -> str:
 
 def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, str, bool]], list[str]]:
     """Every row of the table (what, target, measured, met), and the floors as lines."""
-    seconds, memory, size = folded_year(folder / "folded", images, days)
+    seconds, memory, size = compacted_year(folder / "compacted", images, days)
     life = made.Life(images, days, CHURN)
     for day in range(days):
         made.write_day(folder / "daily", life, day)
     copies = bytes_of(folder / "daily" / "lake") / 1e6
     some_day, next_day, last_day = (made.FIRST + dt.timedelta(days=day) for day in (days // 3, days // 3 + 1, days - 1))
-    with connect(folder / "folded") as con, duckdb.connect() as daily:
+    with connect(folder / "compacted") as con, duckdb.connect() as daily:
         files = folder / "daily/lake/images/*/*.parquet"
         daily.execute(f"create view daily as from read_parquet('{files}', hive_partitioning = true)")
         now, _ = answered(con, "from capacity_by_region")
@@ -177,7 +177,7 @@ def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, 
         floors = [f"- {what}: {answered(con, query)[0]:.1f} ms" for what, query in FLOORS.items()]
         daily_trend, same_by_day = answered(daily, DAILY_TREND, 1)
         daily_churn, same_changes = answered(daily, DAILY_CHURN, 1)
-    with connect(folder / "folded", as_of=some_day.date()) as then:
+    with connect(folder / "compacted", as_of=some_day.date()) as then:
         past, counted = answered(then, "select count(*), sum(image_size_gib) from images_latest")
     number = int(((life.born <= days // 3) & (days // 3 < life.gone)).sum())
     words = ("appeared", "changed", "gone")
@@ -185,7 +185,7 @@ def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, 
         (at, word, count) for at, *said in by_observation for word, count in zip(words, said, strict=True) if count
     ]
     is_same = by_day == same_by_day and changes == counts == same_changes and counted[0][0] == number
-    opening = opened(folder / "folded")
+    opening = opened(folder / "compacted")
     rows = [
         ("size of the compacted lake", "≤ 50 MB", f"{size:.1f} MB (daily copies: {copies:,.0f} MB)", size <= 50),
         ("compaction of one more day", "≤ 1.5 s", f"{seconds:.2f} s", seconds <= 1.5),
@@ -207,8 +207,8 @@ def measure(folder: Path, images: int, days: int) -> tuple[list[tuple[str, str, 
             daily_churn >= 5 * churn,
         ),
         ("all changes of all days, by field, counted", "", f"{listed:.1f} ms", True),
-        ("diff of two consecutive days", "", differed(folder / "folded", some_day, next_day), True),
-        ("diff of the first and the last day", "", differed(folder / "folded", made.FIRST, last_day), True),
+        ("diff of two consecutive days", "", differed(folder / "compacted", some_day, next_day), True),
+        ("diff of the first and the last day", "", differed(folder / "compacted", made.FIRST, last_day), True),
         ("results equal those of the daily copies", "yes", "yes" if is_same else "no", is_same),
         (
             f"connect(), {days:,} runs, compacted",
@@ -225,7 +225,7 @@ def growth(folder: Path, images: int, days: int, years: Sequence[int]) -> list[s
     lines = ["| years | runs | versions | lake | compaction of one more day | its memory | connect() |"]
     lines.append("|--:|--:|--:|--:|--:|--:|--:|")
     for many in years:
-        seconds, memory, size = folded_year(folder / f"years-{many}", images, days * many)
+        seconds, memory, size = compacted_year(folder / f"years-{many}", images, days * many)
         versions = images + 2 * (images // CHURN) * (days * many - 1)
         told = f"{size:.1f} MB | {seconds:.2f} s | {memory:.0f} MB | {opened(folder / f'years-{many}'):.0f} ms"
         lines.append(f"| {many} | {days * many:,} | {versions:,} | {told} |")

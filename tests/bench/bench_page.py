@@ -2,8 +2,8 @@
 
     python tests/bench/bench_page.py [--images 100000] [--days 365] [--data FOLDER]
 
-The lake is one that a run a day leaves at its worst: folded but for the last six days. It is written as it would be
-found, in seconds, and not lived through: a test holds it to what folding makes. Each day a thousandth of the images
+The lake is one that a run a day leaves at its worst: compacted but for the last six days. It is written as it would be
+found, in seconds, and not lived through: a test holds it to what compaction makes. Each day a thousandth of the images
 goes, as many come and as many change. Then each query is timed on its own, and the whole as the command does it.
 """
 
@@ -130,8 +130,8 @@ def write_day(data: Path, life: Life, day: int) -> None:
     publication.commit([_told(day, len(number))], FileDigest(0, UNKNOWN_DIGEST))
 
 
-def write_fold(data: Path, life: Life, days: int) -> None:
-    """Write what folding the first `days` days leaves: the stretches, and the commit records in one file."""
+def write_compaction(data: Path, life: Life, days: int) -> None:
+    """Write what compacting the first `days` days leaves: the versions, and the commit records in one file."""
     born, gone, changed = life.born, life.gone, life.changed
     is_known = born < days
     # Whoever changes while it is there has two stretches: before, and from then on.
@@ -179,11 +179,11 @@ def write_fold(data: Path, life: Life, days: int) -> None:
 
 
 def fill(data: Path, images: int, days: int, churn: int = CHURN) -> None:
-    """Write the lake that `days` runs leave: the last six, and the newest that is folded, lie there as plain files."""
+    """Write the lake that `days` runs leave: the last six, and the newest compacted one, are plain files."""
     life = Life(images, days, churn)
-    folded = days - FEW_RUNS + 1
-    write_fold(data, life, folded)
-    for day in range(folded - 1, days):
+    compacted = days - FEW_RUNS + 1
+    write_compaction(data, life, compacted)
+    for day in range(compacted - 1, days):
         write_day(data, life, day)
     write_catalog(data)
 

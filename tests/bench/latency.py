@@ -43,8 +43,8 @@ def main() -> int:
 
     pages = max(1, -(-asked.images // PAGE_SIZE))
     at_best = (1 + -(-(pages - 1) // asked.workers)) * asked.latency_ms
-    stock = living_account(images=asked.images, seed=1)
-    with Endpoint({"emulator": Key("emulator", stock)}, latency_ms=asked.latency_ms) as endpoint:
+    emulated = living_account(images=asked.images, seed=1)
+    with Endpoint({"emulator": Key("emulator", emulated)}, latency_ms=asked.latency_ms) as endpoint:
         took = [ms for _ in range(asked.rounds) for ms in passes_ms(endpoint, asked.workers)]
     median = statistics.median(took)
     sys.stdout.write(

@@ -206,9 +206,9 @@ def test_describe_needs_no_lake(tmp_path):
 
 
 def test_list_stores_nothing(serve, tmp_path):
-    stock = living_account(images=60)
-    name = stock.images_on(0)[3]["ImageName"]
-    url = serve(stock).url
+    emulated = living_account(images=60)
+    name = emulated.images_on(0)[3]["ImageName"]
+    url = serve(emulated).url
     part = as_a_user(tmp_path, "list", "--endpoint", url, "--format", "json", "--image-name", name[:-1])
     whole = ens_images(tmp_path, "list", "--endpoint", url, "--format", "json", "--image-name", name[:-1], "--exact")
 

@@ -61,8 +61,8 @@ def test_a_call_returns_the_body_byte_for_byte(serve, account):
     ],
 )
 def test_a_refusal_ends_the_call_at_once_with_what_to_change(account, error, says):
-    stock = living_account(images=1)
-    keys = {"emulator": Key("emulator", stock), "reader": Key("emulator", stock, is_permitted=False)}
+    emulated = living_account(images=1)
+    keys = {"emulator": Key("emulator", emulated), "reader": Key("emulator", emulated, is_permitted=False)}
     with Endpoint(keys) as endpoint:
         with pytest.raises(error, match=says):
             call(endpoint.url, account)

@@ -85,9 +85,9 @@ def test_a_full_disk_while_landing_ends_the_run(serve, account):
 
 
 def test_ids_are_those_of_the_account_in_its_order(serve, account):
-    stock = living_account(images=1037, seed=5)
+    emulated = living_account(images=1037, seed=5)
 
-    assert ids(read(serve(stock), account)) == [image["ImageId"] for image in stock.images_on(0)]
+    assert ids(read(serve(emulated), account)) == [image["ImageId"] for image in emulated.images_on(0)]
 
 
 def test_the_level_counted_takes_one_pass(serve, account):
@@ -134,11 +134,11 @@ def test_an_account_that_fails_does_not_affect_the_others():
 
 
 def test_filters_are_sent_with_every_call(serve, account):
-    stock = living_account(images=200, seed=3)
-    name = stock.images_on(0)[7]["ImageName"]
-    wanted = {image["ImageId"] for image in stock.images_on(0) if name in image["ImageName"]}
+    emulated = living_account(images=200, seed=3)
+    name = emulated.images_on(0)[7]["ImageName"]
+    wanted = {image["ImageId"] for image in emulated.images_on(0) if name in image["ImageName"]}
 
-    assert set(ids(read(serve(stock), account, filters={"ImageName": name}))) == wanted
+    assert set(ids(read(serve(emulated), account, filters={"ImageName": name}))) == wanted
 
 
 def test_the_timeout_ends_the_reading(serve, account):

@@ -207,7 +207,7 @@ def seen_by_connect(data: Path) -> Seen | None:
         return None
 
 
-def seen_in_catalogue(data: Path) -> Seen | None:
+def seen_in_catalog(data: Path) -> Seen | None:
     """The same by `lake.duckdb`; None where there is none."""
     if not (data / "lake.duckdb").exists():
         return None
@@ -273,19 +273,19 @@ def _taken_out_before(data: Path) -> None:
     prune(data, raw_older_than="1d", grace="1h", at=at)
 
 
-def _fold(data: Path, _: str) -> None:
-    """Fold every run, and unlink what an earlier fold left and has had its grace."""
+def _compact(data: Path, _: str) -> None:
+    """Compact every run, and delete what an earlier compaction replaced and is past its grace period."""
     compact(data, at=DAY0 + dt.timedelta(days=4))
 
 
-def _folded_before(data: Path) -> None:
-    """All but the last run folded: the plain files, and that fold, are past their grace when the next one comes."""
+def _compacted_before(data: Path) -> None:
+    """Compact all but the last run: these daily files and this compaction are past their grace period at the next."""
     _unpublish_last(data)
     compact(data, grace="1h", at=DAY0 + dt.timedelta(days=2))
     rebuild(data)
 
 
-def _catalogue(data: Path, _: str) -> None:
+def _catalog(data: Path, _: str) -> None:
     with lock(data):
         write_catalog(data)
 
@@ -300,9 +300,9 @@ WRITERS = (
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
     Writer("withdraw", 3, _withdraw_one, prepare=_taken_out_before, may_lose_pages=True,
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
-    Writer("first fold", 3, _fold),
-    Writer("fold", 3, _fold, prepare=_folded_before),
-    Writer("catalogue swap", 2, _catalogue, prepare=lambda data: (data / "lake.duckdb").unlink()),
+    Writer("first compaction", 3, _compact),
+    Writer("compaction", 3, _compact, prepare=_compacted_before),
+    Writer("catalog swap", 2, _catalog, prepare=lambda data: (data / "lake.duckdb").unlink()),
 )  # fmt: skip
 
 
@@ -336,7 +336,7 @@ class Scene:
         self.writer.act(self.data, self.url)
 
     def _states(self) -> list[Seen | None]:
-        return in_a_process(lambda: [seen_by_connect(self.written), seen_in_catalogue(self.written)])
+        return in_a_process(lambda: [seen_by_connect(self.written), seen_in_catalog(self.written)])
 
     def restore(self) -> None:
         """Put the lake back as it was before the writer."""
@@ -356,7 +356,7 @@ class Scene:
         wrong = []
         for how, seen, before, after in zip(
             ("connect()", "lake.duckdb"),
-            (seen_by_connect(self.written), seen_in_catalogue(self.written)),
+            (seen_by_connect(self.written), seen_in_catalog(self.written)),
             self.before,
             self.after,
             strict=True,
@@ -374,7 +374,7 @@ class Scene:
         if self.written == self.data or not list(self.written.glob("lake/observations")):
             (self.writer.then or self.writer.act)(self.data, self.url)
         else:  # the new lake is there whole, and is not made twice
-            _catalogue(self.written, self.url)
+            _catalog(self.written, self.url)
         if self.written == self.data and {path.stem for path in raw_paths(self.data)} - complete_runs(self.data):
             rebuild(self.data)
 
@@ -386,8 +386,8 @@ class Scene:
             if path.is_file() and not name.startswith(expected):
                 wrong.append(f"left: {name}")
         wrong += [str(finding) for finding in check(data).findings]
-        if seen_by_connect(data) != seen_in_catalogue(data):
-            wrong.append("the catalogue lags behind the next writer")
+        if seen_by_connect(data) != seen_in_catalog(data):
+            wrong.append("the catalog lags behind the next writer")
         return wrong
 
 

@@ -1,9 +1,9 @@
-"""The drill: the real reader against every fault of the laboratory, and against accounts that change at random.
+"""Fault tests: the real reader against every fault of the emulator, and against accounts that change at random.
 
     python tests/harness/faults.py --schedules 2000 --seed 1 --out docs/reliability.md
 
     schedule   an account of some size, faults, a seed          Schedule
-    reading    real signatures over a real socket               drill, drill_run
+    reading    real signatures over a real socket               read_once, run_once
     truth      what was alive when the reader's one instant was answered, from the endpoint's journal
     outcome    what was seen, the level given, what of it was wrong
 
@@ -48,7 +48,7 @@ HASTE = Bounds(pause_seconds=0.001, retry=RetryPolicy(back_off_seconds=0.002))
 
 EDITS = ("deletions", "insertions", "churn")
 SLOW = {"throttling": "ms=5", "drip": "ms=50"}
-"""Options that spare the drill's time, not the reader's work."""
+"""Options that spare the tests' time, not the reader's work."""
 RARE = ("throttling", "drip")
 SIZES = (1, 49, 50, 51, 99, 100, 101, 149, 150, 151, 199, 200, 201, 249, 250, 251)
 NAMELESS = "raw JSON: "
@@ -67,8 +67,8 @@ class Schedule:
 
     def endpoint(self) -> Endpoint:
         """A fresh endpoint with this account and these faults."""
-        stock = living_account(images=self.images, seed=self.seed % 16)
-        return Endpoint({"emulator": Key("emulator", stock)}, seed=self.seed, faults=self.faults)
+        emulated = living_account(images=self.images, seed=self.seed % 16)
+        return Endpoint({"emulator": Key("emulator", emulated)}, seed=self.seed, faults=self.faults)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Outcome:
         return self.level == "verified" and self.is_wrong and not self.lied
 
 
-def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
+def read_once(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
     """Read one schedule's account with the real reader, and compare with the truth."""
     with schedule.endpoint() as endpoint:
         (listing,) = extract(
@@ -120,7 +120,7 @@ def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
         ended = [answer for answer in listing.answers if answer.pass_number <= listing.ended_passes]
         said = evidence(listing.answers, listing.ended_passes)
         rows = [image_id for page in listing.last_pass for image_id in page.ids]
-        struck = {truth.request_id: truth.faults for truth in endpoint.answers}
+        faults_of = {truth.request_id: truth.faults for truth in endpoint.answers}
         last_two = [a for a in listing.answers if a.pass_number > listing.begun_passes - 2]
         return Outcome(
             schedule=schedule,
@@ -130,12 +130,12 @@ def drill(schedule: Schedule, bounds: Bounds = HASTE) -> Outcome:
             calls=endpoint.calls,
             **compared(endpoint, said["first_request_id"], rows),
             needless=isinstance(listing.error, IncompleteListing)
-            and not any(struck.get(answer.request_id or "") for answer in last_two),
+            and not any(faults_of.get(answer.request_id or "") for answer in last_two),
             one_pass=tuple(_one_pass(endpoint, ended, number) for number in range(1, listing.ended_passes + 1)),
         )
 
 
-def drill_run(schedule: Schedule) -> Outcome:
+def run_once(schedule: Schedule) -> Outcome:
     """The same through a whole run: what counts is what a reader of the lake finds."""
     from pipeline.jobs.run import run
     from pipeline.views.connection import connect
@@ -200,7 +200,7 @@ def _known(endpoint: Endpoint, rows: Sequence[str]) -> list[str | None]:
 
 @lru_cache(maxsize=2)
 def _everyone(account: EmulatedAccount) -> list[dict[str, Any]]:
-    """Every image that this account has, and every one that may be born in a drill."""
+    """Every image that this account has, and every one that may be born in a test."""
     return [*account.images_on(0), *(account.new_image(serial, 0) for serial in range(1, 500))]
 
 
@@ -262,41 +262,41 @@ def named_schedules(images: int = 123) -> Iterator[Schedule]:
 
 
 def spec(name: str, *options: str) -> str:
-    """A fault in the laboratory's spelling."""
+    """A fault as `--fault` takes it."""
     told = ",".join(filter(None, (*options, SLOW.get(name, ""))))
     return f"{name}:{told}" if told else name
 
 
 def random_schedules(count: int, seed: int, workers: int = 1) -> Iterator[Schedule]:
     """Accounts around the borders of pages that change while they are read, with up to two faults more."""
-    dice = random.Random(f"{seed}/{workers}")  # noqa: S311  (a drill is to be repeatable, not secret)
+    rng = random.Random(f"{seed}/{workers}")  # noqa: S311  (a test is to be repeatable, not secret)
     others = [name for name in FAULTS if name not in (*EDITS, *RARE)]
     for number in range(count):
-        images = dice.choice([dice.choice(SIZES), dice.randint(101, 260)])
-        names = dice.choices(EDITS, k=dice.choice((1, 1, 2))) + dice.sample(others, dice.choice((0, 0, 0, 1, 1, 2)))
-        if dice.random() < 0.03:
-            names.append(dice.choice(RARE))
-        faults = tuple(_random_fault(name, dice, seed * 100_000 + number) for name in names)
+        images = rng.choice([rng.choice(SIZES), rng.randint(101, 260)])
+        names = rng.choices(EDITS, k=rng.choice((1, 1, 2))) + rng.sample(others, rng.choice((0, 0, 0, 1, 1, 2)))
+        if rng.random() < 0.03:
+            names.append(rng.choice(RARE))
+        faults = tuple(_random_fault(name, rng, seed * 100_000 + number) for name in names)
         yield Schedule(images, faults, seed=number, workers=workers)
 
 
-def _random_fault(name: str, dice: random.Random, seed: int) -> str:
+def _random_fault(name: str, rng: random.Random, seed: int) -> str:
     options = [f"seed={seed}"]
     if name in EDITS:
-        options += [f"count={dice.randint(1, 4)}", f"place={dice.choice(('start', 'end', 'anywhere'))}"]
+        options += [f"count={rng.randint(1, 4)}", f"place={rng.choice(('start', 'end', 'anywhere'))}"]
     elif name == "wrong-total":
-        options.append(f"count={dice.choice((-3, -1, 1, 50, 10**12))}")
+        options.append(f"count={rng.choice((-3, -1, 1, 50, 10**12))}")
     elif name == "clamped":
-        options.append(f"count={dice.choice((20, 49))}")
-    where = dice.random()
+        options.append(f"count={rng.choice((20, 49))}")
+    where = rng.random()
     if where < 0.3:
-        options.append(f"page={dice.randint(1, 5)}")
+        options.append(f"page={rng.randint(1, 5)}")
     elif where < 0.9:
-        options.append(f"p={dice.choice((0.05, 0.1, 0.2, 0.4))}")
-    if dice.random() < 0.7:
-        options.append(f"times={dice.randint(1, 6)}")
-    if dice.random() < 0.3:
-        options.append(f"after={dice.randint(1, 8)}")
+        options.append(f"p={rng.choice((0.05, 0.1, 0.2, 0.4))}")
+    if rng.random() < 0.7:
+        options.append(f"times={rng.randint(1, 6)}")
+    if rng.random() < 0.3:
+        options.append(f"after={rng.randint(1, 8)}")
     return spec(name, *options)
 
 
@@ -311,8 +311,8 @@ BEYOND = (
 
 
 @dataclass
-class Drilled:
-    """Everything that was drilled, in order."""
+class Results:
+    """The outcomes of every test, in order."""
 
     seed: int
     named: list[Outcome]
@@ -336,17 +336,17 @@ class Drilled:
         return [outcome for outcome in self.all if outcome.is_undetected]
 
 
-def summary(drilled: Drilled) -> str:
+def summary(results: Results) -> str:
     """The results in a few sentences."""
-    random_ones = [*drilled.serial, *drilled.side_by_side]
+    random_ones = [*results.serial, *results.side_by_side]
     verified = sum(outcome.level == "verified" for outcome in random_ones)
-    accepted = [wrong for wrong in drilled.plain if wrong is not None]
+    accepted = [wrong for wrong in results.plain if wrong is not None]
     return (
-        f"**{len(drilled.undetected)} undetected lost or invented images** in {len(random_ones):,} random schedules "
-        f"of an account that changes during the listing, and in {len(drilled.named) + len(drilled.runs)} listings "
+        f"**{len(results.undetected)} undetected lost or invented images** in {len(random_ones):,} random schedules "
+        f"of an account that changes during the listing, and in {len(results.named) + len(results.runs)} listings "
         f"against the {len(FAULTS)} named faults. {verified:,} of the random ones were verified and published; the "
         f"others were refused, with a reason. A simple reader, which accepts as many rows as TotalCount, "
-        f"accepted {len(accepted):,} of {len(drilled.plain):,}, and {sum(accepted):,} of those were wrong."
+        f"accepted {len(accepted):,} of {len(results.plain):,}, and {sum(accepted):,} of those were wrong."
     )
 
 
@@ -402,38 +402,38 @@ wrong by the same number, no reader can detect it:
 """
 
 
-def report(drilled: Drilled) -> str:
+def report(results: Results) -> str:
     """The whole report, as Markdown."""
-    random_ones = [*drilled.serial, *drilled.side_by_side]
+    random_ones = [*results.serial, *results.side_by_side]
     lied = [outcome for outcome in random_ones if outcome.lied and outcome.level == "verified"]
     return REPORT.format(
-        seed=drilled.seed,
-        summary=summary(drilled),
-        levels="\n".join(_levels(drilled)),
+        seed=results.seed,
+        summary=summary(results),
+        levels="\n".join(_levels(results)),
         needless=sum(outcome.needless for outcome in random_ones),
         lied=len(lied),
         lied_and_wrong=sum(outcome.is_wrong for outcome in lied),
-        images=drilled.named[0].schedule.images,
-        named="\n".join(_fault_table(drilled.named)),
-        runs="\n".join(_fault_table(drilled.runs)),
-        beyond="\n".join(_fault_table(drilled.beyond)),
+        images=results.named[0].schedule.images,
+        named="\n".join(_fault_table(results.named)),
+        runs="\n".join(_fault_table(results.runs)),
+        beyond="\n".join(_fault_table(results.beyond)),
         meanings="\n".join(f"| `{name}` | {meaning} |" for name, meaning in FAULTS.items()),
     )
 
 
-def _levels(drilled: Drilled) -> Iterator[str]:
-    for what, outcomes in (("sequential calls", drilled.serial), ("eight concurrent calls", drilled.side_by_side)):
+def _levels(results: Results) -> Iterator[str]:
+    for what, outcomes in (("sequential calls", results.serial), ("eight concurrent calls", results.side_by_side)):
         verified = [outcome for outcome in outcomes if outcome.level == "verified"]
         wrong = sum(outcome.is_undetected for outcome in verified)
         yield f"| **`verified`**, {what} | {len(outcomes):,} schedules | {len(verified):,} | **{wrong}** |"
-    passes = [one_pass for outcome in drilled.serial for one_pass in outcome.one_pass]
+    passes = [one_pass for outcome in results.serial for one_pass in outcome.one_pass]
     for level in LEVELS[1::-1]:
         found = [one_pass for one_pass in passes if one_pass.level == level]
         wrong = sum(one_pass.is_wrong for one_pass in found)
         yield f"| a single pass, `{level}` | {len(passes):,} passes | {len(found):,} | {wrong:,} |"
-    accepted = [wrong for wrong in drilled.plain if wrong is not None]
+    accepted = [wrong for wrong in results.plain if wrong is not None]
     yield (
-        f"| simple reader, rows == TotalCount | {len(drilled.plain):,} schedules "
+        f"| simple reader, rows == TotalCount | {len(results.plain):,} schedules "
         f"| {len(accepted):,} | {sum(accepted):,} |"
     )
 
@@ -466,7 +466,7 @@ def _seen(said: dict[str, Any]) -> str:
 # ── from a shell ─────────────────────────────────────────────────────────────
 
 
-def drill_all(schedules: int, seed: int, processes: int, tell: Callable[[str], None]) -> Drilled:
+def read_all(schedules: int, seed: int, processes: int, tell: Callable[[str], None]) -> Results:
     """Run every test: `schedules` random schedules with sequential calls, and a quarter as many with eight at once."""
     named = list(named_schedules())
     runs = [Schedule(123, (spec(name, "page=2,times=1"),)) for name in FAULTS]
@@ -483,14 +483,14 @@ def drill_all(schedules: int, seed: int, processes: int, tell: Callable[[str], N
                     tell(f"{what}: {number:,} of {len(todo):,}")
             return found
 
-        return Drilled(
+        return Results(
             seed=seed,
-            named=mapped("named faults", drill, named),
-            runs=mapped("whole runs", drill_run, runs),
-            serial=mapped("random schedules", drill, serial),
+            named=mapped("named faults", read_once, named),
+            runs=mapped("whole runs", run_once, runs),
+            serial=mapped("random schedules", read_once, serial),
             plain=mapped("the plain reader on them", plain, serial),
-            side_by_side=mapped("random schedules, eight concurrent calls", drill, side_by_side),
-            beyond=mapped("beyond the assumptions", drill, BEYOND),
+            side_by_side=mapped("random schedules, eight concurrent calls", read_once, side_by_side),
+            beyond=mapped("beyond the assumptions", read_once, BEYOND),
         )
 
 
@@ -502,16 +502,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the report goes (else stdout)")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    drilled = drill_all(asked.schedules, asked.seed, asked.processes, _tell)
+    results = read_all(asked.schedules, asked.seed, asked.processes, _tell)
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(report(drilled), encoding="utf-8")
+        asked.out.write_text(report(results), encoding="utf-8")
     else:
-        sys.stdout.write(report(drilled))
-    _tell(summary(drilled))
-    for outcome in drilled.undetected:
+        sys.stdout.write(report(results))
+    _tell(summary(results))
+    for outcome in results.undetected:
         _tell(f"undetected: {outcome.schedule}")
-    return 1 if drilled.undetected else 0
+    return 1 if results.undetected else 0
 
 
 def _tell(line: str) -> None:

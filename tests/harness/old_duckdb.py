@@ -1,4 +1,4 @@
-"""Another DuckDB reads a lake of this one: its catalogue, and the printed views, row for row.
+"""Another DuckDB reads a lake of this one: its catalog, and the printed views, row for row.
 
 python tests/harness/old_duckdb.py /path/to/a/python/with/another/duckdb
 """
@@ -17,14 +17,14 @@ from pipeline.views.script import views_sql
 
 READ = """
 import sys, duckdb
-catalogue, script, *names = sys.argv[1:]
+catalog, script, *names = sys.argv[1:]
 def rows(con):
     return [repr(sorted(map(repr, con.execute(f"from {name}").fetchall()))) for name in names]
-with duckdb.connect(catalogue, read_only=True) as con:
+with duckdb.connect(catalog, read_only=True) as con:
     first = rows(con)
 with duckdb.connect() as con:
     con.execute(open(script, encoding="utf-8").read())
-    assert rows(con) == first, "the catalogue and the printed views differ"
+    assert rows(con) == first, "the catalog and the printed views differ"
 sys.stdout.write("\\n".join([duckdb.__version__, *first]))
 """
 

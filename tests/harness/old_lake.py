@@ -2,7 +2,7 @@
 
     python tests/harness/old_lake.py tests/data/old_lake_v1
 
-It holds what a lake can hold: days that are folded and plain files, accounts side by side, one refused, images that
+It holds what a lake can hold: days that are compacted and plain files, accounts side by side, one refused, images that
 come, change and go, disks, values that could not be typed, unknown fields, an image without an id, an observation
 withdrawn. `answers.json` is what it answers
 to the questions below: every later version must give the same, in `test_old_lakes.py`. The lake itself lies in an
@@ -67,7 +67,7 @@ def an_image(number: int, **fields: Any) -> dict[str, Any]:
     }
 
 
-class Stock:
+class OldAccount:
     """An account of four days."""
 
     def images_on(self, day: int) -> list[dict[str, Any]]:
@@ -105,7 +105,7 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def live(data: Path) -> None:
     begin = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
-    keys = {name: Key("emulator", Stock(), is_permitted=name != "c") for name in "abc"}
+    keys = {name: Key("emulator", OldAccount(), is_permitted=name != "c") for name in "abc"}
     accounts = [key_account(label, key, "emulator") for label, key in (("prod", "a"), ("test", "b"), ("no right", "c"))]
     for day in range(4):
         with Endpoint(keys, day=day) as endpoint, contextlib.suppress(EnsImagesError):

@@ -1,4 +1,4 @@
-"""Read without a pause while runs publish and fold, prunes clear away and writers are killed.
+"""Read without a pause while runs publish and compact, prunes delete and writers are killed.
 
     python tests/harness/soak.py [--minutes 3] [--seed 1]
 
@@ -90,7 +90,7 @@ def _by_connect(data: Path) -> list[str]:
         return _torn(con)
 
 
-def _by_catalogue(data: Path) -> list[str]:
+def _by_catalog(data: Path) -> list[str]:
     def read() -> list[str]:
         with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as con:
             return _torn(con)
@@ -141,7 +141,7 @@ def _read(how: Callable[[Path], list[str]], data: Path, stop: Any, at_work: Any,
 
 
 def _next_day(data: Path) -> dt.datetime:
-    """A day after the last run, whether its files lie there, are folded, or were only landed."""
+    """A day after the last run, whether its files lie there, are compacted, or were only landed."""
     runs = {path.stem for path in raw_paths(data)}
     with contextlib.suppress(LakeMissing), connect(data) as con:
         runs |= {run_id for (run_id,) in con.execute("select distinct run_id from observations").fetchall()}
@@ -242,7 +242,7 @@ def soak(root: Path, seconds: float, *, seed: int, kill_every: float = 15) -> So
     with endpoint(60, seed) as url:
         for folder in (data, beside):
             _run(folder, url)
-        hows = (_by_connect, _by_catalogue, _kept_open)
+        hows = (_by_connect, _by_catalog, _kept_open)
         at_work = [context.Event() for _ in range(len(hows) + 1)]
         asked = [*zip(hows, itertools.repeat(data), at_work, strict=False), (_by_pandas, beside, at_work[-1])]
         readers = [context.Process(target=_read, args=(how, lake, stop, set_, told)) for how, lake, set_ in asked]

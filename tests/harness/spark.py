@@ -237,7 +237,7 @@ def test_every_table_and_view_is_the_same_over_a_bucket(spark, tmp_path):
 
 def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
     assert compact(data, now=utc("2027-01-01 00:00"))
-    assert unlike(spark, put(data, "s3://lake/folded")) == {}
+    assert unlike(spark, put(data, "s3://lake/compacted")) == {}
 
 
 ADDED = """

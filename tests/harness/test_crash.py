@@ -54,8 +54,8 @@ def two_days(tmp_path_factory, url):
     return data
 
 
-# The first fold is killed by `make crash` alone: what it does, the one after it does as well.
-TRIED = [writer for writer in WRITERS if writer.name != "first fold"]
+# The first compaction is killed by `make crash` alone: what it does, the one after it does as well.
+TRIED = [writer for writer in WRITERS if writer.name != "first compaction"]
 
 
 @pytest.mark.parametrize("writer", TRIED, ids=[writer.name for writer in TRIED])

@@ -1,11 +1,11 @@
-"""The drill's promise, on a part of it: what is proven is the account, whatever the service does meanwhile."""
+"""A part of the fault tests: what is proven is the account, whatever the service does meanwhile."""
 
 import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faults import BEYOND, HASTE, Schedule, compared, drill, drill_run, plain, random_schedules, spec
+from faults import BEYOND, HASTE, Schedule, compared, plain, random_schedules, read_once, run_once, spec
 
 from pipeline.emulator import FAULTS
 from pipeline.extract.bounds import Bounds
@@ -18,7 +18,7 @@ REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_ends_well_is_published_and_nothing_is_lost(fault):
-    outcome = drill(Schedule(123, (spec(fault, "page=2,times=1"),)))
+    outcome = read_once(Schedule(123, (spec(fault, "page=2,times=1"),)))
 
     assert (outcome.level, outcome.error) == ("verified", None)
     assert (outcome.lost, outcome.invented, outcome.twice) == (0, 0, 0)
@@ -26,7 +26,7 @@ def test_a_fault_that_ends_well_is_published_and_nothing_is_lost(fault):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_without_end_ends_in_the_truth_or_in_a_refusal(fault):
-    outcome = drill(Schedule(123, (spec(fault, "page=2"),)))
+    outcome = read_once(Schedule(123, (spec(fault, "page=2"),)))
 
     assert not outcome.is_undetected
     assert outcome.level == "verified" or outcome.error
@@ -36,13 +36,13 @@ def test_a_fault_without_end_ends_in_the_truth_or_in_a_refusal(fault):
 @pytest.mark.parametrize("workers", [1, 8])
 def test_no_image_is_lost_or_invented_undetected_while_an_account_changes(part, workers):
     for schedule in random_schedules(8, seed=100 + part, workers=workers):
-        outcome = drill(schedule)
+        outcome = read_once(schedule)
         assert not outcome.is_undetected, schedule
         assert not outcome.needless, schedule
 
 
 def test_the_lake_holds_what_was_proven():
-    outcome = drill_run(Schedule(123, ("churn:page=2,times=2", "empty:page=1,times=1"), workers=8))
+    outcome = run_once(Schedule(123, ("churn:page=2,times=2", "empty:page=1,times=1"), workers=8))
 
     assert (outcome.level, outcome.lost, outcome.invented, outcome.twice) == ("verified", 0, 0, 0)
 
@@ -52,8 +52,8 @@ THREE_DELETIONS = Schedule(123, ("deletions:page=2,times=1,count=3,place=start",
 
 def test_three_deletions_deceive_a_plain_reader_and_not_this_one():
     assert plain(THREE_DELETIONS) is True
-    assert drill(THREE_DELETIONS).level == "verified"
-    assert drill(THREE_DELETIONS).is_wrong is False
+    assert read_once(THREE_DELETIONS).level == "verified"
+    assert read_once(THREE_DELETIONS).is_wrong is False
 
 
 @pytest.mark.parametrize("images", [2, 50, 123])
@@ -61,7 +61,7 @@ def test_three_deletions_deceive_a_plain_reader_and_not_this_one():
 def test_an_image_that_is_listed_with_its_id_and_without_is_never_verified_twice(images, seed):
     """With it in one pass and without it in another, on one page or on two, in the place of another or not."""
     for faults in ((f"twin:p=0.7,seed={seed}", f"missing-id:p=0.5,seed={seed}"), (f"twin:p=0.4,seed={seed}",)):
-        outcome = drill(Schedule(images, faults, seed=seed))
+        outcome = read_once(Schedule(images, faults, seed=seed))
 
         assert not outcome.is_undetected
         assert outcome.level == "verified" or outcome.error == "IncompleteListing"
@@ -78,7 +78,7 @@ def test_the_drill_sees_that_a_twin_is_an_image_twice_and_another_lost(serve, ac
 
 
 def test_the_drill_sees_a_loss_where_there_is_one():
-    assert [drill(schedule).lost for schedule in BEYOND] == [1, 1]
+    assert [read_once(schedule).lost for schedule in BEYOND] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_drill_sees_a_loss_where_there_is_one():
     ],
 )
 def test_a_lie_that_never_ends_over_1037_images_ends_within_90_seconds(lie):
-    outcome = drill(Schedule(1037, (lie,)))
+    outcome = read_once(Schedule(1037, (lie,)))
     bounds = Bounds()
     waited = bounds.passes * (bounds.repeat_seconds + 11 * bounds.pause_seconds)
 
@@ -107,7 +107,7 @@ def test_a_lie_that_never_ends_over_1037_images_ends_within_90_seconds(lie):
 
 
 def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever():
-    outcome = drill(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1, pages_past_total=5))
+    outcome = read_once(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1, pages_past_total=5))
     called_for_at_first = -(-(123 + 2 * 60) // PAGE_SIZE)
 
     assert outcome.error == "IncompleteListing"
@@ -127,7 +127,7 @@ def test_the_report_knows_every_fault():
 
 
 def test_the_instant_of_the_evidence_is_that_of_the_answer_compared_with():
-    outcome = drill(THREE_DELETIONS)
+    outcome = read_once(THREE_DELETIONS)
 
     assert isinstance(outcome.said["observed_at_utc"], dt.datetime)
     assert outcome.said["first_request_id"]

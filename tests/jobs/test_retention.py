@@ -44,7 +44,7 @@ def lived(tmp_path_factory):
 def data(lived, tmp_path) -> Path:
     """A copy of that lake."""
     shutil.copytree(lived, tmp_path / "data")
-    write_catalog(tmp_path / "data")  # the catalogue holds absolute paths
+    write_catalog(tmp_path / "data")  # the catalog holds absolute paths
     return tmp_path / "data"
 
 

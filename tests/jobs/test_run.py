@@ -83,10 +83,10 @@ def test_the_published_example_arrives_in_the_parquet_value_for_value(serve, acc
 
 
 def test_a_thousand_images_arrive_with_every_disk_and_every_gib(serve, account, tmp_path):
-    stock = living_account(images=1037, seed=11)
-    run_once(tmp_path, serve(stock), account)
+    emulated = living_account(images=1037, seed=11)
+    run_once(tmp_path, serve(emulated), account)
 
-    check_against(tmp_path, stock.images_on(0))
+    check_against(tmp_path, emulated.images_on(0))
 
 
 def check_against(data: Path, images: list[dict[str, Any]]) -> None:
@@ -121,11 +121,11 @@ IMAGES = st.lists(
 @settings(max_examples=settings.default.max_examples // 5)
 def test_every_image_and_every_gib_reaches_the_lake(tmp_path_factory, images):
     data = tmp_path_factory.mktemp("data")
-    stock = Shelf(*({"ImageId": f"m-{number}", **image} for number, image in enumerate(images)))
-    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+    emulated = Shelf(*({"ImageId": f"m-{number}", **image} for number, image in enumerate(images)))
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
         run_once(data, endpoint, key_account("default", "emulator", "emulator"))
 
-    check_against(data, stock.images_on(0))
+    check_against(data, emulated.images_on(0))
 
 
 def test_pandas_reads_the_folder_of_a_table(serve, account, tmp_path):
@@ -200,9 +200,9 @@ def test_a_rebuild_adds_only_what_the_lake_lacks(serve, account, tmp_path):
 
 
 def test_a_rebuild_does_not_publish_what_a_run_refused(account, tmp_path):
-    stock = Shelf(*numbered(20))
-    stock.by_day.append([])
-    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+    emulated = Shelf(*numbered(20))
+    emulated.by_day.append([])
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
         run_once(tmp_path / "data", endpoint, account, observed_at=ON)
         endpoint.day = 1
         with pytest.raises(AccountShrank):
@@ -215,10 +215,10 @@ def test_a_rebuild_does_not_publish_what_a_run_refused(account, tmp_path):
 def test_a_rebuild_of_a_moved_folder_writes_its_catalog(serve, account, tmp_path):
     run_once(tmp_path / "data", serve(images=3), account, observed_at=ON)
     (tmp_path / "data").rename(tmp_path / "moved")
-    catalogue = tmp_path / "moved" / "lake.duckdb"
+    catalog = tmp_path / "moved" / "lake.duckdb"
 
     assert rebuild(tmp_path / "moved") == []
-    with duckdb.connect(str(catalogue), read_only=True) as con:
+    with duckdb.connect(str(catalog), read_only=True) as con:
         assert con.execute("select count(*) from images_latest").fetchall() == [(3,)]
 
 
@@ -259,8 +259,8 @@ def test_a_run_killed_before_publishing_shows_nothing_and_loses_no_page(serve, a
 
 
 def test_a_failed_account_has_a_row_with_the_reason_and_stops_no_other(tmp_path):
-    stock = living_account(images=9)
-    keys = {"a": Key("secret", stock), "b": Key("secret", stock, is_permitted=False)}
+    emulated = living_account(images=9)
+    keys = {"a": Key("secret", emulated), "b": Key("secret", emulated, is_permitted=False)}
     accounts = [key_account("fine", "a", "secret"), key_account("refused", "b", "secret")]
     with Endpoint(keys) as endpoint, pytest.raises(Refused) as error:
         run(tmp_path, accounts=accounts, endpoint=endpoint.url)
@@ -289,9 +289,9 @@ def test_an_account_below_the_required_certificate_is_not_published(account, tmp
 def test_an_account_that_lost_more_than_half_of_its_images_is_not_published_unless_accepted(
     account, tmp_path, before, after, is_published
 ):
-    stock = Shelf(*numbered(before))
-    stock.by_day.append(numbered(after))
-    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+    emulated = Shelf(*numbered(before))
+    emulated.by_day.append(numbered(after))
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
         run_once(tmp_path, endpoint, account, observed_at=ON)
         endpoint.day = 1
         later = ON + dt.timedelta(days=1)
@@ -307,9 +307,9 @@ def test_an_account_that_lost_more_than_half_of_its_images_is_not_published_unle
 
 
 def test_new_images_do_not_hide_that_the_old_ones_are_gone(account, tmp_path):
-    stock = Shelf(*numbered(20))
-    stock.by_day.append(numbered(20, first=100))
-    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+    emulated = Shelf(*numbered(20))
+    emulated.by_day.append(numbered(20, first=100))
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
         run_once(tmp_path, endpoint, account, observed_at=ON)
         endpoint.day = 1
         with pytest.raises(AccountShrank, match=r"has lost 20 of them \(100 %\)"):
@@ -404,9 +404,9 @@ def test_a_damaged_lake_loses_no_listing_and_the_rebuild_publishes_it(serve, acc
 
 
 def test_a_rebuild_decides_what_a_damaged_lake_left_undecided(account, tmp_path):
-    stock = Shelf(*numbered(20))
-    stock.by_day.append([])
-    with Endpoint({"emulator": Key("emulator", stock)}) as endpoint:
+    emulated = Shelf(*numbered(20))
+    emulated.by_day.append([])
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
         run_once(tmp_path, endpoint, account, observed_at=ON)
         (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
         path.write_bytes(b"junk")
