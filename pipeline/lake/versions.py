@@ -1,7 +1,7 @@
 """Versions of images as SQL: the query behind `image_versions` and behind compaction.
 
     compacted versions, cut to the observations that stand ──┐
-                                                             ├──► segments ──► bounds of versions, lives ──► values
+                                                             ├──► segments ──► bounds of versions, lifetimes ──► values
     rows of plain files, each a segment of its own ──────────┘
 
 Segments of one image that follow each other without an observation in between,
@@ -275,7 +275,7 @@ living as (
     inner join proven as ending on images.end_number = ending.number
     where images.is_steady
 )"""
-"""The bounds of all versions: of lives, proofs of absence, and the steady images."""
+"""The bounds of all versions: of lifetimes, proofs of absence, and the steady images."""
 
 
 def with_values(living: str, valued_versions: str, observed_rows: str) -> str:

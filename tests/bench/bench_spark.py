@@ -74,9 +74,9 @@ def measured(images: int, days: int, pages: Path | None = None) -> Iterator[tupl
         rows, differing = unlike(aside / "here", aside / "there")
         yield "compared rows of the two lakes", f"{rows:,}"
         yield "rows that differ", f"{differing:,}"
-        live(aside / "lives", 60, 12)
+        live(aside / "changing", 60, 12)
         by_both.strange(aside / "strange")
-        for name, what in (("lives", "two changing accounts over 12 days"), ("strange", "three irregular accounts")):
+        for name, what in (("changing", "two changing accounts over 12 days"), ("strange", "three irregular accounts")):
             found = by_both.unlike(spark, aside / name)
             relations, rows = len(by_both.compared), sum(by_both.compared.values())
             yield f"compared rows of {relations} tables and views on DuckDB and Spark, {what}", f"{rows:,}"

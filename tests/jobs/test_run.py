@@ -298,7 +298,7 @@ def test_an_account_that_lost_more_than_half_of_its_images_is_not_published_unle
         if is_published:
             run_once(tmp_path, endpoint, account, observed_at=later)
         else:
-            with pytest.raises(AccountShrank, match=f"had {before} images"):
+            with pytest.raises(AccountShrank, match=rf"had {before} images?\b"):
                 run_once(tmp_path, endpoint, account, observed_at=later)
             assert rows(tmp_path, "select count(*) from images_latest") == [(before,)]
             run_once(tmp_path, endpoint, account, observed_at=later, accept_shrink=True)
