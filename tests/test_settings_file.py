@@ -208,7 +208,7 @@ def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed,
         ),
         (
             "[thresholds.stale_image]\nx = 7",
-            r"thresholds\.stale_image is no view .*did you mean stale_images\? there are",
+            r"thresholds\.stale_image is not a view .*did you mean stale_images\? there are",
         ),
         (
             "[thresholds]\nstale_images = 7",
@@ -216,12 +216,12 @@ def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed,
         ),
         (
             "[thresholds.stale_images]\nolder_than = 7",
-            r"older_than is no threshold: did you mean older_than_days\? there",
+            r"older_than is not a threshold: did you mean older_than_days\? there",
         ),
         ("[thresholds.stale_images]\nwatched_days = -1", "watched_days = -1: a whole number is expected, 0 or more"),
         ("[thresholds.stale_images]\nwatched_days = 7.5", r"watched_days = 7\.5: a whole number"),
         ("[thresholds.stale_images]\nwatched_days = true", "watched_days = True: a whole number"),
-        ("[thresholds.cleanup_candidates]\nignored_in_name = '('", r"= '\(' is no regular expression"),
+        ("[thresholds.cleanup_candidates]\nignored_in_name = '('", r"= '\(' is not a regular expression"),
         ("[thresholds.cleanup_candidates]\nignored_in_name = 3", "ignored_in_name = 3: text in quotes is expected"),
         ("[tresholds.stale_images]\nx = 1", r"tresholds is not a setting: did you mean thresholds\?"),
         (

@@ -58,7 +58,7 @@ class Request:
         if not 0 <= self.max_shrink_percent <= 100:  # refuses `nan` too
             raise BadSetting(f"max_shrink_percent must be a percentage from 0 to 100, not {self.max_shrink_percent}")
         if self.certificate not in LEVELS:
-            raise BadSetting(f"certificate {self.certificate!r} is no level: choose from {', '.join(LEVELS)}")
+            raise BadSetting(f"certificate {self.certificate!r} is not a level: choose from {', '.join(LEVELS)}")
         endpoint_url(self.endpoint, allow_plain_http=self.allow_plain_http)
         for account in self.accounts:
             self.url_of(account)

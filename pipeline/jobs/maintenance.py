@@ -67,13 +67,13 @@ class Maintained:
         lines = list(self.lines)
         if self.compactions:
             lines.append(f"{pluralize(len(self.compactions), 'compaction')} {would}written")
-        for paths, noun in (
-            (self.expired_raw, "raw files {}expired"),
-            (self.deleted, f"files {{}}deleted, {self.byte_count:,} bytes"),
-            (self.orphans, "orphans {}deleted"),
+        for paths, noun, what in (
+            (self.expired_raw, "raw file", "expired"),
+            (self.deleted, "file", f"deleted, {pluralize(self.byte_count, 'byte')}"),
+            (self.orphans, "orphan", "deleted"),
         ):
             if paths:
-                lines.append(f"{len(paths):,} {noun.format(would)}")
+                lines.append(f"{pluralize(len(paths), noun)} {would}{what}")
                 lines += [f"  {path}" for path in paths] if self.is_dry else []
         return "\n".join(lines or ["nothing to do"])
 
@@ -98,6 +98,7 @@ class Edit:
     """The tombstones while a command changes them, and the published observations that they leave."""
 
     data: Path
+    is_dry: bool
     now: dt.datetime
     until: dt.datetime
     """The end of the grace period of what is withdrawn or expires now."""
@@ -137,7 +138,7 @@ def maintain(
         published = _published(data)  # before anything is made: where there is no lake, there is none to lock
         deleted_orphans = orphans(data) if dry_run else stack.enter_context(lock(data))
         before = read_tombstones(data)
-        edited = Edit(data, now, now + grace_period, before, published, [])
+        edited = Edit(data, dry_run, now, now + grace_period, before, published, [])
         expired = list(edit(edited))
         tombstones = edited.tombstones = _with_expired(edited, expired)
         compactions: list[str] = []

@@ -70,14 +70,19 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
     was_latest = edit.latest[observation.account] == observation
     edit.published.remove(observation)
     instead = edit.latest.get(observation.account) if was_latest else None
+    would_be = "would be " if edit.is_dry else ""
     if instead:
-        consequence = f"is now {instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
+        consequence = f"{would_be or 'is now '}{instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
     else:
-        consequence = "is none: nothing is left" if was_latest else "stays"
+        consequence = f"{would_be or 'is '}none: nothing is left" if was_latest else "stays"
+    undone = (
+        f"`ens-images restore {observation.name}` brings it back until {edit.until:%F %T} UTC"
+        if edit.until > edit.now
+        else "without a grace period: nothing brings it back"
+    )
     edit.lines.append(
-        f"{observation.name}: withdrawn, as of {observation.observed_at_utc:%F %T} UTC; the latest of "
-        f"{observation.account!r} {consequence}; `ens-images restore {observation.name}` brings it back until "
-        f"{edit.until:%F %T} UTC"
+        f"{observation.name}: {would_be}withdrawn, as of {observation.observed_at_utc:%F %T} UTC; "
+        f"the latest of {observation.account!r} {consequence}; {undone}"
     )
     of_the_run = {other.account for other in edit.published if other.run_id == observation.run_id}
     withdrawal = Withdrawal(
@@ -110,7 +115,8 @@ def _restore(edit: Edit, name: str) -> Tombstones:
     day = observed_on(edit.data, withdrawal)
     edit.published.append(Observation(withdrawal.account, withdrawal.run_id, withdrawal.observed_at_utc, day))
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
-    edit.lines.append(f"{withdrawal.name}: restored, as of {withdrawal.observed_at_utc:%F %T} UTC")
+    would_be = "would be " if edit.is_dry else ""
+    edit.lines.append(f"{withdrawal.name}: {would_be}restored, as of {withdrawal.observed_at_utc:%F %T} UTC")
     restored = msgspec.structs.replace(withdrawal, restored_at_utc=edit.now)
     return msgspec.structs.replace(
         edit.tombstones,
@@ -127,5 +133,6 @@ def _find(name: str, candidates: Iterable[_Named], noun: str) -> _Named:
     if found:
         raise UnknownName(f"run {name!r} has {len(found)} of them: name one, such as {found[0].name!r}")
     raise UnknownName(
-        f"{name!r} is no {noun}: `<run>/<account>` is expected, as in the columns run_id and account of `observations`"
+        f"{name!r} is not a {noun}: `<run>/<account>` is expected, "
+        "as in the columns run_id and account of `observations`"
     )

@@ -57,7 +57,7 @@ import msgspec
 
 from pipeline.errors import BadSetting
 from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
-from pipeline.lake.compaction.manifest import PLACES, Manifest, compacted_path, manifest_path
+from pipeline.lake.compaction.manifest import COMPACTED, Manifest, compacted_path, manifest_path
 from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.orphans import delete
@@ -98,7 +98,7 @@ def new_lake(data: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
-        raise BadSetting(f"{str(data / 'lake')!r} is not empty, and is no lake: give an empty folder") from error
+        raise BadSetting(f"{str(data / 'lake')!r} is not empty, and not a lake: give an empty folder") from error
     sync_folder(data)
     delete(building)
 
@@ -192,7 +192,7 @@ class CompactionCommit(_StagedFiles):
 
     def add(self, place: str, rows: pa.Table) -> None:
         """Add rows to the file in one of the folders of compacted files."""
-        self._add(place, PLACES[place], rows)
+        self._add(place, COMPACTED[place], rows)
 
     def written(self, *places: str) -> list[Path]:
         """Close the files for these folders. Returns: their paths until `commit`; none where no rows were added."""
@@ -203,7 +203,7 @@ class CompactionCommit(_StagedFiles):
 
     def commit(self, manifest: Manifest) -> None:
         """Commit the compaction: the manifest last, with the digests of its files."""
-        digests = self._commit({place: compacted_path(self._data, place, self._name) for place in PLACES})
+        digests = self._commit({place: compacted_path(self._data, place, self._name) for place in COMPACTED})
         new = {f"{place}/{self._name}": digest for place, digest in digests.items()}
         named = {f"{place}/{name}" for place, names in manifest.names.items() for name in names}
         known = {name: digest for name, digest in {**manifest.digests, **new}.items() if name in named}

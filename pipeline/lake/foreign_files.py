@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from pipeline.lake.compaction.manifest import MANIFESTS, OLDER_MANIFESTS, OLDER_PLACES, PLACES
+from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPACTED, OLDER_MANIFESTS
 from pipeline.lake.format import FORMAT_FILE
 from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_path
 from pipeline.resources.tables import LAKE_TABLES
@@ -27,7 +27,7 @@ def foreign_files(data: Path) -> list[Path]:
     A folder is listed as one, without what is in it.
     """
     folders = {table.name for table in LAKE_TABLES}
-    compacted = {*PLACES, MANIFESTS, *OLDER_PLACES.values(), OLDER_MANIFESTS}
+    compacted = {*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS}
     ours = {*folders, *compacted, FORMAT_FILE, TOMBSTONES_COPY, *_OURS}
     found = [path for path in _entries(data / "lake") if path.name not in ours]
     for name in sorted(folders):

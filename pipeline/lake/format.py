@@ -15,7 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.tombstones import settle_tombstones
+from pipeline.lake.tombstones import older_tombstones_path, settle_tombstones
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
 from pipeline.storage.store import store_of
@@ -83,7 +83,8 @@ def mend_format(data: Path) -> bool:
 def upgrade(data: Path) -> None:
     """Bring a lake of an older format to the present one; the caller holds the lock. A new lake stays as it is."""
     before = format_of(data)
-    if before is not None and int(before) < int(FORMAT):
+    has_older = store_of(data).is_local and older_tombstones_path(data).exists()
+    if has_older or (before is not None and int(before) < int(FORMAT)):
         write_format(data)
     if store_of(data).is_local:
         settle_tombstones(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.lake.compaction.manifest import PLACES, compacted_path, manifest_path, manifest_paths
+from pipeline.lake.compaction.manifest import COMPACTED, compacted_path, manifest_path, manifest_paths
 from pipeline.lake.format import FORMAT_FILE
 from pipeline.lake.layout import CATALOG, VERIFIED_FILE, files
 from pipeline.resources.control import OBSERVATIONS
@@ -21,7 +21,7 @@ def compaction_orphans(data: Path) -> list[Path]:
     folders = [path for path in _staged(data / "lake") if path.name.isdigit()]
     names = [path.name for path in folders if not manifest_path(data, path.name).exists()]
     return [
-        *(path for name in names for place in PLACES if (path := compacted_path(data, place, name)).exists()),
+        *(path for name in names for place in COMPACTED if (path := compacted_path(data, place, name)).exists()),
         *folders,
     ]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.lake.compaction.manifest import ENDED, OPEN, PLACES, RECORDS, REJECTED, compacted_path
+from pipeline.lake.compaction.manifest import COMPACTED, ENDED, OPEN, RECORDS, REJECTED, compacted_path
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.text import escape_glob, sql_literal
@@ -160,7 +160,7 @@ def observations(files: FileSet, as_of: dt.datetime | None = None, names: Collec
     changed = _withdrawal_columns(files.tombstones)
     parts = [scan_files(OBSERVATIONS, files.daily[OBSERVATIONS.name], names=needed)]
     if files.compacted:
-        parts.append(scan_files(PLACES[RECORDS], files.compacted[RECORDS], names=needed))
+        parts.append(scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=needed))
     columns = ", ".join(changed.get(name, name) for name in wanted)
     cut = "" if as_of is None else f"\nwhere coalesce(observed_at_utc, {_BEGAN}) <= {instant(as_of)}"
     return f"select {columns} from (\n" + "\nunion all by name\n".join(parts) + f"\n) as record{cut}"  # noqa: S608
@@ -176,7 +176,7 @@ def rejects(files: FileSet, as_of: dt.datetime | None = None) -> str:
     withdrawn = pairs((withdrawal.run_id, withdrawal.account) for withdrawal in files.tombstones.active)
     names = [column.name for column in REJECTS.columns]
     compacted_rows = scan_files(
-        PLACES[REJECTED], files.compacted[REJECTED], where=_until(as_of, f"(run_id, account) not in ({withdrawn})")
+        COMPACTED[REJECTED], files.compacted[REJECTED], where=_until(as_of, f"(run_id, account) not in ({withdrawn})")
     )
     return f"{daily}\nunion all\nselect {', '.join(names)} from (\n{compacted_rows}\n) as compacted"
 

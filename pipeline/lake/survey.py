@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
-from pipeline.lake.compaction.manifest import PLACES, RECORDS
+from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
@@ -123,7 +123,9 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
     lost = {state.run_id for state in states.values() if state.is_compacted and state.flaws}
     paths = files.compacted.get(RECORDS, ())
     if lost and paths:
-        found = [row for row in _record_rows(con, scan_files(PLACES[RECORDS], paths, names=_NAMES)) if row[0] in lost]
+        found = [
+            row for row in _record_rows(con, scan_files(COMPACTED[RECORDS], paths, names=_NAMES)) if row[0] in lost
+        ]
         for run_id in lost - {run_id for run_id, _, _, digests in found if digests}:
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found

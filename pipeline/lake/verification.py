@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
-from pipeline.lake.compaction.manifest import PLACES, RECORDS
+from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of
 from pipeline.lake.scan import scan_files
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
@@ -98,7 +98,7 @@ class Verification:
         latest = set(latest_runs)
         self.verify_records()
         self.verify_records([path for path in self._files.retained.get(OBSERVATIONS.name, ()) if path.stem in latest])
-        self.verify_compacted(PLACES)
+        self.verify_compacted(COMPACTED)
         retained = {name: [p for p in paths if p.stem in latest] for name, paths in self._files.retained.items()}
         tables = [name for name in self._files.daily if name != OBSERVATIONS.name]
         unknown = self._unknown(
@@ -111,7 +111,7 @@ class Verification:
             self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
         self._verified.save()
 
-    def verify_compacted(self, places: Iterable[str] = tuple(PLACES)) -> None:
+    def verify_compacted(self, places: Iterable[str] = tuple(COMPACTED)) -> None:
         """Verify the files of the compaction.
 
         Raises:
@@ -215,7 +215,7 @@ def committed_digests(
     if left := runs - {path.stem for path in daily}:
         where = f"run_id in ({', '.join(map(sql_literal, sorted(left)))})"
         queries += [
-            scan_files(PLACES[RECORDS], paths, names=names, where=where)
+            scan_files(COMPACTED[RECORDS], paths, names=names, where=where)
             for paths in [files.compacted.get(RECORDS)]
             if paths
         ]

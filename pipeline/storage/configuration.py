@@ -96,7 +96,9 @@ def _environment(*names: str) -> str | None:
 
 def _check_endpoint(endpoint: str) -> None:
     if not _ENDPOINT.match(endpoint):
-        raise BadSetting(f"the bucket's endpoint {redact_userinfo(endpoint)!r} is no address: https://HOST is expected")
+        raise BadSetting(
+            f"the bucket's endpoint {redact_userinfo(endpoint)!r} is not an address: https://HOST is expected"
+        )
     is_plain = endpoint.startswith("http:") and not _LOCAL_ENDPOINT.match(endpoint)
     if is_plain and os.environ.get("AWS_ALLOW_HTTP") != "true":
         raise BadSetting(f"the bucket's endpoint {endpoint!r} is not https: AWS_ALLOW_HTTP=true allows it")

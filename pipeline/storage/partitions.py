@@ -48,7 +48,7 @@ def refuse_newer(content: str, path: Path) -> None:
 
     Raises:
         LakeTooNew: it is newer.
-        LakeDamaged: it is no format.
+        LakeDamaged: it is not a format.
     """
     if not (content.isascii() and content.isdigit()):
         raise LakeDamaged(f"{str(path)!r} should hold the format of the lake, such as {FORMAT}, not {content[:40]!r}")

@@ -68,7 +68,7 @@ def with_thresholds(known: Mapping[str, Relation], thresholds: Thresholds) -> di
         settings = {setting.name: setting for setting in relation.settings}
         for name, value in values.items():
             if name not in settings:
-                raise BadSetting(f"{place}.{name} is no threshold: {_suggest(name, settings)}")
+                raise BadSetting(f"{place}.{name} is not a threshold: {_suggest(name, settings)}")
             settings[name] = replace(settings[name], default=_as_sql(settings[name], f"{place}.{name}", value))
         query = with_settings(relation.query or "", {name: setting.default for name, setting in settings.items()})
         changed[view] = replace(relation, query=query, settings=tuple(settings.values()))
@@ -79,7 +79,7 @@ def _unknown_view(name: str, candidates: Mapping[str, Relation]) -> str:
     views = [view for view, relation in candidates.items() if name in {setting.name for setting in relation.settings}]
     if views:
         return f"thresholds.{name}: of which view? {' or '.join(f'thresholds.{view}.{name}' for view in views)}"
-    return f"thresholds.{name} is no view with thresholds: {_suggest(name, candidates)}"
+    return f"thresholds.{name} is not a view with thresholds: {_suggest(name, candidates)}"
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -106,5 +106,5 @@ def _regular_expression(place: str, value: Any) -> str:
             con.execute("select regexp_matches('', $1)", [value]).fetchall()
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise BadSetting(f"{place} = {value!r} is no regular expression: {reason}") from error
+        raise BadSetting(f"{place} = {value!r} is not a regular expression: {reason}") from error
     return value

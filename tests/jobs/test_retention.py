@@ -150,11 +150,11 @@ def test_a_withdrawn_instant_can_be_observed_again_and_then_not_restored(data):
 
 def test_an_unknown_observation_is_refused(data):
     for name in ("20991001T020000.000000Z", f"{run_id(0)}/c", "x/y/z", ""):
-        with pytest.raises(UnknownName, match="is no published observation"):
+        with pytest.raises(UnknownName, match="is not a published observation"):
             withdraw(data, name, at=NOW)
     with pytest.raises(UnknownName, match="has 2 of them: name one"):
         withdraw(data, run_id(0), at=NOW)
-    with pytest.raises(UnknownName, match="is no withdrawn observation"):
+    with pytest.raises(UnknownName, match="is not a withdrawn observation"):
         restore(data, f"{run_id(0)}/a", at=NOW)
 
 
@@ -275,7 +275,7 @@ def test_the_command_withdraws_and_restores(data):
 
     assert [command.stdout for command in done] == [""] * 3
     assert [command.stderr.split(",")[0] for command in done] == [
-        f"{run_id(3)}/a: {what}" for what in ("withdrawn", "withdrawn", "restored")
+        f"{run_id(3)}/a: {what}" for what in ("would be withdrawn", "withdrawn", "restored")
     ]
     assert latest(data)["a"] == run_id(3)
 

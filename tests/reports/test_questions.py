@@ -39,9 +39,9 @@ def test_the_processor_is_what_the_architecture_says_or_else_the_compute_type(tm
         ("riscv64", "arm_vm", "other"),
         (None, "arm_bare_metal", "ARM"),
         ("", "arm_vm", "ARM"),
-        (None, "armchair", "not told"),
-        (None, "ens_vm", "not told"),
-        (None, None, "not told"),
+        (None, "armchair", "unknown"),
+        (None, "ens_vm", "unknown"),
+        (None, None, "unknown"),
     ]
     images = [
         image(f"m-{place}", architecture=architecture, compute_type=compute_type, image_size_gib=2**place)

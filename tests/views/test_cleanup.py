@@ -106,7 +106,7 @@ def test_a_text_among_the_thresholds_is_a_regular_expression_and_can_hold_anythi
     fits = {"cleanup_candidates": {"ignored_in_name": "it's' as x, -- \\d as y  -- z\n"}}
     with connect(lake, thresholds=fits) as con:
         assert con.execute("from cleanup_candidates").fetchall() == con.execute("from cleanup_candidates()").fetchall()
-    with pytest.raises(BadSetting, match=r"ignored_in_name = '\(' is no regular expression: .*missing \)"):
+    with pytest.raises(BadSetting, match=r"ignored_in_name = '\(' is not a regular expression: .*missing \)"):
         connect(lake, thresholds={"cleanup_candidates": {"ignored_in_name": "("}})
 
 

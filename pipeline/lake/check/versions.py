@@ -13,7 +13,7 @@ from pipeline.lake.check.runs import (
     open_pages,
     read_plain_run,
 )
-from pipeline.lake.compaction.manifest import ENDED, PLACES
+from pipeline.lake.compaction.manifest import COMPACTED, ENDED
 from pipeline.lake.compaction.restore import open_versions, restored_run
 from pipeline.lake.layout import table_path
 from pipeline.log import about, logger
@@ -34,7 +34,7 @@ def check_compacted(state: CheckState, manifest: Manifest) -> None:
     before = len(state.result.findings)
     for place, paths in manifest.files(state.data).items():
         for path in paths:
-            read_table(state, path, PLACES[place])
+            read_table(state, path, COMPACTED[place])
     if len(state.result.findings) > before:
         return
     _check_versions(state)

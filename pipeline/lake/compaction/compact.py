@@ -19,9 +19,9 @@ import msgspec
 from pipeline.errors import LakeMissing
 from pipeline.lake.commit import CompactionCommit
 from pipeline.lake.compaction.manifest import (
+    COMPACTED,
     ENDED,
     OPEN,
-    PLACES,
     RECORDS,
     REJECTED,
     Ended,
@@ -166,7 +166,7 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
     new = plan.whole_runs.keys() - (plan.before.runs.keys() if plan.before else set())
     parts = [scan_files(OBSERVATIONS, [path for path in plan.files.daily[OBSERVATIONS.name] if path.stem in new])]
     if plan.before is not None:
-        parts.append(scan_files(PLACES[RECORDS], plan.files.compacted[RECORDS]))
+        parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS]))
     _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
     paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
     if not paths:
@@ -187,8 +187,8 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
 
 def _write(con: duckdb.DuckDBPyConnection, commit: CompactionCommit, place: str, query: str) -> None:
     """Stream the rows of a query into one of the compaction's files."""
-    commit.add(place, PLACES[place].arrow().empty_table())
-    for rows in stream(con, PLACES[place], query):
+    commit.add(place, COMPACTED[place].arrow().empty_table())
+    for rows in stream(con, COMPACTED[place], query):
         commit.add(place, rows)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.compaction.manifest import (
-    OLDER_PLACES,
-    PLACES,
+    COMPACTED,
+    OLDER_COMPACTED,
     RECORDS,
     Manifest,
     manifest_paths,
@@ -63,11 +63,11 @@ def delete_compaction(data: Path) -> None:
     """
     for path in sorted(manifest_paths(data), key=lambda path: path.name):
         delete(path)
-    for place in PLACES:
+    for place in COMPACTED:
         for path in _compacted_files(data, place):
             delete(path)
 
 
 def _compacted_files(data: Path, place: str) -> list[Path]:
-    folders = [data / "lake" / name for name in (place, OLDER_PLACES.get(place)) if name]
+    folders = [data / "lake" / name for name in (place, OLDER_COMPACTED.get(place)) if name]
     return [path for folder in folders for path in folder.glob("*.parquet")]

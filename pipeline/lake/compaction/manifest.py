@@ -42,14 +42,14 @@ ENDED: Final = "image_versions"
 OPEN: Final = "image_versions_open"
 RECORDS: Final = "compacted_observations"
 REJECTED: Final = "compacted_rejects"
-PLACES: Final[dict[str, Table]] = {
+COMPACTED: Final[dict[str, Table]] = {
     ENDED: IMAGE_VERSIONS,
     OPEN: IMAGE_VERSIONS,
     REJECTED: COMPACTED_REJECTS,
     RECORDS: COMPACTED_OBSERVATIONS,
 }
 """The folders of compacted files in `lake`, and the table of each."""
-OLDER_PLACES: Final = {REJECTED: "folded_rejects", RECORDS: "folded_observations"}
+OLDER_COMPACTED: Final = {REJECTED: "folded_rejects", RECORDS: "folded_observations"}
 """The names of these folders before format 4."""
 _RENAMED_KEYS: Final = {"fold": "manifest", "void": "invalidated"}
 
@@ -117,8 +117,8 @@ class Manifest(msgspec.Struct, frozen=True):
 def compacted_path(data: Path, place: str, name: str) -> Path:
     """Return the path of a compacted file; in a lake before format 4 it has the older name."""
     path = data / "lake" / place / f"{name}.parquet"
-    if place in OLDER_PLACES and not path.exists():
-        older = data / "lake" / OLDER_PLACES[place] / path.name
+    if place in OLDER_COMPACTED and not path.exists():
+        older = data / "lake" / OLDER_COMPACTED[place] / path.name
         return older if older.exists() else path
     return path
 

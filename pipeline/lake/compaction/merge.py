@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final
 
-from pipeline.lake.compaction.manifest import ENDED, OPEN, PLACES, RECORDS
+from pipeline.lake.compaction.manifest import COMPACTED, ENDED, OPEN, RECORDS
 from pipeline.lake.scan import fingerprinted, fingerprints, observed_rows, scan_files, version_rows
 from pipeline.lake.versions import number_observations, versions, with_values
 from pipeline.resources.control import OBSERVATIONS
@@ -92,7 +92,7 @@ def _certificates(plan: Plan) -> str:
     names = ("account", "run_id", "certificate", "image_count", "disk_count")
     parts = [scan_files(OBSERVATIONS, plan.files.daily[OBSERVATIONS.name], names=names)]
     if plan.before is not None:
-        parts.append(scan_files(PLACES[RECORDS], plan.files.compacted[RECORDS], names=names))
+        parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS], names=names))
     return " union all by name ".join(parts)
 
 

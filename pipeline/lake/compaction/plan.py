@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.lake.compaction.manifest import PLACES, RECORDS, Manifest, next_name
+from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, Manifest, next_name
 from pipeline.lake.scan import pairs, scan_files
 from pipeline.resources.control import OBSERVATIONS
 
@@ -58,7 +58,7 @@ def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRo
     names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count", "disk_count")
     parts = [scan_files(OBSERVATIONS, files.daily[OBSERVATIONS.name], names=names)]
     if files.manifest is not None:
-        parts.append(scan_files(PLACES[RECORDS], files.compacted[RECORDS], names=names))
+        parts.append(scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names))
     rows = con.execute(
         f"select {', '.join(names)} from ({' union all by name '.join(parts)}) as record "  # noqa: S608  (declared names)
         "order by observed_at_utc, run_id"

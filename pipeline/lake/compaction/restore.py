@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lake.compaction.manifest import PLACES, REJECTED
+from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
 from pipeline.lake.scan import empty, instant, observations, pairs, rows_from_versions, scan_files, version_rows
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
@@ -64,5 +64,5 @@ def _rows_query(table: Table, present: Sequence[dict[str, Any]], day: dt.date) -
 def _rejects_query(files: FileSet, present: Sequence[dict[str, Any]]) -> str:
     """Select the rejects of these observations: those of withdrawn ones stay in their file, and no reader uses them."""
     names = pairs((row["run_id"], row["account"]) for row in present)
-    rejects = scan_files(PLACES[REJECTED], files.compacted[REJECTED])
+    rejects = scan_files(COMPACTED[REJECTED], files.compacted[REJECTED])
     return f"from ({rejects}) as reject where (run_id, account) in ({names})"

@@ -15,8 +15,8 @@ select
         when lower(architecture) like 'arm%' or lower(architecture) like 'aarch64%' then 'ARM'
         when architecture <> '' then 'other'
         when lower(compute_type) like 'arm!_%' escape '!' then 'ARM'
-        else 'not told'
-    end as processor,                                                                       -- `x86`, `ARM`, `other` (another architecture), or `not told` (no architecture, and the compute type does not identify ARM).
+        else 'unknown'
+    end as processor,                                                                       -- `x86`, `ARM`, `other` (another architecture), or `unknown` (no architecture, and the compute type does not identify ARM).
     architecture,
     cast(ownership = 'owned' as bigint) as image_count,  -- Images that the account owns.
     case when ownership = 'owned' then coalesce(image_size_gib, 0) else 0 end as image_size_gib,  -- Total size of the owned images; an image without a size adds 0.
