@@ -195,7 +195,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     That is its last observation, the age and the certificate of that, and the failures since.
     """
     from pipeline.jobs.accounts import select_accounts
-    from pipeline.jobs.status import status
+    from pipeline.jobs.status import runs_ahead, status
     from pipeline.lake.foreign_files import foreign_files
     from pipeline.reports.formats import write_rows
     from pipeline.storage.store import open_location
@@ -210,6 +210,8 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     if foreign:
         count = pluralize(len(foreign), "file or folder", "files or folders")
         click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
+    for line in runs_ahead(data):
+        click.echo(line, err=True)
     if not_fresh:
         raise not_fresh
 

@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.lake.layout import table_path
+from pipeline.lake.layout import CATALOG, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
-from pipeline.lake.tombstones import ExpiredPages, Tombstones, Withdrawal, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import ExpiredPages, Tombstones, read_tombstones, write_tombstones
 from pipeline.log import logger
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.settings import span
+from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import pluralize
 from pipeline.views.connection import read_published
@@ -143,14 +145,14 @@ def maintain(
         tombstones = edited.tombstones = _with_expired(edited, expired)
         compactions: list[str] = []
         if not dry_run:
-            write_catalog(data, tombstones)
+            write_catalog_if_intact(data, tombstones)
             if tombstones != before:
                 write_tombstones(data, tombstones)
                 for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
                     _log.info("%s", line)
             if compact or _holds_what_must_go(data, tombstones, now):
                 compactions = compaction.compact(data, grace=grace_period, now=now)
-                write_catalog(data)
+                write_catalog_if_intact(data)
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
@@ -169,6 +171,15 @@ def maintain(
     )
 
 
+def write_catalog_if_intact(data: Path, tombstones: Tombstones | None = None) -> None:
+    """Write the catalog; where damage elsewhere in the lake prevents that, delete it: it would show the lake before."""
+    try:
+        write_catalog(data, tombstones)
+    except LakeDamaged as error:
+        (data / CATALOG).unlink(missing_ok=True)
+        _log.warning("lake.duckdb is deleted, because a new one cannot be written: %s", error)
+
+
 def _with_expired(edit: Edit, expired: Iterable[Path]) -> Tombstones:
     """The tombstones with those of the raw files that expire, and without those of runs that are needed again."""
     needed = runs_needed(edit)  # a withdrawal can make an old observation the latest again
@@ -177,7 +188,7 @@ def _with_expired(edit: Edit, expired: Iterable[Path]) -> Tombstones:
         for tombstone in edit.tombstones.raw_pages
         if tombstone.run_id not in needed and raw_path(edit.data, tombstone.run_id, tombstone.observed_on).exists()
     )
-    new = tuple(ExpiredPages(path.stem, day_of(path), edit.now, edit.until) for path in expired)
+    new = tuple(ExpiredPages(path.stem, day_of_run(path.stem), edit.now, edit.until) for path in expired)
     return msgspec.structs.replace(edit.tombstones, raw_pages=still + new)
 
 
@@ -187,23 +198,9 @@ def runs_needed(edit: Edit) -> set[str]:
     return {observation.run_id for observation in edit.latest.values()} | can_come_back
 
 
-def day_of(path: Path) -> dt.date:
-    """The day of a daily file, from its folder's name."""
-    return dt.date.fromisoformat(path.parent.name.removeprefix("observed_on="))
-
-
-def observed_on(data: Path, withdrawal: Withdrawal) -> dt.date:
-    """The day of a run's folder, from its commit record, or from the manifest."""
-    manifest = newest_manifest(data)
-    if manifest is not None and withdrawal.run_id in manifest.runs:
-        return manifest.runs[withdrawal.run_id]
-    return day_of(next((data / "lake" / "observations").glob(f"observed_on=*/{withdrawal.run_id}.parquet")))
-
-
-def files_of(data: Path, withdrawal: Withdrawal) -> list[Path]:
-    """The daily files of a withdrawn observation's run."""
-    day = observed_on(data, withdrawal)
-    return [table_path(data, table, withdrawal.run_id, day) for table in (IMAGES, IMAGE_DISKS, REJECTS)]
+def files_of(data: Path, run_id: str) -> list[Path]:
+    """The daily files of a run, but for its commit record."""
+    return [table_path(data, table, run_id, day_of_run(run_id)) for table in (IMAGES, IMAGE_DISKS, REJECTS)]
 
 
 def _published(data: Path) -> list[Observation]:
@@ -231,6 +228,6 @@ def _to_delete(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Pat
     for run_id in sorted(tombstones.whole_runs):
         withdrawn = list(tombstones.withdrawn_from(run_id).values())
         if all(withdrawal.until_utc <= now for withdrawal in withdrawn):
-            paths += files_of(data, withdrawn[0])
+            paths += files_of(data, run_id)
     paths += compaction.expired_files(data, now)
     return [path for path in dict.fromkeys(paths) if path.exists()]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
-from pipeline.jobs.maintenance import day_of
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
@@ -33,7 +32,7 @@ from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.runtime import rare_collection
 from pipeline.storage.folder import commit_file
-from pipeline.storage.partitions import DAMAGED_PAGES
+from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import begin_catalog, write_catalog
 
@@ -135,7 +134,7 @@ def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
         Verification(files).verify_compacted()
         open_versions(con, files)
         for state in damaged_runs:
-            day = day_of(state.record)
+            day = day_of_run(state.run_id)
             records, tables = restored_run(con, files, state.run_id, day)
             publication = Publication(data, state.run_id, day, is_replacing=True)
             for table in ROW_TABLES:
@@ -172,7 +171,7 @@ def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
     """Move damaged raw pages of intact runs out of the way: nothing may be derived from them."""
     for state in states:
         if state.raw is not None and state.raw_flaw is not None and store_of(data).is_local:
-            commit_file(state.raw, data / "raw" / DAMAGED_PAGES / state.raw.name)
+            commit_file(state.raw, data / "raw" / DAMAGED / state.raw.name)
             _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.extract.raw_pages import raw_paths
-from pipeline.jobs.maintenance import GRACE, Edit, Maintained, day_of, maintain, runs_needed
+from pipeline.jobs.maintenance import GRACE, Edit, Maintained, maintain, runs_needed
 from pipeline.lake.survey import complete_runs
 from pipeline.settings import span
+from pipeline.storage.partitions import day_of_run
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -47,4 +48,4 @@ def prune(
 def _older_than(edit: Edit, day: dt.date) -> list[Path]:
     """The raw files of days before `day` that may expire."""
     may_expire = complete_runs(edit.data) - runs_needed(edit) - edit.tombstones.raw_runs
-    return [path for path in raw_paths(edit.data) if day_of(path) < day and path.stem in may_expire]
+    return [path for path in raw_paths(edit.data) if day_of_run(path.stem) < day and path.stem in may_expire]

@@ -27,6 +27,7 @@ from pipeline.jobs.compaction import compact_if_needed
 from pipeline.jobs.land import Landed, Request, land
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
+from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from pipeline.extract.completeness import Level
     from pipeline.extract.reader import Progress
     from pipeline.lake.latest import LatestObservation
+    from pipeline.views.database_file import CatalogBuilder
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
@@ -62,6 +64,8 @@ class Run:
     errors: dict[str, EnsImagesError] = field(default_factory=dict)
     compaction_error: str | None = None
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
+    catalog_error: str | None = None
+    """Why `lake.duckdb` could not be written: the run is published all the same, and the next run writes it."""
 
     @property
     def exit_code(self) -> int:
@@ -69,9 +73,10 @@ class Run:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
     def __str__(self) -> str:
-        """Return a line per account: what was published, or why nothing was; then the error of the compaction."""
+        """Return a line per account: what was published, or why nothing was; then what else failed."""
         lines = [_account_line(row) for row in self.observations]
-        return "\n".join(escape_control(line) for line in (*lines, *filter(None, (self.compaction_error,))))
+        lines += [error for error in (self.catalog_error, self.compaction_error) if error]
+        return "\n".join(map(escape_control, lines))
 
 
 def _account_line(row: dict[str, Any]) -> str:
@@ -153,13 +158,28 @@ def run(
         with timed(_log, "publishing"):
             observations = publish(data, landed.raw, landed.answers, prefetch=prefetch)
         with timed(_log, "the catalog"):
-            write_catalog(data, builder=catalog)
+            catalog_error = _write_catalog(data, catalog)
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
     errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
-    result = Run(run_id, data, tuple(observations), errors, compaction_error)
+    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error)
     _raise_worst_error(result)
     return result
+
+
+def _write_catalog(data: Path, builder: CatalogBuilder | None) -> str | None:
+    """Write the catalog. Returns: why that failed, or None.
+
+    Nothing that was published depends on it. The old one is deleted: it would show other tools the lake before the run.
+    """
+    try:
+        write_catalog(data, builder=builder)
+    except Exception as error:  # noqa: BLE001  (a catalog that fails costs nothing but time)
+        with contextlib.suppress(OSError):
+            (data / CATALOG).unlink(missing_ok=True)
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return f"{CATALOG} is deleted, because a new one cannot be written: {reason}; the next run writes it"
+    return None
 
 
 def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:

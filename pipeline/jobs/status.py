@@ -14,8 +14,10 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import NotFresh
+from pipeline.lake.layout import command
 from pipeline.reports.query import Rows
 from pipeline.settings import span
+from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
 
 _MAX_CLOCK_DIFFERENCE: Final = dt.timedelta(minutes=15)
 """The difference that the service accepts: no correct clock makes an observation that is further in the future."""
+_MOST_AHEAD: Final = dt.timedelta(days=1)
+"""A run further ahead of the clock is none that can be."""
+_ACCOUNTS: Final = """
+    select
+        accounts.account, accounts.observed_at_utc, accounts.certificate, accounts.image_count,
+        count(tried.run_id), arg_max(tried.error, tried.run_id)
+    from accounts
+    left join observations as tried
+        on tried.account = accounts.account
+        and not tried.is_published
+        and tried.error not like 'Withdrawn: %'
+        and tried.run_id > coalesce(accounts.run_id, '')
+        and tried.run_id <= $last_run
+    group by all"""
 _HOUR: Final = dt.timedelta(hours=1)
 _NOT_LATE: Final = ("ok", "not listed now")
 _COLUMNS: Final = {
@@ -64,9 +80,7 @@ def status(
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     limit = None if max_age is None else span(max_age)
     with contextlib.closing(connect(data)) as lake:
-        records = lake.execute(
-            "select account, observed_at_utc, certificate, image_count, failed_try_count, last_error from accounts"
-        ).fetchall()
+        records = lake.execute(_ACCOUNTS, {"last_run": _run_id(at + _MOST_AHEAD)}).fetchall()
     known = {row[0]: row[1:] for row in records}
     rows: list[tuple[Any, ...]] = []
     for name in sorted({*known, *(labels or ())}):
@@ -80,6 +94,32 @@ def status(
         descriptions = "; ".join(map(_describe, late))
         error = NotFresh(escape_control(f"{len(late):,} of {pluralize(len(rows), 'account')}: {descriptions}"))
     return Rows(tuple(_COLUMNS), tuple(_COLUMNS.values()), rows), error
+
+
+def runs_ahead(data: str | Path, *, now: dt.datetime | None = None) -> list[str]:
+    """Describe each run that began more than a day ahead of the clock: a line with the command that withdraws it.
+
+    A wrong clock made it, then or now. Where it failed, `status` does not count it as a failure since.
+
+    Raises:
+        LakeMissing: there is no lake in `data`.
+    """
+    at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
+    with contextlib.closing(connect(data)) as lake:
+        found = lake.execute(
+            "select run_id, account from observations "
+            "where run_id > $1 and (is_published or error not like 'Withdrawn: %') order by all",
+            [_run_id(at + _MOST_AHEAD)],
+        ).fetchall()
+    return [
+        f"account {escape_control(account)!r}: run {run} began in the future, by a wrong clock: "
+        f"{command(open_location(data), 'withdraw', f'{run}/{account}')} withdraws it"
+        for run, account in found
+    ]
+
+
+def _run_id(at: dt.datetime) -> str:
+    return f"{at:%Y%m%dT%H%M%S.%fZ}"
 
 
 def _state(age: dt.timedelta | None, *, failed: int, limit: dt.timedelta | None, is_listed: bool) -> str:

@@ -11,9 +11,27 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from pipeline.errors import AlreadyObserved, BadSetting, UnknownName
-from pipeline.jobs.maintenance import GRACE, Edit, Maintained, Observation, files_of, maintain, observed_on
+from pipeline.extract.raw_pages import raw_path
+from pipeline.jobs.maintenance import (
+    GRACE,
+    Edit,
+    Maintained,
+    Observation,
+    files_of,
+    maintain,
+    write_catalog_if_intact,
+)
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.lake.tombstones import Tombstones, Withdrawal
+from pipeline.lake.layout import command, shown, table_of, table_path
+from pipeline.lake.lock import lock
+from pipeline.lake.survey import survey
+from pipeline.lake.tombstones import Tombstones, Withdrawal, read_tombstones
+from pipeline.lake.verification import record_flaw
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.storage.folder import commit_file
+from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id
+from pipeline.storage.store import open_location, store_of
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,6 +51,8 @@ def withdraw(
 ) -> Maintained:
     """Withdraw the observation called `<run>/<account>`, or by its run where that published one account.
 
+    Of a run whose commit record is lost, and which nothing brings back, what is left is moved to `lake/.damaged`.
+
     Raises:
         UnknownName: there is no such published observation.
         BadSetting: the grace period makes no sense.
@@ -44,7 +64,36 @@ def withdraw(
         edit.tombstones = _withdraw(edit, observation)
         return ()
 
+    if lost := _files_of_lost_run(open_location(data), observation.partition("/")[0]):
+        return _move_away(open_location(data), observation.partition("/")[0], lost, dry_run=dry_run)
     return maintain(data, edit, grace=grace, dry_run=dry_run, at=at)
+
+
+def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
+    """List what is left of a run whose commit record is damaged or missing; none where something can bring it back."""
+    if not is_run_id(run_id) or not store_of(data).is_local:
+        return []
+    day = day_of_run(run_id)
+    record = table_path(data, OBSERVATIONS, run_id, day)
+    left = [path for path in (record, *files_of(data, run_id), raw_path(data, run_id, day)) if path.is_file()]
+    if not left or not record_flaw(record):
+        return []
+    states = survey(data, read_tombstones(data))
+    if run_id in states:
+        return left if states[run_id].is_lost else []
+    return left if not left[-1].is_relative_to(data / "raw") else []  # with its pages, a rebuild publishes it
+
+
+def _move_away(data: Path, run_id: str, files: list[Path], *, dry_run: bool) -> Maintained:
+    target = data / "lake" / DAMAGED / run_id
+    would_be = "would be " if dry_run else ""
+    line = f"{run_id}: its commit record is lost: {pluralize(len(files), 'file')} {would_be}moved to {shown(target)!r}"
+    if not dry_run:
+        with lock(data):
+            for path in files:
+                commit_file(path, target / f"{table_of(path)}.parquet")
+            write_catalog_if_intact(data)
+    return Maintained(dry_run, (line,), (), (), (), (), 0)
 
 
 def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt.datetime | None = None) -> Maintained:
@@ -66,6 +115,8 @@ def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt
 
 
 def _withdraw(edit: Edit, name: str) -> Tombstones:
+    if failed := _find_failed(edit, name):
+        return _withdraw_failed(edit, failed)
     observation = _find(name, edit.published, "published observation")
     was_latest = edit.latest[observation.account] == observation
     edit.published.remove(observation)
@@ -99,22 +150,39 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
     return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
 
 
+def _find_failed(edit: Edit, name: str) -> Observation | None:
+    """The failed try of an account that a user calls `name`; None where that is published, withdrawn or unknown."""
+    import pyarrow.parquet as pq
+
+    run_id, _, account = name.partition("/")
+    record = table_path(edit.data, OBSERVATIONS, run_id, day_of_run(run_id)) if is_run_id(run_id) else None
+    if record is None or not record.is_file() or account in edit.tombstones.withdrawn_from(run_id):
+        return None
+    rows = pq.ParquetFile(record).read(["account", "is_published"]).to_pylist()
+    if {"account": account, "is_published": False} not in rows:
+        return None
+    return Observation(account, run_id, instant_of_run(run_id), day_of_run(run_id))
+
+
+def _withdraw_failed(edit: Edit, failed: Observation) -> Tombstones:
+    """Withdraw a try that published nothing, such as one under a clock that was years ahead: it counts no more."""
+    would_be = "would be " if edit.is_dry else ""
+    edit.lines.append(f"{failed.name}: a failed try, {would_be}withdrawn; it published nothing")
+    withdrawal = Withdrawal(
+        account=failed.account,
+        run_id=failed.run_id,
+        observed_at_utc=failed.observed_at_utc,
+        withdrawn_at_utc=edit.now,
+        until_utc=edit.until,
+        published_with=tuple(sorted(other.account for other in edit.published if other.run_id == failed.run_id)),
+    )
+    return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
+
+
 def _restore(edit: Edit, name: str) -> Tombstones:
     withdrawal = _find(name, edit.tombstones.active, "withdrawn observation")
-    manifest = newest_manifest(edit.data)
-    is_in_versions = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
-    is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    if is_compacted_without or not (is_in_versions or all(path.exists() for path in files_of(edit.data, withdrawal))):
-        raise BadSetting(
-            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
-            + ("were compacted away" if is_compacted_without else "are deleted")
-        )
-    for other in edit.published:
-        if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):
-            raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
-    day = observed_on(edit.data, withdrawal)
-    edit.published.append(Observation(withdrawal.account, withdrawal.run_id, withdrawal.observed_at_utc, day))
-    edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
+    if withdrawal.account in withdrawal.published_with:
+        _restore_published(edit, withdrawal)
     would_be = "would be " if edit.is_dry else ""
     edit.lines.append(f"{withdrawal.name}: {would_be}restored, as of {withdrawal.observed_at_utc:%F %T} UTC")
     restored = msgspec.structs.replace(withdrawal, restored_at_utc=edit.now)
@@ -122,6 +190,31 @@ def _restore(edit: Edit, name: str) -> Tombstones:
         edit.tombstones,
         withdrawn=tuple(restored if each is withdrawal else each for each in edit.tombstones.withdrawn),
     )
+
+
+def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
+    """Check that every row of a withdrawn observation is there, and count it as published again."""
+    name = withdrawal.name
+    manifest = newest_manifest(edit.data)
+    is_in_versions = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
+    is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
+    has_files = all(path.exists() for path in files_of(edit.data, withdrawal.run_id))
+    if is_compacted_without or not (is_in_versions or has_files):
+        if withdrawal.until_utc > edit.now and not is_compacted_without:
+            raise BadSetting(
+                f"{name!r} cannot be restored now, because files of its run are missing: "
+                f"{command(edit.data, 'rebuild')} writes them again from the raw pages"
+            )
+        raise BadSetting(
+            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
+            + ("were compacted away" if is_compacted_without else "are deleted")
+        )
+    for other in edit.published:
+        if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):
+            raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
+    day = day_of_run(withdrawal.run_id)
+    edit.published.append(Observation(withdrawal.account, withdrawal.run_id, withdrawal.observed_at_utc, day))
+    edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
 
 
 def _find(name: str, candidates: Iterable[_Named], noun: str) -> _Named:

@@ -9,10 +9,11 @@ from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
-from pipeline.lake.layout import command, files, shown
+from pipeline.lake.layout import command, files, shown, table_path
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.partitions import OLDER_STAGING, STAGING, day_of_run
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -30,23 +31,25 @@ class CommittedFiles:
     manifest: Manifest | None
     retained: dict[str, tuple[Path, ...]]
     """For each table, the daily files of compacted runs."""
+    without_record: tuple[Path, ...] = ()
+    """Files of runs whose commit record is missing, though no writer is at work on them."""
 
 
 def committed_files(
-    data: Path, tombstones: Tombstones | None = None, *, ignore_compaction: bool = False
+    data: Path, tombstones: Tombstones | None = None, *, ignore_format: bool = False, ignore_compaction: bool = False
 ) -> CommittedFiles:
     """List the files of every committed run under `data` that was not withdrawn; no table is opened.
 
     Of a run whose published accounts were all withdrawn, only the commit record is listed. `tombstones` replaces those
-    on disk, for a caller that has read them or is about to write them. `ignore_compaction` lists every run by its daily
-    files, for a caller that knows the compaction as damaged.
+    on disk, for a caller that has read them or is about to write them. `ignore_format` does not look at the format
+    file, and `ignore_compaction` lists every run by its daily files, for a caller that knows them as damaged.
 
     Raises:
         LakeMissing: no run was ever committed there.
         LakeTooNew: a newer version has written there.
         LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
     """
-    if not ignore_compaction:
+    if not ignore_format:
         format_of(data)
     withdrawn = (read_tombstones(data) if tombstones is None else tombstones).whole_runs
     # Read in reverse of the order of writing: a run that is committed from here on is not in `records`, and left out.
@@ -66,6 +69,8 @@ def committed_files(
         (path.parent.name, path.name) for path in records if path.stem not in withdrawn and path.stem not in compacted
     }
     daily, retained = {}, {}
+    without_record: list[Path] = []
+    known = {path.stem for path in records} | compacted.keys()
     for table in LAKE_TABLES:
         paths = tuple(records) if table is OBSERVATIONS else tuple(files(data, table))
         retained[table.name] = tuple(path for path in paths if path.stem in compacted)
@@ -73,7 +78,22 @@ def committed_files(
             daily[table.name] = tuple(path for path in paths if path.stem not in compacted)
         else:
             daily[table.name] = tuple(path for path in paths if (path.parent.name, path.name) in read)
-    return CommittedFiles(daily, manifest, retained)
+            without_record += [path for path in paths if path.stem not in known]
+    return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)))
+
+
+def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
+    """Select the files whose run is neither being written nor committed since; in a bucket nothing tells."""
+    if not store_of(data).has_lock:
+        return []
+    staging = [data / "lake" / name for name in (STAGING, OLDER_STAGING)]
+    return [  # in this order: a writer deletes its mark once the record is there
+        path
+        for path in files_without_record
+        if not any((folder / path.stem).exists() for folder in staging)
+        and not table_path(data, OBSERVATIONS, path.stem, day_of_run(path.stem)).exists()
+        and path.exists()
+    ]
 
 
 def published_accounts(record: Path) -> set[str]:

@@ -34,15 +34,22 @@ class FileSet:
     """The files that the manifest names, by folder."""
     retained: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     """For each table, the daily files of compacted runs."""
+    without_record: tuple[Path, ...] = ()
+    """Files of runs whose commit record is missing."""
 
     @classmethod
     def read(
-        cls, data: str | Path, tombstones: Tombstones | None = None, *, ignore_compaction: bool = False
+        cls,
+        data: str | Path,
+        tombstones: Tombstones | None = None,
+        *,
+        ignore_format: bool = False,
+        ignore_compaction: bool = False,
     ) -> FileSet:
         """List the files of committed runs under `data`; no table is opened.
 
-        `tombstones` replaces those on disk, for a caller that is about to write them; `ignore_compaction` as for
-        `committed_files`.
+        `tombstones` replaces those on disk, for a caller that is about to write them; `ignore_format` and
+        `ignore_compaction` as for `committed_files`.
 
         Raises:
             LakeMissing: no run was ever committed there.
@@ -51,13 +58,21 @@ class FileSet:
         folder = open_location(data).resolve()
         if tombstones is None:  # read before the files are listed: a listed file stays for its grace period
             tombstones = read_tombstones(folder)
-        committed = committed_files(folder, tombstones, ignore_compaction=ignore_compaction)
+        committed = committed_files(
+            folder, tombstones, ignore_format=ignore_format, ignore_compaction=ignore_compaction
+        )
         manifest = committed.manifest
         runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
         raw = tuple(path for path in raw_paths(folder) if path.stem in runs - tombstones.raw_runs)
         compacted = manifest.files(folder) if manifest else {}
         return cls(
-            folder, {**committed.daily, RAW_PAGES.name: raw}, tombstones, manifest, compacted, committed.retained
+            folder,
+            {**committed.daily, RAW_PAGES.name: raw},
+            tombstones,
+            manifest,
+            compacted,
+            committed.retained,
+            committed.without_record,
         )
 
     def paths(self) -> list[str]:

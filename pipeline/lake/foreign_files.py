@@ -10,7 +10,7 @@ from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPAC
 from pipeline.lake.format import FORMAT_FILE
 from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_path
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import DAMAGED_PAGES, OLDER_STAGING, STAGING, is_run_file
+from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, is_run_file
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
-_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED_PAGES}
+_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED}
 
 
 def foreign_files(data: Path) -> list[Path]:

@@ -15,6 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
+from pipeline.lake.layout import command
 from pipeline.lake.tombstones import older_tombstones_path, settle_tombstones
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
@@ -44,7 +45,7 @@ def format_of(data: Path) -> str | None:
     if is_changed or not (content.strip().isascii() and content.strip().isdigit()):
         raise LakeDamaged(
             f"{str(path)!r} should hold the format of the lake, such as {FORMAT}, and its SHA-256, not "
-            f"{content[:40]!r}: `ens-images rebuild` writes it again"
+            f"{content[:40]!r}: {command(data, 'rebuild')} writes it again"
         )
     refuse_newer(content.strip(), path)
     return content.strip()

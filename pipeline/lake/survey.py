@@ -52,6 +52,8 @@ class RunState:
     flaws: dict[Path, str] = field(default_factory=dict)
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
+    is_accepted: bool = False
+    """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
     is_in_versions: bool = False
     """Whether an intact compaction holds every row of it."""
 
@@ -80,7 +82,7 @@ def survey(data: Path, tombstones: Tombstones, *, ignore_compaction: bool = Fals
     import duckdb
 
     try:  # what is withdrawn is surveyed too, as long as it is there
-        files = FileSet.read(data, Tombstones(), ignore_compaction=ignore_compaction)
+        files = FileSet.read(data, Tombstones(), ignore_format=True, ignore_compaction=ignore_compaction)
     except LakeMissing:
         return {}
     with duckdb.connect() as con:
@@ -178,6 +180,7 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
                 state.flaws[_path_of(state, table)] = str(error)
     withdrawn = tombstones.withdrawn_from(state.run_id).keys()
     if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
+        state.is_accepted = bool(state.flaws)
         state.flaws = {}
     elif state.accounts and withdrawn >= set(state.accounts):  # past the grace period its files are deleted
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}

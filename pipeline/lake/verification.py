@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
-from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of
+from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
+from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import store_of
 from pipeline.text import sql_literal
 
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 DAMAGED: Final = "LakeDamaged: "
 """What begins the message of this error where it passes through DuckDB."""
 MISSING: Final = "it is missing"
+_PARQUET: Final = b"PAR1"
+"""How a Parquet file begins and ends."""
 _KEY_BYTES: Final = 8
 _SETTLED_SECONDS: Final = 2
 """A file that changed within this time is not remembered: the clock of a file system may not tell its next change."""
@@ -73,8 +76,11 @@ class Verification:
         Returns: whether any of these records was not verified before.
 
         Raises:
-            LakeDamaged: one is not what was committed.
+            LakeDamaged: one is not what was committed, or is missing.
         """
+        for path in self._files.without_record[:1]:
+            record = table_path(self._files.data, OBSERVATIONS, path.stem, day_of_run(path.stem))
+            raise damaged(self._files.data, record, MISSING)
         self.verify_compacted([RECORDS])
         unknown = self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths)
         for path, key in unknown:
@@ -170,6 +176,8 @@ def record_flaw(path: Path) -> str | None:
         content = store_of(path).content(path)
         is_new = COMMITTED_FILES.encode() in content
         refuse_changed(content, path.name, is_required=is_new)
+        if not (content.startswith(_PARQUET) and content.endswith(_PARQUET)):
+            return f"it cannot be read: of {len(content):,} bytes, it is not a Parquet file"
     except FileNotFoundError:
         return MISSING
     except OSError as error:

@@ -197,8 +197,18 @@ class FolderStore(Store):
 
     @contextlib.contextmanager
     def lock(self, path: Path) -> Iterator[None]:
-        """Lock the file `path`, and write into it who has it."""
-        with path.open("a+") as file:
+        """Lock the file `path`, and write into it who has it.
+
+        Raises:
+            BadSetting: it is a link: what it points at would be overwritten.
+        """
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise BadSetting(f"{str(path)!r} is a link, and a lock is a file: delete the link") from error
+            raise
+        with os.fdopen(handle, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -208,6 +218,7 @@ class FolderStore(Store):
                 raise LakeLocked(f"the lake in {lake!r} is locked by {holder}: wait until it is done") from None
             with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
                 file.truncate(0)
+                file.seek(0)
                 file.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
                 file.flush()
             yield

@@ -6,6 +6,7 @@ sync tool's copy, a partial download, a copied folder.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -18,20 +19,35 @@ if TYPE_CHECKING:
 
 STAGING: Final = ".staging"
 """The folder, in `raw` and in `lake`, in which a file is written before it is linked into place."""
-DAMAGED_PAGES: Final = ".damaged"
-"""The folder in `raw` to which a rebuild moves raw pages that are not what was committed."""
+DAMAGED: Final = ".damaged"
+"""The folder in `raw` and in `lake` to which damaged files go that no reader needs, or whose loss was accepted."""
 OLDER_STAGING: Final = ".aside"
 """Its name before format 4: orphans in it are deleted too."""
 
 
-_RUN_FILE: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T\d{6}(?:\.\d{6})?Z(?:-[0-9a-f]+)?\.parquet", re.ASCII)
-"""The name of a run's file. Where another run had its instant, a number follows; in a bucket always a random one."""
+_RUN_ID: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T\d{6}(?:\.\d{6})?Z(?:-[0-9a-f]+)?", re.ASCII)
+"""A run's id. Where another run had its instant, a number follows; in a bucket always a random one."""
+
+
+def is_run_id(text: str) -> bool:
+    """Return whether a text has the form of a run's id."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def is_run_file(path: Path) -> bool:
     """Return whether a file has the name of a run's file, and lies in the folder of its day."""
-    match = _RUN_FILE.fullmatch(path.name)
+    match = _RUN_ID.fullmatch(path.stem) if path.suffix == ".parquet" else None
     return match is not None and path.parent.name == "observed_on={}-{}-{}".format(*match.groups())
+
+
+def instant_of_run(run_id: str) -> dt.datetime:
+    """Return the instant at which a run began, to the second."""
+    return dt.datetime.strptime(run_id[:15], "%Y%m%dT%H%M%S")  # noqa: DTZ007  (UTC without a zone, as everywhere)
+
+
+def day_of_run(run_id: str) -> dt.date:
+    """Return the UTC day on which a run began: that of its folders."""
+    return instant_of_run(run_id).date()
 
 
 def files_by_day(folder: Path) -> list[Path]:

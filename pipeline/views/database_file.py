@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
+from pipeline.log import logger
 from pipeline.runtime import frequent_switches
 from pipeline.storage.folder import commit_file
 from pipeline.text import sql_literal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
+
+_log = logger(__name__)
 
 _PACKAGES: Final = ("lake", "resources", "views")
 """The packages that the script of the views depends on."""
@@ -99,7 +102,21 @@ class CatalogBuilder:
         con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'; commit").fetchall()
         con.execute("use memory; detach lake").fetchall()
         commit_file(self._path, self._final)
+        _delete_foreign_log(self._final)
         return self._final
+
+
+def _delete_foreign_log(path: Path) -> None:
+    """Delete the write-ahead log of a client that opened an earlier catalog for writing: no reader could replay it."""
+    log = path.with_name(f"{path.name}.wal")
+    if log.exists():
+        log.unlink()
+        _log.warning(
+            "%r is deleted: another program had opened %s for writing, and what it wrote is no part of the lake: "
+            "open it with read_only=True",
+            str(log),
+            path.name,
+        )
 
 
 class LoadedCatalog(NamedTuple):

@@ -10,7 +10,8 @@ from lake_builder import Seen, image, utc, write_run
 
 from pipeline.errors import BadSetting, LakeMissing
 from pipeline.jobs import status as module
-from pipeline.jobs.status import status
+from pipeline.jobs.status import runs_ahead, status
+from pipeline.jobs.withdrawal import restore, withdraw
 
 NOW = utc("2026-10-31 02:00")
 
@@ -102,3 +103,25 @@ def test_the_exit_code_is_8_if_an_account_is_not_fresh(lake, typed, monkeypatch)
     assert typed(*options, "--max-age", "26h", "--profile", "fine")[0] == 0
     assert typed(*options, "--format", "csv")[1].startswith("account,state,observed_at_utc,age_hours")
     assert typed(*options, "--format", "markdown")[1].startswith("| account |")
+
+
+def test_a_withdrawn_observation_is_no_alarm(lake):
+    write_run(lake, Seen("fine", "2026-10-31 01:30", [image("a")]))
+    withdraw(lake, "20261031T013000Z/fine", at=NOW)
+
+    accounts, error = states(lake, max_age="26h", labels=["fine"])
+    assert accounts["fine"] == ("ok", 1.0)
+    assert error is None
+
+
+def test_a_failed_run_under_a_clock_that_is_years_ahead_is_told_and_can_be_withdrawn(lake):
+    write_run(lake, Seen("fine", error="Refused: no"), began="2036-10-31 00:00")
+
+    accounts, error = states(lake, max_age="26h", labels=["fine"])
+    assert (accounts["fine"], error) == (("ok", 1.0), None)
+    (line,) = runs_ahead(lake, now=NOW)
+    assert "'fine': run 20361031T000000Z began in the future" in line
+    withdraw(lake, "20361031T000000Z/fine", at=NOW)
+    assert runs_ahead(lake, now=NOW) == []
+    restore(lake, "20361031T000000Z/fine", at=NOW)
+    assert len(runs_ahead(lake, now=NOW)) == 1

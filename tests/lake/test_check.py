@@ -1,13 +1,17 @@
 """Check names every damage with its file, and passes an intact lake."""
 
 import contextlib
+import errno
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +21,7 @@ from lake_builder import commit_again
 from pipeline import rebuild
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import LakeMissing, Refused
+from pipeline.errors import BadSetting, LakeDamaged, LakeMissing, Refused
 from pipeline.jobs.demo import demo
 from pipeline.jobs.run import run
 from pipeline.lake.check import check
@@ -295,3 +299,64 @@ def test_the_command_exits_with_6_and_lists_the_findings(data):
 def test_a_folder_without_a_lake_raises_lake_missing(tmp_path):
     with pytest.raises(LakeMissing):
         check(tmp_path)
+
+
+# ── the catalog, the lock ────────────────────────────────────────────────────
+
+
+def test_a_log_that_another_program_left_beside_the_catalog_is_deleted_by_the_next_writer(data, caplog):
+    log = data / "lake.duckdb.wal"
+    with duckdb.connect(str(data / "lake.duckdb")) as other:
+        other.execute("pragma disable_checkpoint_on_shutdown; create table mine as select 1")
+    assert log.exists()
+    rebuild(data)
+
+    assert not log.exists()
+    assert "another program had opened lake.duckdb for writing" in caplog.text
+    with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as other:
+        assert other.execute("select count(*) from images_latest").fetchall()[0][0] > 0
+    assert check(data).findings == []
+
+
+def test_a_run_whose_catalog_cannot_be_written_is_published_and_says_so(tmp_path, serve, account, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pipeline.views.database_file.commit_file", full)
+    done = run(tmp_path, accounts=[account], endpoint=serve(images=9).url)
+
+    assert "lake.duckdb is deleted, because a new one cannot be written: OSError" in str(done)
+    assert not (tmp_path / "lake.duckdb").exists()
+    assert check(tmp_path).findings == []
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(data):
+    precious = data.parent / "precious.txt"
+    precious.write_text("mine")
+    (data / ".lock").unlink()
+    (data / ".lock").symlink_to(precious)
+    with pytest.raises(BadSetting, match="is a link, and a lock is a file"):
+        rebuild(data)
+
+    assert precious.read_text() == "mine"
+
+
+# ── what nothing brings back ─────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("table", ["images", "image_disks", "rejects", "observations"])
+@pytest.mark.parametrize("damage", [truncated, flipped, Path.unlink])
+def test_a_loss_is_named_and_accepted_by_the_command_that_check_prints(data, typed, table, damage):
+    shutil.rmtree(data / "raw")
+    damage(file(data, table))
+    with pytest.raises(LakeDamaged):
+        connect(data)
+    with pytest.raises(LakeDamaged, match=RUN):
+        rebuild(data)
+    findings = "\n".join(map(str, check(data).findings))
+    for command in dict.fromkeys(re.findall("`(ens-images withdraw [^`]*)`", findings)):
+        assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert check(data).findings == []
+    with contextlib.closing(connect(data)) as lake:
+        assert lake.sql("select count(distinct observed_at_utc) from images").fetchall() == [(2,)]

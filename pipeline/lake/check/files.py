@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
 from pipeline.lake.foreign_files import foreign_files
-from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
+from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command
 from pipeline.lake.orphans import orphans
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
@@ -133,7 +133,13 @@ def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_fil
             if not is_run_file(path) or path in orphan_files:
                 continue
             if path.is_file() and path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
-                state.result.add(path, "no commit record, so no reader uses it: move it away, or `ens-images rebuild`")
+                state.result.add(path, f"no commit record, so no reader uses it: {_publishing(state, path)}")
+
+
+def _publishing(state: CheckState, path: Path) -> str:
+    if path.stem in state.raw_files:
+        return f"{command(state.data, 'rebuild')} publishes its run"
+    return f"{command(state.data, 'withdraw', path.stem)} moves the files of its run away"
 
 
 def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -143,7 +149,7 @@ def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_file
         # A writer may be at work beside us: the run may be committed by now.
         is_published = run_id in committed or run_id in being_written or record.exists()
         if not is_published and open_raw_run(state, path) is not None:
-            state.result.add(path, "landed, and not published: `ens-images rebuild` publishes it")
+            state.result.add(path, f"landed, and not published: {command(state.data, 'rebuild')} publishes it")
 
 
 def _catalog(state: CheckState) -> None:
@@ -158,4 +164,4 @@ def _catalog(state: CheckState) -> None:
             con.execute(f"select catalog.{CATALOG_FINGERPRINT}()").fetchall()
         except duckdb.Error as error:
             reason = str(error).splitlines()[0][:120]
-            state.result.add(path, f"cannot be opened ({reason}): `ens-images rebuild` writes a new one")
+            state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")

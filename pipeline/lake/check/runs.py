@@ -80,7 +80,7 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
 
 
 def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
-    if not published or state.states[record.stem].flaws:
+    if not published or state.states[record.stem].flaws or state.states[record.stem].is_accepted:
         return None
     paths = {table: sibling(record, table) for table in ROW_TABLES}
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.errors import LakeDamaged
+from pipeline.lake.layout import command, shown
 from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS
@@ -180,7 +181,8 @@ def _decode(path: Path, encoded: bytes) -> Manifest:
         return msgspec.structs.replace(msgspec.convert({**content, "covered": {}}, Manifest), covered=covered)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({error}): it names the compacted files; `ens-images rebuild` compacts again"
+            f"{shown(path)!r} cannot be read ({error}): it names the compacted files; "
+            f"{command(path.parents[2], 'rebuild')} compacts again"
         ) from error
 
 

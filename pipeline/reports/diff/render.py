@@ -99,8 +99,8 @@ def _account_note(row: dict[str, Any]) -> str:
         )
     if not row["observation_count"]:
         last = f"{row['old_observed_at_utc']:%Y-%m-%d %H:%M} UTC"
-        why = f"{pluralize(row['failed_try_count'], 'run')} failed, the last by {error}" if error else "no run tried"
-        return f"{account} was not observed after {last}: nothing is known to differ ({why})"
+        why = f" ({pluralize(row['failed_try_count'], 'run')} failed, the last by {error})" if error else ""
+        return f"{account} was not observed after {last}: nothing is known to differ{why}"
     return ""
 
 

@@ -44,6 +44,7 @@ failed_since as (
         on tried.account = latest.account
     where
         not tried.is_published
+        and tried.error not like 'Withdrawn: %'    -- on purpose, by a person
         and (latest.run_id is null or tried.run_id > latest.run_id)
 ),
 
