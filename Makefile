@@ -77,6 +77,7 @@ docs: $(VENV)/installed-dev
 
 faults: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/faults.py --schedules 2000 --out docs/reliability.md
+	@PYTHONPATH=tests/harness $(BIN)/python tests/harness/damage.py --matrix --flips 1000 --later 100 --out docs/reliability.md
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/crash.py

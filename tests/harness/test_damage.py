@@ -1,0 +1,23 @@
+"""A part of the damage tests: `make faults` does all of them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from damage import DAMAGES, KINDS, STATES, flips, matrix
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_damage_gives_no_wrong_answer_and_is_mended_as_advised(state):
+    parts = len(KINDS) * len(DAMAGES) // 4
+    found = matrix(os.getpid(), [state], share=(os.getpid() % parts, parts))
+
+    assert found
+    assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
+
+
+def test_a_flipped_bit_gives_no_wrong_answer_and_is_mended_as_advised():
+    found = flips(os.getpid(), count=2, days=7, images=12)
+
+    assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
