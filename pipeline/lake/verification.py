@@ -244,6 +244,8 @@ def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
 
 def _content(path: Path) -> str:
     table = table_of(path)
+    if table == OBSERVATIONS.name:
+        return f"the commit record of run {path.stem}"
     if table in {known.name for known in (*LAKE_TABLES, RAW_PAGES)}:
         return f"{table} of run {path.stem}"
     return "compacted runs"

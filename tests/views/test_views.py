@@ -159,7 +159,16 @@ def test_a_file_of_a_run_that_was_never_committed_is_not_seen(tmp_path):
     write_run(tmp_path, Seen(images=[image("m-1")]))
     run = write_run(tmp_path, Seen(at="2026-10-31 02:00", images=[image("m-2")]))
     next((tmp_path / "lake" / "observations").rglob(f"{run}.parquet")).unlink()
+    (tmp_path / "lake" / ".staging" / run).mkdir(parents=True)  # its writer is at work
     assert pick(ask(connect(tmp_path), "from images"), "image_id") == [("m-1",)]
+
+
+def test_a_file_of_a_run_whose_commit_record_is_gone_is_damage_and_not_a_smaller_lake(tmp_path):
+    write_run(tmp_path, Seen(images=[image("m-1")]))
+    run = write_run(tmp_path, Seen(at="2026-10-31 02:00", images=[image("m-2")]))
+    next((tmp_path / "lake" / "observations").rglob(f"{run}.parquet")).unlink()
+    with pytest.raises(LakeDamaged, match=f"It held the commit record of run {run}"):
+        connect(tmp_path)
 
 
 def test_the_day_comes_from_the_folder_as_a_date(tmp_path):
