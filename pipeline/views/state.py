@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation, latest_paths
+from pipeline.lake.layout import command
 from pipeline.lake.scan import observations
 from pipeline.lake.verification import Verification
 from pipeline.resources.control import OBSERVATIONS, REJECTS
@@ -46,9 +48,10 @@ class LakeState:
         """Verify and read the commit records, and check that the files of every published observation exist.
 
         Raises:
-            LakeDamaged: a commit record cannot be read, or a file of a run is missing.
+            LakeDamaged: a commit record cannot be read, two claim one observation, or a file of a run is missing.
         """
         published = published_observations(con, files, verification)
+        _refuse_two_claims(files, published)
         plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
         _check_files_exist(files, {observation.run_id for observation in published if observation.run_id in plain_runs})
         extended, out_of_order = set(), set()
@@ -137,6 +140,17 @@ def published_observations(
             observation.run_id,
         ),
     )
+
+
+def _refuse_two_claims(files: FileSet, published: list[LatestObservation]) -> None:
+    """Refuse two runs that published one account at one instant: every sum would count it twice."""
+    for first, second in itertools.pairwise(published):
+        if (first.account, first.observed_at_utc) == (second.account, second.observed_at_utc):
+            raise LakeDamaged(
+                f"runs {first.run_id} and {second.run_id} both publish account {first.account!r} as of "
+                f"{first.observed_at_utc} UTC: {command(files.data, 'check')} lists all damage, "
+                f"{command(files.data, 'withdraw', f'{second.run_id}/{second.account}')} withdraws the second"
+            )
 
 
 def _check_files_exist(files: FileSet, runs: set[str]) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from lake_builder import commit_again
+from lake_builder import Seen, commit_again, image, write_run
 
 from pipeline import rebuild
 from pipeline.credentials import key_account
@@ -299,6 +299,19 @@ def test_the_command_exits_with_6_and_lists_the_findings(data):
 def test_a_folder_without_a_lake_raises_lake_missing(tmp_path):
     with pytest.raises(LakeMissing):
         check(tmp_path)
+
+
+def test_two_runs_that_publish_one_observation_are_damage_and_not_a_sum(tmp_path, typed):
+    for began in ("2026-10-30 01:00", "2026-10-30 01:30"):
+        write_run(tmp_path, Seen(at="2026-10-30 02:00", images=[image("m-1")]), began=began)
+    with pytest.raises(LakeDamaged, match=r"both publish account 'default'"):
+        connect(tmp_path)
+    finding = next(str(finding) for finding in check(tmp_path).findings if "as well" in str(finding))
+    (command,) = re.findall("`(ens-images withdraw [^`]*)`", finding)
+    assert typed(*shlex.split(command)[1:])[0] == 0
+
+    with contextlib.closing(connect(tmp_path)) as lake:
+        assert lake.sql("select count(*) from images").fetchall() == [(1,)]
 
 
 # ── the catalog, the lock ────────────────────────────────────────────────────

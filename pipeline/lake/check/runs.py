@@ -22,7 +22,7 @@ from pipeline.lake.check.compare import first_difference
 from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
 from pipeline.lake.check.rules import RUN_RULES
 from pipeline.lake.committed_digests import COMMITTED_FILES
-from pipeline.lake.layout import table_path
+from pipeline.lake.layout import command, table_path
 from pipeline.lake.publish import publish, read_answers
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
@@ -143,7 +143,9 @@ def _check_record(state: CheckState, run: RunContents) -> None:
             key = (row["account"], row["observed_at_utc"])
             other = state.published_by.setdefault(key, run.run_id)
             if other != run.run_id:
-                state.result.add(run.record, f"account {key[0]!r} at {key[1]} is published by run {other} as well")
+                cure = command(state.data, "withdraw", f"{run.run_id}/{key[0]}")
+                problem = f"account {key[0]!r} at {key[1]} is published by run {other} as well"
+                state.result.add(run.record, f"{problem}: {cure} withdraws this one")
 
 
 def _has_ids(observation: Mapping[str, Any], images: pa.Table, rejects: pa.Table) -> bool:
