@@ -196,9 +196,11 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     """
     from pipeline.jobs.accounts import select_accounts
     from pipeline.jobs.status import runs_ahead, status
+    from pipeline.lake.compaction.compact import needs_compaction
     from pipeline.lake.foreign_files import foreign_files
+    from pipeline.lake.layout import command as lake_command
     from pipeline.reports.formats import write_rows
-    from pipeline.storage.store import open_location
+    from pipeline.storage.store import open_location, store_of
     from pipeline.text import pluralize
 
     entries = current_settings().accounts
@@ -210,6 +212,8 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     if foreign:
         count = pluralize(len(foreign), "file or folder", "files or folders")
         click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
+    if store_of(open_location(data)).has_lock and needs_compaction(open_location(data)):
+        click.echo(f"a compaction is due: {lake_command(data, 'compact')} writes it, or says why it cannot", err=True)
     for line in runs_ahead(data):
         click.echo(line, err=True)
     if not_fresh:

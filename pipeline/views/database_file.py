@@ -7,6 +7,7 @@ load_catalog()    its tables and views into another connection, where the same c
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import tempfile
@@ -57,6 +58,7 @@ class CatalogBuilder:
         self._final = _path(data)
         self._staging = tempfile.TemporaryDirectory(prefix=f".{CATALOG}.", dir=self._final.parent)
         self._path = Path(self._staging.name) / CATALOG
+        self._tables_of_others: list[str] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._started = self._pool.submit(self._start, static_script)
 
@@ -76,6 +78,7 @@ class CatalogBuilder:
         if made:
             self._path.write_bytes(made)
         con = duckdb.connect()
+        self._tables_of_others = _tables_in(con, self._final)
         con.execute(f"attach {sql_literal(self._path)} as lake (storage_version 'v1.5.0'); use lake; begin").fetchall()
         if not made:
             with frequent_switches():
@@ -101,9 +104,39 @@ class CatalogBuilder:
         stored = " ".join((_code_digest(), fingerprint, *sorted(latest_runs)))
         con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'; commit").fetchall()
         con.execute("use memory; detach lake").fetchall()
+        if self._tables_of_others:
+            _keep(self._final, self._tables_of_others)
         commit_file(self._path, self._final)
         _delete_foreign_log(self._final)
         return self._final
+
+
+def _tables_in(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """List the tables in a catalog file: ens-images makes only views, so they are another program's."""
+    import duckdb
+
+    if not path.is_file():
+        return []
+    try:
+        con.execute(f"attach {sql_literal(path)} as before (read_only)").fetchall()
+    except duckdb.Error:
+        return []
+    found = con.execute("select table_name from duckdb_tables() where database_name = 'before' order by 1").fetchall()
+    con.execute("detach before").fetchall()
+    return [name for (name,) in found]
+
+
+def _keep(path: Path, tables: list[str]) -> None:
+    """Keep the catalog of before under another name, for the tables that another program made in it."""
+    kept = path.with_name(f"{path.stem}-kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}{path.suffix}")
+    kept.hardlink_to(path)
+    _log.warning(
+        "%s held tables that ens-images did not make (%s): it is kept as %r; a table of your own belongs in a database "
+        "of your own, which attaches this one",
+        path.name,
+        ", ".join(tables),
+        str(kept),
+    )
 
 
 def _delete_foreign_log(path: Path) -> None:

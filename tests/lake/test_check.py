@@ -331,6 +331,19 @@ def test_a_log_that_another_program_left_beside_the_catalog_is_deleted_by_the_ne
     assert check(data).findings == []
 
 
+def test_a_table_that_a_user_made_in_the_catalog_is_kept(data, caplog):
+    with duckdb.connect(str(data / "lake.duckdb")) as other:
+        other.execute("create table mine as select 42 as answer")
+    rebuild(data)
+
+    assert "held tables that ens-images did not make (mine)" in caplog.text
+    (kept,) = data.glob("lake-kept-*.duckdb")
+    with duckdb.connect(str(kept), read_only=True) as other:
+        assert other.execute("from mine").fetchall() == [(42,)]
+    rebuild(data)
+    assert len(list(data.glob("lake-kept-*.duckdb"))) == 1
+
+
 def test_a_run_whose_catalog_cannot_be_written_is_published_and_says_so(tmp_path, serve, account, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
