@@ -98,8 +98,9 @@ def test_a_file_that_may_not_grow_is_said_and_nothing_is_half_published(tmp_path
     whole = in_a_process(lambda: [str(finding) for finding in check(data).findings])
     in_a_process(lambda: rebuild(data))
 
-    assert ended == ["DiskFull", 5]
+    assert ended == (["", 0] if room == 40_000 else ["DiskFull", 5])  # with 40,000 bytes, only the catalog fails
     assert seen == before or (len(raw) == 3 and whole == [])
+    assert seen != before or room < 40_000
     assert orphans(data) == []
     assert in_a_process(lambda: [str(finding) for finding in check(data).findings]) == []
 
