@@ -23,6 +23,8 @@ CATALOG: Final = "lake.duckdb"
 """The DuckDB file with the tables and views of the lake."""
 CATALOG_FINGERPRINT: Final = "stored_fingerprint"
 """The macro in that file that returns the fingerprint of the files and the code behind it."""
+IS_CURRENT: Final = "catalog_is_current"
+"""The macro in that file that is true until a run is committed after it was written."""
 
 
 def files(data: Path, table: Table) -> list[Path]:

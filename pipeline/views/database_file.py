@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT
+from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, IS_CURRENT
 from pipeline.log import logger
+from pipeline.resources.control import OBSERVATIONS
 from pipeline.runtime import frequent_switches
 from pipeline.storage.folder import commit_file
-from pipeline.text import sql_literal
+from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +103,11 @@ class CatalogBuilder:
         """
         con = self._started.result()
         stored = " ".join((_code_digest(), fingerprint, *sorted(latest_runs)))
-        con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'; commit").fetchall()
+        con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'").fetchall()
+        records = sql_literal(f"{escape_glob(self._final.parent)}/lake/{OBSERVATIONS.name}/*/*.parquet")
+        newest = f"(select count(*) || ' ' || coalesce(max(file), '') from glob({records}))"  # noqa: S608
+        ((now,),) = con.execute(f"select {newest}").fetchall()
+        con.execute(f"create macro {IS_CURRENT}() as {newest} = {sql_literal(now)}; commit").fetchall()
         con.execute("use memory; detach lake").fetchall()
         if self._tables_of_others:
             _keep(self._final, self._tables_of_others)
@@ -177,7 +182,8 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> LoadedCatalog | 
         code, fingerprint, *latest_runs = stored.split(" ")
         if code == _code_digest():
             con.execute(
-                f"copy from database catalog_file to memory (schema); drop macro {CATALOG_FINGERPRINT}"
+                f"copy from database catalog_file to memory (schema); "
+                f"drop macro {CATALOG_FINGERPRINT}; drop macro {IS_CURRENT}"
             ).fetchall()
             loaded = LoadedCatalog(fingerprint, latest_runs)
     except (duckdb.Error, ValueError):  # of an older version, or damaged

@@ -27,6 +27,7 @@ from pipeline.jobs.run import run
 from pipeline.lake.check import check
 from pipeline.resources.tables import TABLES
 from pipeline.views.connection import connect
+from pipeline.views.database import write_catalog
 
 EVERY_TABLE = [*(table.name for table in TABLES), "image_versions"]
 RUN = "20261002T020000.000000Z"
@@ -329,6 +330,17 @@ def test_a_log_that_another_program_left_beside_the_catalog_is_deleted_by_the_ne
     with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as other:
         assert other.execute("select count(*) from images_latest").fetchall()[0][0] > 0
     assert check(data).findings == []
+
+
+def test_a_catalog_that_a_process_kept_open_says_that_it_is_old(data, serve, account):
+    write_catalog(data)  # it holds absolute paths
+    with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as kept:
+        assert kept.execute("select catalog_is_current()").fetchall() == [(True,)]
+        run(data, accounts=[account], endpoint=serve(images=9).url)
+        with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as again:  # the same instance
+            assert again.execute("select catalog_is_current()").fetchall() == [(False,)]
+    with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as fresh:
+        assert fresh.execute("select catalog_is_current()").fetchall() == [(True,)]
 
 
 def test_a_table_that_a_user_made_in_the_catalog_is_kept(data, caplog):
