@@ -66,6 +66,19 @@ def test_an_old_lake_is_intact(old):
     assert check(old, deep=True).findings == []
 
 
+def test_an_old_lake_says_once_that_its_files_have_no_digests_and_a_rebuild_gives_them(old, caplog, monkeypatch):
+    monkeypatch.setattr("pipeline.lake.verification.SETTLED_SECONDS", -1)
+    for _ in range(2):
+        connect(old).close()
+    assert caplog.text.count("of an older version without a digest") == 1
+    assert "without digests" in str(check(old))
+    rebuild(old)
+    caplog.clear()
+    connect(old).close()
+    assert caplog.text == ""
+    assert "without digests" not in str(check(old))
+
+
 def test_an_old_lake_is_written_to(kept, old):
     before = json.loads((kept / "answers.json").read_text("utf-8"))
     with Endpoint({"a": Key("emulator", OldAccount())}, day=4) as endpoint:

@@ -11,7 +11,7 @@ files are verified once a process. In a bucket an object that has the tag of its
 objects with another tag, such as those of a lake that was copied there, are verified once by each machine, which keeps
 its list in the user's cache folder.
 
-Files of older versions have no digest. They are read, and counted: `rebuild` commits them again, with digests.
+Files of older versions have no digest. They are read, which is said once: `rebuild` commits them again, with digests.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of, table_path
 from pipeline.lake.scan import scan_files
+from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
 from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import store_of
-from pipeline.text import sql_literal
+from pipeline.text import pluralize, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,13 +46,15 @@ if TYPE_CHECKING:
 
     from pipeline.lake.file_set import FileSet
 
+_log = logger(__name__)
+
 DAMAGED: Final = "LakeDamaged: "
 """What begins the message of this error where it passes through DuckDB."""
 MISSING: Final = "it is missing"
 _PARQUET: Final = b"PAR1"
 """How a Parquet file begins and ends."""
 _KEY_BYTES: Final = 8
-_SETTLED_SECONDS: Final = 2
+SETTLED_SECONDS: Final = 2
 """A file that changed within this time is not remembered: the clock of a file system may not tell its next change."""
 _THREADS: Final = 4
 
@@ -63,7 +66,7 @@ class Verification:
         self._files = files
         self._store = store_of(files.data)
         self._verified = _Verified(files.data)
-        self.without_digest: list[Path] = []
+        self._without_digest_count = 0
         """Files that an older version committed: nothing says what they held."""
         self.damaged_pages: LakeDamaged | None = None
         """The error for raw pages that are not what was committed."""
@@ -87,10 +90,8 @@ class Verification:
             flaw = record_flaw(path)
             if flaw:
                 raise damaged(self._files.data, path, flaw)
-            if flaw is None:
-                self._verified.add(key)
-            else:
-                self.without_digest.append(path)
+            self._without_digest_count += flaw is not None
+            self._verified.add(key)
         return bool(unknown)
 
     def verify_tables(self, con: duckdb.DuckDBPyConnection, latest_runs: Iterable[str] = ()) -> None:
@@ -116,6 +117,13 @@ class Verification:
             known |= committed_digests(con, self._files, runs - known.keys(), latest)
             self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
         self._verified.save()
+        if self._without_digest_count:  # from now on they are remembered: this is said once
+            _log.warning(
+                "%s of an older version without a digest: nothing tells whether they are what was committed; "
+                "%s commits them again, with digests, where their raw pages are there",
+                pluralize(self._without_digest_count, "file"),
+                command(self._files.data, "rebuild"),
+            )
 
     def verify_compacted(self, places: Iterable[str] = tuple(COMPACTED)) -> None:
         """Verify the files of the compaction.
@@ -133,7 +141,10 @@ class Verification:
 
     def _compare(self, files: Sequence[tuple[Path, bytes]], committed: Sequence[FileDigest | None]) -> None:
         pairs = list(zip(files, committed, strict=True))
-        self.without_digest += [path for (path, _), digest in pairs if digest is None]
+        for (_, key), digest in pairs:
+            if digest is None:
+                self._without_digest_count += 1
+                self._verified.add(key)
         known = [(path, key, digest) for (path, key), digest in pairs if digest is not None]
         if not known:
             return
@@ -280,7 +291,7 @@ class _Verified:
         text = f"{name}\0{identity}".encode("utf-8", "surrogateescape")
         key = hashlib.blake2b(text, digest_size=_KEY_BYTES).digest()
         self._met.add(key)
-        if changed_at >= time.time() - _SETTLED_SECONDS:
+        if changed_at >= time.time() - SETTLED_SECONDS:
             self._unsettled.add(key)
         return None if key in self._known or key in self._here else key
 

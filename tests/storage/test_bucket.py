@@ -264,7 +264,7 @@ def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lak
         write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
     upload(tmp_path, lake, "raw", "lake")
     fetched = []
-    monkeypatch.setattr("pipeline.lake.verification._SETTLED_SECONDS", -1)
+    monkeypatch.setattr("pipeline.lake.verification.SETTLED_SECONDS", -1)
     for _ in range(2):
         bucket_store.cache_clear()
         _Verified._in_process.clear()  # as another process  # noqa: SLF001
