@@ -5,7 +5,7 @@
         with about(account="prod", page=2):
             log.info("answered %d", 200)        run='2026…Z' account='prod' page=2: answered 200
 
-Silent by default. `shown(1, …)` logs calls (INFO), `shown(2, …)` retries, waits
+Warnings by default. `shown(1, …)` logs calls (INFO), `shown(2, …)` retries, waits
 and timings too (DEBUG); another program listens at `logging.getLogger("pipeline")`.
 Text of the service and labels are quoted, so that they cannot control a
 terminal. Nothing that holds a key, a secret or a token is ever logged.
@@ -63,18 +63,19 @@ def timed(log: _Logger, step: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shown(verbosity: int, err: TextIO) -> Iterator[None]:
-    """Log to `err` inside the block: nothing (0), calls (1), also retries, waits and timings (2)."""
+    """Log to `err` inside the block: warnings alone (0), calls (1), also retries, waits and timings (2)."""
     root = logging.getLogger(_ROOT)
-    if not verbosity:
-        yield
-        return
     handler = logging.StreamHandler(err)
-    layout = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    layout = (
+        logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        if verbosity
+        else logging.Formatter("%(message)s")
+    )
     layout.converter = time.gmtime
     handler.setFormatter(layout)
     before = root.level, root.propagate
     root.addHandler(handler)
-    root.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)
+    root.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG))
     root.propagate = False
     try:
         yield

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import hashlib
 import itertools
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _HEADER: Final = "ens_images_run"
+_HEADER_DIGEST: Final = "ens_images_run_sha256"
+"""The SHA-256 of the header: the checksums of Parquet cover the pages alone."""
 _GROUP_BYTES: Final = 8 << 20
 _CACHED_GROUPS: Final = 4
 
@@ -96,13 +99,18 @@ class RawPagesWriter:
         """Write the header and commit the file: the pages are safe from here on. Returns: the file, open."""
         self._flush()
         self._wait()
-        self._writer.add_key_value_metadata({_HEADER: json.dumps(header, ensure_ascii=False, default=str)})
+        text = json.dumps(header, ensure_ascii=False, default=str)
+        self._writer.add_key_value_metadata({_HEADER: text, _HEADER_DIGEST: _digest(text.encode())})
         self._writer.close()
         self._writer = None
         digest = digest_of(self._staged)
         return RawRun(
             self.path, FileDigest(digest.bytes, digest.sha256, self._store.commit_file(self._staged, self.path))
         )
+
+
+def _digest(header: bytes) -> str:
+    return hashlib.sha256(header).hexdigest()
 
 
 def raw_path(data: Path, run_id: str, observed_on: dt.date) -> Path:
@@ -134,7 +142,14 @@ class RawRun:
             self._file = pq.ParquetFile(store_of(path).open(path), page_checksum_verification=True)
             metadata = self._file.metadata.metadata
             refuse_newer(metadata[b"format"].decode(errors="replace"), path)
-            self.header: dict[str, Any] = json.loads(metadata[_HEADER.encode()])
+            text = metadata[_HEADER.encode()]
+            if metadata.get(_HEADER_DIGEST.encode(), _digest(text).encode()) != _digest(text).encode():
+                raise ValueError("its header is damaged")  # noqa: TRY301
+            self.header: dict[str, Any] = json.loads(text)
+            if self.header["run_id"] != path.stem:
+                raise ValueError(f"it names run {self.header['run_id']!r}, which is not its file name")  # noqa: TRY301
+            for name in ("observed_on", "observed_at_utc"):
+                dt.datetime.fromisoformat(self.header.get(name) or "2026-01-01")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
             raise LakeDamaged(
                 f"{self.path} is not a file of raw pages: {str(error).splitlines()[0]}; move it away"

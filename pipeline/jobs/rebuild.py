@@ -19,19 +19,20 @@ from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
+from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_run
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
-from pipeline.lake.survey import ROW_TABLES, RunState, complete_runs, loss, runs_to_publish, survey
+from pipeline.lake.survey import ROW_TABLES, RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.runtime import rare_collection
-from pipeline.storage.folder import commit_file
+from pipeline.storage.folder import commit_file, make_folder
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import begin_catalog, write_catalog
@@ -93,20 +94,24 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
+        compacted = compacted_runs(data, None) if _set_aside_unreadable_manifests(data) else set[str]()
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
-        missing = runs_to_publish(states, raw_files)
+        missing = runs_to_publish(
+            states, [path for path in raw_paths(data) if path.stem in states or path in raw_files]
+        )
         undecided, lost = _publish_decided(data, missing, states)
         restored = [] if compaction_is_damaged else _restore(data, states.values())
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
-        if compaction_is_damaged:
-            left = compacted_runs(data, manifest) - states.keys() - published - tombstones.whole_runs
+        if compaction_is_damaged or compacted:
+            compacted |= compacted_runs(data, manifest)
+            left = compacted - states.keys() - published - tombstones.whole_runs
             lost += [
                 f"run {run}: the versions that hold it are damaged, and its daily files and raw pages are gone"
                 for run in sorted(left)
             ]
-            if not left:
+            if compaction_is_damaged and not left:
                 delete_compaction(data)
         if not lost:
             if compaction_is_damaged:
@@ -152,6 +157,9 @@ def _publish_decided(
     for path in raw_files:
         try:
             raw = RawRun(path)
+            if path.stem not in states and (flaw := pages_flaw(path)):  # before anything of the run is replaced
+                unreadable.append(flaw)
+                continue
             if all(account["is_published"] is not None for account in raw.header["accounts"]):
                 _publish_in_place(data, raw, is_replacing=path.stem in states)
             else:
@@ -165,6 +173,29 @@ def _publish_in_place(data: Path, raw: RawRun, *, is_replacing: bool) -> None:
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
         publish_again(data, raw, {}, is_replacing=is_replacing)
+
+
+def _set_aside_unreadable_manifests(data: Path) -> bool:
+    """Move each newest manifest that cannot be read out of the way: the one before it, if there is any, counts again.
+
+    Its files are there for their grace period, and so are the daily files of what was compacted since.
+
+    Returns: whether there was one.
+    """
+    is_moved = False
+    while store_of(data).is_local:
+        try:
+            newest_manifest(data)
+        except LakeDamaged:
+            path = max(manifest_paths(data), key=lambda path: path.name)
+            target = data / "lake" / DAMAGED / path.parent.name / path.name
+            make_folder(target.parent)
+            path.replace(target)
+            is_moved = True
+            _log.info("moved the manifest %r aside, which cannot be read", str(path))
+        else:
+            break
+    return is_moved
 
 
 def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pipeline.errors import AlreadyObserved, BadSetting, UnknownName
+from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, UnknownName
 from pipeline.extract.raw_pages import raw_path
 from pipeline.jobs.maintenance import (
     GRACE,
@@ -24,7 +24,7 @@ from pipeline.jobs.maintenance import (
 from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
-from pipeline.lake.survey import survey
+from pipeline.lake.survey import cure, pages_flaw, survey
 from pipeline.lake.tombstones import Tombstones, Withdrawal, read_tombstones
 from pipeline.lake.verification import record_flaw
 from pipeline.resources.control import OBSERVATIONS
@@ -81,7 +81,8 @@ def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
     states = survey(data, read_tombstones(data))
     if run_id in states:
         return left if states[run_id].is_lost else []
-    return left if not left[-1].is_relative_to(data / "raw") else []  # with its pages, a rebuild publishes it
+    has_pages = left[-1].is_relative_to(data / "raw") and pages_flaw(left[-1]) is None
+    return [] if has_pages else left  # with its pages, a rebuild publishes it
 
 
 def _move_away(data: Path, run_id: str, files: list[Path], *, dry_run: bool) -> Maintained:
@@ -127,7 +128,7 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
     else:
         consequence = f"{would_be or 'is '}none: nothing is left" if was_latest else "stays"
     undone = (
-        f"`ens-images restore {observation.name}` brings it back until {edit.until:%F %T} UTC"
+        f"{command(edit.data, 'restore', observation.name)} brings it back until {edit.until:%F %T} UTC"
         if edit.until > edit.now
         else "without a grace period: nothing brings it back"
     )
@@ -198,16 +199,23 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     manifest = newest_manifest(edit.data)
     is_in_versions = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    has_files = all(path.exists() for path in files_of(edit.data, withdrawal.run_id))
+    has_files = all(path.is_file() for path in files_of(edit.data, withdrawal.run_id))
     if is_compacted_without or not (is_in_versions or has_files):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
-            raise BadSetting(
+            has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
+            raise LakeDamaged(
                 f"{name!r} cannot be restored now, because files of its run are missing: "
-                f"{command(edit.data, 'rebuild')} writes them again from the raw pages"
+                + (f"{command(edit.data, 'rebuild')} writes them again" if has_pages else "its raw pages are gone too")
             )
         raise BadSetting(
             f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
             + ("were compacted away" if is_compacted_without else "are deleted")
+        )
+    state = survey(edit.data, Tombstones()).get(withdrawal.run_id)
+    if state is not None and state.flaws:
+        path, flaw = next(iter(state.flaws.items()))
+        raise LakeDamaged(
+            f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {cure(state, edit.data)}"
         )
     for other in edit.published:
         if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
-from pipeline.lake.compaction.manifest import Manifest, first_missing, newest_manifest
+from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
 from pipeline.lake.tombstones import read_tombstones
@@ -58,6 +58,8 @@ def committed_files(
     if not records and manifest is None:
         made_by = command(data, "rebuild" if raw_paths(data) else "run")
         raise LakeMissing(f"no lake in {shown(data)!r}: {made_by} makes one")
+    if manifest is None and not ignore_compaction:
+        _refuse_lost_manifest(data)
     missing = first_missing(path for paths in manifest.files(data).values() for path in paths) if manifest else None
     if missing is not None:
         raise LakeDamaged(
@@ -82,6 +84,18 @@ def committed_files(
     return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)))
 
 
+def _refuse_lost_manifest(data: Path) -> None:
+    """Refuse compacted files without a manifest, unless the first compaction is at work: runs may be in them alone."""
+    staging = [data / "lake" / name for name in (STAGING, OLDER_STAGING)]
+    for place in COMPACTED if store_of(data).is_local else ():
+        for path in (data / "lake" / place).glob("*.parquet"):
+            if not any((folder / path.stem).exists() for folder in staging) and newest_manifest(data) is None:
+                raise LakeDamaged(
+                    f"{shown(path)!r} belongs to a compaction, and no manifest is there: "
+                    f"{command(data, 'check')} lists all damage, {command(data, 'rebuild')} compacts again"
+                )
+
+
 def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
     """Select the files whose run is neither being written nor committed since; in a bucket nothing tells."""
     if not store_of(data).has_lock:
@@ -91,7 +105,7 @@ def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
         path
         for path in files_without_record
         if not any((folder / path.stem).exists() for folder in staging)
-        and not table_path(data, OBSERVATIONS, path.stem, day_of_run(path.stem)).exists()
+        and not table_path(data, OBSERVATIONS, path.stem, day_of_run(path.stem)).is_file()
         and path.exists()
     ]
 

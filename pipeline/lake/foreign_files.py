@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
+_COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
 _OURS: Final = {STAGING, OLDER_STAGING, DAMAGED}
 
 
@@ -32,6 +33,8 @@ def foreign_files(data: Path) -> list[Path]:
     found = [path for path in _entries(data / "lake") if path.name not in ours]
     for name in sorted(folders):
         found += _foreign(data / "lake" / name)
+    for name in sorted(compacted):
+        found += [path for path in _entries(data / "lake" / name) if not _COMPACTED_FILE.fullmatch(path.name)]
     tombstones = {tombstones_path(data).name, older_tombstones_path(data).name}
     return found + [path for path in _foreign(data / "raw") if path.name not in {*tombstones, *_OURS}]
 

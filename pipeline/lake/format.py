@@ -15,11 +15,11 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.layout import command
+from pipeline.lake.layout import command, shown
 from pipeline.lake.tombstones import older_tombstones_path, settle_tombstones
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
-from pipeline.storage.store import store_of
+from pipeline.storage.store import read_whole, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +36,13 @@ def format_of(data: Path) -> str | None:
     """
     path = data / "lake" / FORMAT_FILE
     try:
-        content, _, stated = path.read_text("ascii", "replace").partition("\n")
+        content, _, stated = read_whole(path).decode("ascii", "replace").partition("\n")
     except FileNotFoundError:
         return None
-    except IsADirectoryError as error:
-        raise LakeDamaged(f"{str(path)!r} should hold the format of the lake, but is a folder: move it away") from error
+    except OSError as error:
+        raise LakeDamaged(
+            f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror}"
+        ) from error
     is_changed = bool(stated.strip()) and stated.strip() != _digest(content)  # an older version wrote no digest
     if is_changed or not (content.strip().isascii() and content.strip().isdigit()):
         raise LakeDamaged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,26 @@ CATALOG_FINGERPRINT: Final = "stored_fingerprint"
 """The macro in that file that returns the fingerprint of the files and the code behind it."""
 IS_CURRENT: Final = "catalog_is_current"
 """The macro in that file that is true until a run is committed after it was written."""
+
+
+def digest_path(catalog: Path) -> Path:
+    """Return the path of the file that holds the SHA-256 of a catalog, and of the one that it is about to replace."""
+    return catalog.with_name(f"{catalog.name}.sha256")
+
+
+def digest_line(catalog: Path) -> str:
+    """Return the line of that file for a catalog, as `sha256sum` writes it."""
+    return f"{hashlib.sha256(catalog.read_bytes()).hexdigest()}  {catalog.name}\n"
+
+
+def is_changed(catalog: Path) -> bool:
+    """Return whether another program changed a catalog, or has a log of changes to it; False where nothing tells."""
+    if catalog.with_name(f"{catalog.name}.wal").exists():
+        return True
+    stated = digest_path(catalog)
+    return stated.is_file() and digest_line(catalog) not in stated.read_text("utf-8", "replace").splitlines(
+        keepends=True
+    )
 
 
 def files(data: Path, table: Table) -> list[Path]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged, LakeMissing
-from pipeline.extract.raw_pages import raw_paths
+from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
@@ -43,7 +43,7 @@ class RunState:
     record: Path
     """Its commit record."""
     raw: Path | None
-    """Its raw file; None where that is not there, or has expired."""
+    """Its raw file, even if it has expired; None where that is not there."""
     is_compacted: bool
     accounts: tuple[str, ...] = ()
     """The accounts that it published; none where no record tells."""
@@ -92,7 +92,7 @@ def survey(data: Path, tombstones: Tombstones, *, ignore_compaction: bool = Fals
 
 def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombstones) -> dict[str, RunState]:
     data = files.data
-    raw = {path.stem: path for path in raw_paths(data) if path.stem not in tombstones.raw_runs}
+    raw = {path.stem: path for path in raw_paths(data)}  # expired ones mend too, while they are there
     records = {
         path.stem: path for path in (*files.daily[OBSERVATIONS.name], *files.retained.get(OBSERVATIONS.name, ()))
     }
@@ -178,12 +178,24 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
                 read_verified(_path_of(state, table))
             except LakeDamaged as error:
                 state.flaws[_path_of(state, table)] = str(error)
+    if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
+        state.raw_flaw = pages_flaw(state.raw)
     withdrawn = tombstones.withdrawn_from(state.run_id).keys()
     if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
     elif state.accounts and withdrawn >= set(state.accounts):  # past the grace period its files are deleted
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
+
+
+def pages_flaw(raw: Path) -> str | None:
+    """Read raw pages of which no digest is known, whole. Returns: why they cannot be used, or None."""
+    try:
+        RawRun(raw)
+        read_verified(raw)
+    except LakeDamaged as error:
+        return str(error)
+    return None
 
 
 def _path_of(state: RunState, table: Table) -> Path:

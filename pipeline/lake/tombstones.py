@@ -27,6 +27,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
 from pipeline.storage.folder import commit_file, make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
+from pipeline.storage.store import read_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,7 +133,7 @@ def tombstones_flaws(data: Path) -> dict[Path, str]:
     flaws = {}
     for path in (tombstones_path(data), tombstones_copy(data)):
         try:
-            _decode(path.read_bytes())
+            _decode(read_whole(path))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -179,7 +180,7 @@ def _content(data: Path) -> bytes | None:
     # The older ones are deleted once the present ones are there: after them, the present ones are tried again.
     for path in (tombstones_path(data), tombstones_copy(data), older_tombstones_path(data), tombstones_path(data)):
         try:
-            content = path.read_bytes()
+            content = read_whole(path)
             _decode(content)
         except FileNotFoundError:
             continue
@@ -190,8 +191,8 @@ def _content(data: Path) -> bytes | None:
     if error is not None:
         path, flaw = error
         raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({flaw}), nor is there a copy of it: it names the withdrawn observations. "
-            f"Restore it from a backup of {str(tombstones_copy(data))!r}"
+            f"{str(path)!r} cannot be read ({flaw}), and no copy of it can: it names the withdrawn observations. "
+            "Restore it from a backup; or move it away, and withdraw again what was withdrawn"
         ) from flaw
     return None
 

@@ -34,7 +34,7 @@ from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
 from pipeline.storage.partitions import day_of_run
-from pipeline.storage.store import store_of
+from pipeline.storage.store import read_whole, store_of
 from pipeline.text import pluralize, sql_literal
 
 if TYPE_CHECKING:
@@ -278,15 +278,15 @@ class _Verified:
         self._unsettled = set[bytes]()
         self._is_changed = False
         with contextlib.suppress(OSError):
-            content = self._path.read_bytes()
+            content = read_whole(self._path)
             self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
 
     def unknown_key(self, path: Path) -> bytes | None:
         """Return the key of a file that is not known as verified; None for all others."""
         try:
             identity, changed_at = self._store.identity(path)
-        except FileNotFoundError:  # whoever reads it says so
-            return None
+        except FileNotFoundError:  # deleted since it was listed, or a link to nothing
+            return b""
         name = str(path)[len(str(self._data)) :]
         text = f"{name}\0{identity}".encode("utf-8", "surrogateescape")
         key = hashlib.blake2b(text, digest_size=_KEY_BYTES).digest()

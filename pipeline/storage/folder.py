@@ -78,6 +78,8 @@ def commit_file(staged: Path, path: Path) -> None:
     with staged.open("rb") as file:
         os.fsync(file.fileno())
     make_folder(path.parent)
+    if path.is_dir():
+        raise BadSetting(f"{str(path)!r} is a folder where a file belongs: move it away")
     staged.replace(path)
     sync_folder(path.parent)
 
@@ -208,6 +210,9 @@ class FolderStore(Store):
             if error.errno == errno.ELOOP:
                 raise BadSetting(f"{str(path)!r} is a link, and a lock is a file: delete the link") from error
             raise
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise BadSetting(f"{str(path)!r} is not a file, as a lock is: delete it")
         with os.fdopen(handle, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -248,14 +253,14 @@ _UNKNOWN_HOLDER: Final = "another process"
 
 
 def _is_readable(file: Path) -> bool:
-    """Return False for hidden files, and for those at which a reader would wait for ever, such as a FIFO."""
+    """Return False for hidden files, for folders, and for what a reader would wait at for ever, such as a FIFO."""
     if file.name.startswith("."):
         return False
     try:
         mode = file.stat().st_mode  # once: a lake has many files
     except OSError:  # whoever reads it reports what is wrong
         return True
-    return not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode))
+    return stat.S_ISREG(mode)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -10,7 +10,9 @@ for a capability (`is_local`, `has_lock`), never for the kind of store. For a fo
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -173,6 +175,18 @@ def open_location(data: str | Path) -> Path:
     if ".." in address.split("/"):
         raise BadSetting(f"{address!r} is not a prefix in a bucket: a bucket has no folders, and none above")
     return BucketPath(address)
+
+
+def read_whole(path: Path) -> bytes:
+    """Read a small file or object; a FIFO or a folder in its place is refused, at which a reader would wait for ever.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be read, or is not a file.
+    """
+    if store_of(path).is_local and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file: move it away")
+    return path.read_bytes()
 
 
 def store_of(path: Path) -> Store:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, IS_CURRENT
+from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, IS_CURRENT, digest_line, digest_path, is_changed
 from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.runtime import frequent_switches
@@ -59,7 +59,6 @@ class CatalogBuilder:
         self._final = _path(data)
         self._staging = tempfile.TemporaryDirectory(prefix=f".{CATALOG}.", dir=self._final.parent)
         self._path = Path(self._staging.name) / CATALOG
-        self._tables_of_others: list[str] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="catalog")
         self._started = self._pool.submit(self._start, static_script)
 
@@ -79,7 +78,6 @@ class CatalogBuilder:
         if made:
             self._path.write_bytes(made)
         con = duckdb.connect()
-        self._tables_of_others = _tables_in(con, self._final)
         con.execute(f"attach {sql_literal(self._path)} as lake (storage_version 'v1.5.0'); use lake; begin").fetchall()
         if not made:
             with frequent_switches():
@@ -109,52 +107,29 @@ class CatalogBuilder:
         ((now,),) = con.execute(f"select {newest}").fetchall()
         con.execute(f"create macro {IS_CURRENT}() as {newest} = {sql_literal(now)}; commit").fetchall()
         con.execute("use memory; detach lake").fetchall()
-        if self._tables_of_others:
-            _keep(self._final, self._tables_of_others)
+        if self._final.is_file() and is_changed(self._final):
+            _keep(self._final)
+        lines = [digest_line(path) for path in (self._path, self._final) if path.is_file()]
+        staged = self._path.with_name("sha256")
+        staged.write_text("".join(lines), "utf-8")
+        commit_file(staged, digest_path(self._final))  # first: killed after it, the catalog of before is still ours
         commit_file(self._path, self._final)
-        _delete_foreign_log(self._final)
         return self._final
 
 
-def _tables_in(con: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
-    """List the tables in a catalog file: ens-images makes only views, so they are another program's."""
-    import duckdb
-
-    if not path.is_file():
-        return []
-    try:
-        con.execute(f"attach {sql_literal(path)} as before (read_only)").fetchall()
-    except duckdb.Error:
-        return []
-    found = con.execute("select table_name from duckdb_tables() where database_name = 'before' order by 1").fetchall()
-    con.execute("detach before").fetchall()
-    return [name for (name,) in found]
-
-
-def _keep(path: Path, tables: list[str]) -> None:
-    """Keep the catalog of before under another name, for the tables that another program made in it."""
-    kept = path.with_name(f"{path.stem}-kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}{path.suffix}")
+def _keep(path: Path) -> None:
+    """Keep a catalog that another program changed, and its log, under another name: tables of a user may be in it."""
+    kept = path.with_name(f"{path.stem}-kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}{path.suffix}")
     kept.hardlink_to(path)
-    _log.warning(
-        "%s held tables that ens-images did not make (%s): it is kept as %r; a table of your own belongs in a database "
-        "of your own, which attaches this one",
-        path.name,
-        ", ".join(tables),
-        str(kept),
-    )
-
-
-def _delete_foreign_log(path: Path) -> None:
-    """Delete the write-ahead log of a client that opened an earlier catalog for writing: no reader could replay it."""
     log = path.with_name(f"{path.name}.wal")
     if log.exists():
-        log.unlink()
-        _log.warning(
-            "%r is deleted: another program had opened %s for writing, and what it wrote is no part of the lake: "
-            "open it with read_only=True",
-            str(log),
-            path.name,
-        )
+        log.replace(kept.with_name(f"{kept.name}.wal"))
+    _log.warning(
+        "another program changed %s: it is kept as %r. Open it with read_only=True; a table of your own belongs in a "
+        "database of your own, which attaches this one",
+        path.name,
+        str(kept),
+    )
 
 
 class LoadedCatalog(NamedTuple):
@@ -170,7 +145,7 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> LoadedCatalog | 
     import duckdb
 
     path = _path(data)
-    if not path.is_file():
+    if not path.is_file() or is_changed(path):
         return None
     try:
         con.execute(f"attach {sql_literal(path)} as catalog_file (read_only)").fetchall()

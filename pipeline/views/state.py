@@ -157,6 +157,6 @@ def _check_files_exist(files: FileSet, runs: set[str]) -> None:
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
         for run_id in sorted(runs - {path.stem for path in files.daily[table.name]}):
             raise LakeDamaged(
-                f"the file of {table.name} of run {run_id} is missing: `ens-images check` lists all damage, "
-                "`ens-images rebuild` writes the file again from the raw pages"
+                f"the file of {table.name} of run {run_id} is missing: "
+                f"{command(files.data, 'check')} lists all damage, {command(files.data, 'rebuild')} writes it again"
             )

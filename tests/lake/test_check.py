@@ -318,18 +318,37 @@ def test_two_runs_that_publish_one_observation_are_damage_and_not_a_sum(tmp_path
 # ── the catalog, the lock ────────────────────────────────────────────────────
 
 
-def test_a_log_that_another_program_left_beside_the_catalog_is_deleted_by_the_next_writer(data, caplog):
-    log = data / "lake.duckdb.wal"
+def test_a_log_that_another_program_left_beside_the_catalog_is_kept_by_the_next_writer(data, caplog):
     with duckdb.connect(str(data / "lake.duckdb")) as other:
-        other.execute("pragma disable_checkpoint_on_shutdown; create table mine as select 1")
-    assert log.exists()
+        other.execute("pragma disable_checkpoint_on_shutdown; create table mine as select 42 as answer")
+    assert (data / "lake.duckdb.wal").exists()
+    assert [finding.location for finding in check(data).findings] == ["lake.duckdb"]
     rebuild(data)
 
-    assert not log.exists()
-    assert "another program had opened lake.duckdb for writing" in caplog.text
+    assert not (data / "lake.duckdb.wal").exists()
+    assert "another program changed lake.duckdb: it is kept as" in caplog.text
+    (kept,) = data.glob("lake-kept-*.duckdb")
+    with duckdb.connect(str(kept)) as other:
+        assert other.execute("from mine").fetchall() == [(42,)]
     with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as other:
         assert other.execute("select count(*) from images_latest").fetchall()[0][0] > 0
     assert check(data).findings == []
+
+
+def test_a_view_that_another_program_changed_in_the_catalog_is_not_answered_and_kept(data):
+    write_catalog(data)
+    with contextlib.closing(connect(data)) as lake:
+        before = lake.execute("from capacity_by_region order by all").fetchall()
+    with duckdb.connect(str(data / "lake.duckdb")) as other:
+        other.execute("create or replace view capacity_by_region as select 'x' as region, 42 as gib")
+    with contextlib.closing(connect(data)) as lake:
+        assert lake.execute("from capacity_by_region order by all").fetchall() == before
+    assert [finding.location for finding in check(data).findings] == ["lake.duckdb"]
+    rebuild(data)
+    rebuild(data)
+
+    assert check(data).findings == []
+    assert len(list(data.glob("lake-kept-*.duckdb"))) == 1
 
 
 def test_a_catalog_that_a_process_kept_open_says_that_it_is_old(data, serve, account):
@@ -341,19 +360,6 @@ def test_a_catalog_that_a_process_kept_open_says_that_it_is_old(data, serve, acc
             assert again.execute("select catalog_is_current()").fetchall() == [(False,)]
     with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as fresh:
         assert fresh.execute("select catalog_is_current()").fetchall() == [(True,)]
-
-
-def test_a_table_that_a_user_made_in_the_catalog_is_kept(data, caplog):
-    with duckdb.connect(str(data / "lake.duckdb")) as other:
-        other.execute("create table mine as select 42 as answer")
-    rebuild(data)
-
-    assert "held tables that ens-images did not make (mine)" in caplog.text
-    (kept,) = data.glob("lake-kept-*.duckdb")
-    with duckdb.connect(str(kept), read_only=True) as other:
-        assert other.execute("from mine").fetchall() == [(42,)]
-    rebuild(data)
-    assert len(list(data.glob("lake-kept-*.duckdb"))) == 1
 
 
 def test_a_run_whose_catalog_cannot_be_written_is_published_and_says_so(tmp_path, serve, account, monkeypatch):

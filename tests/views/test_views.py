@@ -338,7 +338,7 @@ def test_swapping_the_catalogue_leaves_nothing_beside_it_and_disturbs_no_reader(
         write_run(lake, Seen(at="2026-10-31 02:00", images=[]))
         write_catalog(lake)
         assert len(reader.execute("from images_latest").fetchall()) == 3
-    assert sorted(path.name for path in lake.iterdir()) == ["lake", "lake.duckdb", "raw"]
+    assert sorted(path.name for path in lake.iterdir()) == ["lake", "lake.duckdb", "lake.duckdb.sha256", "raw"]
 
 
 # ── nothing but the lake ─────────────────────────────────────────────────────

@@ -136,5 +136,5 @@ def _survey_findings(result: CheckResult, states: Mapping[str, RunState]) -> Non
                 f"{state.raw_flaw}: nothing is derived from it; "
                 f"{command(result.data, 'rebuild')} moves it aside where its run is intact",
             )
-        if not state.digests and state.record.exists():
+        if not state.digests and not state.flaws and state.record.is_file():
             result.without_digests_count += 1

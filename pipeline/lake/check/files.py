@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
 from pipeline.lake.foreign_files import foreign_files
-from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command
+from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
+from pipeline.lake.survey import pages_flaw
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
@@ -137,7 +138,7 @@ def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_fil
 
 
 def _publishing(state: CheckState, path: Path) -> str:
-    if path.stem in state.raw_files:
+    if path.stem in state.raw_files and pages_flaw(state.raw_files[path.stem]) is None:
         return f"{command(state.data, 'rebuild')} publishes its run"
     return f"{command(state.data, 'withdraw', path.stem)} moves the files of its run away"
 
@@ -157,6 +158,13 @@ def _catalog(state: CheckState) -> None:
 
     path = state.data / CATALOG
     if not path.exists():
+        return
+    if not path.is_file():
+        state.result.add(path, "it is not a file: move it away")
+        return
+    if is_changed(path):
+        problem = "another program changed it since a run wrote it"
+        state.result.add(path, f"{problem}: {command(state.data, 'rebuild')} writes it again")
         return
     with duckdb.connect() as con:
         try:

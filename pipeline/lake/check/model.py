@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.layout import shown
+from pipeline.lake.layout import command, shown
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class CheckResult:
             runs = pluralize(self.without_digests_count, "run")
             lines.append(
                 f"{runs} committed by an older version, without digests, so not compared with what was committed: "
-                "`ens-images rebuild` commits again those whose raw pages are there"
+                f"{command(self.data, 'rebuild')} commits again those whose raw pages are there"
             )
         if self.withdrawn_count:
             lines.append(f"withdrawn observations: {self.withdrawn_count:,}")

@@ -41,7 +41,7 @@ def check_compacted(state: CheckState, manifest: Manifest) -> None:
     for run_id, day in manifest.runs.items():
         record = table_path(state.data, OBSERVATIONS, run_id, day)
         with about(run=run_id):
-            if record.exists():  # the newest of an account: what other engines read as "now"
+            if record.is_file():  # the newest of an account: what other engines read as "now"
                 plain = read_plain_run(state, record)
                 if plain is not None:
                     check_contents(state, plain)

@@ -26,6 +26,8 @@ def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
         manifest = newest_manifest(data)
     except LakeDamaged as error:
         return None, {data / "lake" / "manifests": str(error)}
+    if manifest is None:
+        return None, {path: "no manifest names it" for place in COMPACTED for path in _compacted_files(data, place)[:1]}
     flaws = {}
     for place, paths in manifest.files(data).items() if manifest else ():
         for path in paths:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt  # noqa: TC003  (msgspec reads the hints)
+import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, refuse_changed, with_own_digest
 from pipeline.storage.partitions import refuse_newer
+from pipeline.storage.store import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +54,7 @@ COMPACTED: Final[dict[str, Table]] = {
 """The folders of compacted files in `lake`, and the table of each."""
 OLDER_COMPACTED: Final = {REJECTED: "folded_rejects", RECORDS: "folded_observations"}
 """The names of these folders before format 4."""
+_MANIFEST_FILE: Final = re.compile(r"\d{6,}\.json", re.ASCII)
 _RENAMED_KEYS: Final = {"fold": "manifest", "void": "invalidated"}
 
 
@@ -149,7 +152,7 @@ def newest_manifest(data: Path) -> Manifest | None:
             return None
         path = max(paths, key=lambda path: path.name)
         try:
-            content = path.read_bytes()
+            content = read_whole(path)
         except FileNotFoundError:  # replaced by a newer one, and deleted
             continue
         except OSError as error:
@@ -162,7 +165,7 @@ def manifest_paths(data: Path) -> list[Path]:
     found: list[Path] = []
     for folder in (MANIFESTS, OLDER_MANIFESTS):
         with contextlib.suppress(FileNotFoundError):
-            found += [path for path in (data / "lake" / folder).iterdir() if path.suffix == ".json"]
+            found += [path for path in (data / "lake" / folder).iterdir() if _MANIFEST_FILE.fullmatch(path.name)]
     return found
 
 
