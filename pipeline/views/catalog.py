@@ -8,7 +8,7 @@ image_id,                               documented where it was read from
 … as age_days    -- Whole days from …   documented here
 
 A line before the last select that ends with `-- for each image field` stands once for each field of an image, and
-`-- for each further disk field` for each field of a disk but the four that are always told. So a new column needs no
+`-- for each further disk field` for each field of a disk but the four that are always shown. So a new column needs no
 change in a view, and a view's file is valid SQL as it is.
 """
 
