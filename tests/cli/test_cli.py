@@ -129,7 +129,13 @@ def test_a_run_prints_its_result_to_stderr_and_leaves_a_lake(serve, tmp_path):
     assert re.search(
         r"^default: verified, 60 images, \d+ disks, 0 rejects, as of .* UTC \(4 calls\)$", done.stderr, re.MULTILINE
     )
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".lock", "lake", "lake.duckdb", "lake.duckdb.sha256", "raw"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        ".lock",
+        "lake",
+        "lake.duckdb",
+        "lake.duckdb.sha256",
+        "raw",
+    ]
 
 
 def test_every_option_has_an_environment_variable(serve, tmp_path):
