@@ -137,7 +137,7 @@ def test_nothing_that_the_service_or_a_label_says_becomes_a_path(hostile):
     assert [path.name for path in hostile.iterdir()] == ["data"]
     day_and_run = r"observed_on=2026-01-0\d(/2026010\dT000000\.000000Z\.parquet)?"
     rooms = rf"raw/{day_and_run}|lake/(images|image_disks|rejects|observations)(/{day_and_run})?"
-    allowed = rf"\.lock|lake\.duckdb|lake/format|raw|lake|(raw|lake)/\.staging|{rooms}"
+    allowed = rf"\.lock|lake\.duckdb(\.sha256)?|lake/format|raw|lake|(raw|lake)/\.staging|{rooms}"
     for path in (hostile / "data").rglob("*"):
         assert re.fullmatch(allowed, str(path.relative_to(hostile / "data"))), path
 

@@ -79,7 +79,7 @@ def commit_file(staged: Path, path: Path) -> None:
         os.fsync(file.fileno())
     make_folder(path.parent)
     if path.is_dir():
-        raise BadSetting(f"{str(path)!r} is a folder where a file belongs: move it away")
+        raise BadSetting(f"{str(path)!r} cannot be written, because it is a folder: move it away")
     staged.replace(path)
     sync_folder(path.parent)
 
