@@ -22,6 +22,7 @@ from pipeline import rebuild
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing, Refused
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.demo import demo
 from pipeline.jobs.run import run
 from pipeline.lake.check import check
@@ -93,6 +94,15 @@ def foreign(path: Path) -> None:
 
 def no_parquet(path: Path) -> None:
     path.write_text("a,b\n1,2\n")
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/nonexistent")
 
 
 def flipped(path: Path) -> None:
@@ -383,6 +393,33 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(data):
         rebuild(data)
 
     assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, flipped, Path.unlink, lambda path: path.write_bytes(b""), link_to_nothing]
+)
+def test_a_damaged_record_of_a_run_after_the_last_compaction_is_a_finding_and_mended(data, damage):
+    before = file(data, "observations").with_name(f"{RUN}.parquet").read_bytes()
+    last = max((data / "lake" / "observations").rglob("*.parquet"))
+    whole = last.read_bytes()
+    last.unlink()
+    raw = max((data / "raw").rglob("*.parquet"))
+    pages = raw.read_bytes()
+    raw.unlink()
+    for table in ("images", "image_disks", "rejects"):
+        max((data / "lake" / table).rglob("*.parquet")).unlink()
+    compact(data)
+    raw.parent.mkdir(exist_ok=True)
+    raw.write_bytes(pages)
+    rebuild(data)
+    assert last.read_bytes() == whole
+    damage(last)
+
+    assert any(last.name in finding.location for finding in check(data).findings)
+    rebuild(data)
+    assert check(data).findings == []
+    assert last.read_bytes() == whole
+    assert file(data, "observations").read_bytes() == before
 
 
 # ── what nothing brings back ─────────────────────────────────────────────────

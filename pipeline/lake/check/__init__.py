@@ -13,6 +13,7 @@ and how many rows have it.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged, LakeMissing
@@ -70,13 +71,15 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     records = files.daily[OBSERVATIONS.name]
     states = survey(location, tombstones, ignore_compaction=bool(flaws))
     _survey_findings(result, states)
+    flawed = {path for state in states.values() for path in state.flaws}
+    intact = {name: tuple(path for path in paths if path not in flawed) for name, paths in files.daily.items()}
     with duckdb.connect() as con:
         store_of(location).register_filesystem(con)
         state = CheckState(
             location,
             result,
             con,
-            files=files,
+            files=dataclasses.replace(files, daily=intact),  # what is damaged is a finding already, and is not read
             manifest=None if flaws else manifest,
             tombstones=tombstones,
             states=states,
