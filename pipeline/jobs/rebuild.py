@@ -53,7 +53,8 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     digest, because an older version committed it. A damaged compaction begins again from the daily files; a damaged
     format file is written again; damaged raw pages of an intact run are moved aside, to `raw/.damaged`.
 
-    Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages are ignored.
+    Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages publish no
+    run that the lake lacks; while they are there, they mend one that is damaged.
 
     Returns:
         The ids of the runs that were published.

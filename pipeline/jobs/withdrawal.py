@@ -137,15 +137,20 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
         f"the latest of {observation.account!r} {consequence}; {undone}"
     )
     of_the_run = {other.account for other in edit.published if other.run_id == observation.run_id}
+    published_with = {*of_the_run, observation.account, *edit.tombstones.withdrawn_from(observation.run_id)}
+    return _with_withdrawal(edit, observation, published_with, instead)
+
+
+def _with_withdrawal(
+    edit: Edit, observation: Observation, published_with: Iterable[str], instead: Observation | None = None
+) -> Tombstones:
     withdrawal = Withdrawal(
         account=observation.account,
         run_id=observation.run_id,
         observed_at_utc=observation.observed_at_utc,
         withdrawn_at_utc=edit.now,
         until_utc=edit.until,
-        published_with=tuple(
-            sorted({*of_the_run, observation.account, *edit.tombstones.withdrawn_from(observation.run_id)})
-        ),
+        published_with=tuple(sorted(published_with)),
         latest_instead=instead.run_id if instead else None,
     )
     return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
@@ -169,15 +174,7 @@ def _withdraw_failed(edit: Edit, failed: Observation) -> Tombstones:
     """Withdraw a try that published nothing, such as one under a clock that was years ahead: it counts no more."""
     would_be = "would be " if edit.is_dry else ""
     edit.lines.append(f"{failed.name}: a failed try, {would_be}withdrawn; it published nothing")
-    withdrawal = Withdrawal(
-        account=failed.account,
-        run_id=failed.run_id,
-        observed_at_utc=failed.observed_at_utc,
-        withdrawn_at_utc=edit.now,
-        until_utc=edit.until,
-        published_with=tuple(sorted(other.account for other in edit.published if other.run_id == failed.run_id)),
-    )
-    return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
+    return _with_withdrawal(edit, failed, (other.account for other in edit.published if other.run_id == failed.run_id))
 
 
 def _restore(edit: Edit, name: str) -> Tombstones:

@@ -86,25 +86,28 @@ def committed_files(
 
 def _refuse_lost_manifest(data: Path) -> None:
     """Refuse compacted files without a manifest, unless the first compaction is at work: runs may be in them alone."""
-    staging = [data / "lake" / name for name in (STAGING, OLDER_STAGING)]
     for place in COMPACTED if store_of(data).is_local else ():
         for path in (data / "lake" / place).glob("*.parquet"):
-            if not any((folder / path.stem).exists() for folder in staging) and newest_manifest(data) is None:
+            if not _is_being_written(data, path.stem) and newest_manifest(data) is None:
                 raise LakeDamaged(
                     f"{shown(path)!r} belongs to a compaction, and no manifest is there: "
                     f"{command(data, 'check')} lists all damage, {command(data, 'rebuild')} compacts again"
                 )
 
 
+def _is_being_written(data: Path, name: str) -> bool:
+    """Return whether the mark of a writer is there, at work on the run or compaction of this name, or killed."""
+    return any((data / "lake" / staging / name).exists() for staging in (STAGING, OLDER_STAGING))
+
+
 def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
     """Select the files whose run is neither being written nor committed since; in a bucket nothing tells."""
     if not store_of(data).has_lock:
         return []
-    staging = [data / "lake" / name for name in (STAGING, OLDER_STAGING)]
     return [  # in this order: a writer deletes its mark once the record is there
         path
         for path in files_without_record
-        if not any((folder / path.stem).exists() for folder in staging)
+        if not _is_being_written(data, path.stem)
         and not table_path(data, OBSERVATIONS, path.stem, day_of_run(path.stem)).is_file()
         and path.exists()
     ]

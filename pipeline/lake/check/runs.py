@@ -24,8 +24,9 @@ from pipeline.lake.check.rules import RUN_RULES
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.publish import publish, read_answers
+from pipeline.lake.survey import ROW_TABLES
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.images import IMAGES
 from pipeline.resources.tables import LAKE_TABLES
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from pipeline.extract.response import Answer
     from pipeline.lake.check.model import CheckState
     from pipeline.resources.schema import Table
-
-ROW_TABLES = (IMAGES, IMAGE_DISKS, REJECTS)
 
 _Answers = dict[str, list[tuple[int, "Answer"]]]
 
