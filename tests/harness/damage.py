@@ -23,7 +23,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -272,12 +272,10 @@ def files_of(data: Path) -> list[Path]:
     )
 
 
-def flips(seed: int, count: int, days: int, images: int) -> list[Outcome]:
-    """Turn one bit after another, each in a copy of one lake of compacted, aged and withdrawn runs."""
+def flips(whole: Path, seed: int, count: int) -> list[Outcome]:
+    """Turn one bit after another, each in a copy of one lake."""
     draw = random.Random(seed)  # noqa: S311
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, "whole")
-        lake_in(whole, "withdrawn", days=days, images=images)
         found = []
         for _ in range(count):
             data = Path(folder, "data")
@@ -300,7 +298,7 @@ def _again(whole: Path, data: Path) -> Answers:
     return _right[whole]
 
 
-def later(seed: int, count: int, days: int, images: int) -> list[Outcome]:
+def later(whole: Path, seed: int, count: int, days: int, images: int) -> list[Outcome]:
     """Turn one bit, go on for five runs and past every grace period, and compare with a lake that was never damaged.
 
     A run that meets the damage may refuse to publish: the rows of every observation that is published must be right.
@@ -308,9 +306,9 @@ def later(seed: int, count: int, days: int, images: int) -> list[Outcome]:
     draw = random.Random(seed)  # noqa: S311
     found = []
     with tempfile.TemporaryDirectory() as folder, endpoint(images) as served:
-        whole, twin, data = (Path(folder, name) for name in ("whole", "twin", "data"))
-        lake_in(whole, "compacted", days=days, images=images)
+        twin, data = Path(folder, "twin"), Path(folder, "data")
         shutil.copytree(whole, twin)
+        write_catalog(twin)
         right = _rows_later(twin, served, days)
         for _ in range(count):
             shutil.copytree(whole, data)
@@ -380,21 +378,29 @@ def matrix(seed: int, states: Iterable[str] = STATES, *, share: tuple[int, int] 
     return found
 
 
+def _portions(seed: int, count: int) -> Iterator[tuple[int, int]]:
+    """Divide a count into portions of at most 20, each with a seed of its own."""
+    for number, start in enumerate(range(0, count, 20)):
+        yield seed + number, min(20, count - start)
+
+
 HEADING: Final = "## Damaged files"
 
 
-def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome]) -> str:
+def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome], days: int) -> str:
     """Write the section of the report."""
     everything = [*cells, *turned, *gone_on]
     wrong = sum(bool(outcome.wrong) for outcome in everything)
     refused = sum(outcome.was_refused for outcome in turned)
+    found = sum(outcome.was_found for outcome in turned)
     result = f"""\
 **{wrong} wrong answers or findings without a cure** in {len(everything):,} damages, each to a file of a lake of
 real runs of its own. A reader answers every table and view as before, or ends with exit code 6. `check` names the
 file, and after the commands that it prints it finds nothing, and every answer is as before.
 
-- {len(turned):,} single bits, turned in a random file of 40 days, compacted, with withdrawals: {refused:,} were refused
-  by a reader, all others are in files that no table or view reads.
+- {len(turned):,} single bits, each turned in a random file of a lake of {days} days, compacted, with withdrawals:
+  {refused:,} were refused by a reader, {found:,} found by `check`. The others are in files that no table or view reads
+  and no commit names.
 - {len(gone_on):,} more, after which the lake went on for five runs and past every grace period: each row of each
   published observation is that of a lake which was never damaged.
 - {len(cells):,} cells of the table: a kind of file, a kind of damage, each in four states of a lake (fresh, compacted,
@@ -427,18 +433,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="the report that gets the section")
     given = parser.parse_args()
-    seeds = (given.seed, given.seed + 1)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            [pool.submit(matrix, given.seed, share=(part, 2)) for part in range(2 if given.matrix else 0)],
-            [pool.submit(flips, seed, given.flips // 2, given.days, given.images) for seed in seeds],
-            [pool.submit(later, seed, given.later // 2, 9, 12) for seed in seeds],
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        withdrawn, compacted = Path(folder, "withdrawn"), Path(folder, "compacted")
+        if given.flips:
+            lake_in(withdrawn, "withdrawn", days=given.days, images=given.images)
+        if given.later:
+            lake_in(compacted, "compacted", days=9, images=12)
+        parts = [
+            [pool.submit(matrix, given.seed, share=(part, 14)) for part in range(14 if given.matrix else 0)],
+            [pool.submit(flips, withdrawn, seed, count) for seed, count in _portions(given.seed, given.flips)],
+            [pool.submit(later, compacted, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
         ]
-        cells, turned, gone_on = ([outcome for job in part for outcome in job.result()] for part in jobs)
+        for number, job in enumerate(as_completed(itertools.chain(*parts)), start=1):
+            wrong = sum(bool(outcome.wrong) for outcome in job.result())
+            sys.stderr.write(f"part {number} of {sum(map(len, parts))}: {len(job.result())} damages, {wrong} wrong\n")
+        cells, turned, gone_on = ([outcome for job in part for outcome in job.result()] for part in parts)
     for outcome in (*cells, *turned, *gone_on):
         for line in outcome.wrong:
             sys.stdout.write(f"{outcome.what}: {line}\n")
-    text = section(cells, turned, gone_on)
+    text = section(cells, turned, gone_on, given.days)
     if given.out:
         given.out.write_text(given.out.read_text("utf-8").partition(HEADING)[0].rstrip() + f"\n\n{text}", "utf-8")
     else:

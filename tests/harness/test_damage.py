@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from damage import DAMAGES, KINDS, STATES, flips, matrix
+from damage import DAMAGES, KINDS, STATES, flips, lake_in, matrix
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -17,7 +17,8 @@ def test_damage_gives_no_wrong_answer_and_is_mended_as_advised(state):
     assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
 
 
-def test_a_flipped_bit_gives_no_wrong_answer_and_is_mended_as_advised():
-    found = flips(os.getpid(), count=2, days=7, images=12)
+def test_a_flipped_bit_gives_no_wrong_answer_and_is_mended_as_advised(tmp_path):
+    lake_in(tmp_path, "withdrawn", days=7, images=12)
+    found = flips(tmp_path, os.getpid(), count=2)
 
     assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
