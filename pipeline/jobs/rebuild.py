@@ -32,7 +32,6 @@ from pipeline.lake.verification import Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.runtime import rare_collection
-from pipeline.storage.folder import commit_file, make_folder
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import begin_catalog, write_catalog
@@ -115,7 +114,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             if compaction_is_damaged and not left:
                 delete_compaction(data)
         if not lost:
-            if compaction_is_damaged:
+            if compaction_is_damaged and store_of(data).has_lock:  # a bucket is not compacted: two machines would
                 compact(data)
             for path in undecided:  # their decision depends on the runs before them
                 _publish_in_place(data, RawRun(path), is_replacing=path.stem in states)
@@ -184,26 +183,23 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
     Returns: whether there was one.
     """
     is_moved = False
-    while store_of(data).is_local:
+    while True:
         try:
             newest_manifest(data)
         except LakeDamaged:
             path = max(manifest_paths(data), key=lambda path: path.name)
-            target = data / "lake" / DAMAGED / path.parent.name / path.name
-            make_folder(target.parent)
-            path.replace(target)
+            store_of(data).set_aside(path, data / "lake" / DAMAGED / path.parent.name / path.name)
             is_moved = True
             _log.info("moved the manifest %r aside, which cannot be read", str(path))
         else:
-            break
-    return is_moved
+            return is_moved
 
 
 def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
     """Move damaged raw pages of intact runs out of the way: nothing may be derived from them."""
     for state in states:
-        if state.raw is not None and state.raw_flaw is not None and store_of(data).is_local:
-            commit_file(state.raw, data / "raw" / DAMAGED / state.raw.name)
+        if state.raw is not None and state.raw_flaw is not None:
+            store_of(data).set_aside(state.raw, data / "raw" / DAMAGED / state.raw.name)
             _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
 
 

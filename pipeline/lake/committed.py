@@ -49,6 +49,7 @@ def committed_files(
         LakeTooNew: a newer version has written there.
         LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
     """
+    store_of(data).look_again()
     if not ignore_format:
         format_of(data)
     withdrawn = (read_tombstones(data) if tombstones is None else tombstones).whole_runs

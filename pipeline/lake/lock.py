@@ -11,6 +11,7 @@ from pipeline.errors import DiskFull, NoAccess
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
+from pipeline.lake.tombstones import settle_tombstones
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
         with store.lock(data / LOCK):
             if is_mending:
                 mend_format(data)
+                settle_tombstones(data)
             format_of(data)
             cleared = delete_orphans(data)
             upgrade(data)

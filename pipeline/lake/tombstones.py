@@ -25,9 +25,9 @@ import msgspec
 
 from pipeline.errors import LakeDamaged
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
-from pipeline.storage.folder import commit_file, make_folder, sync_folder
+from pipeline.storage.folder import sync_folder
 from pipeline.storage.partitions import STAGING
-from pipeline.storage.store import read_whole
+from pipeline.storage.store import read_whole, store_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,10 +164,9 @@ def write_tombstones(data: Path, record: Tombstones) -> None:
     path = tombstones_path(data)
     both = (tombstones_copy(data), path)
     for target in both if path.exists() else reversed(both):
-        staged = target.parent / STAGING / target.name
-        make_folder(staged.parent)
+        staged = store_of(data).staging_dir(target.parent / STAGING) / target.name
         staged.write_bytes(_encoded(record))
-        commit_file(staged, target)
+        store_of(data).replace_file(staged, target)
     older = older_tombstones_path(data)
     if older.exists():
         older.unlink()

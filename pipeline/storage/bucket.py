@@ -146,7 +146,7 @@ class BucketPath(PosixPath):
 
 
 class BucketStore(Store):
-    """The objects of one bucket. An object does not change, so its size and its footer are kept once they are known."""
+    """The objects of one bucket. An object does not change, so its footer is kept as long as its size and tag stay."""
 
     is_local: ClassVar = False
     has_lock: ClassVar = False
@@ -156,6 +156,8 @@ class BucketStore(Store):
         self._scheme = scheme
         self._bucket = bucket
         self._stored: dict[BucketPath, Stored] = {}
+        self._current: set[BucketPath] = set()
+        """The paths whose size and tag were requested since `look_again`."""
         self.footer = functools.lru_cache(maxsize=FOOTERS_KEPT)(self._read_footer)
         """Return the last bytes of an object."""
 
@@ -171,11 +173,15 @@ class BucketStore(Store):
             for page in obstore.list(client, f"{prefix.key}/" if prefix.key else None, chunk_size=1000):
                 for entry in page:
                     path = BucketPath(f"{self._scheme}:/{self._bucket}/{entry['path']}")
-                    found = _stored(entry)
-                    if self._stored.get(path, found) != found:  # somebody else has put another
-                        self.footer.cache_clear()
-                    self._stored[path] = found
+                    self._remember(path, entry)
                     yield path
+
+    def _remember(self, path: BucketPath, entry: Any) -> None:
+        found = _stored(entry)
+        if self._stored.get(path, found) != found:  # somebody else has put another
+            self.footer.cache_clear()
+        self._stored[path] = found
+        self._current.add(path)
 
     def list_partitions(self, folder: Path) -> list[Path]:
         """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day."""
@@ -183,15 +189,18 @@ class BucketStore(Store):
         return sorted(paths, key=lambda path: path.name)
 
     def stored(self, path: BucketPath) -> Stored:
-        """Return the size of an object, and when it was put; one request, if no listing has met it."""
-        if path not in self._stored:
+        """Return the size of an object, and when it was put; one request, unless a listing met it."""
+        if path not in self._current or path not in self._stored:
             client = self._client()
             import obstore
 
             with translate_errors(path):
-                entry = obstore.head(client, path.key)
-            self._stored[path] = _stored(entry)
+                self._remember(path, obstore.head(client, path.key))
         return self._stored[path]
+
+    def look_again(self) -> None:
+        """Request sizes and tags anew from here on."""
+        self._current.clear()
 
     def size(self, path: Path) -> int:
         """Return the size of an object in bytes."""
@@ -230,7 +239,7 @@ class BucketStore(Store):
 
     def _read_footer(self, path: BucketPath) -> bytes:
         size = self.stored(path).size
-        return self.read_range(path, max(0, size - FOOTER_BYTES), size)
+        return self.read_range(path, max(0, size - FOOTER_BYTES), size) if size else b""
 
     def open(self, path: Path) -> Any:
         """Open an object as a file that Arrow and DuckDB read ranges of."""
@@ -325,6 +334,15 @@ class BucketStore(Store):
             return self.read(path)
         except FileNotFoundError:
             return None
+
+    def set_aside(self, path: Path, target: Path) -> None:
+        """Copy an object to `target`, and delete it: the command needs the right to delete."""
+        client = self._client()
+        import obstore
+
+        with translate_errors(path):
+            obstore.rename(client, BucketPath(path).key, BucketPath(target).key)
+        self._stored.pop(BucketPath(path), None)
 
     def delete(self, path: Path) -> None:
         """Delete an object."""

@@ -187,6 +187,11 @@ class FolderStore(Store):
 
     replace_file = commit_file
 
+    def set_aside(self, path: Path, target: Path) -> None:
+        """Rename a damaged file to `target`."""
+        commit_file(path, target)
+        sync_folder(path.parent)
+
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content; an empty folder of a day is deleted with its last file."""
         if path.is_dir():

@@ -82,6 +82,9 @@ class Store(ABC):
             FileNotFoundError: there is no such file.
         """
 
+    def look_again(self) -> None:  # noqa: B027  (a folder has nothing to forget)
+        """Begin a reading of the lake: what other programs changed since the last one is found from here on."""
+
     @abstractmethod
     def tag(self, path: Path) -> str | None:
         """Return the tag of an object, which changes with its content; None in a store without tags."""
@@ -120,6 +123,10 @@ class Store(ABC):
 
         Returns: its tag, as `commit_file` does.
         """
+
+    @abstractmethod
+    def set_aside(self, path: Path, target: Path) -> None:
+        """Move a damaged file to `target`, where no reader looks."""
 
     @abstractmethod
     def delete(self, path: Path) -> None:

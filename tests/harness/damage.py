@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import functools
 import io
 import itertools
+import os
 import random
 import re
 import shlex
@@ -28,8 +30,11 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from unittest import mock
 
 import duckdb
+import obstore
+from obstore.store import MemoryStore
 
 from pipeline import cli, connect
 from pipeline.credentials import key_account
@@ -40,8 +45,11 @@ from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
+from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.verification import DAMAGED
-from pipeline.resources.control import RAW_PAGES
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.storage import configuration
+from pipeline.storage.bucket import BucketPath, bucket_store
 from pipeline.views.catalog import relations
 from pipeline.views.database import write_catalog
 
@@ -94,6 +102,48 @@ def lake_in(data: Path, state: str, *, days: int, images: int) -> None:
         withdraw(data, f"{run_name(1)}/prod", at=NOW - dt.timedelta(days=20))
         prune(data, at=NOW)
         compact(data, grace="0s", at=NOW)
+
+
+class Bucket:
+    """A lake in a bucket, obstore's own in memory, that follows a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._objects: dict[str, bytes] = {}
+        self.data = BucketPath("s3:/bucket/lake")
+
+    def follow(self) -> None:
+        """Put and delete what differs from the folder; there is no catalog in a bucket."""
+        now = {
+            str(path.relative_to(self._folder)): path.read_bytes()
+            for name in ("raw", "lake")
+            for path in (self._folder / name).rglob("*")
+            if path.is_file()
+        }
+        for name in self._objects.keys() - now.keys():
+            self.data.store.delete(self.data / name)
+        client = configuration.object_client("s3", "bucket")
+        for name, content in now.items():
+            if self._objects.get(name) != content:
+                obstore.put(client, (self.data / name).key, content)
+        self._objects = now
+
+
+@contextlib.contextmanager
+def bucket_of(folder: Path) -> Iterator[Bucket]:
+    """Put a lake into an empty bucket."""
+    client = MemoryStore()
+    cache = folder.with_name("cache")
+    with (
+        mock.patch.object(configuration, "object_client", functools.cache(lambda *_, **__: client)),
+        mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(cache)}),
+    ):
+        bucket_store.cache_clear()
+        bucket = Bucket(folder)
+        bucket.follow()
+        yield bucket
+    bucket_store.cache_clear()
+    shutil.rmtree(cache, ignore_errors=True)
 
 
 # ── damage ───────────────────────────────────────────────────────────────────
@@ -170,7 +220,10 @@ def answers(data: Path) -> Answers:
     found = {}
     with connect(data) as con:
         for name in relations():
-            rows = f"select cast(each as varchar) as line from {name} as each"  # noqa: S608
+            relation = name
+            if isinstance(data, BucketPath) and name == OBSERVATIONS.name:  # another put has another tag
+                relation = f"(select * exclude ({COMMITTED_FILES}) from {name})"  # noqa: S608
+            rows = f"select cast(each as varchar) as line from {relation} as each"  # noqa: S608
             digest = (
                 f"select count(*) || ' ' || coalesce(md5(string_agg(line, chr(10) order by line)), '') from ({rows})"  # noqa: S608
             )
@@ -211,14 +264,22 @@ def typed(command: str) -> tuple[int, str]:
     return 0, err.getvalue()
 
 
+def move_away(path: Path) -> None:
+    """Delete a file or a folder that is not the lake's."""
+    if isinstance(path, BucketPath):
+        for each in [path] if path.is_file() else list(path.objects()):
+            each.store.delete(each)
+    else:
+        (shutil.rmtree if path.is_dir() else Path.unlink)(path)
+
+
 def advised(findings: Iterable[str], data: Path) -> list[str]:
     """Do what the findings advise: move foreign files away. Returns: the commands that they print, each once."""
     commands = []
     for finding in findings:
         location, _, problem = finding.partition(": ")
         if problem.endswith("move it away"):
-            path = data / location
-            (shutil.rmtree if path.is_dir() else Path.unlink)(path)
+            move_away(data / location)
         commands += re.findall(r"`(ens-images [^`]*)`", problem)
     return list(dict.fromkeys(commands))
 
@@ -234,14 +295,25 @@ class Outcome:
 
 
 def suffer(
-    data: Path, right: Answers, damage: Callable[[Path, random.Random], None], path: Path, draw: random.Random
+    data: Path,
+    right: Answers,
+    damage: Callable[[Path, random.Random], None],
+    path: Path,
+    draw: random.Random,
+    bucket: Bucket | None = None,
 ) -> Outcome:
-    """Damage one file; read, check, cure as advised, check and read again."""
+    """Damage one file; read, check, cure as advised, check and read again; in the bucket, where one is given."""
     what = str(path.relative_to(data))
     if what.startswith("raw/observed_on"):  # nothing brings pages back: the table shows those that are there
         right = {name: answer for name, answer in right.items() if name != RAW_PAGES.name}
-    damage(path, draw)
+    damage(path, draw)  # of the folder
+    if bucket:
+        data = bucket.data
+        right = {name: answer for name, answer in answers(data).items() if name in right}
+        bucket.follow()
     wrong, was_refused = wrong_answers(data, right)
+    if bucket and path.match("lake/observations/*/*") and not path.exists():
+        wrong.clear()  # another machine may be about to put it: only `check` tells
     try:
         findings = list(map(str, check(data).findings))
     except Exception as error:  # noqa: BLE001
@@ -357,7 +429,9 @@ def _rows(data: Path) -> dict[tuple[str, object, str], list[object]]:
     return rows
 
 
-def matrix(seed: int, states: Iterable[str] = STATES, *, share: tuple[int, int] = (0, 1)) -> list[Outcome]:
+def matrix(
+    seed: int, states: Iterable[str] = STATES, *, share: tuple[int, int] = (0, 1), in_bucket: bool = False
+) -> list[Outcome]:
     """Do each damage to a file of each kind, in each state; of these, the `share` (which, of how many)."""
     which, parts = share
     draw = random.Random(seed)  # noqa: S311
@@ -367,13 +441,15 @@ def matrix(seed: int, states: Iterable[str] = STATES, *, share: tuple[int, int] 
             whole = Path(folder, "whole")
             lake_in(whole, state, days=5, images=12)
             for number, (kind, name) in enumerate(itertools.product(KINDS, DAMAGES)):
-                if number % parts != which or not any(whole.glob(KINDS[kind])):
+                if number % parts != which or not any(whole.glob(KINDS[kind])) or (in_bucket and kind == "catalog"):
                     continue
                 data = Path(folder, "data")
                 right = _again(whole, data)
                 path = draw.choice(sorted(data.glob(KINDS[kind])))
-                outcome = suffer(data, right, DAMAGES[name], path, draw)
-                found.append(replace(outcome, what=f"{state}, {kind}, {name}: {outcome.what}"))
+                with bucket_of(data) if in_bucket else contextlib.nullcontext() as bucket:
+                    outcome = suffer(data, right, DAMAGES[name], path, draw, bucket)
+                place = f"{state} in a bucket" if in_bucket else state
+                found.append(replace(outcome, what=f"{place}, {kind}, {name}: {outcome.what}"))
                 shutil.rmtree(data)
     return found
 
@@ -404,11 +480,11 @@ file, and after the commands that it prints it finds nothing, and every answer i
 - {len(gone_on):,} more, after which the lake went on for five runs and past every grace period: each row of each
   published observation is that of a lake which was never damaged.
 - {len(cells):,} cells of the table: a kind of file, a kind of damage, each in four states of a lake (fresh, compacted,
-  past every grace period, with withdrawals).
+  past every grace period, with withdrawals), in a folder and in a bucket.
 
-In the table: **6** a reader refused; *right* every reader answered as before; both: it depends on the state. An object
-in a bucket that is damaged is found in the same way; a commit record that is deleted there is not, for another
-machine may be about to put it. Deleted raw pages are no damage: `prune` deletes them too."""
+In the table: **6** a reader refused; *right* every reader answered as before; both: it depends on the state. A commit
+record that is deleted in a bucket is told by `check` alone, for another machine may be about to put it. Deleted raw
+pages are no damage: `prune` deletes them too."""
     lines = ["| file | " + " | ".join(DAMAGES) + " |", "|---|" + "---|" * len(DAMAGES)]
     for kind in KINDS:
         row = []
@@ -440,7 +516,11 @@ def main() -> None:
         if given.later:
             lake_in(compacted, "compacted", days=9, images=12)
         parts = [
-            [pool.submit(matrix, given.seed, share=(part, 14)) for part in range(14 if given.matrix else 0)],
+            [
+                pool.submit(matrix, given.seed, share=(part, 14), in_bucket=in_bucket)
+                for in_bucket in (False, True)
+                for part in range(14 if given.matrix else 0)
+            ],
             [pool.submit(flips, withdrawn, seed, count) for seed, count in _portions(given.seed, given.flips)],
             [pool.submit(later, compacted, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
         ]

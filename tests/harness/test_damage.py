@@ -17,6 +17,14 @@ def test_damage_gives_no_wrong_answer_and_is_mended_as_advised(state):
     assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
 
 
+def test_damage_in_a_bucket_gives_no_wrong_answer_and_is_mended_as_advised():
+    parts = len(KINDS) * len(DAMAGES) // 2
+    found = matrix(os.getpid(), ["withdrawn"], share=(os.getpid() % parts, parts), in_bucket=True)
+
+    assert found
+    assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
+
+
 def test_a_flipped_bit_gives_no_wrong_answer_and_is_mended_as_advised(tmp_path):
     lake_in(tmp_path, "withdrawn", days=7, images=12)
     found = flips(tmp_path, os.getpid(), count=2)
