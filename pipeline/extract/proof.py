@@ -1,0 +1,223 @@
+"""Prove a listing at one instant, although the account changes while it is read. Pure.
+
+    before a                      a                          after a
+    answers of this listing   ──  TotalCount N  ──  answers sent more than s after a was received
+    the last observation
+
+An id seen before *a* and after *a* is a witness. The answer *a* proves the listing if
+
+1. the witnesses are exactly N,
+2. the end of the list was seen after *a*: a page shorter than its echoed size whose last position is its TotalCount,
+   or an empty page just past it,
+3. every other id in *a*, or in an answer that was sent after *a* was received, is owned and was created after *a*,
+   by the server's clock.
+
+Assumptions: an id is not used again, nor deleted and restored within minutes; two answers more than s apart do not go
+back in time; TotalCount counts what is listed.
+
+    A witness existed before the instant of *a* and after it, so it existed then. N images existed then, so there were
+    no others: the account at *a* is the witnesses. If TotalCount counts less than what is listed (it is capped, it is
+    of the page alone, it leaves images out), then some listed id is no witness, or the end is not where TotalCount
+    says: (3) and (2) refuse. If it counts more, (1) cannot hold: there are no other ids.
+
+Whether an id is in *a* itself counts for nothing: how rows and TotalCount of one answer are made is not known.
+
+`quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen. `one page`
+is a single answer with as many images as its TotalCount, and fewer than its page size.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+Kind = Literal["one page", "quiet", "instant"]
+
+SETTLE_SECONDS: Final = 2.0
+"""Time after which an answer shows no older state than one before it."""
+
+_IN_LAST_OBSERVATION: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One answer without a flaw: it may be the instant, and it shows that its ids exist."""
+
+    page_number: int
+    page_size: int
+    total: int
+    ids: tuple[str, ...]
+    sent: float
+    """Seconds on one clock for the whole listing."""
+    received: float
+    server_at_utc: dt.datetime | None = None
+    """The `Date` of the answer."""
+    young: Mapping[str, dt.datetime] = field(default_factory=dict)
+    """Of its owned images, the creation time of those that were created since the listing began."""
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the page is the end of the list by its own TotalCount."""
+        before = (self.page_number - 1) * self.page_size
+        if not self.ids and before:
+            return self.total <= before < self.total + self.page_size
+        return len(self.ids) < self.page_size and before + len(self.ids) == self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A listing proven at one instant."""
+
+    kind: Kind
+    place: int
+    """The answer that is the instant: its place among the sightings."""
+    total: int
+    """Images at that instant."""
+    seen_here: int
+    """Witnesses that were seen before the instant in this listing; the others were in the last observation."""
+    later_ids: frozenset[str]
+    """Ids that were seen and did not exist at the instant: they are left to the next observation."""
+
+
+def prove(
+    sightings: Sequence[Sighting],
+    last_ids: Collection[str] = (),
+    *,
+    settle_seconds: float = SETTLE_SECONDS,
+    needs_second_look: bool = False,
+) -> Proof | None:
+    """Find an instant at which the listing is proven; None where there is none yet.
+
+    `last_ids` are those of the account's last published observation, whose answers all came before. The cost is near
+    linear in the number of ids. `needs_second_look` accepts no single page.
+    """
+    if not needs_second_look and len(sightings) == 1 and (only := sightings[0]).total == len(only.ids) < only.page_size:
+        return Proof("one page", 0, only.total, only.total, frozenset())
+    looks = _Looks(sightings, last_ids)
+    if looks.is_quiet():
+        for place in looks.candidates(0.0):
+            return looks.proof("quiet", place, 0.0)
+    for place in looks.candidates(settle_seconds):
+        if looks.are_others_younger(place, settle_seconds):
+            return looks.proof("instant", place, settle_seconds)
+    return None
+
+
+class _Looks:
+    """When each id was first and last seen. Ids that were seen in the same two answers are counted together."""
+
+    def __init__(self, sightings: Sequence[Sighting], last_ids: Collection[str]) -> None:
+        self._sightings = sightings
+        self._first: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        known = last_ids if isinstance(last_ids, (set, frozenset)) else frozenset(last_ids)
+        by_arrival = sorted(range(len(sightings)), key=lambda place: sightings[place].received)
+        for place in by_arrival:
+            for image_id in sightings[place].ids:
+                if image_id not in self._first:
+                    self._first[image_id] = _IN_LAST_OBSERVATION if image_id in known else place
+        for place in sorted(range(len(sightings)), key=lambda place: sightings[place].sent):
+            self._last.update(dict.fromkeys(sightings[place].ids, place))
+        self._by_arrival = by_arrival
+        pairs = Counter((first, self._last[image_id]) for image_id, first in self._first.items())
+        received = [sighting.received for sighting in sightings]
+        # place -1 stands for the last observation: before everything
+        self._groups = sorted(
+            (received[first] if first >= 0 else float("-inf"), sightings[last].sent, count)
+            for (first, last), count in pairs.items()
+        )
+        self._young = {image_id: created for sighting in sightings for image_id, created in sighting.young.items()}
+
+    def is_quiet(self) -> bool:
+        """Whether TotalCount is the same in every answer, and as many ids were seen."""
+        return {sighting.total for sighting in self._sightings} == {len(self._first)}
+
+    def candidates(self, settle: float) -> Iterator[int]:
+        """Yield the answers that have as many witnesses as their TotalCount, and the end seen after them."""
+        last_end = max((sighting.sent for sighting in self._sightings if sighting.is_end), default=float("-inf"))
+        counts = self._witness_counts(settle)
+        for place in self._by_arrival:
+            sighting = self._sightings[place]
+            if counts[place] == sighting.total and last_end > sighting.received + settle:
+                yield place
+
+    def _witness_counts(self, settle: float) -> dict[int, int]:
+        """Count the witnesses of every answer: ids first seen before it, and last seen after it."""
+        ends = sorted({sent for _, sent, _ in self._groups})
+        tree = _CountTree(len(ends))
+        counts: dict[int, int] = {}
+        at = 0
+        for place in sorted(range(len(self._sightings)), key=lambda place: self._sightings[place].sent):
+            sighting = self._sightings[place]
+            while at < len(self._groups) and self._groups[at][0] < sighting.sent - settle:
+                _, sent, count = self._groups[at]
+                tree.add(bisect.bisect_left(ends, sent), count)
+                at += 1
+            counts[place] = tree.count_from(bisect.bisect_right(ends, sighting.received + settle))
+        return counts
+
+    def are_others_younger(self, place: int, settle: float) -> bool:
+        """Whether every id in the answer or in a later one that is no witness is owned, and created after it."""
+        instant = self._sightings[place]
+        later_count = sum(count for _, sent, count in self._groups if sent > instant.received)
+        others = later_count - instant.total
+        in_answer = [image_id for image_id in instant.ids if not self._is_witness(image_id, instant, settle)]
+        others += sum(self._last_sent(image_id) <= instant.received for image_id in in_answer)
+        if not others:
+            return True
+        server_at = instant.server_at_utc
+        if server_at is None or others > len(self._young):
+            return False
+        younger = self._others(instant, settle)
+        return len(younger) == others and all(self._young[image_id] > server_at for image_id in younger)
+
+    def _others(self, instant: Sighting, settle: float) -> list[str]:
+        in_answer = frozenset(instant.ids)
+        return [
+            image_id
+            for image_id in self._young
+            if (self._last_sent(image_id) > instant.received or image_id in in_answer)
+            and not self._is_witness(image_id, instant, settle)
+        ]
+
+    def _last_sent(self, image_id: str) -> float:
+        return self._sightings[self._last[image_id]].sent
+
+    def _is_witness(self, image_id: str, instant: Sighting, settle: float) -> bool:
+        first = self._first[image_id]
+        is_before = first == _IN_LAST_OBSERVATION or self._sightings[first].received < instant.sent - settle
+        return is_before and self._last_sent(image_id) > instant.received + settle
+
+    def proof(self, kind: Kind, place: int, settle: float) -> Proof:
+        """Return the proof by an answer."""
+        instant = self._sightings[place]
+        witnesses = [image_id for image_id in self._first if self._is_witness(image_id, instant, settle)]
+        seen_here = sum(self._first[image_id] != _IN_LAST_OBSERVATION for image_id in witnesses)
+        later = frozenset(self._others(instant, settle)) if kind == "instant" else frozenset[str]()
+        return Proof(kind, place, instant.total, seen_here, later)
+
+
+class _CountTree:
+    """Counts by position, with the sum from a position on in logarithmic time (a Fenwick tree, from the end)."""
+
+    def __init__(self, size: int) -> None:
+        self._sums = [0] * (size + 1)
+
+    def add(self, position: int, count: int) -> None:
+        at = len(self._sums) - 1 - position
+        while at < len(self._sums):
+            self._sums[at] += count
+            at += at & -at
+
+    def count_from(self, position: int) -> int:
+        at, total = len(self._sums) - 1 - position, 0
+        while at > 0:
+            total += self._sums[at]
+            at -= at & -at
+        return total
