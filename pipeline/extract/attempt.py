@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
 def utc_now() -> dt.datetime:
     """The current instant in UTC, without a zone."""
     return dt.datetime.now(dt.UTC).replace(tzinfo=None)
+
+
+class Clock:
+    """One reading of the clock, and the time since: in the true order, whatever sets the clock meanwhile."""
+
+    def __init__(self) -> None:
+        self._began_at = utc_now()
+        self._began = time.monotonic()
+
+    def now(self) -> dt.datetime:
+        """The current instant in UTC, without a zone."""
+        return self._began_at + dt.timedelta(seconds=time.monotonic() - self._began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +43,8 @@ class Attempt:
     error: str | None
     retry_after_seconds: float | None = None
     """The wait that the service asks for."""
+    server_at_utc: dt.datetime | None = None
+    """The `Date` of the response."""
 
 
 class AttemptFailed(Exception):

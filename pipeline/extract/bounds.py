@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.extract.proof import SETTLE_SECONDS
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
 
 
@@ -24,6 +25,8 @@ class Bounds:
     """Pages that are empty, or past the first TotalCount, after which a pass ends."""
     pages_without_total: int = 10_000
     """Pages after which a pass ends if the service sends no TotalCount."""
+    settle_seconds: float = SETTLE_SECONDS
+    """Time after which an answer shows no older state than one before it."""
     pause_seconds: float = 0.1
     """Wait before a page is requested again; ten times as long before every further request."""
     retry: RetryPolicy = DEFAULT_RETRY

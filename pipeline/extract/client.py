@@ -17,8 +17,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import math
 import time
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -27,7 +30,7 @@ from yarl import URL
 
 from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
-from pipeline.extract.attempt import Attempt, AttemptFailed, utc_now
+from pipeline.extract.attempt import Attempt, AttemptFailed, Clock, utc_now
 from pipeline.extract.call_error import call_error
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url, proxy_for
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
@@ -36,7 +39,6 @@ from pipeline.extract.signing import redact_key, signed_headers
 from pipeline.log import about, logger
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
@@ -93,6 +95,7 @@ class EnsApi:
         self._refreshing = asyncio.Lock()
         self._host = urlsplit(self.url).netloc
         self._session: aiohttp.ClientSession | None = None
+        self._clock = Clock()
 
     async def __aenter__(self) -> Self:
         # 0.3 s: imported here, so that neither the first call nor a command without a network pays for it
@@ -177,21 +180,36 @@ class EnsApi:
 
         assert self._session is not None  # noqa: S101  (entered)
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
-        sent_at = utc_now()
-        headers = signed_headers(self._host, key, parameters, sent_at)
+        headers = signed_headers(self._host, key, parameters, utc_now())  # the clock, which may have been set
+        sent_at = self._clock.now()
         try:
             async with self._session.post(url, headers=headers, allow_redirects=False) as response:
                 body = redact_key(key, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
             message = redact_key(key, _text(str(error) or code).encode()).decode()
-            return Attempt(sent_at, utc_now(), waited_seconds, None, None, None, code, message)
-        return _received(response, body, sent_at, waited_seconds)
+            return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, None, code, message)
+        attempt = _received(response, body, sent_at, self._clock.now(), waited_seconds)
+        return replace(attempt, server_at_utc=_server_time(response.headers.get("Date", "")))
 
 
-def _received(response: aiohttp.ClientResponse, body: bytes, sent_at: dt.datetime, waited_seconds: float) -> Attempt:
+def _server_time(date: str) -> dt.datetime | None:
+    """The instant of a `Date` header in UTC, without a zone."""
+    try:
+        at = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return at.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def _received(
+    response: aiohttp.ClientResponse,
+    body: bytes,
+    sent_at: dt.datetime,
+    received_at: dt.datetime,
+    waited_seconds: float,
+) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
-    received_at = utc_now()
     status = response.status
     is_page = status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
     refusal = _ErrorBody() if is_page else _error_body(body)

@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
+from pipeline.extract.claim import Claim, instant_of, published_ids, published_places
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
 from pipeline.text import pluralize
 
@@ -55,6 +56,13 @@ def certify(passes: Sequence[Sequence[Page]]) -> Level:
     Any earlier pass with the same ids verifies the last: an image in both existed when the last pass began.
     """
     return _level(passes, _sorted_ids(passes[-1])) if passes else "unproven"
+
+
+def certify_count(passes: Sequence[Sequence[Page]]) -> Level:
+    """The level that the last pass proves by counting: `counted` at most."""
+    if not passes or not _is_complete(passes[-1], _sorted_ids(passes[-1])):
+        return "unproven"
+    return "counted"
 
 
 def _level(passes: Sequence[Sequence[Page]], ids: Sequence[str]) -> Level:
@@ -108,14 +116,18 @@ def _digest(ids: Sequence[str]) -> str:
     return sha256.hexdigest()
 
 
-def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
+def evidence(
+    answers: Sequence[Answer], ended_passes: int, *, rule: str | None = None, claim: Claim | None = None
+) -> dict[str, object]:
     """The evidence of one listing as columns of `observations`, from its answers in the order they arrived.
 
-    `ended_passes` is the number of passes read to the end; answers of a later pass prove nothing.
+    `ended_passes` is the number of passes read to the end; answers of a later pass prove nothing. `rule` is the rule
+    under which the listing was landed, None for that of two equal passes; `claim` how it is proven under it.
     """
     passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
     last_pass = passes[-1] if passes else []
     ids = _sorted_ids(last_pass)
+    proven = _proof_columns(answers, claim) if claim else _unproven_columns(passes, ids, rule)
     usable = [answer for answer in answers if answer.status == 200]
     latest = {(a.pass_number, a.page_number): a for a in usable}
     first_totals = {a.pass_number: a.page.total for a in latest.values() if a.page_number == 1 and a.page}
@@ -124,7 +136,6 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
     earlier = {(a.pass_number, a.page_number, a.attempt_number): a for a in answers}
     return {
         "observed_at_utc": first.received_at_utc if first and passes else None,
-        "certificate": _level(passes, ids) if passes else None,
         "pass_count": ended_passes,
         "page_count": len(last_pass),
         "call_count": len(answers),
@@ -148,7 +159,62 @@ def evidence(answers: Sequence[Answer], ended_passes: int) -> dict[str, object]:
         "last_request_id": answers[-1].request_id if answers else None,
         "started_at_utc": min((a.sent_at_utc for a in answers), default=None),
         "ended_at_utc": max((a.received_at_utc for a in answers), default=None),
+        **proven,
     }
+
+
+def listed_ids(answers: Sequence[Answer], ended_passes: int, claim: Claim | None) -> set[str]:
+    """The ids of the images that a listing publishes: those of its instant, or of its last pass."""
+    if claim is not None:
+        return published_ids(answers, claim)
+    passes = accepted_pages(answer for answer in answers if answer.pass_number == ended_passes)
+    return {image_id for page in (passes[-1] if passes else ()) for image_id in page.ids}
+
+
+def _unproven_columns(passes: Sequence[Sequence[Page]], ids: Sequence[str], rule: str | None) -> dict[str, object]:
+    """The certificate of a listing without a proof at one instant: by two equal passes, or by counting."""
+    if not passes:
+        return dict.fromkeys(("certificate", *_PROOF_COLUMNS))
+    if rule is not None:
+        return {"certificate": certify_count(passes), **dict.fromkeys(_PROOF_COLUMNS)}
+    level = _level(passes, ids)
+    one_page = passes[-1][0].total == len(passes[-1][0].ids)
+    kind = ("one page" if one_page else "two passes") if level == "verified" else None
+    return {"certificate": level, **dict.fromkeys(_PROOF_COLUMNS), "proof": kind}
+
+
+_PROOF_COLUMNS: Final = (
+    "proof", "rests_on_run_id", "witness_here_count", "witness_before_count", "left_to_next_count", "settle_seconds",
+    "is_round_total",
+)  # fmt: skip
+
+
+def _proof_columns(answers: Sequence[Answer], claim: Claim) -> dict[str, object]:
+    """The columns of a listing that is proven at one instant."""
+    instant = instant_of(answers, claim)
+    places, _ = published_places(answers, claim)
+    ids = sorted(published_ids(answers, claim))
+    return {
+        "observed_at_utc": instant.received_at_utc,
+        "certificate": "verified",
+        "page_count": len(places),
+        "total_count": claim.total,
+        "image_count": len(ids),
+        "image_ids_sha256": _digest(ids),
+        "first_request_id": instant.request_id,
+        "proof": claim.kind,
+        "rests_on_run_id": claim.rests_on,
+        "witness_here_count": claim.seen_here,
+        "witness_before_count": 0 if claim.kind == "one page" else claim.total - claim.seen_here,
+        "left_to_next_count": len(claim.later_ids),
+        "settle_seconds": claim.settle_seconds,
+        "is_round_total": _is_round(claim.total),
+    }
+
+
+def _is_round(total: int) -> bool:
+    """Whether a service that cuts off a list might do so here."""
+    return total >= 1_000 and total in {digit * 10**power for digit in (1, 2, 5) for power in range(3, 8)}
 
 
 def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:

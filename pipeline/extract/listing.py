@@ -1,27 +1,17 @@
 """Read accounts page by page, until each listing is proven complete.
 
-    pass 1   page 1 ─→ TotalCount ─→ pages 2 … n, concurrently ─→ a short page is the end
-    pass 2   the same, started after the last answer of pass 1
-             equal sets of ids, distinct, as many as the one TotalCount?  ─→ verified
-             otherwise read again, within bounds
+    pass 1   page 1 ─→ TotalCount ─→ last page ─→ the others, concurrently ─→ page 1 again
+             every image was seen before page 1, or in the last observation, and after it?      ─→ verified
+    pass 2   the same, started after the last answer of pass 1; and so on, within bounds
 
 Page numbers shift while an account changes: three deletions on pages already
-read hide three living images, and rows == TotalCount proves nothing. Two equal
-passes do, because:
+read hide three living images, and rows == TotalCount proves nothing. An instant
+with witnesses before and after it does: `proof` has the rule and its reason.
 
-    Let t be the instant of the accepted page 1 of the last pass. All answers
-    of the earlier pass arrived before page 1 was requested, so before t. All
-    other answers of the last pass were requested after page 1 was accepted,
-    so after t. An id in both passes existed before t and after t; ids are
-    never reused, so it existed at t. The answer at t states that TotalCount
-    images existed then. If the ids in both passes are as many, they are all
-    of them and no others.
-
-A verified listing is therefore the account at t, its `observed_at_utc`. There
-are two assumptions: ids are not reused, and TotalCount is right at t. The
-proof does not depend on order, page numbers, page size or the other answers,
-nor on how often a page was requested: an answer that is not accepted is not
-used. An account that fits into one answer needs no second pass.
+An account of m pages in which nothing is new since its last observation takes
+m + 1 calls, m + 3 where new images are at an end of the list, 2 m + 1 where
+they are in the middle, or at the first time. An account that fits into one
+answer takes one.
 
 A page with a contradiction (null, short, a wrong PageNumber, a repeated id, a
 TotalCount unlike the others') is requested again before it is accepted. Pages,
@@ -51,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.credentials import Account
+    from pipeline.extract.claim import FirstLook
     from pipeline.extract.completeness import Level
     from pipeline.extract.page_reader import Land
 
@@ -68,11 +59,12 @@ def extract(
     timeout_seconds: float | None = None,
     bounds: Bounds | None = None,
     progress: Progress | None = None,
+    looks: Mapping[str, FirstLook] | None = None,
 ) -> list[Listing]:
     """Read the accounts concurrently, until each listing proves `level` or the bounds are reached.
 
     An account with an endpoint of its own is read there. Each endpoint has its own workers and rate limit.
-    Every answer goes to `land` as it arrives.
+    Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account has.
 
     Returns:
         One listing per account, in the same order. An account that fails has the error in its listing.
@@ -91,7 +83,17 @@ def extract(
             for address in dict.fromkeys(account.endpoint or endpoint for account in accounts)
         }
         readers = [
-            Reader(apis[account.endpoint or endpoint], account, level, filters or {}, land, limits, workers, progress)
+            Reader(
+                apis[account.endpoint or endpoint],
+                account,
+                level,
+                filters or {},
+                land,
+                limits,
+                workers,
+                progress,
+                (looks or {}).get(account.label),
+            )
             for account in accounts
             if account.label not in failed
         ]

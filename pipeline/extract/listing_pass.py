@@ -57,7 +57,10 @@ class Pass:
         self.page_size = rows if is_cut or rows > size else size
 
     def doubt(self, number: int, page: Page) -> Doubt | None:
-        """The reason not to accept `page` as page `number` yet, or None."""
+        """The reason not to accept `page` as page `number` yet, or None; of a page read again, only a contradiction."""
+        if number in self.pages:
+            reason = contradiction(page, number, self.page_size)
+            return Doubt(reason, is_plausible=False) if reason else None
         if page.is_null and page.total == 0:
             return Doubt("it has no list of images", is_plausible=True)
         if reason := contradiction(page, number, self.page_size):
@@ -78,6 +81,11 @@ class Pass:
         if not self._ids.isdisjoint(page.ids):
             return "it repeats images of another page"
         return None
+
+    def is_one_page(self) -> bool:
+        """Whether page 1 holds as many images as its TotalCount, and fewer than a page."""
+        first = self.pages[1]
+        return first.total == len(first.ids) < (first.size or self.page_size)
 
     @property
     def pages_in_order(self) -> list[Page]:

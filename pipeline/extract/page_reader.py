@@ -100,7 +100,7 @@ class PageReader:
             page, doubt = None, None
             if attempt.status == 200 and attempt.body is not None:
                 try:
-                    page = read_page(attempt.body)
+                    page = read_page(attempt.body, attempt.server_at_utc)
                     doubt = current.doubt(number, page)
                 except NotAPage as error:
                     doubt = Doubt(str(error), is_plausible=False)
@@ -127,6 +127,7 @@ class PageReader:
             waited_seconds=round(attempt.waited_seconds, 3),
             error_code=attempt.error_code,
             error=attempt.error or (doubt.reason if doubt else None),
+            server_at_utc=attempt.server_at_utc,
             page=page,
         )
         self._answers.append(answer)

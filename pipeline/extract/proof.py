@@ -22,8 +22,8 @@ back in time; TotalCount counts what is listed.
 
 Whether an id is in *a* itself counts for nothing: how rows and TotalCount of one answer are made is not known.
 
-`quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen. `one page`
-is a single answer with as many images as its TotalCount, and fewer than its page size.
+`quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen.
+`one page` is a single answer with as many images as its TotalCount, and fewer than its page size.
 """
 
 from __future__ import annotations
@@ -97,8 +97,11 @@ def prove(
     `last_ids` are those of the account's last published observation, whose answers all came before. The cost is near
     linear in the number of ids. `needs_second_look` accepts no single page.
     """
-    if not needs_second_look and len(sightings) == 1 and (only := sightings[0]).total == len(only.ids) < only.page_size:
-        return Proof("one page", 0, only.total, only.total, frozenset())
+    if not sightings:
+        return None
+    last = sightings[-1]
+    if not needs_second_look and _is_one_page(last):
+        return Proof("one page", len(sightings) - 1, last.total, 0, frozenset())
     looks = _Looks(sightings, last_ids)
     if looks.is_quiet():
         for place in looks.candidates(0.0):
@@ -107,6 +110,25 @@ def prove(
         if looks.are_others_younger(place, settle_seconds):
             return looks.proof("instant", place, settle_seconds)
     return None
+
+
+def proves(
+    sightings: Sequence[Sighting], last_ids: Collection[str], kind: Kind, place: int, settle_seconds: float
+) -> Proof | None:
+    """Examine whether this answer proves the listing in this way. Returns: the proof, or None."""
+    if kind == "one page":
+        only = sightings[place]
+        return Proof(kind, place, only.total, 0, frozenset()) if _is_one_page(only) else None
+    settle = 0.0 if kind == "quiet" else settle_seconds
+    looks = _Looks(sightings, last_ids)
+    if place not in set(looks.candidates(settle)):
+        return None
+    is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle)
+    return looks.proof(kind, place, settle) if is_proven else None
+
+
+def _is_one_page(seen: Sighting) -> bool:
+    return seen.page_number == 1 and seen.total == len(seen.ids) < seen.page_size
 
 
 class _Looks:
@@ -186,6 +208,10 @@ class _Looks:
             and not self._is_witness(image_id, instant, settle)
         ]
 
+    def _is_later(self, image_id: str, instant: Sighting, settle: float) -> bool:
+        is_seen_later = self._last_sent(image_id) > instant.received
+        return is_seen_later and not self._is_witness(image_id, instant, settle)
+
     def _last_sent(self, image_id: str) -> float:
         return self._sightings[self._last[image_id]].sent
 
@@ -199,7 +225,9 @@ class _Looks:
         instant = self._sightings[place]
         witnesses = [image_id for image_id in self._first if self._is_witness(image_id, instant, settle)]
         seen_here = sum(self._first[image_id] != _IN_LAST_OBSERVATION for image_id in witnesses)
-        later = frozenset(self._others(instant, settle)) if kind == "instant" else frozenset[str]()
+        later = frozenset[str]()
+        if kind == "instant":
+            later = frozenset(image_id for image_id in self._first if self._is_later(image_id, instant, settle))
         return Proof(kind, place, instant.total, seen_here, later)
 
 

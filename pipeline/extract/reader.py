@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
-from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify, why_not_proven
+from pipeline.extract.claim import Claim, FirstLook, claim_of
+from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, why_not_proven
 from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
@@ -17,7 +18,7 @@ from pipeline.log import about, logger
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pipeline.credentials import Account
     from pipeline.extract.bounds import Bounds
@@ -43,7 +44,30 @@ class Listing:
     ended_passes: int = 0
     last_pass: list[Page] = field(default_factory=list)
     level: Level | None = None
+    claim: Claim | None = None
+    """How the answers prove the listing, where they do."""
     error: EnsImagesError | None = None
+
+
+class _Proving:
+    """The time that proving takes: within a pass it is tried when that costs little beside the reading."""
+
+    _SHARE = 30
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._ended_at = time.monotonic()
+
+    def __enter__(self) -> None:
+        self._began_at = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended_at = time.monotonic()
+        self._seconds = self._ended_at - self._began_at
+
+    def is_due(self) -> bool:
+        """Whether thirty times as long as the last try took has gone by."""
+        return time.monotonic() - self._ended_at > self._SHARE * self._seconds
 
 
 class Reader:
@@ -59,6 +83,7 @@ class Reader:
         bounds: Bounds,
         workers: int,
         progress: Progress | None,
+        look: FirstLook | None = None,
     ) -> None:
         self._url = api.url
         self._account = account.label
@@ -70,6 +95,8 @@ class Reader:
         self._listing = Listing(account.label)
         self._pages = PageReader(api, account, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
+        self._look = look
+        self._proving = _Proving()
 
     async def listing(self, deadline: float | None, timeout_seconds: float | None) -> Listing:
         """Read until the level is proven, at most until `deadline` (of the event loop's clock).
@@ -121,7 +148,8 @@ class Reader:
                 is_broken = False
                 listing.ended_passes = number
                 # computed from the answers, as `rebuild` and `check` do: they include the pages of broken passes
-                listing.level = certify(accepted_pages(listing.answers))
+                self._prove()
+                listing.level = "verified" if listing.claim else certify_count(accepted_pages(listing.answers))
                 if LEVELS.index(listing.level) >= LEVELS.index(self._level):
                     return
             if number == 2:
@@ -137,24 +165,62 @@ class Reader:
         previous = self._listing.last_pass
         current = Pass(number, self._page_size, self._bounds, previous[0].total if previous else None)
         self._current = current
+        settle = self._bounds.settle_seconds if number > 2 else 0.0  # two passes were not quiet
+        await asyncio.sleep(settle)
         await self._read_page(current, 1)
         current.accept_page_size()
-        last_requested = 1
+        await asyncio.sleep(settle)
+        ends = await self._read_ends(current)
+        requested = 1
         while True:
             page_count = current.page_count() or 0
             if self._gives_up(current):
                 return current.pages_in_order
-            if page_count > last_requested and not current.has_too_many_empty_pages():
-                await self._read_concurrently(current, range(last_requested + 1, page_count + 1))
-                last_requested = max(current.pages)
+            missing = [n for n in range(requested + 1, page_count + 1) if n not in current.pages]
+            if missing and not current.has_too_many_empty_pages():
+                await self._read_concurrently(current, missing)
+                requested = page_count
             elif current.continues():
-                last_requested += 1
-                await self._read_page(current, last_requested)
+                await self._read_page(current, max(current.pages) + 1)
             else:
                 self._page_size = current.smallest_page_size()
+                await self._read_first_page_again(current, ends)
                 return current.pages_in_order
 
-    async def _read_concurrently(self, current: Pass, numbers: range) -> None:
+    async def _read_ends(self, current: Pass) -> set[str]:
+        """Read the last page second, where the last observation is a first look at most of the account.
+
+        Where it has not all of both ends, page 1 is read again: it is the instant then, and what is new at the ends was
+        seen before it.
+
+        Returns:
+            The ids at the ends that are new.
+        """
+        page_count = current.page_count() or 0
+        if self._level != "verified" or self._look is None or current.number > 1 or page_count < 2:
+            return set()
+        await self._read_page(current, page_count)
+        new = {image_id for page in current.pages_in_order for image_id in page.ids} - self._look.ids
+        if new:
+            await self._read_page(current, 1)
+        return new
+
+    async def _read_first_page_again(self, current: Pass, ends: set[str]) -> None:
+        """Read page 1 after the others: its images are seen after the instant too. The last page as well, after `ends`.
+
+        In the first pass only where that may prove the listing: every image was seen before.
+        """
+        if self._level != "verified" or (len(current.pages) == 1 and current.is_one_page()):
+            return
+        if current.number == 1:
+            known = (self._look.ids if self._look else frozenset()) | ends
+            if not all(known.issuperset(page.ids) for page in current.pages_in_order):
+                return
+        await self._read_page(current, 1)
+        if ends:
+            await self._read_page(current, max(current.pages))
+
+    async def _read_concurrently(self, current: Pass, numbers: Sequence[int]) -> None:
         remaining = iter(numbers)
 
         async def worker() -> None:
@@ -167,12 +233,24 @@ class Reader:
 
     async def _read_page(self, current: Pass, number: int) -> None:
         current.accept(number, await self._pages.read(current, number))
+        if current.number > 1 and self._proving.is_due():
+            self._prove()
         if self._progress:
             self._progress(self._account, current.number, len(current.pages), current.page_count())
 
+    def _prove(self) -> None:
+        """Look for a proof in the answers so far; below `verified` a single page alone may be one."""
+        pages = self._listing.last_pass
+        if self._level == "verified" or len(pages) == 1:
+            with self._proving:
+                settle = self._bounds.settle_seconds
+                self._listing.claim = claim_of(self._listing.answers, self._look, settle_seconds=settle)
+
     def _gives_up(self, current: Pass) -> bool:
-        """Whether the pass ends because it cannot prove the level; never if there is nothing to prove."""
-        return self._level != "unproven" and current.is_unprovable()
+        """Whether the pass ends: the listing is proven, or the pass cannot prove the level."""
+        if self._listing.claim is not None:
+            return True
+        return self._level == "counted" and current.is_unprovable()
 
     def _shortfall(self, *, is_broken: bool) -> str:
         """The message of IncompleteListing: what was read, what it proves, why not more, and what to do."""

@@ -8,9 +8,11 @@ not a listing          NotAPage
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,12 +20,17 @@ from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders, repair
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable
 
 
 PAGE_SIZE: Final = 50
 """The page size of every request: the largest that the API documents. The size echoed in the answer is what counts."""
+
+OWNED: Final = "self"
+"""The owner of the account's own images, in the answer."""
+
+_YOUNG: Final = dt.timedelta(days=2)
+"""Longer than a listing takes; an offset of a creation time is within it too."""
 
 NO_ID_PREFIX: Final = "raw JSON: "
 """An image without an id is listed under this prefix and its raw JSON: it is counted, and proves nothing."""
@@ -44,6 +51,8 @@ class Page:
     is_null: bool
     """Whether the answer has no list of images."""
     request_id: str | None
+    young: tuple[tuple[str, dt.datetime], ...] = ()
+    """The account's own images that were created within two days before the answer, or after it: id and instant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +70,15 @@ class Answer:
     waited_seconds: float
     error_code: str | None
     error: str | None
+    server_at_utc: dt.datetime | None
+    """The `Date` of the answer."""
     page: Page | None
 
 
 class _Id(msgspec.Struct):
     ImageId: str | None = None
+    CreationTime: Any = None
+    ImageOwnerAlias: Any = None
 
 
 class _Ids(msgspec.Struct):
@@ -110,8 +123,8 @@ _decode_any_body = msgspec.json.Decoder(_AnyBody).decode
 _decode_id = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def read_page(body: bytes) -> Page:
-    """Decode one answer.
+def read_page(body: bytes, server_at_utc: dt.datetime | None = None) -> Page:
+    """Decode one answer; `server_at_utc` is its `Date`.
 
     An image without a usable id is represented by its raw JSON, so that it is counted.
 
@@ -119,7 +132,7 @@ def read_page(body: bytes) -> Page:
         NotAPage: the body is not a listing; the message says what it is.
     """
     try:
-        return _read_page(body)
+        return _read_page(body, server_at_utc)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = _describe(body, error)
     try:
@@ -128,7 +141,7 @@ def read_page(body: bytes) -> Page:
         raise NotAPage(reason) from None
 
 
-def _read_page(body: bytes) -> Page:
+def _read_page(body: bytes, server_at_utc: dt.datetime | None) -> Page:
     require_utf8(body)  # the decoder does not check values that it skips
     try:
         decoded = _decode_body(body)
@@ -138,7 +151,20 @@ def _read_page(body: bytes) -> Page:
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
     if ids is not None and "" in ids:
         return _read_any_page(body, NO_PLACEHOLDERS)
-    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+    young = () if server_at_utc is None else _young(images or (), f"{server_at_utc - _YOUNG:%F}")
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids, young)
+
+
+def _young(images: Iterable[_Id | None], first_day: str) -> tuple[tuple[str, dt.datetime], ...]:
+    """Select the account's own images that were created on this day or later."""
+    found = []
+    for image in images:
+        created = image.CreationTime if image else None
+        if image and isinstance(created, str) and created[:10] >= first_day and image.ImageOwnerAlias == OWNED:
+            with contextlib.suppress(ValueError):  # no instant: it is not known to be young
+                at = dt.datetime.fromisoformat(created)
+                found.append((image.ImageId or "", at.astimezone(dt.UTC).replace(tzinfo=None) if at.tzinfo else at))
+    return tuple(found)
 
 
 def require_utf8(body: bytes) -> None:
@@ -212,6 +238,7 @@ def _page(
     total: str | int | None,
     request_id: str | None,
     ids: Iterable[str] | None,
+    young: tuple[tuple[str, dt.datetime], ...] = (),
 ) -> Page:
     if code is not None and str(code) not in {"0", "200"}:
         raise NotAPage(f"status 200 with Code {str(code)[:40]!r}, which is not a success")
@@ -222,6 +249,7 @@ def _page(
         ids=tuple(ids or ()),
         is_null=ids is None,
         request_id=request_id,
+        young=young,
     )
 
 

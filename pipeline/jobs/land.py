@@ -12,19 +12,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting, LakeUnusable
+from pipeline.extract.claim import RULE
 from pipeline.extract.completeness import LEVELS, Level
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
 from pipeline.extract.raw_pages import RawPagesWriter
-from pipeline.jobs.volume_guard import guard_volume
+from pipeline.jobs.volume_guard import guard_volume, read_last_ids
 from pipeline.log import logger
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.credentials import Account
+    from pipeline.extract.claim import FirstLook
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
@@ -82,9 +84,12 @@ class Landed:
 
 def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
     """List the accounts, land every answer, decide what is published, and write that into the header."""
+    last = read_last_ids(data, [account.label for account in request.accounts])
+    if request.certificate == "verified" and prefetch.account not in last.looks:
+        prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
     with RawPagesWriter(data, run_id, began_at.date()) as writer:
-        listings, rows = _list_accounts(request, writer, prefetch)
-        undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
+        listings, rows = _list_accounts(request, writer, prefetch, last.looks)
+        undecided = {} if request.accept_shrink else guard_volume(last, listings, request.max_shrink_percent)
         raw = writer.finish(_header(run_id, began_at, request, listings, undecided))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
     answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
@@ -92,7 +97,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
 
 
 def _list_accounts(
-    request: Request, writer: RawPagesWriter, prefetch: Prefetch
+    request: Request, writer: RawPagesWriter, prefetch: Prefetch, looks: Mapping[str, FirstLook]
 ) -> tuple[list[Listing], dict[str, list[int]]]:
     """List the accounts, and land each answer as it arrives.
 
@@ -116,6 +121,7 @@ def _list_accounts(
         rate=request.rate,
         timeout_seconds=request.timeout_seconds,
         progress=request.progress,
+        looks=looks,
     )
     return listings, rows
 
@@ -134,6 +140,7 @@ def _header(
         "observed_on": str(began_at.date()),
         "code_version": version("ens-images"),
         "asked_certificate": request.certificate,
+        "completeness_rule": RULE,
         "endpoint": endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http),
         "max_shrink_percent": request.max_shrink_percent,
         "accept_shrink": request.accept_shrink,
@@ -145,6 +152,7 @@ def _header(
                 "is_published": None if listing.account in undecided else listing.error is None,
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
                 "ended_passes": listing.ended_passes,
+                "proof": None if listing.claim is None else listing.claim.to_header(),
             }
             for listing in listings
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.extract.claim import RULE
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.completeness import evidence
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
@@ -75,7 +76,8 @@ def list_images(
 
 def _flatten(listing: Listing, pages: list[bytes], equal: Mapping[str, str]) -> tuple[list[tuple[Any, ...]], str]:
     """Return the rows of an account whose API fields have the values in `equal`, and its provenance line."""
-    observed_at: Any = evidence(listing.answers, listing.ended_passes)["observed_at_utc"]
+    proven = evidence(listing.answers, listing.ended_passes, rule=RULE, claim=listing.claim)
+    observed_at: Any = proven["observed_at_utc"]
     flat = flatten(pages, listing.account, observed_at, seen=set())
     rows = [
         tuple(row[column.name] for column in IMAGES.stored)

@@ -214,6 +214,7 @@ def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal], 
         first["account"],
         lambda pass_number: bool(first["is_published"]) and pass_number == first["ended_passes"],
         observed_at_utc=raw.given_at_utc,
+        first_page=1 if raw.header.get("completeness_rule") is None else 2,
     )
     with rare_collection(), prefetch:
         answers = read_answers(raw, prefetch)

@@ -10,15 +10,18 @@ let a run decide, the rebuild that repairs the lake does.
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
+from pipeline.extract.claim import Claim, FirstLook
+from pipeline.extract.completeness import listed_ids
 from pipeline.reports.query import duckdb_message
 from pipeline.text import pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
@@ -41,20 +44,53 @@ def lake_or_none(data: Path) -> Iterator[Any]:
         yield lake
 
 
-def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float) -> AccountShrank | None:
-    """Compare the images of an account with its last observation in `lake`.
+@dataclass(frozen=True, slots=True)
+class LastIds:
+    """The images of the last published observation of each account."""
+
+    looks: dict[str, FirstLook]
+    damage: dict[str, LakeUnusable]
+    """Account → why a damaged lake does not tell them."""
+
+
+def read_last_ids(data: Path, accounts: Sequence[str]) -> LastIds:
+    """Read the images of the last published observation of these accounts."""
+    last = LastIds({}, {})
+    try:
+        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
+            for account in accounts if lake else ():
+                try:
+                    look = _last_ids(lake, account)
+                except LakeUnusable as damage:
+                    last.damage[account] = damage
+                else:
+                    last.looks.update({} if look is None else {account: look})
+    except LakeUnusable as damage:
+        last.damage.update(dict.fromkeys(accounts, damage))
+    return last
+
+
+def _last_ids(lake: Any, account: str) -> FirstLook | None:
+    with duckdb_message():
+        found = lake.execute(_LAST, [account]).fetchall()
+        if not found:
+            return None
+        table = lake.execute("select image_id from images_latest where account = ?", [account]).to_arrow_table()
+        return FirstLook(found[0][0], frozenset(table.column("image_id").to_pylist()), found[0][1])
+
+
+_LAST: Final = """
+    select run_id, image_ids_sha256 from observations
+    where account = ? and is_published order by observed_at_utc desc limit 1
+"""
+
+
+def volume_drop(account: str, before: frozenset[str], image_ids: set[str], max_percent: float) -> AccountShrank | None:
+    """Compare the images of an account with those of its last observation, `before`.
 
     Returns:
         The error that keeps the account from being published, or None.
-
-    Raises:
-        LakeUnusable: the last observation cannot be read.
     """
-    if not lake:
-        return None
-    with duckdb_message():
-        rows = lake.execute("select image_id from images_latest where account = ?", [account]).fetchall()
-    before = {row[0] for row in rows}
     gone_count = len(before - image_ids)
     percent = 100 * gone_count / len(before) if before else 0.0
     became_empty = bool(before) and not image_ids
@@ -67,39 +103,31 @@ def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float
     )
 
 
-def guard_volume(data: Path, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
+def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
     """Set the error of each complete listing whose account lost too much.
 
     Returns:
         The accounts that a damaged lake does not let compare, each with the damage.
     """
     complete = [listing for listing in listings if listing.error is None]
-    undecided: dict[str, LakeUnusable] = {}
-    try:
-        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
-            for listing in complete:
-                image_ids = {image_id for page in listing.last_pass for image_id in page.ids}
-                try:
-                    listing.error = volume_drop(lake, listing.account, image_ids, max_percent)
-                except LakeUnusable as damage:
-                    undecided[listing.account] = damage
-    except LakeUnusable as damage:
-        undecided = {listing.account: damage for listing in complete}
-    return undecided
+    for listing in complete:
+        if listing.account in last.looks:
+            ids = listed_ids(listing.answers, listing.ended_passes, listing.claim)
+            listing.error = volume_drop(listing.account, last.looks[listing.account].ids, ids, max_percent)
+    return {one.account: last.damage[one.account] for one in complete if one.account in last.damage}
 
 
 def decide_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> None:
     """Decide in the header of a landed run about the accounts that a damaged lake left undecided."""
     for decision in raw.header["accounts"]:
         if decision["is_published"] is None:
-            image_ids = set(_last_ids(decision["ended_passes"], answers.get(decision["account"], [])))
-            with lake_or_none(data) as lake:
-                error = volume_drop(lake, decision["account"], image_ids, raw.header["max_shrink_percent"])
+            account = decision["account"]
+            mine = [answer for _, answer in answers.get(account, [])]
+            image_ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
+            last = read_last_ids(data, [account])
+            for damage in last.damage.values():
+                raise damage
+            before = last.looks[account].ids if account in last.looks else frozenset[str]()
+            error = volume_drop(account, before, image_ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None
             decision["error"] = error and f"{type(error).__name__}: {error}"
-
-
-def _last_ids(pass_number: int, answers: Iterable[tuple[int, Answer]]) -> Iterator[str]:
-    last = {answer.page_number: answer.page for _, answer in answers if answer.pass_number == pass_number}
-    for page in last.values():
-        yield from page.ids if page else ()

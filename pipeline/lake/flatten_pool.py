@@ -82,14 +82,14 @@ class FlattenPool:
         observed_at_utc: dt.datetime,
         batches: Sequence[Sequence[int]],
         *,
-        is_distinct: bool,
+        seen: set[str] | None = None,
     ) -> Iterator[FlatTables]:
         """Flatten batches of pages, given by their places in the raw file: the tables of each, in that order.
 
-        Without `is_distinct` an id may occur twice, and the first image stays: then one batch follows the other.
+        Where an id may occur twice, `seen` is given, and the first image stays; none of the ids that it holds already
+        is taken. Then one batch follows the other.
         """
-        if not is_distinct:
-            seen: set[str] = set()
+        if seen is not None:
             for batch in batches:
                 yield flatten(list(raw.bodies(batch)), account, observed_at_utc, seen=seen)
             return

@@ -46,11 +46,16 @@ class Prefetch:
         wants: Callable[[int], bool],
         *,
         observed_at_utc: dt.datetime | None = None,
+        first_page: int = 2,
     ) -> None:
-        """`wants` tells whether a pass may be the one that is published; `observed_at_utc` replaces its instant."""
+        """`wants` tells whether a pass may be the one that is published; `observed_at_utc` replaces its instant.
+
+        Page 1 is published last, because it is read again after the others; under the older rule it is the first.
+        """
         self.publication = publication
         self.account = account
-        self._wants = wants
+        self.wants = wants
+        self._first_page = first_page
         self._given_at = observed_at_utc
         self._at: dt.datetime | None = None
         self._pass_number = 0
@@ -79,14 +84,15 @@ class Prefetch:
         """Take an answer and its place in the raw file; answers are taken in the order in which they come."""
         if answer.account != self.account or answer.page is None or body is None:
             return
-        if not self._wants(answer.pass_number):
+        if not self.wants(answer.pass_number):
             return
         if answer.pass_number != self._pass_number:
             self.discard()
             self._pass_number, self._is_over = answer.pass_number, False
         if answer.page_number == 1:
             self._at = self._given_at or answer.received_at_utc
-        if self._is_over or self._at is None or answer.page_number <= BATCH_PAGES * len(self._batches):
+        next_page = BATCH_PAGES * len(self._batches) + self._first_page
+        if self._is_over or self._at is None or answer.page_number < next_page:
             return
         self._waiting[answer.page_number] = (place, body)
         self._flatten_next(self._at)
@@ -96,7 +102,7 @@ class Prefetch:
 
     def _flatten_next(self, at: dt.datetime) -> None:
         """Flatten the next batch, if all of its pages are there; wait while the threads are behind."""
-        first = BATCH_PAGES * len(self._batches) + 1
+        first = BATCH_PAGES * len(self._batches) + self._first_page
         numbers = range(first, first + BATCH_PAGES)
         if not all(number in self._waiting for number in numbers):
             return

@@ -3,7 +3,7 @@
     raw file ── header: the decision about each account, and its reason
        │
        ├─ answers ─→ evidence ──────────────→ a row of `observations`, published or not
-       └─ bodies of the last pass ─→ flatten ─→ images, image_disks, rejects of the accounts that are published
+       └─ bodies at the instant ────→ flatten ─→ images, image_disks, rejects of the accounts that are published
 
 Nothing is decided here: what was refused once stays refused. So the same
 pages always give the same lake.
@@ -12,15 +12,16 @@ pages always give the same lake.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.extract.claim import Claim, published_places
 from pipeline.extract.completeness import evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
 from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
@@ -46,15 +47,15 @@ def publish(
     withdrawn = withdrawn or {}
     header = raw.header
     publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
-    places = {
-        decision["account"]: _last_pass(answers.get(decision["account"], ()), decision["ended_passes"])
+    selections = {
+        decision["account"]: _select(answers.get(decision["account"], ()), decision, header.get("completeness_rule"))
         for decision in header["accounts"]
         if decision["is_published"] and decision["account"] not in withdrawn
     }
-    if prefetch and prefetch.account not in places:
+    if prefetch and prefetch.account not in selections:
         prefetch.discard()
     begun = prefetch.account if prefetch and prefetch.has_begun else None
-    groups = group_accounts({account: pages for account, pages in places.items() if account != begun})
+    groups = group_accounts({account: pages.places for account, pages in selections.items() if account != begun})
     observations = []
     with FlattenPool() as pool:
         for decision in header["accounts"]:
@@ -62,7 +63,7 @@ def publish(
             row = _observation(raw, decision, answers.get(account, ()), withdrawn.get(account))
             if row["is_published"]:
                 raw.prefetch(groups.get(account, ()))
-                row |= _write(publication, pool, raw, row, places[account], prefetch)
+                row |= _write(publication, pool, raw, row, selections[account], prefetch)
             observations.append(row)
     publication.commit(observations, raw.digest)
     return observations
@@ -80,17 +81,42 @@ def _observation(
         "error": decision["error"] if withdrawal is None else withdrawal.error,
         **{name: header[name] for name in ("asked_certificate", "code_version")},
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
-        **evidence([answer for _, answer in answers], decision["ended_passes"]),
+        **evidence_of(raw, decision, answers),
     }
     if row["observed_at_utc"] is not None:
         row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
     return row
 
 
-def _last_pass(answers: Iterable[tuple[int, Answer]], number: int) -> list[int]:
-    """The places of the believed answers of the last pass, in the order of their pages."""
-    found = {a.page_number: place for place, a in answers if a.pass_number == number and a.page is not None}
-    return [found[page_number] for page_number in sorted(found)]
+def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]) -> dict[str, object]:
+    """Compute the evidence of an account under the rule of the run that landed it."""
+    mine = [answer for _, answer in answers]
+    rule, claim = raw.header.get("completeness_rule"), Claim.from_decision(decision)
+    return evidence(mine, decision["ended_passes"], rule=rule, claim=claim)
+
+
+class _Selection(NamedTuple):
+    """The pages of an account that are published."""
+
+    places: list[int]
+    is_distinct: bool | None
+    """Whether every image in them is published, each once; None: as the certificate says."""
+    excluded_ids: frozenset[str]
+
+
+def _select(answers: Sequence[tuple[int, Answer]], decision: Mapping[str, Any], rule: str | None) -> _Selection:
+    """Select the pages at the instant; without one, the believed answers of the last pass.
+
+    They are in the order of pages, page 1 last, as `published_places` has it; first under the older rule.
+    """
+    claim = Claim.from_decision(decision)
+    if claim is not None:
+        found, is_distinct = published_places([answer for _, answer in answers], claim)
+        return _Selection([answers[number][0] for number in found], is_distinct, frozenset(claim.later_ids))
+    number = decision["ended_passes"]
+    last = {a.page_number: place for place, a in answers if a.pass_number == number and a.page is not None}
+    numbers = sorted(last, key=lambda page_number: (rule is not None and page_number == 1, page_number))
+    return _Selection([last[page_number] for page_number in numbers], None, frozenset())
 
 
 def _write(
@@ -98,17 +124,20 @@ def _write(
     pool: FlattenPool,
     raw: RawRun,
     observation: Mapping[str, Any],
-    places: Sequence[int],
+    selection: _Selection,
     prefetch: Prefetch | None,
 ) -> dict[str, int]:
     """Write the tables of one account. Returns: its counts, as `observations` has them."""
     account, at = observation["account"], observation["observed_at_utc"]
-    is_distinct = observation["certificate"] != "unproven"
-    batches = batches_of(places)
+    is_distinct = selection.is_distinct
+    if is_distinct is None:
+        is_distinct = observation["certificate"] != "unproven"
+    batches = batches_of(selection.places)
     counts = []
     if prefetch and prefetch.account == account:
         counts = prefetch.finish(at, batches if is_distinct else [])
-    flats = pool.flatten(raw, account, at, batches[len(counts) :], is_distinct=is_distinct)
+    seen = None if is_distinct else set(selection.excluded_ids)
+    flats = pool.flatten(raw, account, at, batches[len(counts) :], seen=seen)
     total = sum((write_rows(publication, flat) for flat in flats), start=sum(counts, start=RowCounts()))
     return {
         "image_count": total.image_count,
@@ -128,8 +157,8 @@ def read_answers(raw: RawRun, prefetch: Prefetch | None = None) -> dict[str, lis
         page = None
         if row["status"] == 200 and body is not None:
             with contextlib.suppress(NotAPage):
-                page = read_page(body)
-        answer = Answer(**row, page=page)
+                page = read_page(body, row.get("server_at_utc"))
+        answer = Answer(**{"server_at_utc": None, **row}, page=page)
         answers.setdefault(row["account"], []).append((place, answer))
         if prefetch is not None:
             prefetch.take(place, answer, body)

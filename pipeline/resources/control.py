@@ -62,6 +62,28 @@ OBSERVATIONS = Table(
         text("code_version", ADDED, "Version of ens-images that read the account."),
         text("endpoint", ADDED, "Where the calls went."),
         text(
+            "proof",
+            ADDED,
+            "How a verified listing is proven: `one page`, `quiet`, `instant`; `two passes` by an older version.",
+            since="0.1.0",
+        ),
+        text(
+            "rests_on_run_id",
+            ADDED,
+            "The run that saw images of the account before; null where this listing saw all of them twice.",
+            since="0.1.0",
+        ),
+        integer("witness_here_count", ADDED, "Images that this listing saw before the instant.", since="0.1.0"),
+        integer("witness_before_count", ADDED, "Images that `rests_on_run_id` saw.", since="0.1.0"),
+        integer("left_to_next_count", ADDED, "Images created after the instant, left to the next run.", since="0.1.0"),
+        seconds("settle_seconds", ADDED, "Time that was kept between the instant and its witnesses.", since="0.1.0"),
+        boolean(
+            "is_round_total",
+            ADDED,
+            "True where TotalCount is a round number, such as 1,000: a service that cuts lists would cut there.",
+            since="0.1.0",
+        ),
+        text(
             "committed_files",
             ADDED,
             "The files of the run as they were committed: JSON with the size in bytes and the SHA-256 of each; null in "
@@ -95,6 +117,7 @@ RAW_PAGES = Table(
         seconds("waited_seconds", ADDED, "Back-off before this try."),
         text("error_code", "Code", "The service's error code, or ours for what has none; null where all was well."),
         text("error", ADDED, "What went wrong with this try; null where all was well."),
+        timestamp_utc("server_at_utc", ADDED, "The `Date` of the answer: the service's clock.", since="0.1.0"),
         raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",

@@ -103,7 +103,7 @@ def test_a_proof_is_the_account_at_its_instant(settle):
             continue
         proven += 1
         if proof.kind == "one page":
-            found = set(sightings[0].ids)
+            found = set(sightings[proof.place].ids)
         else:
             found = witnesses(sightings, known, proof.place, 0.0 if proof.kind == "quiet" else settle)
         assert found == states[proof.place], (number, proof)

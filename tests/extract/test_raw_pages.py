@@ -19,7 +19,7 @@ AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as every
 
 
 def answer(number: int, status: int | None = 200) -> Answer:
-    return Answer("default", 1, number, 1, f"R{number}", status, AT, AT, 0.0, None, None, None)
+    return Answer("default", 1, number, 1, f"R{number}", status, AT, AT, 0.0, None, None, None, None)
 
 
 def land(data, *bodies: bytes | None):

@@ -524,7 +524,7 @@ def published(data: Path, bodies: list[bytes]) -> None:
     """Land and publish these pages as a run does."""
     with RawPagesWriter(data, RUN, AT.date()) as writer:
         for number, raw_body in enumerate(bodies, start=1):
-            writer.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None), raw_body)
+            writer.add(Answer("default", 1, number, 1, None, 200, AT, AT, 0.0, None, None, None, None), raw_body)
         decision = {"account": "default", "is_published": True, "error": None, "ended_passes": 1}
         header = {
             "observed_on": str(AT.date()),

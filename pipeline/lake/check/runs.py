@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LakeDamaged
-from pipeline.extract.completeness import evidence
 from pipeline.lake.check import later_fields
 from pipeline.lake.check.compare import first_difference
 from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
 from pipeline.lake.check.rules import RUN_RULES
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import command, table_path
-from pipeline.lake.publish import publish, read_answers
+from pipeline.lake.publish import evidence_of, publish, read_answers
 from pipeline.lake.survey import ROW_TABLES
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
@@ -198,7 +197,7 @@ def _expected_evidence(
     row: Mapping[str, Any], raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]
 ) -> dict[str, Any]:
     """Compute the columns of an observation that follow from the raw pages."""
-    expected = evidence([answer for _, answer in answers], decision["ended_passes"])
+    expected = evidence_of(raw, decision, answers)
     if expected["observed_at_utc"] is not None:
         expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
     if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
