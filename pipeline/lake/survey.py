@@ -180,6 +180,8 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
+    if state.record in state.flaws and not state.is_compacted:
+        return  # every reader needs the record, and nothing else tells which accounts the run published
     withdrawn = tombstones.withdrawn_from(state.run_id).keys()
     if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
