@@ -328,3 +328,16 @@ def test_the_copy_of_the_tombstones_outlives_either_folder(data):
     assert latest(data) == before
     shutil.rmtree(data / "raw")
     assert latest(data) == before
+
+
+def test_an_observation_comes_back_whole_beside_a_failed_try_that_stays_withdrawn(tmp_path):
+    run_id = write_run(
+        tmp_path, Seen("a", images=[image("m-1")]), Seen("b", error="Refused: no"), began="2026-10-30 02:00"
+    )
+    for account in "ab":
+        withdraw(tmp_path, f"{run_id}/{account}", at=NOW)
+    restore(tmp_path, f"{run_id}/a", at=NOW)
+
+    assert rows(tmp_path, "select account, image_id from images") == [("a", "m-1")]
+    prune(tmp_path, at=LATER)
+    assert rows(tmp_path, "select account, image_id from images") == [("a", "m-1")]
