@@ -6,6 +6,8 @@
 It imports nothing of the pipeline, keeps no file and no version: each answer is computed from all observations.
 """
 
+# ruff: noqa: S608  (SQL of this module)
+
 from __future__ import annotations
 
 import datetime as dt
@@ -264,7 +266,7 @@ def image_versions(model: Model) -> Iterator[tuple[Any, ...]]:
         seen, found = model.versions(account)
         for one in found:
             places = (one.first, one.last, one.gone, one.life)
-            others = (one.previous and one.previous.last, one.next and one.next.first)
+            others = (one.previous.last if one.previous else None, one.next.first if one.next else None)
             instants = [_at(seen, place) for place in (*places, *others)]
             values = [one.row[name] for name in (*FIELDS, *SUMS)]
             yield (account, one.image_id, *instants, *values, tuple(one.row["disks"]), one.last == len(seen) - 1)
@@ -297,7 +299,8 @@ def image_changes(model: Model) -> Iterator[tuple[Any, ...]]:
                 yield from ((account, *change) for change in _changed(seen, one, one.previous))
 
 
-_Change = tuple[dt.datetime | None, dt.datetime | None, str, str, str | None, str | None, str | None]
+_Change = tuple[Any, ...]
+"""Both instants, the image, the change, and the field with its values."""
 
 
 def _arrival(seen: list[Try], one: Version) -> Iterator[_Change]:
@@ -324,7 +327,8 @@ def _changed(seen: list[Try], one: Version, before: Version) -> Iterator[_Change
     for name in FIELDS:
         old, new = before.row[name], one.row[name]
         if old != new:
-            yield *instants, one.image_id, "changed", name, *(v if v is None else str(v) for v in (old, new))
+            texts = (None if value is None else str(value) for value in (old, new))
+            yield *instants, one.image_id, "changed", name, *texts
     if one.row["disks"] != before.row["disks"]:
         yield *instants, one.image_id, "changed", "disks", None, None
 

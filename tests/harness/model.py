@@ -61,7 +61,7 @@ COSTLY: Final = [name for name in QUERIES if name not in CHEAP]
 MAX_AGE: Final = dt.timedelta(hours=26)
 
 
-class Different(Exception):  # noqa: N818  (named for what happened)
+class Different(Exception):
     """The lake and the model disagree."""
 
 
@@ -314,9 +314,7 @@ class History:
         grace = self.draw.choice((dt.timedelta(days=7), dt.timedelta()))
         is_dry = self.draw.random() < 0.2
         self.note(f"   raw pages older than {age}, grace {grace}{', dry' if is_dry else ''}")
-        code, result = self.do(
-            lambda: prune(self.data, raw_older_than=age, grace=grace, dry_run=is_dry, at=self.now)
-        )
+        code, result = self.do(lambda: prune(self.data, raw_older_than=age, grace=grace, dry_run=is_dry, at=self.now))
         self.expect(code, {0})
         old: set[str] = set()
         if age is not None:
@@ -327,7 +325,7 @@ class History:
         if found != old:
             raise Different(f"raw pages of {sorted(found)} expire, not of {sorted(old)}")
         if not is_dry:
-            self.time_passes(self.now, {run_id: self.now + grace for run_id in old})
+            self.time_passes(self.now, dict.fromkeys(old, self.now + grace))
 
     def rebuild(self) -> None:
         """Rebuild an intact lake: nothing changes."""
@@ -401,7 +399,12 @@ class History:
         if is_raw:
             self.raw.discard(path.stem)
             path.unlink(missing_ok=True)  # of expired pages; all others are moved aside
-        if path.is_relative_to(self.data / "lake") and path.parent.name[:11] in {"image_versi", "compacted_o", "compacted_r", "manifests"}:
+        if path.is_relative_to(self.data / "lake") and path.parent.name[:11] in {
+            "image_versi",
+            "compacted_o",
+            "compacted_r",
+            "manifests",
+        }:
             self.in_versions.clear()
         for run_id, tries, is_accepted in sorted(pending, key=lambda one: one[0]):
             for one in tries if not is_accepted else ():
@@ -514,7 +517,9 @@ class History:
         if code not in expected:
             raise Different(f"exit code {code}, not {expected}")
 
-    def compare(self, names: Iterable[str], model: Model | None = None, data: Path | None = None, where: str = "") -> None:
+    def compare(
+        self, names: Iterable[str], model: Model | None = None, data: Path | None = None, where: str = ""
+    ) -> None:
         """Compare the answers of a lake, by default this one, with those of a model."""
         right = answers(model or self.model, names)
         with closing(connect(data or self.data)) as con:
@@ -535,7 +540,9 @@ class History:
         if (rows := in_order(found)) != right:
             more = [row for row in rows if row not in right][:3]
             fewer = [row for row in right if row not in rows][:3]
-            raise Different(f"{name} {where}: {len(rows)} rows, not {len(right)}\n   has     {more}\n   has not {fewer}")
+            raise Different(
+                f"{name} {where}: {len(rows)} rows, not {len(right)}\n   has     {more}\n   has not {fewer}"
+            )
 
     def compare_files(self) -> None:
         """Compare the raw files."""
@@ -575,7 +582,10 @@ def live(seed: int, steps: int) -> Outcome:
     served = {name: ServedAccount(name, draw) for name in ACCOUNTS}
     # Jobs without a clock of their own, such as a run's compaction, are at work before every grace period, or after it.
     start = dt.datetime(draw.choice((2090, 2090, 2090, 2020)), 1, 30, 2)  # noqa: DTZ001
-    with tempfile.TemporaryDirectory() as folder, Endpoint({n: Secret("secret", served[n]) for n in served}) as endpoint:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Endpoint({n: Secret("secret", served[n]) for n in served}) as endpoint,
+    ):
         history = History(seed, Path(folder, "data"), endpoint, served, draw, start)
         for number in range(1, steps + 1):
             try:
