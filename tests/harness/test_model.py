@@ -8,7 +8,7 @@ from model import live
 
 
 def test_every_answer_of_a_random_history_is_that_of_a_model():
-    outcome = live(os.getpid(), steps=8)
+    outcome = live(os.getpid(), steps=6)
 
     assert outcome.difference == ""
     assert outcome.counts["answers"]
