@@ -387,7 +387,7 @@ class History:
         how = self.draw.choice((flip, empty, halve, remove))
         is_raw = path.parents[1] == self.data / "raw"
         self.note(f"   {how.__name__} {path.relative_to(self.data)}")
-        how(path, self.draw)
+        how(path, random.Random(self.draw.random()))  # noqa: S311  (of its own: a size may differ from time to time)
         was_refused = self.read_damaged()
         pending: list[tuple[str, list[Try], bool]] = []
         for _ in range(self.draw.choice((0, 0, 1, 2))):
