@@ -14,7 +14,7 @@ help:
 	@echo "make test           all tests"
 	@echo "make check          what CI runs: lint, import contracts, types, tests, documentation"
 	@echo "make docs           write the generated pages again: data/dictionary.md, data/questions.md"
-	@echo "make faults         fault tests: every fault and thousands of random schedules; writes docs/reliability.md"
+	@echo "make faults         fault tests: every fault, thousands of random schedules and histories; writes docs/reliability.md"
 	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
 	@echo "make soak           readers beside writers, for minutes"
 	@echo "make fuzz           random malformed responses, for minutes; then ten times the random inputs of make test"
@@ -78,6 +78,7 @@ docs: $(VENV)/installed-dev
 faults: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/faults.py --schedules 2000 --out docs/reliability.md
 	@PYTHONPATH=tests/harness $(BIN)/python tests/harness/damage.py --matrix --flips 1000 --later 100 --out docs/reliability.md
+	@$(BIN)/python tests/harness/model.py --steps 2000
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/crash.py

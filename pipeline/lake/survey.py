@@ -55,7 +55,9 @@ class RunState:
     is_accepted: bool = False
     """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
     is_in_versions: bool = False
-    """Whether an intact compaction holds every row of it."""
+    """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
+    withdrawn: frozenset[str] = frozenset()
+    """Its accounts that are withdrawn."""
 
     @property
     def is_restorable(self) -> bool:
@@ -105,8 +107,10 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
     _read_records(con, files, states)
     covered = files.manifest.covered if files.manifest else {}
     for state in states.values():
-        state.is_in_versions = state.is_compacted and set(state.accounts) <= set(covered.get(state.run_id, ()))
-        _find_flaws(state, tombstones)
+        state.withdrawn = frozenset(tombstones.withdrawn_from(state.run_id))
+        held = {*covered.get(state.run_id, ()), *state.withdrawn}  # of a whole compacted run, nothing else is missing
+        state.is_in_versions = state.is_compacted and set(state.accounts) <= held
+        _find_flaws(state)
     return states
 
 
@@ -161,7 +165,7 @@ def _read_older_record(state: RunState) -> None:
         state.flaws[state.record] = "it is not a commit record: it has no account"
 
 
-def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
+def _find_flaws(state: RunState) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     tables = {table.name: table for table in ROW_TABLES}
     if state.digests:
@@ -180,11 +184,12 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
-    withdrawn = tombstones.withdrawn_from(state.run_id).keys()
-    if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
+    if state.record in state.flaws and not state.is_compacted:
+        return  # every reader needs the record, and nothing else tells which accounts the run published
+    if state.withdrawn >= set(state.accounts) and state.withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
-    elif state.accounts and withdrawn >= set(state.accounts):  # past the grace period its files are deleted
+    elif state.accounts and state.withdrawn >= set(state.accounts):  # past the grace period its files are deleted
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
 
 
@@ -208,7 +213,8 @@ def cure(state: RunState, data: Path) -> str:
         return f"{command(data, 'rebuild')} writes it again from the raw pages"
     if state.is_in_versions:
         return f"{command(data, 'rebuild')} writes it again from the compacted versions"
-    names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
+    left = [account for account in state.accounts if account not in state.withdrawn]
+    names = [f"{state.run_id}/{account}" for account in left] or [state.run_id]
     accept = ", ".join(command(data, "withdraw", name) for name in names)
     return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"
 

@@ -89,9 +89,12 @@ class Tombstones(msgspec.Struct, frozen=True):
     def whole_runs(self) -> frozenset[str]:
         """The runs whose published accounts are all withdrawn: nothing in their files is read."""
         accounts: dict[str, set[str]] = {}
+        published: dict[str, set[str]] = {}
         for withdrawal in self.active:
             accounts.setdefault(withdrawal.run_id, set()).add(withdrawal.account)
-        return frozenset(one.run_id for one in self.active if accounts[one.run_id] >= set(one.published_with))
+        for withdrawal in self.withdrawn:  # a failed try lists only the accounts that were not withdrawn before it
+            published.setdefault(withdrawal.run_id, set()).update(withdrawal.published_with)
+        return frozenset(run_id for run_id, withdrawn in accounts.items() if withdrawn >= published[run_id])
 
     @property
     def raw_runs(self) -> frozenset[str]:

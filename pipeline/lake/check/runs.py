@@ -75,7 +75,17 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
         return None
     observations = with_every_column(table, OBSERVATIONS).to_pylist()
     published = {row["account"] for row in observations if row["is_published"]}
-    return RunContents(record, observations, _row_tables(state, record, published))
+    tables = _row_tables(state, record, published)
+    return RunContents(record, observations, tables, _absent(state, record, tables))
+
+
+def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None) -> set[str]:
+    """Find the withdrawn accounts without a row: the run was restored from versions that lack them for good."""
+    if tables is None or state.manifest is None or record.stem not in state.manifest.runs:
+        return set()
+    covered = state.manifest.covered.get(record.stem, ())
+    gone = state.tombstones.withdrawn_from(record.stem).keys() - set(covered)
+    return gone - set(tables[IMAGES.name].column("account").to_pylist())
 
 
 def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
