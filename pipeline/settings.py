@@ -29,6 +29,7 @@ environment variable.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import tomllib
@@ -191,7 +192,9 @@ def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
-    return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    with contextlib.suppress(BadSetting):  # no home for a path with ~
+        return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    return {}
 
 
 def _tables(entries: object) -> list[dict[str, Any]]:
@@ -260,7 +263,12 @@ def _check_output_paths(settings: Settings, file: Path) -> None:
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:
-    return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+    if value is None or "://" in value:
+        return value
+    try:
+        return str(folder / Path(value).expanduser())
+    except RuntimeError:
+        raise BadSetting(f"{value!r}: there is no such home folder on this machine: give a path without ~") from None
 
 
 def _absolute(settings: Settings, folder: Path) -> Settings:
