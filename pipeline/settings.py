@@ -39,7 +39,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.errors import BadSetting
-from pipeline.text import nearest
+from pipeline.text import nearest, read_text
 
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
@@ -144,12 +144,12 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     """
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(read_text(file))
     except FileNotFoundError:
         if path is None:
             return Settings(), None
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
@@ -188,8 +188,8 @@ def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     """Return `data` and `summary` of a file that `load` refuses, as far as they can be read."""
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        document = tomllib.loads(read_text(file))
+    except (OSError, ValueError, BadSetting):
         return {}
     texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
     with contextlib.suppress(BadSetting):  # no home for a path with ~
