@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 _METADATA_SERVICE: Final = "http://100.100.100.200"
-_TRIES: Final = 4
+TRIES: Final = 4
 _FIRST_WAIT_SECONDS: Final = 0.25
 _EVERYBODY: Final = (
     "on a laptop, run `aliyun configure`; under cron, set HOME in the crontab, or the first two variables; in a "
@@ -106,7 +106,7 @@ class Account:
             return Unreachable(f"an answer of an unexpected form — no usable answer for the {whose}: try later")
         return NoCredentials(f"the {whose} cannot be used: {library_text(error)}: {self._where}")
 
-    def resolve(self) -> Key:
+    def resolve(self, *, tries: int = TRIES) -> Key:
         """Request the credentials again, and keep them for the next calls.
 
         A provider holds on to what it once found, the expired too: so each time there is a new one.
@@ -114,10 +114,10 @@ class Account:
         Raises:
             NoCredentials: none were found, or they are not usable; the message says where it looked.
             Refused, ClockIsWrong: the service that gives them refused.
-            Unreachable: that service gave no usable answer, in four tries.
+            Unreachable: that service gave no usable answer, in `tries` tries.
             BadSetting: a file of credentials, or a variable, cannot be used.
         """
-        for number in range(1, _TRIES + 1):
+        for number in range(1, tries + 1):
             try:
                 provider = self._make_provider()
                 quiet_the_vendor()
@@ -127,7 +127,7 @@ class Account:
             except EnsImagesError:
                 raise
             except Exception as error:  # the vendor raises many kinds, bare ones among them
-                if number == _TRIES or not _is_passing(error):
+                if number == tries or not _is_passing(error):
                     raise self._error(error) from error
             time.sleep(_FIRST_WAIT_SECONDS * 2 ** (number - 1))
         if not key.id or not key.secret:

@@ -10,7 +10,8 @@ import pytest
 from credential_services import FOUND, CredentialServices
 
 import pipeline.credential_chain.sources  # noqa: F401  (the vendor reads variables at import, before a test sets any)
-from pipeline import credentials
+from pipeline import credentials, run
+from pipeline.credential_chain import transport
 from pipeline.credentials import environment_account, profile_account
 from pipeline.errors import BadSetting, ClockIsWrong, EnsImagesError, NoCredentials, Refused, Unreachable
 
@@ -79,13 +80,11 @@ def test_a_role_is_assumed_through_a_proxy_with_an_authority_of_the_company(home
 
 
 def test_no_proxy_holds_for_credentials_too(home, monkeypatch):
-    write_config(home, {"prod": ROLE})
-    monkeypatch.setenv("HTTPS_PROXY", DEAD)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,aliyuncs.com")
-    monkeypatch.setattr(credentials, "_TRIES", 1)
-    monkeypatch.setenv("ALIBABA_CLOUD_STS_REGION", "nowhere")
+    monkeypatch.setenv("HTTP_PROXY", DEAD)
+    monkeypatch.setenv("NO_PROXY", "example.com,invalid")
+    write_services(home, "http://sso.invalid")  # never a host: connected to directly, and not found
 
-    error = error_of(profile_account("prod"))
+    error = error_of(profile_account("sso"))
 
     assert (type(error), "Proxy" in str(error)) == (Unreachable, False), error
 
@@ -214,15 +213,47 @@ def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, s
     assert (type(error), "407" in str(error), "s3cret" in str(error)) == (Unreachable, True, False), error
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((200, "x" * 2_000_000), "larger than 1,048,576 bytes"),
+        ((200, [b"{"] * 40), "takes more than 0.1 s"),
+        ((302, ""), "HTTP status 302"),
+        ((200, {"CloudCredential": None}), "unexpected form"),
+        ((200, {"CloudCredential": {**FOUND, "Expiration": "soon"}}), "unexpected form"),
+    ],
+    ids=["large", "slow", "redirect", "null", "time"],
+)
+def test_an_answer_that_cannot_be_used_is_trouble_of_the_service(home, monkeypatch, answer, told):
+    monkeypatch.setattr(transport, "_MAX_SECONDS", 0.1)
+    with CredentialServices(lambda *_: answer) as services:
+        write_services(home, services.url)
+        error = error_of(profile_account("sso"))
+
+    assert (type(error), told in str(error)) == (Unreachable, True), error
+
+
+def test_a_network_that_is_down_is_waited_for_once_and_not_for_each_account(home, tmp_path):
+    with CredentialServices(lambda *_: (503, "")) as services:
+        profile = {**SSO, "cloud_sso_sign_in_url": services.url}
+        write_config(home, dict.fromkeys("abc", profile))
+        with pytest.raises(Unreachable):
+            run(tmp_path / "data", profiles=list("abc"), endpoint=DEAD)
+
+    assert len(services.requests) == 4 + 1 + 1
+
+
 # ── the metadata service ─────────────────────────────────────────────────────
 
 
-def test_the_role_of_an_instance_is_used(monkeypatch):
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+def test_the_role_of_an_instance_is_used_through_a_proxy(monkeypatch, self_signed, is_tls):
     def metadata(_: str, path: str) -> Answer:
         return (200, {"Code": "Success", **FOUND}) if path.endswith("/reader") else (200, "reader")
 
     monkeypatch.delenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED")
-    with CredentialServices(metadata) as services:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(self_signed))
+    with CredentialServices(metadata, self_signed, is_tls=is_tls) as services:
         monkeypatch.setenv("HTTP_PROXY", services.url)
         account = environment_account()
         assert (account.resolve().token, account.found_by) == ("t", "default/ecs_ram_role")

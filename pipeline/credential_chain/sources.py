@@ -137,7 +137,7 @@ def _instance_role() -> Credentials:
     except Refusal as error:
         if role:
             raise
-        raise NotThere(f"role of the instance: {error.address} knows of none ({error.code})") from error
+        raise NotThere(f"role of the instance: {error.address} knows of none") from error
 
 
 def _uri() -> Credentials:

@@ -11,6 +11,7 @@ all troubles, with the signed request in its text. This one quotes the host alon
 from __future__ import annotations
 
 import re
+import time
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +25,8 @@ from pipeline.network import proxy_for, tls_context
 
 _MAX_BYTES: Final = 1 << 20
 """An answer has a few kilobytes."""
+_MAX_SECONDS: Final = 30.0
+"""From the headers of an answer to its end."""
 _PLAIN_TEXT: Final = ("/api/token", "/security-credentials/")
 """The two answers of the metadata service that are not JSON."""
 
@@ -83,16 +86,28 @@ class Transport(TeaCore):  # type: ignore[misc]
                 response = TeaResponse()
                 response.status_code = answer.status
                 response.headers = {name.lower(): value for name, value in answer.headers.items()}
-                response.body = answer.read(_MAX_BYTES)
+                response.body = _read(answer, address)
         except urllib3.exceptions.SSLError as error:
             raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise NoAnswer(address, _in_words(error)) from error
         if response.status_code != 200:
             raise _error(address, response.status_code, response.body)
-        if not url.endswith(_PLAIN_TEXT) and not _is_object(response.body):
+        if not _is_of_kind(str if url.endswith(_PLAIN_TEXT) else dict, response.body):
             raise NoAnswer(address, "its answer is not JSON")
         return response
+
+
+def _read(answer: urllib3.BaseHTTPResponse, address: str) -> bytes:
+    """Return the bytes of an answer, within bounds of size and time."""
+    content, deadline = b"", time.monotonic() + _MAX_SECONDS
+    while chunk := answer.read1(1 << 16, decode_content=False):
+        content += chunk
+        if len(content) > _MAX_BYTES:
+            raise NoAnswer(address, f"its answer is larger than {_MAX_BYTES:,} bytes")
+        if time.monotonic() > deadline:
+            raise NoAnswer(address, f"its answer takes more than {_MAX_SECONDS:g} s")
+    return content
 
 
 def _pool(url: str, address: str) -> urllib3.PoolManager:
@@ -106,7 +121,8 @@ def _pool(url: str, address: str) -> urllib3.PoolManager:
     user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     login = urllib3.make_headers(proxy_basic_auth=user) if parts.username else None
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return urllib3.ProxyManager(plain, proxy_headers=login, ssl_context=tls)
+    to_proxy = tls_context() if parts.scheme == "https" else None
+    return urllib3.ProxyManager(plain, proxy_headers=login, ssl_context=tls, proxy_ssl_context=to_proxy)
 
 
 def _in_words(error: Exception) -> str:
@@ -116,9 +132,10 @@ def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {re.sub(r'^-?[0-9]+] ', '', last)[:200]}"
 
 
-def _is_object(content: bytes) -> bool:
+def _is_of_kind(kind: type, content: bytes) -> bool:
+    """Tell whether an answer is an object of JSON, or for `str` text."""
     try:
-        msgspec.json.decode(content, type=dict[str, Any])
+        content.decode() if kind is str else msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
@@ -140,6 +157,8 @@ def _error(address: str, status: int, content: bytes) -> Exception:
         body = msgspec.json.decode(content, type=_Body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body = _Body()
+    if status == 407 or 300 <= status < 400:  # from the proxy, or from a network that wants a login
+        return NoAnswer(address, f"HTTP status {status}", status=status, is_lasting=True)
     code = str(body.Code or body.ErrorCode or body.error or f"HTTP{status}")
     message = str(body.Message or body.ErrorMessage or body.error_description or "")
     if classify(status, code) in {"throttled", "transient"}:

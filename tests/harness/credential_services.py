@@ -9,9 +9,11 @@ The vendor's addresses are fixed, so a proxy is the one way to them that needs n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Answer = tuple[int, Any]
-"""Status and body: an object is sent as JSON, a text as it is. Status 0 closes the connection without an answer."""
+"""Status and body: an object is sent as JSON, a text as it is, a list piece by piece, 50 ms apart.
+
+Status 0 closes the connection without an answer.
+"""
 
 FOUND = {
     "AccessKeyId": "from-the-service",
@@ -34,7 +39,10 @@ FOUND = {
 class CredentialServices:
     """Answers every request with `answer(host, path)`, and keeps what was asked."""
 
-    def __init__(self, answer: Callable[[str, str], Answer], certificate: Path | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[str, str], Answer], certificate: Path | None = None, *, is_tls: bool = False
+    ) -> None:
+        """`certificate` is that of the services behind the proxy; `is_tls`: and of the proxy itself."""
         self.requests: list[str] = []
         self.proxy_logins: list[str | None] = []
         outer = self
@@ -72,6 +80,15 @@ class CredentialServices:
                 if not status:
                     self.close_connection = True
                     return
+                if isinstance(body, list):
+                    self.send_response(status)
+                    self.end_headers()
+                    with contextlib.suppress(OSError):  # the client has gone
+                        for piece in body:
+                            self.wfile.write(piece)
+                            time.sleep(0.05)
+                    self.close_connection = True
+                    return
                 content = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
@@ -84,7 +101,13 @@ class CredentialServices:
                 """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http{'s' if is_tls else ''}://127.0.0.1:{self._server.server_port}"
+        if is_tls and certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
