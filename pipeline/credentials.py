@@ -37,6 +37,7 @@ _log = logger(__name__)
 
 _METADATA_SERVICE: Final = "http://100.100.100.200"
 TRIES: Final = 4
+"""Tries of a credentials service that does not answer, with waits of 0.25, 0.5 and 1 s between them."""
 _FIRST_WAIT_SECONDS: Final = 0.25
 _EVERYBODY: Final = (
     "on a laptop, run `aliyun configure`; under cron, set HOME in the crontab, or the first two variables; in a "
