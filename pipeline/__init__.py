@@ -10,6 +10,8 @@
     extract/           client, rate limit, endpoint, response, completeness, listing, raw pages
     storage/           files in a local folder, objects in a bucket
     credentials.py     an account: a label, and credentials of the vendor's own providers
+    credential_chain/  the vendor's providers in order, their files, their transport
+    network.py         proxy and certificate authorities of the environment
     settings.py        ens-images.toml: its keys, and their checks
     emulator/          a local ENS endpoint: signed, paged, throttled, and faulty on request
     resources/         what is collected: every table and column, declared once

@@ -83,7 +83,7 @@ class BadQuery(FixTheInput):
 
 
 class BadSetting(FixTheInput):
-    """An option or argument that makes no sense."""
+    """An option, a variable or a file of settings or credentials that cannot be used."""
 
 
 class AlreadyObserved(FixTheInput):
@@ -129,7 +129,7 @@ class WaitAndRetry(EnsImagesError):
 
 
 class Unreachable(WaitAndRetry):
-    """No usable answer came from the endpoint in any attempt."""
+    """No usable answer came from the endpoint, or from a credentials service, in any attempt."""
 
 
 class StillThrottled(WaitAndRetry):

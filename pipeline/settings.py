@@ -29,6 +29,7 @@ environment variable.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import tomllib
@@ -38,7 +39,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.errors import BadSetting
-from pipeline.text import nearest
+from pipeline.text import nearest, read_text
 
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
@@ -143,12 +144,12 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     """
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(read_text(file))
     except FileNotFoundError:
         if path is None:
             return Settings(), None
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
@@ -187,11 +188,13 @@ def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     """Return `data` and `summary` of a file that `load` refuses, as far as they can be read."""
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        document = tomllib.loads(read_text(file))
+    except (OSError, ValueError, BadSetting):
         return {}
     texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
-    return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    with contextlib.suppress(BadSetting):  # no home for a path with ~
+        return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    return {}
 
 
 def _tables(entries: object) -> list[dict[str, Any]]:
@@ -260,7 +263,12 @@ def _check_output_paths(settings: Settings, file: Path) -> None:
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:
-    return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+    if value is None or "://" in value:
+        return value
+    try:
+        return str(folder / Path(value).expanduser())
+    except RuntimeError:
+        raise BadSetting(f"{value!r}: there is no such home folder on this machine: give a path without ~") from None
 
 
 def _absolute(settings: Settings, folder: Path) -> Settings:

@@ -12,11 +12,13 @@ import math
 import re
 import unicodedata
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
 _NUMBERS: Final = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UHUGEINT", "DOUBLE", "FLOAT", "DECIMAL")
@@ -41,6 +43,20 @@ def _escape(code: int, *, json_escapes: bool) -> str:
     return short.get(code) or (
         f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     )
+
+
+def read_text(path: str | Path) -> str:
+    """Read a file that a user wrote: UTF-8, with or without a byte order mark.
+
+    Raises:
+        BadSetting: it is not UTF-8.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadSetting(f"{str(path)!r}, line {line}: not UTF-8: save the file as UTF-8") from None
 
 
 def redact_userinfo(address: str) -> str:

@@ -297,3 +297,23 @@ def test_a_profile_that_the_file_knows_keeps_its_label_and_endpoint():
     assert [label for label, _ in named("prod")] == ["production", "singapore"]
     with pytest.raises(BadSetting, match="'production' is named twice"):
         named("prod", "production")
+
+
+def test_files_are_read_with_a_byte_order_mark_and_comments(tmp_path):
+    (tmp_path / settings.FILE).write_text("# of the edge team\nrate = 5  # a second\n", "utf-8-sig")
+    (tmp_path / "names.txt").write_text("prod # first\n", "utf-8-sig")
+
+    assert settings.load(tmp_path / settings.FILE)[0].rate == 5
+    assert [account.label for account in select_accounts(profiles_from=tmp_path / "names.txt")] == ["prod"]
+
+
+@pytest.mark.parametrize("content", [b"a = 1\n# caf\xe9\n", "a = 1\n".encode("utf-16")], ids=["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path, content):
+    file = tmp_path / settings.FILE
+    file.write_bytes(content)
+    line = 1 + content.startswith(b"a")
+
+    for read in (settings.load, lambda file: select_accounts(profiles_from=file)):
+        with pytest.raises(BadSetting, match=f"line {line}: not UTF-8: save the file as UTF-8") as error:
+            read(file)
+        assert repr(str(file)) in str(error.value)

@@ -29,11 +29,12 @@ from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
 from pipeline.extract.attempt import Attempt, AttemptFailed, utc_now
 from pipeline.extract.call_error import call_error
-from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url, proxy_for
+from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy, ThrottledAccounts, with_retries
 from pipeline.extract.signing import redact_key, signed_headers
 from pipeline.log import about, logger
+from pipeline.network import proxy_for, tls_context
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -102,7 +103,9 @@ class EnsApi:
         quiet_the_vendor()
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._attempt_seconds, sock_connect=10),
-            connector=aiohttp.TCPConnector(limit=0),  # the semaphore is the limit
+            connector=aiohttp.TCPConnector(  # the semaphore is the limit
+                limit=0, ssl=tls_context() if self.url.startswith("https:") else True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=proxy_for(self.url),
         )

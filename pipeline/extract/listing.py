@@ -38,7 +38,8 @@ import contextlib
 import math
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadSetting, EnsImagesError
+from pipeline.credentials import TRIES
+from pipeline.errors import BadSetting, EnsImagesError, Unreachable
 from pipeline.extract.bounds import Bounds
 from pipeline.extract.client import DEFAULT_WORKERS, EnsApi
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
@@ -113,9 +114,12 @@ def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, Listing]:
         The listings, with the error, of the accounts that have no credentials.
     """
     failed: dict[str, Listing] = {}
+    tries = TRIES
     for account in accounts:
         try:
-            account.resolve()
+            account.resolve(tries=tries)
         except EnsImagesError as error:
             failed[account.label] = Listing(account.label, error=error)
+            if isinstance(error, Unreachable):
+                tries = 1  # a network that is down would be waited for once an account, of hundreds
     return failed

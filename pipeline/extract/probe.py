@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pipeline.errors import Unreachable
-from pipeline.extract.endpoint import endpoint_url, proxy_for
+from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.event_loop import run_blocking
+from pipeline.network import proxy_for, tls_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: flo
 
     async def get() -> Probe:
         timeout = aiohttp.ClientTimeout(total=attempt_seconds)
+        connector = aiohttp.TCPConnector(ssl=tls_context() if url.startswith("https:") else True)
         started = time.monotonic()
         async with (
-            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(url)) as session,
+            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(url), connector=connector) as session,
             session.get(url, allow_redirects=False) as response,
         ):
             seconds = time.monotonic() - started

@@ -318,7 +318,9 @@ class _Verified:
 
 
 def _user_cache(bucket: Path) -> Path:
-    """Return the file of this machine that lists the verified objects of a lake in a bucket."""
+    """Return the file of this machine that lists the verified objects of a lake in a bucket; without a home, none."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (never raises)
+    if cache.startswith("~"):
+        cache = os.devnull  # not a folder: nothing is read or written there
     name = hashlib.blake2b(str(bucket).encode(), digest_size=_KEY_BYTES).hexdigest()
     return Path(cache, "ens-images", f"verified-{name}")

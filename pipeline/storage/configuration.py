@@ -128,7 +128,8 @@ def _aws_credentials(bucket: str) -> Any:
         _environment("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
         _environment("AWS_CONFIG_FILE") or "~/.aws/config",
     )
-    if not (os.environ.get("AWS_PROFILE") or any(Path(file).expanduser().exists() for file in files)):
+    paths = map(os.path.expanduser, files)  # that of Path raises where there is no home
+    if not (os.environ.get("AWS_PROFILE") or any(Path(path).exists() for path in paths)):
         return None
     with needs_extra():
         import boto3

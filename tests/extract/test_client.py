@@ -321,12 +321,23 @@ def test_loopback_and_no_proxy_hosts_bypass_the_proxy(serve, account, monkeypatc
     )  # connected directly: no such host
 
 
-def test_an_unsupported_proxy_is_named_without_its_password(account, monkeypatch):
-    monkeypatch.setenv("https_proxy", "socks5://user:word@127.0.0.1:9")
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_an_unsupported_proxy_is_named_without_its_password(account, monkeypatch, variable):
+    monkeypatch.setenv(variable, "socks5://user:word@127.0.0.1:9")
 
-    with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*NO_PROXY=ens.example") as error:
+    with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*set HTTPS_PROXY.*NO_PROXY=ens.example") as error:
         call("ens.example", account)
     assert "word" not in str(error.value)
+
+
+def test_the_proxy_for_all_is_used_where_there_is_none_for_the_scheme(account, monkeypatch):
+    with Answers((200, {}, b"{}")) as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
+
+        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
 
 
 def test_calls_are_no_faster_than_the_rate():
@@ -565,7 +576,8 @@ def test_missing_credentials_are_an_error_with_what_to_do_and_nothing_else_is_pr
     assert chain.startswith("NoCredentials no credentials for account 'default'")
     assert profile.startswith("NoCredentials no credentials for account 'prod'")
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in chain
-    assert "none in environment (variable not set), ~/.aliyun/config.json (" in chain
+    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET: not set; (2) " in chain
+    assert f"there is no '{tmp_path}/.aliyun/config.json'" in chain
     assert "Provider" not in chain
     assert "aliyun configure --profile prod" in profile
     assert "Traceback" not in chain + profile

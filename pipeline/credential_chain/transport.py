@@ -1,0 +1,168 @@
+"""Call a credentials service for the vendor's library: STS, OAuth, CloudSSO, a credentials URI, the metadata service.
+
+    provider.get_credentials() ─→ Transport.do_action ─┬─ 200: the answer, for the provider to read
+                                                       ├─ NoAnswer: network, TLS, proxy, 5xx, throttling
+                                                       └─ Refusal: the service's error code and message
+
+The library's own transport ignores NO_PROXY, and SSL_CERT_FILE behind a proxy. It raises the same kind of error for
+all troubles, with the signed request in its text. This one quotes the host alone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import urllib3
+from Tea.core import TeaCore
+from Tea.response import TeaResponse
+
+from pipeline.errors import classify
+from pipeline.network import proxy_for, tls_context
+
+_MAX_BYTES: Final = 1 << 20
+"""An answer has a few kilobytes."""
+_MAX_SECONDS: Final = 30.0
+"""From the headers of an answer to its end."""
+_PLAIN_TEXT: Final = ("/api/token", "/security-credentials/")
+"""The two answers of the metadata service that are not JSON."""
+
+
+class NoAnswer(Exception):
+    """A credentials service gave no usable answer. `is_lasting`: neither will it to another try."""
+
+    def __init__(self, address: str, cause: str, *, status: int | None = None, is_lasting: bool = False) -> None:
+        super().__init__(address, cause)
+        self.address = address
+        self.cause = cause
+        self.status = status
+        self.is_lasting = is_lasting
+
+
+class Refusal(Exception):
+    """A credentials service refused: its error code and its message."""
+
+    def __init__(self, address: str, code: str, message: str) -> None:
+        super().__init__(address, code)
+        self.address = address
+        self.code = code
+        self.message = message
+
+
+class Transport(TeaCore):  # type: ignore[misc]
+    """The vendor's transport, with another way over the network."""
+
+    @staticmethod
+    def do_action(request: Any, runtime_option: dict[str, Any] | None = None) -> TeaResponse:
+        """Send a request, and return the answer if its status is 200.
+
+        Raises:
+            NoAnswer, Refusal: it is not.
+            BadSetting: the environment names a proxy or certificates that cannot be used.
+        """
+        url = TeaCore.compose_url(request)
+        address = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        options = runtime_option or {}
+        timeout = urllib3.Timeout(
+            connect=(options.get("connectTimeout") or 5000) / 1000, read=(options.get("readTimeout") or 10000) / 1000
+        )
+        try:
+            with (
+                _pool(url, address) as pool,
+                pool.request(
+                    request.method,
+                    url,
+                    body=request.body,
+                    headers=request.headers,
+                    timeout=timeout,
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                ) as answer,
+            ):
+                response = TeaResponse()
+                response.status_code = answer.status
+                response.headers = {name.lower(): value for name, value in answer.headers.items()}
+                response.body = _read(answer, address)
+        except urllib3.exceptions.SSLError as error:
+            raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise NoAnswer(address, _in_words(error)) from error
+        if response.status_code != 200:
+            raise _error(address, response.status_code, response.body)
+        if not _is_of_kind(str if url.endswith(_PLAIN_TEXT) else dict, response.body):
+            raise NoAnswer(address, "its answer is not JSON")
+        return response
+
+
+def _read(answer: urllib3.BaseHTTPResponse, address: str) -> bytes:
+    """Return the bytes of an answer, within bounds of size and time."""
+    content, deadline = b"", time.monotonic() + _MAX_SECONDS
+    while chunk := answer.read1(1 << 16, decode_content=False):
+        content += chunk
+        if len(content) > _MAX_BYTES:
+            raise NoAnswer(address, f"its answer is larger than {_MAX_BYTES:,} bytes")
+        if time.monotonic() > deadline:
+            raise NoAnswer(address, f"its answer takes more than {_MAX_SECONDS:g} s")
+    return content
+
+
+def _pool(url: str, address: str) -> urllib3.PoolManager:
+    tls = tls_context() if url.startswith("https:") else None
+    proxy = proxy_for(url)
+    if proxy is None:
+        return urllib3.PoolManager(ssl_context=tls)
+    parts = urlsplit(proxy)
+    if not parts.hostname:
+        raise NoAnswer(address, "the proxy of the environment has no host name", is_lasting=True)
+    user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    login = urllib3.make_headers(proxy_basic_auth=user) if parts.username else None
+    plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    to_proxy = tls_context() if parts.scheme == "https" else None
+    return urllib3.ProxyManager(plain, proxy_headers=login, ssl_context=tls, proxy_ssl_context=to_proxy)
+
+
+def _in_words(error: Exception) -> str:
+    """Return kind and cause of an error of the network, without the request that it may quote."""
+    cause = getattr(error, "original_error", None) or error
+    last = re.sub(r"\s+", " ", str(cause)).rpartition(": ")[2].removeprefix("[Errno ").strip("()'\", ")
+    return f"{type(error).__name__}: {re.sub(r'^-?[0-9]+] ', '', last)[:200]}"
+
+
+def _is_of_kind(kind: type, content: bytes) -> bool:
+    """Tell whether an answer is an object of JSON, or for `str` text."""
+    try:
+        content.decode() if kind is str else msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+class _Body(msgspec.Struct):
+    """An error as STS and the metadata service, CloudSSO, and OAuth spell it."""
+
+    Code: Any = None
+    Message: Any = None
+    ErrorCode: Any = None
+    ErrorMessage: Any = None
+    error: Any = None
+    error_description: Any = None
+
+
+def _error(address: str, status: int, content: bytes) -> Exception:
+    try:
+        body = msgspec.json.decode(content, type=_Body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        body = _Body()
+    if status == 407 or 300 <= status < 400:  # from the proxy, or from a network that wants a login
+        return NoAnswer(address, f"HTTP status {status}", status=status, is_lasting=True)
+    code = str(body.Code or body.ErrorCode or body.error or f"HTTP{status}")
+    message = str(body.Message or body.ErrorMessage or body.error_description or "")
+    if classify(status, code) in {"throttled", "transient"}:
+        return NoAnswer(
+            address, f"HTTP status {status}" + ("" if code == f"HTTP{status}" else f", {code}"), status=status
+        )
+    return Refusal(address, code, message)
