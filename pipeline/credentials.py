@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.errors import BadSetting, NoCredentials
+from pipeline.known_secrets import known_secrets
 from pipeline.log import about, logger
+from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,10 +94,10 @@ class Account:
             quiet_the_vendor()
             found = provider.get_credentials()
             key = Key(found.get_access_key_id(), found.get_access_key_secret(), found.get_security_token() or None)
-        except Exception as error:  # the vendor raises many kinds, bare ones among them
+        except Exception as error:  # noqa: BLE001  (the vendor raises many kinds, bare ones among them)
             raise NoCredentials(
-                f"no credentials for account {self.label!r}: {_reason(error)}; {self._where}"
-            ) from error
+                f"no credentials for account {self.label!r}: {redact(_reason(error), known_secrets())}; {self._where}"
+            ) from None  # a notebook prints the cause too, and the vendor quotes the signed request
         if not key.id or not key.secret:
             raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
         self.key = key

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadSetting
-from pipeline.text import redact_userinfo
+from pipeline.redaction import redact_userinfo
 
 DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
 
