@@ -37,7 +37,11 @@ _TOKEN: Final = r"(?:[^\s\"'<>\\]|\\[^\s\"'])*+"  # noqa: S105  (a pattern)
 _PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----END)[^\"'])*+")
 _URL: Final = re.compile(rf":(?P<slashes>(?:\\?/){{2}})(?P<rest>{_TOKEN})", _FLAGS)
 _ENCODED_URL: Final = re.compile(r"(%3a%2f%2f)([^\s\"'<>\\&]*+)", _FLAGS)
-_QUERY: Final = re.compile(rf"\?[\w.~%+*-]++=(?!{re.escape(MARK)}(?![^\s\"'<>\\])){_TOKEN}", _FLAGS)
+_QUERY: Final = re.compile(rf"\?(?P<query>[\w.~%+*-]++={_TOKEN})", _FLAGS)
+_HARMLESS: Final = re.compile(
+    r"(?:(?:(?:q|product)=[a-z.]{0,60}|requestid=[0-9a-f-]{0,36}|page(?:number|size)=\d{0,9})(?:&|\\u0026|\Z))+", _FLAGS
+)
+"""Parameters that stay: those of the page of help that each refusal names, and those of our calls."""
 _USER: Final = re.compile(r"(?<![^\s\"'(\[{<>,=])[^\s\"'@:/<>\\]++:[^\s\"'@/<>\\]++@(?=[\w\[.-])", _FLAGS)
 _REQUESTED: Final = re.compile(rf"(with url: ){_TOKEN}", _FLAGS)
 """How urllib3 names a path: that of a credentials URI is a secret by itself."""
@@ -51,7 +55,7 @@ _LABELLED: Final = re.compile(
 )
 _SENTENCE: Final = ("authorization", "cookie")
 """Labels whose value has spaces: it ends with the line or the quote."""
-_REST_OF_LINE: Final = re.compile(r"[^\"'<>\\\r\n]*+")
+_END_OF_SENTENCE: Final = re.compile(r"[\"'<>\\\r\n]")
 _SHORTEST_IN_PROSE: Final = 16
 """After `Signature: ` and the like a shorter word is prose: `IncompleteSignature: The signature …`."""
 _SCHEME: Final = re.compile(r"\b(?P<scheme>bearer|basic|negotiate|ntlm)(?P<gap>\s+)(?P<value>[\w.~+/-]++=*+)", _FLAGS)
@@ -71,7 +75,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _URL.sub(_without_userinfo_and_query, text)
     text = _ENCODED_URL.sub(_without_encoded_userinfo, text)
     text = _REQUESTED.sub(rf"\1{MARK}", text)
-    text = _QUERY.sub(f"?{MARK}", text)
+    text = _QUERY.sub(lambda match: match[0] if _HARMLESS.fullmatch(match["query"]) else f"?{MARK}", text)
     text = _USER.sub(f"{MARK}@", text)
     text = _redact_labelled(text)
     text = _SCHEME.sub(_without_credentials, text)
@@ -125,7 +129,7 @@ def _without_userinfo_and_query(match: re.Match[str]) -> str:
     if "@" in rest:
         rest = f"{MARK}@{rest.rpartition('@')[2]}"
     before, question, query = rest.partition("?")
-    if query:
+    if query and not _HARMLESS.fullmatch(query):
         rest = f"{before}{question}{MARK}"
     before, hash_mark, fragment = rest.partition("#")
     if "=" in fragment:
@@ -154,7 +158,8 @@ def _labelled_parts(text: str) -> Iterator[str]:
         quoting = re.match(r"b?\\*[\"']|>", value)
         at = match.end()
         if quoting is None and match["label"].lower() in _SENTENCE:
-            at += len(text[at:].partition("\n")[0]) if False else 0
+            end = _END_OF_SENTENCE.search(text, at)
+            at = end.start() if end else len(text)
         is_json = quoting is None and match["sep"].startswith('"') and ":" in match["sep"]
         yield f"{quoting[0] if quoting else ''}{MARK}" if not is_json else f'"{MARK}"'
     if at:
