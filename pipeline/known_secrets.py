@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pipeline.redaction import labelled_secrets
 
@@ -43,8 +43,17 @@ def known_secrets() -> frozenset[str]:
         text = _read(file)
         found |= labelled_secrets(text) | set(_SERVICE.findall(text))
         named |= set(_NAMED_FILE.findall(text))
+    found |= {part for uri in [*found] if "://" in uri for part in _parts(uri)}
     found |= {_read(file).strip() for file in named if file}
     return frozenset(secret for secret in found if len(secret) >= _SHORTEST) | _proxy_passwords()
+
+
+def _parts(uri: str) -> set[str]:
+    """Return the path of the address of a credentials service, and the values in its query."""
+    with contextlib.suppress(ValueError):
+        url = urlsplit(uri)
+        return {url.path.strip("/"), *(value for _, value in parse_qsl(url.query))}
+    return set()
 
 
 def _read(file: str) -> str:

@@ -59,8 +59,12 @@ _END_OF_SENTENCE: Final = re.compile(r"[\"'<>\\\r\n]")
 _SHORTEST_IN_PROSE: Final = 16
 """After `Signature: ` and the like a shorter word is prose: `IncompleteSignature: The signature …`."""
 _SCHEME: Final = re.compile(r"\b(?P<scheme>bearer|basic|negotiate|ntlm)(?P<gap>\s+)(?P<value>[\w.~+/-]++=*+)", _FLAGS)
-_BARE: Final = re.compile(r"(?<![\w.-])(?:eyJ[\w-]{8,}+(?:\.[\w-]*+){1,2}|CAIS(?:[\w+=%-]|\\?/){24,}+)", re.ASCII)
-"""A JSON web token, as OIDC has; a security token of STS."""
+_BARE: Final = re.compile(
+    r"(?<![\w.-])eyJ[\w-]{8,}+(?:\.[\w-]*+){1,2}|(?<![\w.-])CAIS(?:[\w+=%-]|\\?/){24,}+"
+    r"|(?<![\w-])(?=[a-zA-Z]{0,29}\d)(?=[a-z\d]{0,29}[A-Z])(?=[A-Z\d]{0,29}[a-z])[a-zA-Z\d]{30}(?![\w-])",
+    re.ASCII,
+)
+"""A JSON web token, as OIDC has; a security token of STS; the secret of an access key: thirty letters and digits."""
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

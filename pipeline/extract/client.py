@@ -183,14 +183,15 @@ class EnsApi:
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         sent_at = utc_now()
         headers = signed_headers(self._host, key, parameters, sent_at)
+        secrets = self._secrets | {headers["Authorization"].rpartition("=")[2]}  # with its signature a call is repeated
         try:
             async with self._session.post(url, headers=headers, allow_redirects=False) as response:
                 body = redact_key(key, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            message = redact_key(key, redact(_text(str(error) or code), self._secrets).encode()).decode()
+            message = redact_key(key, redact(_text(str(error) or code), secrets).encode()).decode()
             return Attempt(sent_at, utc_now(), waited_seconds, None, None, None, code, message)
-        return _received(response, body, sent_at, waited_seconds, self._secrets)
+        return _received(response, body, sent_at, waited_seconds, secrets)
 
 
 def _received(

@@ -1,4 +1,4 @@
-"""Secrets in a lake, where older versions stored them: in the body and the error of a refused try, in what repeats it."""
+"""Secrets in a lake, where older versions stored them: body and error of a refused try, and what repeats it."""
 
 from __future__ import annotations
 
