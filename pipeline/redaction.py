@@ -161,10 +161,10 @@ def _labelled_parts(text: str) -> Iterator[str]:
         value = match["value"]
         quoting = re.match(r"b?\\*[\"']|>", value)
         at = match.end()
-        if quoting is None and match["label"].lower() in _SENTENCE:
+        is_json = quoting is None and match["sep"].startswith('"') and ":" in match["sep"]
+        if quoting is None and not is_json and match["label"].lower() in _SENTENCE:
             end = _END_OF_SENTENCE.search(text, at)
             at = end.start() if end else len(text)
-        is_json = quoting is None and match["sep"].startswith('"') and ":" in match["sep"]
         yield f"{quoting[0] if quoting else ''}{MARK}" if not is_json else f'"{MARK}"'
     if at:
         yield text[at:]

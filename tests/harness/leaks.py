@@ -223,7 +223,7 @@ def resolve_everywhere(home: Path, made: Secrets, quotations: Iterable[str]) -> 
 
 
 def _transport(made: Secrets, quotation: str, status: int | None) -> Callable[..., Any]:
-    """Stand for the network: it answers with a quotation of the request, or, without a status, fails as `requests` does."""
+    """Stand for the network: it answers with a quotation of the request; without a status it fails."""
     from Tea.core import TeaCore
     from Tea.exceptions import RetryError
 
