@@ -6,6 +6,7 @@
                    the transport alone is replaced                                            resolve_everywhere
     service        the same quotations by a real server, to one run of many accounts          run_everywhere
     proxy          a real proxy that refuses, and quotes what it was sent                     run_everywhere, doctor
+    bucket         the same by the service of a bucket                                        read_buckets
     what is read   messages, causes, logs, raw pages, lake, summary, exports, page            planted_in
 
 Secrets are made anew from the seed. A finding names place and secret; exit code 1.
@@ -45,6 +46,7 @@ from pipeline.jobs.scheduled import scheduled_run
 from pipeline.lake.check import check
 from pipeline.reports.html import write_page
 from pipeline.settings import AfterRun
+from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -256,7 +258,7 @@ class Quoting(http.server.BaseHTTPRequestHandler):
         self._quote()
 
     def do_GET(self) -> None:
-        """Quote the probe."""
+        """Quote the probe, or the read of an object."""
         self._quote()
 
     def do_CONNECT(self) -> None:
@@ -348,6 +350,25 @@ def run_everywhere(home: Path, made: Secrets, statuses: Iterable[int]) -> Iterat
     yield "check", str([str(finding) for finding in check(home / "data").findings])
 
 
+def read_buckets(made: Secrets) -> Iterator[tuple[str, str]]:
+    """Read an object of a bucket whose service refuses, and quotes. Yields: place, and the error with its causes."""
+    with quoting(made) as server:
+        variables = {
+            "AWS_SECRET_ACCESS_KEY": made.key("aws"),
+            "AWS_SESSION_TOKEN": made.token("aws token"),
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_REGION": "x",
+        }
+        for status in (400, 403, 409):
+            for number, quotation in enumerate(QUOTATIONS):
+                bucket = f"b{status}-{number}-{server.server_port}"  # a client stays for its bucket
+                with mock.patch.dict(os.environ, {**variables, "AWS_ACCESS_KEY_ID": f"key-{status}-{number}"}):
+                    try:
+                        open_location(f"s3://{bucket}/lake/x").read_bytes()
+                    except (EnsImagesError, OSError) as error:
+                        yield f"{status}, {quotation}", "".join(traceback.format_exception(error))
+
+
 def read_everywhere(home: Path) -> Iterator[tuple[str, str]]:
     """Export and report what was run, and read every file below `home`. Yields: place and text."""
     data, out = home / "data", home / "out"
@@ -419,6 +440,7 @@ def search(home: Path, seed: int, *, quotations: Iterable[str] = tuple(QUOTATION
     for kind, found in (
         ("credentials", resolve_everywhere(home, made, quotations)),
         ("run", run_everywhere(home, made, (400, 403, 302))),
+        ("bucket", read_buckets(made)),
         ("file", read_everywhere(home)),
     ):
         for place, text in found:
