@@ -28,7 +28,9 @@ from pipeline.errors import (
     Unreachable,
     classify,
 )
+from pipeline.known_secrets import known_secrets
 from pipeline.log import about, logger
+from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +131,7 @@ class Account:
                 raise
             except Exception as error:  # the vendor raises many kinds, bare ones among them
                 if number == tries or not _is_passing(error):
-                    raise self._error(error) from error
+                    raise self._error(error) from None
             time.sleep(_FIRST_WAIT_SECONDS * 2 ** (number - 1))
         if not key.id or not key.secret:
             raise NoCredentials(f"the credentials of account {self.label!r} are incomplete: key id or secret is empty")
@@ -146,7 +148,7 @@ def library_text(text: object) -> str:
     The answer that the library quotes is left out, and so is what a service says to have been signed: it holds the
     security token.
     """
-    words = re.sub(r"\s+", " ", str(text))
+    words = redact(re.sub(r"\s+", " ", str(text)), known_secrets())
     return re.split(r"[,:;]? *(?:result: |response: |server string to sign)", words)[0][:300].rstrip(" .:")
 
 

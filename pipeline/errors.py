@@ -36,6 +36,8 @@ is a bug: it ends with a traceback and exit code 1.
 
 from typing import Any, Literal
 
+from pipeline.redaction import redact
+
 Outcome = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
 
@@ -58,10 +60,16 @@ def classify(status: int | None, error_code: str | None) -> Outcome:
 
 
 class EnsImagesError(Exception):
-    """The root. `exit_code` is the command's; `run` is the summary of the run that the error ended, if any."""
+    """The root: its message passes the redaction.
+
+    `exit_code` is the command's; `run` is the summary of the run that the error ended, if any.
+    """
 
     exit_code = 1
     run: Any = None
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in arguments))
 
 
 class OurMistake(EnsImagesError):

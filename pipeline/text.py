@@ -59,11 +59,6 @@ def read_text(path: str | Path) -> str:
         raise BadSetting(f"{str(path)!r}, line {line}: not UTF-8: save the file as UTF-8") from None
 
 
-def redact_userinfo(address: str) -> str:
-    """Spell an address without the user and the password that may stand in it."""
-    return re.sub(r"^([\w+.-]+://)?.*@", r"\1…@", address, flags=re.DOTALL)
-
-
 def plain_text(value: object) -> str:
     """Spell a value as text: instants as `2017-12-08 12:10:03`, with a fraction only where there is one."""
     if value is None:

@@ -16,6 +16,7 @@ import click
 
 from pipeline.cli.completion import answer_shell
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,9 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(redact(shown.getvalue()), nl=False, err=True)
         return FixTheInput.exit_code
     except EnsImagesError as error:
         _print_error(str(error.run) if error.run else f"error: {type(error).__name__}: {error}")
@@ -99,4 +102,4 @@ def _print_error(message: str) -> None:
 
     for line in message.split("\n"):
         indent = len(line) - len(line.lstrip("\t"))  # DuckDB indents its candidates
-        click.echo("    " * indent + escape_control(line[indent:]), err=True)
+        click.echo("    " * indent + escape_control(redact(line[indent:])), err=True)

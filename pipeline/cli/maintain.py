@@ -12,18 +12,25 @@ from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option
 from pipeline.text import pluralize
 
 
-@command(examples=("ens-images rebuild", "ens-images rebuild --into data-new"))
+@command(examples=("ens-images rebuild", "ens-images rebuild --into data-new", "ens-images rebuild --redact"))
 @data_option
 @option("--into", type=LakeLocation(file_okay=False, path_type=Path), help="Build a complete new lake in this folder.")
-def rebuild(data: Path, into: Path | None) -> None:
+@option("--redact", is_flag=True, help="Remove secrets that an older version stored; delete what is replaced at once.")
+def rebuild(data: Path, into: Path | None, *, redact: bool) -> None:
     """Publish what the lake lacks, from the raw pages.
 
     The decisions are those of the runs that landed the pages.
     """
     from pipeline.jobs import rebuild as rebuild_job
+    from pipeline.jobs.redaction import redact_lake
 
+    if redact and into is not None:
+        raise click.UsageError("--redact works on a lake where it is: give it without --into")
     runs = rebuild_job.rebuild(data, into=into)
     click.echo(f"{pluralize(len(runs), 'run')} published in {str(into or data)!r}", err=True)
+    if redact:
+        files = redact_lake(data)
+        click.echo(f"{pluralize(len(files), 'file')} written anew without secrets in {str(data)!r}", err=True)
 
 
 @command("check", examples=("ens-images check --deep",))

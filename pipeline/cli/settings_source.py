@@ -17,10 +17,11 @@ import click
 from pipeline import settings
 from pipeline.cli.options import VARIABLE_PREFIX, settings_key
 from pipeline.errors import BadSetting
+from pipeline.redaction import redact_userinfo
 from pipeline.reports.formats import check_export_formats
 from pipeline.settings import Settings
 from pipeline.storage.configuration import configure
-from pipeline.text import nearest, redact_userinfo
+from pipeline.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,14 +27,16 @@ from yarl import URL
 
 from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
-from pipeline.extract.attempt import Attempt, AttemptFailed, utc_now
+from pipeline.extract.attempt import Attempt, AttemptFailed, may_be_listing, utc_now
 from pipeline.extract.call_error import call_error
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy, ThrottledAccounts, with_retries
 from pipeline.extract.signing import redact_key, signed_headers
+from pipeline.known_secrets import known_secrets
 from pipeline.log import about, logger
 from pipeline.network import proxy_for, tls_context
+from pipeline.redaction import redact, redact_bytes
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -94,6 +96,7 @@ class EnsApi:
         self._refreshing = asyncio.Lock()
         self._host = urlsplit(self.url).netloc
         self._session: aiohttp.ClientSession | None = None
+        self._secrets: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         # 0.3 s: imported here, so that neither the first call nor a command without a network pays for it
@@ -101,6 +104,7 @@ class EnsApi:
         import alibabacloud_tea_openapi.utils  # noqa: F401
 
         quiet_the_vendor()
+        self._secrets = known_secrets()
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._attempt_seconds, sock_connect=10),
             connector=aiohttp.TCPConnector(  # the semaphore is the limit
@@ -182,30 +186,36 @@ class EnsApi:
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         sent_at = utc_now()
         headers = signed_headers(self._host, key, parameters, sent_at)
+        secrets = self._secrets | {headers["Authorization"].rpartition("=")[2]}  # with its signature a call is repeated
         try:
             async with self._session.post(url, headers=headers, allow_redirects=False) as response:
                 body = redact_key(key, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            message = redact_key(key, _text(str(error) or code).encode()).decode()
+            message = redact_key(key, redact(_text(str(error) or code), secrets).encode()).decode()
             return Attempt(sent_at, utc_now(), waited_seconds, None, None, None, code, message)
-        return _received(response, body, sent_at, waited_seconds)
+        return _received(response, body, sent_at, waited_seconds, secrets)
 
 
-def _received(response: aiohttp.ClientResponse, body: bytes, sent_at: dt.datetime, waited_seconds: float) -> Attempt:
+def _received(
+    response: aiohttp.ClientResponse, body: bytes, sent_at: dt.datetime, waited_seconds: float, secrets: frozenset[str]
+) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
     received_at = utc_now()
     status = response.status
     is_page = status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
     refusal = _ErrorBody() if is_page else _error_body(body)
+    if not may_be_listing(status, body):
+        body = redact_bytes(body, secrets)
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
-    request_id = _text(str(raw_id)) if raw_id else None
+    request_id = redact(_text(str(raw_id)), secrets) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
         return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
-    code = _text(str(refusal.Code)) if refusal.Code is not None else f"HTTP{status}"
+    code = redact(_text(str(refusal.Code)), secrets) if refusal.Code is not None else f"HTTP{status}"
     message = str(refusal.Message or f"an answer with HTTP status {status} that is not an ENS error").strip()
     retry_after = _retry_after_seconds(response.headers.get("x-acs-retry-after", ""))
-    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, _text(message), retry_after)
+    message = redact(_text(message), secrets)
+    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, message, retry_after)
 
 
 def _error_body(body: bytes) -> _ErrorBody:

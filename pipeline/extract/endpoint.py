@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import BadSetting
 from pipeline.network import is_loopback
-from pipeline.text import redact_userinfo
+from pipeline.redaction import redact_userinfo
 
 DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
 

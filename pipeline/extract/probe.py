@@ -11,7 +11,9 @@ from email.utils import parsedate_to_datetime
 from pipeline.errors import Unreachable
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.event_loop import run_blocking
+from pipeline.known_secrets import known_secrets
 from pipeline.network import proxy_for, tls_context
+from pipeline.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,18 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: flo
         return run_blocking(get)
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         untrusted = Unreachable(
-            f"{type(error).__name__}: {error} — {url} has a TLS certificate that is not trusted; nothing was sent: "
+            f"{_cause(error)} — {url} has a TLS certificate that is not trusted; nothing was sent: "
             "check the endpoint and the clock, or add its certificate authority to SSL_CERT_FILE"
         )
         return Probe(url, error=untrusted, is_tls=True)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        cause = f"{type(error).__name__}: {str(error) or 'no answer'}"
         return Probe(
-            url, error=Unreachable(f"{cause} — no answer from {url}: check the host name, the network and the proxy")
+            url,
+            error=Unreachable(
+                f"{_cause(error)} — no answer from {url}: check the host name, the network and the proxy"
+            ),
         )
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {redact(str(error), known_secrets()) or 'no answer'}"

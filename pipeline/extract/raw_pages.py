@@ -12,6 +12,7 @@ after landing, not before.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _HEADER: Final = "ens_images_run"
 _HEADER_DIGEST: Final = "ens_images_run_sha256"
 """The SHA-256 of the header: the checksums of Parquet cover the pages alone."""
+_REPLACED: Final = "ens_images_replaced_sha256"
+"""The SHA-256 of the file that this one replaces, without its secrets: a commit record names that one until it is
+written anew."""
 _GROUP_BYTES: Final = 8 << 20
 _CACHED_GROUPS: Final = 4
 
@@ -99,14 +103,18 @@ class RawPagesWriter:
         """Write the header and commit the file: the pages are safe from here on. Returns: the file, open."""
         self._flush()
         self._wait()
-        text = json.dumps(header, ensure_ascii=False, default=str)
-        self._writer.add_key_value_metadata({_HEADER: text, _HEADER_DIGEST: _digest(text.encode())})
+        self._writer.add_key_value_metadata(_metadata(header))
         self._writer.close()
         self._writer = None
         digest = digest_of(self._staged)
         return RawRun(
             self.path, FileDigest(digest.bytes, digest.sha256, self._store.commit_file(self._staged, self.path))
         )
+
+
+def _metadata(header: Mapping[str, object]) -> dict[str, str]:
+    text = json.dumps(header, ensure_ascii=False, default=str)
+    return {_HEADER: text, _HEADER_DIGEST: _digest(text.encode())}
 
 
 def _digest(header: bytes) -> str:
@@ -184,6 +192,27 @@ class RawRun:
             for row in self._group(number).to_pylist():
                 body = row.pop("body")
                 yield row, body
+
+    def groups(self) -> Iterator[pa.Table]:
+        """Every row with all of its columns, a row group at a time."""
+        for number in range(self._file.num_row_groups):
+            yield self._group(number)
+
+    @property
+    def replaced_sha256(self) -> str | None:
+        """The SHA-256 of the file that this one replaces, without its secrets; None: it is as it was landed."""
+        text: bytes | None = self._file.metadata.metadata.get(_REPLACED.encode())
+        return None if text is None else text.decode()
+
+    @contextlib.contextmanager
+    def writer_like(self, path: Path, header: Mapping[str, object]) -> Iterator[Any]:
+        """Yield a writer of a raw file with the same columns as this one, which it is to replace."""
+        ours = (_HEADER, _HEADER_DIGEST, _REPLACED)
+        schema = self._file.schema_arrow
+        about = {name: text for name, text in (schema.metadata or {}).items() if name.decode() not in ours}
+        with RAW_PAGES.writer(path, schema.with_metadata(about)) as writer:
+            yield writer
+            writer.add_key_value_metadata({**_metadata(header), _REPLACED: self.digest.sha256})
 
     def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
         """The bodies of the given rows, in the order given; a few row groups are in memory at a time."""

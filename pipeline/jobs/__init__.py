@@ -4,6 +4,7 @@
     demo.py            a month of a generated account
     run.py             land, publish, catalog, compact
     rebuild.py         publish landed runs that the lake lacks
+    redaction.py       remove the secrets that an older version stored
     land.py            list the accounts into a raw file, with the decision about each
     list.py            images live, without a lake
     accounts.py        select the accounts

@@ -27,6 +27,7 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
+from pipeline.redaction import redact
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
@@ -65,6 +66,9 @@ class Step:
     exit_code: int
     message: str
     seconds: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
 
     def __str__(self) -> str:
         """Return the message, with the name of the step before it unless it is the run."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
-from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import command, table_path
@@ -173,6 +173,9 @@ def _find_flaws(state: RunState) -> None:
         raw = state.digests.get(RAW_PAGES.name)
         if state.raw is not None and raw is not None:
             state.raw_flaw = file_flaw(state.raw, raw)
+            if state.raw_flaw is not None and replaces_pages(state.raw, raw.sha256):
+                state.raw_flaw = None
+                state.flaws[state.record] = "it names raw pages that were replaced without their secrets"
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
             found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
             state.flaws |= {path: flaw for path, flaw in found if flaw is not None}

@@ -75,7 +75,7 @@ OBSERVATIONS = Table(
 
 RAW_PAGES = Table(
     name="raw_pages",
-    grain="One try of one call, with the answer's bytes as they came.",
+    grain="One try of one call, with the answer's bytes as they came; secrets are removed from what is no listing.",
     key=("account", "pass_number", "page_number", "attempt_number"),
     columns=(
         ACCOUNT,
@@ -95,7 +95,12 @@ RAW_PAGES = Table(
         seconds("waited_seconds", ADDED, "Back-off before this try."),
         text("error_code", "Code", "The service's error code, or ours for what has none; null where all was well."),
         text("error", ADDED, "What went wrong with this try; null where all was well."),
-        raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
+        raw_bytes(
+            "body",
+            ADDED,
+            "The answer's body, unpacked: a listing byte for byte; any other, such as one whose status is not 200, "
+            "without the secrets that it quotes, so that it may differ from the wire. Null where there was no answer.",
+        ),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
     format="4",

@@ -216,14 +216,17 @@ class Table:
         }
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
-    def writer(self, path: Path) -> pq.ParquetWriter:
-        """Open a Parquet file of this table for writing: zstd, checksums, dictionaries where values repeat."""
+    def writer(self, path: Path, schema: pa.Schema | None = None) -> pq.ParquetWriter:
+        """Open a Parquet file of this table for writing: zstd, checksums, dictionaries where values repeat.
+
+        `schema` is that of an older version.
+        """
         import pyarrow.parquet as pq
 
         has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
         return pq.ParquetWriter(
             path,
-            self.arrow(),
+            schema or self.arrow(),
             compression="zstd",
             use_dictionary=has_lists or [column.name for column in self.stored if not column.is_distinct],
             write_page_checksum=True,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.errors import BadSetting
-from pipeline.text import redact_userinfo
+from pipeline.redaction import redact_userinfo
 
 if TYPE_CHECKING:
     import contextlib

@@ -4,6 +4,7 @@ python tests/harness/fuzz.py --minutes 5 --seed 1
 
     property, seed    a round of inputs made anew, never one that was kept      a line a property
 a wrong one       made as small as it gets, and printed; exit code 1
+    secrets           of every credential mode, planted where a library or a server quotes them: leaks.py
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hypothesis import seed
 
 if __name__ in {"__main__", "__mp_main__"}:
     settings.load_profile("fuzz")  # before the properties are made
+import leaks
 import test_bad_input
 
 
@@ -106,6 +108,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the first round; each round after it takes the next")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--leak-rounds", type=int, default=5, help="of secrets planted: see leaks.py")
     asked = parser.parse_args()
     began = time.monotonic()
     tried, wrong = fuzz(asked.minutes, asked.seed, asked.processes)
@@ -115,7 +118,8 @@ def main() -> int:
         sys.stdout.write(f"\n{name}\n{trouble}\n")
     minutes = (time.monotonic() - began) / 60
     sys.stdout.write(f"{tried.total():,} inputs in {minutes:.1f} minutes, {len(wrong)} properties wrong\n")
-    return 1 if wrong else 0
+    leak_count = leaks.fuzz(asked.leak_rounds, asked.seed)
+    return 1 if wrong or leak_count else 0
 
 
 if __name__ == "__main__":

@@ -367,13 +367,13 @@ def test_no_password_of_an_endpoint_is_shown(endpoint, tmp_path, typed, monkeypa
         "".join(map(str, typed(*words))) for words in (["doctor"], ["run"], ["sql", "--data", "s3://b/x", "from x"])
     ]
 
-    assert [text for text in texts if "ter2" in text or "somebody" in text or "…@h" not in text] == []
+    assert [text for text in texts if "ter2" in text or "somebody" in text or "***@h" not in text] == []
 
 
 def test_no_key_in_the_address_of_a_bucket_is_shown(typed):
     code, out, err = typed("doctor", "--data", "s3://somebody:hunter2@bucket/lake")
 
-    assert (code, "hunter2" in out + err, "'s3://…@bucket/lake' names no bucket" in err) == (2, False, True)
+    assert (code, "hunter2" in out + err, "'s3://***@bucket/lake' names no bucket" in err) == (2, False, True)
 
 
 def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, tmp_path):

@@ -22,9 +22,10 @@ from pipeline.errors import BadSetting
 from pipeline.extract.probe import probe
 from pipeline.jobs.doctor import machine, service
 from pipeline.jobs.doctor.findings import Finding, Findings, as_lines, as_rows, first_to_fix
+from pipeline.redaction import redact_userinfo
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.store import store_of
-from pipeline.text import NOTHING, redact_userinfo
+from pipeline.text import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnsImagesError, NoAccess
+from pipeline.redaction import redact
 from pipeline.reports.query import Rows
 from pipeline.text import escape_control
 
@@ -25,6 +26,9 @@ class Finding:
     result: str
     found: str
     error: EnsImagesError | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", redact(self.found))
 
 
 class Findings(list[Finding]):
