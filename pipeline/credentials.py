@@ -129,7 +129,7 @@ class Account:
                 break
             except EnsImagesError:
                 raise
-            except Exception as error:  # the vendor raises many kinds, bare ones among them
+            except Exception as error:  # noqa: BLE001  (the vendor raises many kinds, bare ones among them)
                 if number == tries or not _is_passing(error):
                     raise self._error(error) from None
             time.sleep(_FIRST_WAIT_SECONDS * 2 ** (number - 1))
