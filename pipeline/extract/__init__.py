@@ -6,6 +6,7 @@
         listing_pass   one pass: accepted pages, how many more, doubts about a page
         bounds         the limits of it all
       client       one signed call, over one HTTP session
+        body         the bytes of one answer, received and unpacked within bounds
         retry, rate_limit, signing, call_error, attempt
         endpoint, event_loop, probe
     completeness   the level that answers prove, and the evidence       (pure)

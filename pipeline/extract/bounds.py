@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
 
 
@@ -26,5 +27,7 @@ class Bounds:
     """Pages after which a pass ends if the service sends no TotalCount."""
     pause_seconds: float = 0.1
     """Wait before a page is requested again; ten times as long before every further request."""
+    max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB
+    """Limit for the body of one answer, as received and unpacked."""
     retry: RetryPolicy = DEFAULT_RETRY
     """Retries of a call that failed or was throttled."""

@@ -87,7 +87,14 @@ def extract(
 
     async def read_all() -> list[Listing]:
         apis = {
-            address: EnsApi(address, allow_plain_http=allow_plain_http, workers=workers, rate=rate, retry=limits.retry)
+            address: EnsApi(
+                address,
+                allow_plain_http=allow_plain_http,
+                workers=workers,
+                rate=rate,
+                max_answer_mib=limits.max_answer_mib,
+                retry=limits.retry,
+            )
             for address in dict.fromkeys(account.endpoint or endpoint for account in accounts)
         }
         readers = [
