@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 
 ACCEPTED_ENCODINGS: Final = "gzip"
 """What a request asks for: what is unpacked here."""
-DEFAULT_MAX_ANSWER_MIB: Final = 64
-"""A page of 50 images has 100 KiB."""
+DEFAULT_MAX_ANSWER_MIB: Final = 16
+"""A page of 50 images has 100 KiB. To keep and to type a page takes up to 14 times its size: 400 MiB at this limit, and
+above 800 MiB at one of 64 MiB (`make fuzz`)."""
 START_BYTES: Final = 64 << 10
 """Bytes of an unusable body that are kept as evidence."""
-MAX_VALUES: Final = 1_000_000
-"""Values and brackets in a large body: each costs memory many times its bytes. A page of 50 images has some 2,000."""
+MAX_VALUES: Final = 150_000
+"""Values and brackets in a body: each costs memory many times its bytes. A page of 50 images has some 2,000."""
 
 _STEP_BYTES: Final = 256 << 10
 _PIECE_BYTES: Final = 64 << 10
-_LARGE_BYTES: Final = 4 << 20
+_COUNTED_BYTES: Final = 256 << 10
+"""A smaller body has few values."""
+_LARGE_BYTES: Final = 512 << 10
 """Larger bodies are read one at a time, and have to be JSON: to repair one would take long."""
 
 
@@ -50,7 +53,7 @@ class Body:
     """The body of one answer while it is read."""
 
     def __init__(self, max_bytes: int, large: asyncio.Lock) -> None:
-        """Of all bodies with the same `large`, one at a time may be larger than a few MiB."""
+        """Of all bodies with the same `large`, one at a time may be larger than 512 KiB."""
         self.status: int | None = None
         """The HTTP status, once the headers are read."""
         self.received_bytes = 0
@@ -149,15 +152,17 @@ class _Unpacker:
 
 
 def check_large(body: bytes) -> None:
-    """Check that a large body is JSON that costs little memory; a small one may be anything.
+    """Check that a large body is JSON, and that it costs little memory; a small one may be anything.
 
     Raises:
         UnusableBody: it is not.
     """
-    if len(body) <= _LARGE_BYTES:
+    if len(body) <= _COUNTED_BYTES:
         return
     if sum(body.count(character) for character in (b",", b"[", b"{", b":")) > MAX_VALUES:
         raise UnusableBody("TooLarge", f"its body has {len(body):,} bytes and more than {MAX_VALUES:,} values")
+    if len(body) <= _LARGE_BYTES:
+        return
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for begin in range(0, len(body), _STEP_BYTES):
