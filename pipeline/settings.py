@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles_from: str | None = None
     certificate: str | None = None
     timeout: float | None = None
+    max_answer: float | None = None
     max_shrink: float | None = None
     raw_older_than: str | None = None
     grace: str | None = None

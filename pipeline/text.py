@@ -106,6 +106,15 @@ def pluralize(number: int, word: str, plural: str | None = None) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or word + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time span in its two largest units: `1 h 5 min`, `12 min 30 s`, `40 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [f"{number:,} {unit}" for number, unit in parts if number][:2]
+    return " ".join(shown) if seconds >= 1 else f"{seconds:.2g} s"
+
+
 def escape_glob(path: str | Path) -> str:
     """The pattern by which DuckDB reads this file alone: `data [old]` may be a folder's name."""
     return re.sub(r"[*?[]", r"[\g<0>]", str(path))

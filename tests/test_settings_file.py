@@ -25,6 +25,7 @@ workers = 2
 profiles_from = "names.txt"
 certificate = "counted"
 timeout = 600
+max_answer = 16
 max_shrink = 10
 raw_older_than = "90d"
 grace = "1d"

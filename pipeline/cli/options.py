@@ -122,6 +122,13 @@ grace_option = option(
 )
 
 dry_run_option = option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
+timeout_option = option(
+    "--timeout",
+    "timeout_seconds",
+    type=FiniteNumber(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Time limit of all listings.  [default: 4 x (announced pages / rate) + 10 minutes, at most a day]",
+)
 
 
 def profile_options(command: Any) -> Any:
@@ -146,8 +153,17 @@ def profile_options(command: Any) -> Any:
 
 
 def service_options(command: Any) -> Any:
-    """Add the options of a command that calls the service: accounts, endpoint, rate."""
+    """Add the options of a command that calls the service: accounts, endpoint, rate, size of an answer."""
     for add in (
+        option(
+            "--max-answer",
+            "max_answer_mib",
+            type=FiniteNumber(min=0, min_open=True),
+            default=16,
+            show_default=True,
+            metavar="MIB",
+            help="Largest body of one answer, as received and unpacked.",
+        ),
         option(
             "--rate", type=FiniteNumber(min=0), default=20, show_default=True, help="Calls per second; 0: no limit."
         ),

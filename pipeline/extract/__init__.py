@@ -5,7 +5,9 @@
         page_reader    one page: requested until free of contradictions; every answer landed
         listing_pass   one pass: accepted pages, how many more, doubts about a page
         bounds         the limits of it all
+        time_limit     how long a listing may take
       client       one signed call, over one HTTP session
+        body         the bytes of one answer, received and unpacked within bounds
         retry, rate_limit, signing, call_error, attempt
         endpoint, event_loop, probe
     completeness   the level that answers prove, and the evidence       (pure)

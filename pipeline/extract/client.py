@@ -28,7 +28,8 @@ from yarl import URL
 from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
 from pipeline.extract.attempt import Attempt, AttemptFailed, may_be_listing, utc_now
-from pipeline.extract.call_error import call_error
+from pipeline.extract.body import ACCEPTED_ENCODINGS, DEFAULT_MAX_ANSWER_MIB, Body, UnusableBody
+from pipeline.extract.call_error import CONNECT_SECONDS, call_error, failure, one_line, redirect
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy, ThrottledAccounts, with_retries
@@ -74,23 +75,29 @@ class EnsApi:
         workers: int = DEFAULT_WORKERS,
         rate: float | None = DEFAULT_RATE,
         attempt_seconds: float = 30.0,
+        max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
         retry: RetryPolicy = DEFAULT_RETRY,
     ) -> None:
         """At most `workers` calls at once and `rate` calls a second over all accounts.
 
-        `attempt_seconds` is the timeout of one attempt.
+        `attempt_seconds` is the deadline of one attempt, unpacking included. `max_answer_mib` is the limit for the
+        body of one answer, as received and unpacked.
 
         Raises:
-            BadSetting: the endpoint, the workers or the rate make no sense.
+            BadSetting: the endpoint, the workers, the rate or the limit make no sense.
         """
         if workers < 1:
             raise BadSetting(f"workers must be 1 or more, not {workers}")
         if rate is not None and not (math.isfinite(rate) and rate >= 0):
             raise BadSetting(f"rate must be a number of calls a second, or 0 for no limit, not {rate}")
+        if not (math.isfinite(max_answer_mib) and max_answer_mib > 0):
+            raise BadSetting(f"max_answer_mib must be a number of MiB above 0, not {max_answer_mib}")
         self.url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
         self._rate_limiter = RateLimiter(rate)
         self._workers = asyncio.Semaphore(workers)
         self._attempt_seconds = attempt_seconds
+        self._max_answer_bytes = int(max_answer_mib * (1 << 20))
+        self._large_body = asyncio.Lock()
         self._retry = retry
         self._throttled = ThrottledAccounts()
         self._refreshing = asyncio.Lock()
@@ -106,7 +113,9 @@ class EnsApi:
         quiet_the_vendor()
         self._secrets = known_secrets()
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._attempt_seconds, sock_connect=10),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),  # `_send` has the deadline
+            auto_decompress=False,
+            headers={"Accept-Encoding": ACCEPTED_ENCODINGS},
             connector=aiohttp.TCPConnector(  # the semaphore is the limit
                 limit=0, ssl=tls_context() if self.url.startswith("https:") else True
             ),
@@ -187,14 +196,19 @@ class EnsApi:
         sent_at = utc_now()
         headers = signed_headers(self._host, key, parameters, sent_at)
         secrets = self._secrets | {headers["Authorization"].rpartition("=")[2]}  # with its signature a call is repeated
+        body = Body(self._max_answer_bytes, self._large_body)
         try:
-            async with self._session.post(url, headers=headers, allow_redirects=False) as response:
-                body = redact_key(key, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            message = redact_key(key, redact(_text(str(error) or code), secrets).encode()).decode()
-            return Attempt(sent_at, utc_now(), waited_seconds, None, None, None, code, message)
-        return _received(response, body, sent_at, waited_seconds, secrets)
+            async with (
+                asyncio.timeout(self._attempt_seconds),
+                self._session.post(url, headers=headers, allow_redirects=False) as response,
+            ):
+                content = redact_key(key, await body.read(response))
+        except (aiohttp.ClientError, UnusableBody, TimeoutError, OSError) as error:
+            code, reason = failure(error, body, self._attempt_seconds)
+            message = redact_key(key, redact(_text(reason), secrets).encode()).decode()
+            start = redact_bytes(redact_key(key, body.start), secrets) or None
+            return Attempt(sent_at, utc_now(), waited_seconds, None, None, start, code, message)
+        return _received(response, content, sent_at, waited_seconds, secrets)
 
 
 def _received(
@@ -208,14 +222,15 @@ def _received(
     if not may_be_listing(status, body):
         body = redact_bytes(body, secrets)
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
-    request_id = redact(_text(str(raw_id)), secrets) if raw_id else None
+    request_id = one_line(redact(_text(str(raw_id)), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
         return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
-    code = redact(_text(str(refusal.Code)), secrets) if refusal.Code is not None else f"HTTP{status}"
-    message = str(refusal.Message or f"an answer with HTTP status {status} that is not an ENS error").strip()
+    code = one_line(redact(_text(str(refusal.Code)), secrets)) if refusal.Code is not None else f"HTTP{status}"
+    location = response.headers.get("Location", "")
+    message = refusal.Message or redirect(status, location) or f"HTTP status {status}, and the body is not an ENS error"
+    text = one_line(redact(_text(str(message)), secrets))
     retry_after = _retry_after_seconds(response.headers.get("x-acs-retry-after", ""))
-    message = redact(_text(message), secrets)
-    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, message, retry_after)
+    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, text, retry_after)
 
 
 def _error_body(body: bytes) -> _ErrorBody:

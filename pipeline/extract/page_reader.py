@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.extract.call_error import one_line
 from pipeline.extract.listing_pass import Doubt
 from pipeline.extract.response import Answer, NotAPage, Page, read_page
 from pipeline.log import about, logger
@@ -120,7 +121,7 @@ class PageReader:
             pass_number=pass_number,
             page_number=page_number,
             attempt_number=attempt_number,
-            request_id=attempt.request_id or (page.request_id if page else None),
+            request_id=attempt.request_id or (one_line(page.request_id) if page and page.request_id else None),
             status=attempt.status,
             sent_at_utc=attempt.sent_at_utc,
             received_at_utc=attempt.received_at_utc,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting, LakeUnusable
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.completeness import LEVELS, Level
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
@@ -44,6 +45,7 @@ class Request:
     workers: int
     rate: float | None
     timeout_seconds: float | None
+    max_answer_mib: float
     max_shrink_percent: float
     accept_shrink: bool
     observed_at: dt.datetime | None
@@ -115,6 +117,7 @@ def _list_accounts(
         workers=request.workers,
         rate=request.rate,
         timeout_seconds=request.timeout_seconds,
+        bounds=Bounds(max_answer_mib=request.max_answer_mib),
         progress=request.progress,
     )
     return listings, rows

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing
 from pipeline.extract.attempt import utc_now
+from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
 from pipeline.extract.rate_limit import DEFAULT_RATE
@@ -100,6 +101,7 @@ def run(
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
     timeout_seconds: float | None = None,
+    max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
     accept_shrink: bool = False,
     observed_at: dt.datetime | None = None,
@@ -117,7 +119,9 @@ def run(
         certificate: The completeness that a listing must prove.
         workers: Concurrent calls to each endpoint.
         rate: Calls per second to each endpoint; None: no limit.
-        timeout_seconds: The time limit of the whole run.
+        timeout_seconds: The time limit of all listings; None: 4 times what the announced pages take at `rate`, and 10
+            minutes.
+        max_answer_mib: The largest body of one answer, as received and unpacked.
         max_shrink_percent: An account that lost a larger share of its images is not published.
         accept_shrink: Publish such an account all the same.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
@@ -140,6 +144,7 @@ def run(
         workers=workers,
         rate=rate,
         timeout_seconds=timeout_seconds,
+        max_answer_mib=max_answer_mib,
         max_shrink_percent=max_shrink_percent,
         accept_shrink=accept_shrink,
         observed_at=_naive_utc(observed_at),

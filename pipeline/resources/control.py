@@ -89,7 +89,7 @@ RAW_PAGES = Table(
             "The service's name for the call; null where there was no answer.",
             is_distinct=True,
         ),
-        integer("status", ADDED, "HTTP status; null where there was no answer."),
+        integer("status", ADDED, "HTTP status; null where no whole answer came."),
         timestamp_utc("sent_at_utc", ADDED, "When the call was sent."),
         timestamp_utc("received_at_utc", ADDED, "When the answer was complete, or the try given up."),
         seconds("waited_seconds", ADDED, "Back-off before this try."),
@@ -99,7 +99,8 @@ RAW_PAGES = Table(
             "body",
             ADDED,
             "The answer's body, unpacked: a listing byte for byte; any other, such as one whose status is not 200, "
-            "without the secrets that it quotes, so that it may differ from the wire. Null where there was no answer.",
+            "without the secrets that it quotes, so that it may differ from the wire. Where `status` is null, the first "
+            "64 KiB of what came; null where nothing came.",
         ),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",

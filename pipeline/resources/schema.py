@@ -223,6 +223,7 @@ class Table:
         """
         import pyarrow.parquet as pq
 
+        has_bytes = any(column.kind == "bytes" for column in self.columns)
         has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
         return pq.ParquetWriter(
             path,
@@ -230,6 +231,8 @@ class Table:
             compression="zstd",
             use_dictionary=has_lists or [column.name for column in self.stored if not column.is_distinct],
             write_page_checksum=True,
+            # of a body they are of no use, and cost six times its size in memory
+            write_statistics=[column.name for column in self.stored if column.kind != "bytes"] if has_bytes else True,
         )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:

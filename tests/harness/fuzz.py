@@ -1,7 +1,8 @@
-"""Bad input without a pause: the properties of `test_bad_input.py`, on new inputs until the time is over.
+"""Bad input without a pause: hostile answers, then the properties of `test_bad_input.py` until the time is over.
 
 python tests/harness/fuzz.py --minutes 5 --seed 1
 
+    hostile answer    a whole run against each (`hostile.py`)                   its peak memory, its longest try
     property, seed    a round of inputs made anew, never one that was kept      a line a property
 a wrong one       made as small as it gets, and printed; exit code 1
     secrets           of every credential mode, planted where a library or a server quotes them: leaks.py
@@ -16,11 +17,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import hostile
 from conftest import settings
 from hypothesis import seed
 
@@ -111,6 +113,14 @@ def main() -> int:
     parser.add_argument("--leak-rounds", type=int, default=5, help="of secrets planted: see leaks.py")
     asked = parser.parse_args()
     began = time.monotonic()
+    costs = []
+    with ThreadPoolExecutor(asked.processes) as pool:
+        for cost in pool.map(hostile.measure, hostile.HOSTILE):
+            costs.append(cost)
+            sys.stdout.write(f"{hostile.line(cost)}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{hostile.worst(costs)}\n")
+    broken = [cost for cost in costs if cost.trouble]
     tried, wrong = fuzz(asked.minutes, asked.seed, asked.processes)
     for name, count in tried.items():
         sys.stdout.write(f"{count:9,}  {name.removeprefix('test_').replace('_', ' ')}\n")
@@ -119,7 +129,7 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     sys.stdout.write(f"{tried.total():,} inputs in {minutes:.1f} minutes, {len(wrong)} properties wrong\n")
     leak_count = leaks.fuzz(asked.leak_rounds, asked.seed)
-    return 1 if wrong or leak_count else 0
+    return 1 if wrong or broken or leak_count else 0
 
 
 if __name__ == "__main__":
