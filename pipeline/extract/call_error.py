@@ -9,7 +9,8 @@ from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import UnusableBody
 from pipeline.extract.retry import TIMEOUT, UNTRUSTED_CERTIFICATE
 from pipeline.extract.signing import ACTION
-from pipeline.text import pluralize, redact_userinfo
+from pipeline.redaction import redact_userinfo
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
     from pipeline.extract.attempt import Attempt, AttemptFailed

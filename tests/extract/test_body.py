@@ -180,7 +180,7 @@ def test_a_redirect_names_its_target_without_secrets(answering, account):
     attempts, error = attempts_of(answering(content), account)
 
     assert isinstance(error, Refused)
-    assert "a redirect to https://…@portal.example/login, which is not followed" in str(error)
+    assert "a redirect to https://***@portal.example/login, which is not followed" in str(error)
     assert "check the endpoint" in str(error)
     assert not any(secret in f"{error} {attempts}" for secret in ("word", "ticket", "secret"))
 
