@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 import traceback
 from contextvars import ContextVar
@@ -54,6 +55,7 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
             return
         text, more = self.process(msg, kwargs)
         error = more.pop("exc_info", None)
+        error = sys.exception() if error is True else error
         trace = "\n" + "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
         self.logger.log(level, redact(f"{text % args if args else text}{trace}".rstrip("\n")), **more)
 

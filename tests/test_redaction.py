@@ -1,6 +1,9 @@
 """A secret does not survive the redaction, whatever stands around it; what is none does."""
 
 import json
+import logging
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.errors import Unreachable
 from pipeline.extract.attempt import Attempt, utc_now
 from pipeline.known_secrets import known_secrets
+from pipeline.log import logger, redact_other_loggers
 from pipeline.redaction import MARK, labelled_secrets, redact, redact_bytes
 
 SECRET = "s3cretS3CRETs3cretS3CRETs3cret0"
@@ -116,6 +120,34 @@ def test_the_time_grows_with_the_length_alone(unit):
     redact_bytes(content)
 
     assert time.process_time() - began < 1  # where it grew with the square, it would be minutes
+
+
+def test_what_a_library_logs_and_what_we_log_is_redacted_with_its_traceback(caplog):
+    redact_other_loggers()
+    text = f"proxy=URL('http://user:{SECRET}@h:1') Signature={SECRET}"
+    logging.getLogger("asyncio").error("Unclosed connection %s", text)
+    try:
+        raise RuntimeError(text)  # noqa: TRY301  (it is what is caught)
+    except RuntimeError as error:
+        logging.getLogger("aiohttp.client").exception("failed")
+        logger("pipeline.test").warning("unexpected: %s", error, exc_info=error)
+        logger("pipeline.test").exception("unexpected")
+
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "WARNING", "ERROR"]
+    assert caplog.text.count("RuntimeError: proxy=URL('http://***@h:1') Signature=***") == 3
+    assert SECRET not in caplog.text + str([record.__dict__ for record in caplog.records])
+
+
+def test_the_traceback_of_a_bug_is_redacted():
+    bug = f"""
+from pipeline import cli
+def bug(*_): raise RuntimeError("http://user:{SECRET}@host/?Signature={SECRET}")
+cli.run_command = bug
+cli.main([])"""
+    done = subprocess.run([sys.executable, "-c", bug], capture_output=True, encoding="utf-8", check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: http://***@host/?***\n")
 
 
 def test_secrets_of_files_and_variables_are_known(tmp_path, monkeypatch):

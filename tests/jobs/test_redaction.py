@@ -6,6 +6,8 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+from objects import upload
+from obstore.store import MemoryStore
 from planted import ERROR, SECRET, files_with, plant
 from test_old_lakes import KEPT, answers, tarfile
 
@@ -17,7 +19,10 @@ from pipeline.jobs.compaction import compact
 from pipeline.jobs.redaction import redact_lake
 from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
+from pipeline.storage import configuration
+from pipeline.storage.bucket import bucket_store
 from pipeline.storage.folder import FolderStore
+from pipeline.storage.store import open_location
 
 DAYS = (1, 2)
 
@@ -147,6 +152,27 @@ def test_a_killed_redaction_is_mended_by_a_rebuild_and_finished_by_the_next(lake
     assert files_with(lake) == []
     assert contents(lake) == before
     assert check(lake, deep=True).findings == []
+
+
+def test_a_lake_in_a_bucket_is_redacted(lake, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    client = MemoryStore()
+    monkeypatch.setattr(configuration, "object_client", lambda *_, **__: client)
+    bucket_store.cache_clear()
+    upload(lake, "s3://bucket/lake", "raw", "lake")
+    before = contents("s3://bucket/lake")
+    assert len(check("s3://bucket/lake").findings) == 2 * len(DAYS)
+
+    redact_lake("s3://bucket/lake")
+
+    assert contents("s3://bucket/lake") == before
+    assert check("s3://bucket/lake", deep=True).findings == []
+    for path in open_location("s3://bucket/lake").objects():
+        target = tmp_path / "fetched" / path.key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    assert files_with(tmp_path / "fetched") == []
+    bucket_store.cache_clear()
 
 
 def test_nothing_is_written_from_damaged_pages(lake):
