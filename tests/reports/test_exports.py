@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import openpyxl
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from lake_builder import Seen, image, strange, utc, write_run
@@ -30,9 +32,6 @@ from pipeline.reports.query import Rows, relation
 from pipeline.reports.standing import STANDING
 from pipeline.views.catalog import relations
 from pipeline.views.connection import connect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_export_holds_what_the_view_holds(lake, tmp_path):
@@ -99,6 +98,24 @@ def test_the_order_of_every_view_is_total(strange_lakes):
                 keys = ", ".join(column for column in names if column in shown)
                 doubled = con.execute(f"select {keys} from {name} group by {keys} having count(*) > 1").fetchall()  # noqa: S608
                 assert doubled == [], name
+
+
+def test_pandas_reads_text_as_text_with_the_arguments_that_the_docs_show(tmp_path):
+    texts = ["24.10", "007", "1e5", "NA", "null", "true", "2026-10-30"]
+    write_run(
+        tmp_path,
+        Seen(images=[image(f"m-{n}", image_name=text, os_version=text) for n, text in enumerate(texts)]),
+    )
+    with connect(tmp_path) as con:
+        for suffix in ("csv", "json", "xlsx"):
+            export(con, "images_latest", tmp_path / f"x.{suffix}")
+    page = (Path(__file__).parents[2] / "docs" / "other-tools.md").read_text("utf-8")
+    shown: dict[str, Any] = {}
+    for line in page.splitlines():
+        if line.startswith(("text = ", "as_written = ", "from_csv = ", "from_excel = ", "from_json = ")):
+            exec(line.replace('"images.', f'"{tmp_path}/x.'), {"pd": pd}, shown)  # noqa: S102  (a line of our docs)
+    for name in ("from_csv", "from_excel", "from_json"):
+        assert shown[name]["image_name"].tolist() == shown[name]["os_version"].tolist() == texts, name
 
 
 def test_a_parquet_export_says_in_its_header_what_it_holds(lake, tmp_path):
