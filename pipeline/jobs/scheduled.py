@@ -11,7 +11,6 @@ whole, or not at all.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import signal
 import time
@@ -30,10 +29,11 @@ from pipeline.log import about, logger
 from pipeline.redaction import redact
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
-from pipeline.text import escape_control, pluralize
+from pipeline.text import escape_control, json_value, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
     from pipeline.credentials import Account
@@ -240,13 +240,9 @@ def _write_summary(result: ScheduledRun, file: Path) -> None:
 
     def work() -> str:
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps(result.summary(), indent=1, default=_to_json) + "\n", "utf-8")
+            temporary.write_text(json.dumps(json_value(result.summary()), indent=1) + "\n", "utf-8")
         return ""
 
     _do(result, "summary", work)
     if result.steps[-1].exit_code == 0:
         result.steps.pop()
-
-
-def _to_json(value: Any) -> str:
-    return value.isoformat() if isinstance(value, dt.datetime) else str(value)

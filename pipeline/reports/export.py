@@ -117,12 +117,13 @@ def _provenance(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "reject_count",
         "unknown_field_count",
     )
-    accounts = [{name: json_value(row[name]) for name in columns} for row in as_dicts(read(con, "accounts"))]
+    accounts = [{name: row[name] for name in columns} for row in as_dicts(read(con, "accounts"))]
+    instants = (row["observed_at_utc"] for row in accounts if row["observed_at_utc"])
     return {
-        "as_of_utc": max((str(row["observed_at_utc"]) for row in accounts if row["observed_at_utc"]), default=None),
+        "as_of_utc": json_value(max(instants, default=None)),
         "provenance": provenance_line(con),
         "code_version": version("ens-images"),
-        "accounts": accounts,
+        "accounts": json_value(accounts),
     }
 
 

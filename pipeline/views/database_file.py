@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 
+_STORAGE: Final = "v1.4.0"
+"""The format of the oldest DuckDB that gives the same answers: 1.3 would show some views without their rows."""
 _PACKAGES: Final = ("lake", "resources", "views")
 """The packages that the script of the views depends on."""
 
@@ -78,7 +80,9 @@ class CatalogBuilder:
         if made:
             self._path.write_bytes(made)
         con = duckdb.connect()
-        con.execute(f"attach {sql_literal(self._path)} as lake (storage_version 'v1.5.0'); use lake; begin").fetchall()
+        con.execute(
+            f"attach {sql_literal(self._path)} as lake (storage_version '{_STORAGE}'); use lake; begin"
+        ).fetchall()
         if not made:
             with frequent_switches():
                 con.execute(static_script).fetchall()

@@ -18,7 +18,7 @@ A view with settings is a table macro too:
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.latest import latest_rows
@@ -59,7 +59,19 @@ def views_sql(
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        return whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
+        script = whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
+    return _OLDEST_DUCKDB + script
+
+
+_OLDEST_DUCKDB: Final = """\
+-- For DuckDB 1.4 or newer.
+-- DuckDB 1.3 would run this script, and show views without their rows.
+select case
+    when cast(string_split(ltrim(version(), 'v'), '.')[:2] as integer[]) < [1, 4]
+        then error('these views need DuckDB 1.4 or newer, and this is ' || version())
+end;
+
+"""
 
 
 def whole_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -309,10 +310,32 @@ def test_the_catalogue_opens_by_itself_and_from_anywhere(lake, monkeypatch):
         assert con.execute("select tags from duckdb_databases() where database_name = 'lake'").fetchall()
 
 
-def test_the_catalogue_is_written_for_duckdb_1_5(lake):
+def test_the_catalogue_is_written_for_duckdb_1_4(lake):
     head = write_catalog(lake).read_bytes()[8:20]
     assert head[:4] == b"DUCK"
-    assert int.from_bytes(head[4:12], "little") <= 68  # the storage version of 1.5
+    assert int.from_bytes(head[4:12], "little") == 67  # the storage version of 1.4: 1.5 has 68
+
+
+@pytest.mark.parametrize("version", ["v1.3.2", "v1.2.0", "v0.10.3", "v1.3.3-dev12"])
+def test_the_printed_views_are_refused_by_a_duckdb_that_would_show_them_without_rows(lake, version):
+    printed = views_sql(lake)
+    assert printed.startswith("-- For DuckDB 1.4 or newer.\n")
+    with duckdb.connect() as con:
+        con.execute(f"create macro version() as '{version}'").fetchall()
+        with pytest.raises(duckdb.InvalidInputException, match=f"need DuckDB 1.4 or newer, and this is {version}"):
+            con.execute(printed).fetchall()
+
+
+def test_a_client_that_asks_the_standard_catalog_finds_every_relation_as_a_view_with_its_comment(lake):
+    with duckdb.connect(write_catalog(lake), read_only=True) as con:
+        listed = con.execute(
+            "select table_name, table_type, table_comment from information_schema.tables where table_schema = 'main'"
+        ).fetchall()
+        shown = [name for (name,) in con.execute("show tables").fetchall()]
+        only_tables = con.execute("select table_name from duckdb_tables()").fetchall()
+    assert sorted(listed) == sorted((name, "VIEW", each.grain) for name, each in relations().items())
+    assert sorted(shown) == sorted(relations())
+    assert only_tables == []  # docs/other-tools.md says why
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all", None])
@@ -331,6 +354,20 @@ def test_a_lake_that_moved_is_read_where_it_is_now(lake, tmp_path):
     for room in ("lake", "raw", "lake.duckdb"):
         (lake / room).rename(moved / room)
     assert len(connect(moved).execute("from images_latest").fetchall()) == 3
+
+
+def test_a_lake_that_was_copied_with_its_catalog_is_read_where_it_is_now(own_lake, tmp_path, monkeypatch):
+    monkeypatch.chdir(own_lake.parent)
+    write_catalog(own_lake.name)  # by a relative path, which the copy has too
+    copied = tmp_path.parent / f"{tmp_path.name}-copied" / own_lake.name
+    shutil.copytree(own_lake, copied)
+    for file in (own_lake / "lake" / "images").rglob("*.parquet"):
+        file.write_bytes(b"not of the copy")
+    monkeypatch.chdir(copied.parent)
+
+    assert len(connect(copied.name).execute("from images_latest").fetchall()) == 5
+    with duckdb.connect(write_catalog(copied.name), read_only=True) as con:  # as the next run, or `rebuild`, does
+        assert len(con.execute("from images_latest").fetchall()) == 5
 
 
 def test_swapping_the_catalogue_leaves_nothing_beside_it_and_disturbs_no_reader(lake):
