@@ -13,6 +13,8 @@
     completeness   the level that answers prove, and the evidence       (pure)
       response     one decoded answer                                   (pure)
         json_repair    placeholders for what cannot be decoded          (pure)
+        doubled_keys   keys that stand twice in one object              (pure)
+    reading_version    the meaning of an answer's bytes, over releases
     raw_pages      the answers of a run on disk, as received
 
 A module serves the module above it that is indented less.

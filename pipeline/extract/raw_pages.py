@@ -1,8 +1,8 @@
 """Store the answers of a run as received: a Parquet table of bytes.
 
     data/raw/observed_on=2026-11-23/<run>.parquet     one row per attempt; staged, synced, renamed into place
-    └─ header   run, code version, endpoint, accounts, requested level, the user's choice about shrinking,
-                a given observed_at, and for each account the decision and its reason
+    └─ header   run, code version, reading version, endpoint, accounts, requested level, the user's choice about
+                shrinking, a given observed_at, and for each account the decision and its reason
 
 The lake can be built again from it without the network, by the decisions of
 the run. A Parquet file without its footer is unreadable, so pages are safe
@@ -20,7 +20,8 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeTooNew
+from pipeline.extract.reading_version import FIRST, READING
 from pipeline.resources.control import RAW_PAGES
 from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
@@ -103,7 +104,7 @@ class RawPagesWriter:
         """Write the header and commit the file: the pages are safe from here on. Returns: the file, open."""
         self._flush()
         self._wait()
-        self._writer.add_key_value_metadata(_metadata(header))
+        self._writer.add_key_value_metadata(_metadata({"reading_version": READING, **header}))
         self._writer.close()
         self._writer = None
         digest = digest_of(self._staged)
@@ -156,6 +157,11 @@ class RawRun:
             self.header: dict[str, Any] = json.loads(text)
             if self.header["run_id"] != path.stem:
                 raise ValueError(f"it names run {self.header['run_id']!r}, which is not its file name")  # noqa: TRY301
+            if self.reading > READING:
+                raise LakeTooNew(
+                    f"{str(path)!r} was landed by reading version {self.reading}, and this version of ens-images knows "
+                    f"{READING} at most: pip install --upgrade ens-images"
+                )
             for name in ("observed_on", "observed_at_utc"):
                 dt.datetime.fromisoformat(self.header.get(name) or "2026-01-01")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -174,6 +180,11 @@ class RawRun:
             found = digest_of(self.path)
             self._digest = FileDigest(found.bytes, found.sha256, store_of(self.path).tag(self.path))
         return self._digest
+
+    @property
+    def reading(self) -> int:
+        """The version of reading that landed the pages."""
+        return int(self.header.get("reading_version", FIRST))
 
     @property
     def observed_on(self) -> dt.date:

@@ -1,7 +1,7 @@
 """Decode one answer: page number, page size, TotalCount and the ids of its images. Pure: no network, no files.
 
 as published           typed decoding
-other types, no ids    field by field, from the raw JSON
+other types, no ids    field by field, from the raw JSON; so is a key that stands twice
 not decodable          the same, after `json_repair`
 not a listing          NotAPage
 """
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pipeline.extract.doubled_keys import doubled_values
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders, repair
+from pipeline.extract.reading_version import READING
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -107,11 +109,15 @@ class _ImagesBody(msgspec.Struct):
 _decode_image_list = msgspec.json.Decoder(_ImagesBody).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_any_body = msgspec.json.Decoder(_AnyBody).decode
-_decode_id = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_ids = msgspec.json.Decoder(list[_Id]).decode
+decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+_BODY_NAMES: Final = _Body.__struct_fields__
+_IMAGES_NAMES: Final = _Ids.__struct_fields__
 
 
-def read_page(body: bytes) -> Page:
-    """Decode one answer.
+def read_page(body: bytes, reading: int = READING) -> Page:
+    """Decode one answer, by a version of reading.
 
     An image without a usable id is represented by its raw JSON, so that it is counted.
 
@@ -119,26 +125,66 @@ def read_page(body: bytes) -> Page:
         NotAPage: the body is not a listing; the message says what it is.
     """
     try:
-        return _read_page(body)
+        return _read_page(body, reading)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = _describe(body, error)
     try:
-        return _read_any_page(*repair(body))
+        return _read_any_page(*repair(body), reading)
     except (msgspec.MsgspecError, RecursionError):
         raise NotAPage(reason) from None
 
 
-def _read_page(body: bytes) -> Page:
+def _read_page(body: bytes, reading: int) -> Page:
     require_utf8(body)  # the decoder does not check values that it skips
+    if reading > 1 and (page := _read_page_without_doubled_keys(body)):
+        return page
     try:
         decoded = _decode_body(body)
     except msgspec.ValidationError:
-        return _read_any_page(body, NO_PLACEHOLDERS)
+        return _read_any_page(body, NO_PLACEHOLDERS, reading)
     images = decoded.Images.Image if decoded.Images else None
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
-    if ids is not None and "" in ids:
-        return _read_any_page(body, NO_PLACEHOLDERS)
+    if reading > 1 or (ids is not None and "" in ids):
+        return _read_any_page(body, NO_PLACEHOLDERS, reading)
     return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+
+
+def _read_page_without_doubled_keys(body: bytes) -> Page | None:
+    """Decode an answer as published whose keys provably stand once each; None: look closer.
+
+    The list of images is cut out and decoded by itself: what is left is short. If the one pair of brackets left is an
+    empty list of images, the cut was that list, from its first bracket to its last.
+    """
+    start, end = body.find(b"["), body.rfind(b"]") + 1
+    envelope = b"%b[]%b" % (body[:start], body[end:])
+    try:
+        decoded, images = _decode_body(envelope), _decode_ids(memoryview(body)[start:end])
+        ids = [image.ImageId or "" for image in images]
+        if decoded.Images is None or decoded.Images.Image != [] or "" in ids:
+            return None
+        if body.count(b'"ImageI') != len(ids):  # twice as fast as with the `d"`, of which there are more
+            return None
+        if b"\\" in body and b"\\u00" in body:  # an escape may write a key in another way
+            return None
+        _refuse_doubled_keys(envelope)
+    except (msgspec.MsgspecError, AttributeError):
+        return None
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+
+
+def _refuse_doubled_keys(body: bytes) -> None:
+    """Refuse an answer in which a key that describes the page stands twice.
+
+    Raises:
+        NotAPage: it does, and the values may differ.
+    """
+    images = decode_object(body).get("Images", b"null")
+    for raw, names in ((body, _BODY_NAMES), (images, _IMAGES_NAMES)):
+        if bytes(raw)[:1] == b"{":
+            doubled = doubled_values(raw, decode_object(raw))
+            if name := next((name for name in names if name in doubled), None):
+                values = doubled[name][:80].decode("utf-8", "replace")
+                raise NotAPage(f"{name} stands twice in one object, with the values {values}")
 
 
 def require_utf8(body: bytes) -> None:
@@ -151,10 +197,12 @@ def require_utf8(body: bytes) -> None:
         body.decode()
 
 
-def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
+def _read_any_page(body: bytes, placeholders: Placeholders, reading: int) -> Page:
     decoded = _decode_any_body(body)
+    if reading > 1:
+        _refuse_doubled_keys(body)
     images = decoded.Images.Image if decoded.Images else None
-    ids = None if images is None else [_id_or_raw_json(raw, placeholders) for raw in images]
+    ids = None if images is None else [_id_or_raw_json(raw, placeholders, reading) for raw in images]
     code = scalar_text(decoded.Code, placeholders)
     if code is None and bytes(decoded.Code).strip() != b"null":
         raise NotAPage(f"status 200 with Code {placeholders.original(decoded.Code)[:40]}, which is not a success")
@@ -168,8 +216,8 @@ def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
     )
 
 
-def _id_or_raw_json(raw: bytes, placeholders: Placeholders) -> str:
-    return image_id(raw, placeholders) or f"{NO_ID_PREFIX}{placeholders.original(raw)}"
+def _id_or_raw_json(raw: bytes, placeholders: Placeholders, reading: int) -> str:
+    return _image_id(raw, placeholders, reading) or f"{NO_ID_PREFIX}{placeholders.original(raw)}"
 
 
 def image_list(body: bytes) -> tuple[bytes, Placeholders]:
@@ -188,10 +236,13 @@ def _image_list(body: bytes) -> bytes:
     return raw if raw[:1] == b"[" else b"[]"
 
 
-def image_id(raw: bytes, placeholders: Placeholders) -> str | None:
+def _image_id(raw: bytes, placeholders: Placeholders, reading: int) -> str | None:
     """The id of one image from its raw JSON, or None if it has no id that could be a key."""
     try:
-        return scalar_text(_decode_id(raw).get("ImageId", b"null"), placeholders) or None
+        values = decode_object(raw)
+        if reading > 1 and "ImageId" in doubled_values(raw, values):
+            return None
+        return scalar_text(values.get("ImageId", b"null"), placeholders) or None
     except msgspec.MsgspecError:
         return None
 

@@ -49,6 +49,8 @@ class RunState:
     """The accounts that it published; none where no record tells."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
     """Of its files as they were committed, by table; none where an older version committed them."""
+    reading: int | None = None
+    """The version of reading in its record; None where none is."""
     flaws: dict[Path, str] = field(default_factory=dict)
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
@@ -132,15 +134,16 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
         found = [
             row for row in _record_rows(con, scan_files(COMPACTED[RECORDS], paths, names=_NAMES)) if row[0] in lost
         ]
-        for run_id in lost - {run_id for run_id, _, _, digests in found if digests}:
+        for run_id in lost - {run_id for run_id, _, _, digests, _ in found if digests}:
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found
-    for run_id, account, is_published, digests in rows:
+    for run_id, account, is_published, digests, reading in rows:
         if run_id in states:  # a record that names another run is a finding of the rules
             _add_row(states[run_id], account, digests, is_published=is_published)
+            states[run_id].reading = reading
 
 
-_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES)
+_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES, "reading_version")
 
 
 def _record_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:

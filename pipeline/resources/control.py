@@ -61,6 +61,12 @@ OBSERVATIONS = Table(
         text("error", ADDED, "Why nothing was published; null where it was."),
         text("code_version", ADDED, "Version of ens-images that read the account."),
         text("endpoint", ADDED, "Where the calls went."),
+        integer(
+            "reading_version",
+            ADDED,
+            "How the answers were read; null in a record that an older version wrote, which means 1.",
+            since="0.1.0",
+        ),
         text(
             "committed_files",
             ADDED,

@@ -1004,6 +1004,20 @@ def test_age_is_whole_elapsed_days_as_of_the_observation(tmp_path):
     ]
 
 
+def test_an_age_that_cannot_be_is_unknown(tmp_path):
+    times = ["0001-01-01", "1970-01-01", "2008-12-31 23:59:59", "2009-01-01", "2026-10-31 01:59", "2026-10-31 02:00"]
+    times.append("9999-12-31 23:59:59")
+    write_run(tmp_path, Seen(images=[image(f"m-{n}", created_at_utc=utc(at)) for n, at in enumerate(times)]))
+    lake = connect(tmp_path)
+    ages = pick(ask(lake, "from image_age order by image_id"), "age_days")
+    assert ages == [(None,), (None,), (None,), (6511,), (0,), (None,), (None,)]
+    assert pick(ask(lake, "from age_bands where image_count > 0"), "age_band", "image_count") == [
+        ("under 30 days", 1),
+        ("2 years and over", 1),
+        ("unknown", 5),
+    ]
+
+
 @given(st.datetimes(min_value=utc("2015-01-01"), max_value=utc("2026-10-30 02:00")))
 def test_an_age_is_the_elapsed_seconds_over_86400_rounded_down(created):
     form = re.search(r"cast\(extract.* as bigint\)", FILES["image_age"])

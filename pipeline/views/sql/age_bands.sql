@@ -1,5 +1,5 @@
 -- Images and GiB by age: one row per age band, youngest first; an empty band has a row of zeros.
--- A year is 365 days. An image with a creation time after the observation (clocks differ) counts as under 30 days.
+-- A year is 365 days. A creation time less than a day after the observation (clocks differ) counts as under 30 days.
 -- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
 -- Reads: image_age.
 -- Example: select age_band, image_count, image_size_gib from age_bands order by band_number
