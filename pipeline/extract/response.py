@@ -44,6 +44,8 @@ class Page:
     is_null: bool
     """Whether the answer has no list of images."""
     request_id: str | None
+    owned_ids: tuple[str, ...] = ()
+    """Those of the images that the account owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Answer:
 
 class _Id(msgspec.Struct):
     ImageId: str | None = None
+    ImageOwnerAlias: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Ids(msgspec.Struct):
@@ -138,7 +141,8 @@ def _read_page(body: bytes) -> Page:
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
     if ids is not None and "" in ids:
         return _read_any_page(body, NO_PLACEHOLDERS)
-    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+    owned = [image.ImageId for image in images or () if image and image.ImageId and _is_own(image.ImageOwnerAlias)]
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids, owned)
 
 
 def require_utf8(body: bytes) -> None:
@@ -165,7 +169,20 @@ def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
         scalar_text(decoded.TotalCount, placeholders),
         scalar_text(decoded.RequestId, placeholders),
         ids,
+        [known for raw in images or () if (known := _owned_id(raw, placeholders))],
     )
+
+
+def _is_own(owner: msgspec.Raw) -> bool:
+    return bytes(owner).lower() == b'"self"'
+
+
+def _owned_id(raw: bytes, placeholders: Placeholders) -> str | None:
+    try:
+        owner = _decode_id(raw).get("ImageOwnerAlias", msgspec.Raw(b"null"))
+    except msgspec.MsgspecError:
+        return None
+    return image_id(raw, placeholders) if _is_own(owner) else None
 
 
 def _id_or_raw_json(raw: bytes, placeholders: Placeholders) -> str:
@@ -212,6 +229,7 @@ def _page(
     total: str | int | None,
     request_id: str | None,
     ids: Iterable[str] | None,
+    owned_ids: Iterable[str],
 ) -> Page:
     if code is not None and str(code) not in {"0", "200"}:
         raise NotAPage(f"status 200 with Code {str(code)[:40]!r}, which is not a success")
@@ -222,6 +240,7 @@ def _page(
         ids=tuple(ids or ()),
         is_null=ids is None,
         request_id=request_id,
+        owned_ids=tuple(owned_ids),
     )
 
 

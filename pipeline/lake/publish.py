@@ -79,6 +79,7 @@ def _observation(
         "is_published": decision["is_published"] and withdrawal is None,
         "error": decision["error"] if withdrawal is None else withdrawal.error,
         **{name: header[name] for name in ("asked_certificate", "code_version")},
+        "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
         **evidence([answer for _, answer in answers], decision["ended_passes"]),
     }
