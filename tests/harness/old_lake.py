@@ -40,7 +40,8 @@ QUESTIONS = {
         from observations order by all""",
     "pages": "select account, page_number, status, error_code, octet_length(body) as bytes from raw_pages order by all",
     "capacity": "select region_id, image_count, image_size_gib, disk_size_gib from capacity_by_region order by all",
-    "versions": "select * exclude (extra, unsized_disk_count, is_current, same_account_as) from image_versions order by all",
+    "versions": """
+        select * exclude (extra, unsized_disk_count, is_current, same_account_as) from image_versions order by all""",
     "latest": "select account, image_id, image_size_gib from images_latest order by all",
 }
 
