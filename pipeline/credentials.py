@@ -79,6 +79,8 @@ class Account:
         """
         self.label = label
         self.endpoint = endpoint
+        self.same_account_as: str | None = None
+        """The account that this one is another name of; `none`: of no other; None: its image ids tell."""
         self._make_provider = provider
         self._where = where
         self.key: Key | None = None

@@ -8,6 +8,7 @@
     profile = "prod"                    a profile of the vendor's file; without one, the vendor's default chain
     label = "production"                the account's name in the lake; default: the profile's name
     endpoint = "ens.ap-southeast-1.aliyuncs.com"
+    same_account_as = "prod"            another name of that account: views count it once; "none": of no other account
 
     [after_run]                         steps after a run
     prune = true                        with raw_older_than and grace
@@ -42,6 +43,8 @@ from pipeline.errors import BadSetting
 from pipeline.text import nearest, read_text
 
 FILE: Final = "ens-images.toml"
+NO_OTHER: Final = "none"
+"""The `same_account_as` of an account that is no other name of another one."""
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
@@ -61,11 +64,12 @@ _WORDS: Final = {
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An account: its credentials, its label, its endpoint."""
+    """An account: its credentials, its label, its endpoint, and the account that it is another name of."""
 
     profile: str | None = None
     label: str | None = None
     endpoint: str | None = None
+    same_account_as: str | None = None
 
     @property
     def name(self) -> str:
@@ -240,6 +244,16 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
         if names.index(name) + 1 != number:
             first = names.index(name) + 1
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
+    same_as = {entry.name: entry.same_account_as for entry in entries}
+    for number, entry in enumerate(entries, start=1):
+        other = entry.same_account_as
+        place = f"{str(file)!r}: accounts[{number}].same_account_as = {other!r}"
+        if other in (None, NO_OTHER):
+            continue
+        if other == entry.name or other not in names:
+            raise BadSetting(f'{place}: the name of another account of this file is expected, or "{NO_OTHER}"')
+        if same_as[other] is not None:
+            raise BadSetting(f"{place}: {other!r} has a same_account_as itself: name an account that has none")
 
 
 def _check_output_paths(settings: Settings, file: Path) -> None:

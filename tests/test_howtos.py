@@ -100,7 +100,9 @@ def desk(tmp_path):
         (tmp_path / "bin" / name).chmod(0o755)
     (tmp_path / "instead" / "sitecustomize.py").write_text(BUCKET)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ALIBABA_", "ENS_IMAGES_"))}
-    with Endpoint({name: Key("emulator", living_account(images=60, seed=4)) for name in ("prod", "test")}) as endpoint:
+    stocks = {"prod": living_account(images=60, seed=4), "test": living_account(images=60, seed=5)}
+    keys = {name: Key("emulator", stock) for name, stock in stocks.items()}
+    with Endpoint(keys) as endpoint:
         yield {
             **kept,
             "HOME": str(tmp_path),

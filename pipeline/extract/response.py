@@ -46,6 +46,8 @@ class Page:
     is_null: bool
     """Whether the answer has no list of images."""
     request_id: str | None
+    owned_ids: tuple[str, ...] = ()
+    """Those of the images that the account owns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Answer:
 
 class _Id(msgspec.Struct):
     ImageId: str | None = None
+    ImageOwnerAlias: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Ids(msgspec.Struct):
@@ -146,7 +149,12 @@ def _read_page(body: bytes, reading: int) -> Page:
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
     if reading > 1 or (ids is not None and "" in ids):
         return _read_any_page(body, NO_PLACEHOLDERS, reading)
-    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+    owned = _owned_ids(images)
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids, owned)
+
+
+def _owned_ids(images: Iterable[_Id | None] | None) -> list[str]:
+    return [image.ImageId for image in images or () if image and image.ImageId and _is_own(image.ImageOwnerAlias)]
 
 
 def _read_page_without_doubled_keys(body: bytes) -> Page | None:
@@ -169,7 +177,8 @@ def _read_page_without_doubled_keys(body: bytes) -> Page | None:
         _refuse_doubled_keys(envelope)
     except (msgspec.MsgspecError, AttributeError):
         return None
-    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids)
+    owned = _owned_ids(images)
+    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids, owned)
 
 
 def _refuse_doubled_keys(body: bytes) -> None:
@@ -213,7 +222,20 @@ def _read_any_page(body: bytes, placeholders: Placeholders, reading: int) -> Pag
         scalar_text(decoded.TotalCount, placeholders),
         scalar_text(decoded.RequestId, placeholders),
         ids,
+        [known for raw in images or () if (known := _owned_id(raw, placeholders, reading))],
     )
+
+
+def _is_own(owner: msgspec.Raw) -> bool:
+    return bytes(owner).lower() == b'"self"'
+
+
+def _owned_id(raw: bytes, placeholders: Placeholders, reading: int) -> str | None:
+    try:
+        owner = decode_object(raw).get("ImageOwnerAlias", msgspec.Raw(b"null"))
+    except msgspec.MsgspecError:
+        return None
+    return _image_id(raw, placeholders, reading) if _is_own(owner) else None
 
 
 def _id_or_raw_json(raw: bytes, placeholders: Placeholders, reading: int) -> str:
@@ -263,6 +285,7 @@ def _page(
     total: str | int | None,
     request_id: str | None,
     ids: Iterable[str] | None,
+    owned_ids: Iterable[str],
 ) -> Page:
     if code is not None and str(code) not in {"0", "200"}:
         raise NotAPage(f"status 200 with Code {str(code)[:40]!r}, which is not a success")
@@ -273,6 +296,7 @@ def _page(
         ids=tuple(ids or ()),
         is_null=ids is None,
         request_id=request_id,
+        owned_ids=tuple(owned_ids),
     )
 
 

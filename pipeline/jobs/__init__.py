@@ -8,6 +8,7 @@
     land.py            list the accounts into a raw file, with the decision about each
     list.py            images live, without a lake
     accounts.py        select the accounts
+    same_account.py    find accounts that are listed under two names
     volume_guard.py    refuse an account that lost most of its images
     compaction.py      retention.py and withdrawal.py too: what changes a lake
     maintenance.py     the steps that these three share

@@ -41,8 +41,11 @@ def select_accounts(
 
 def _account(entry: AccountEntry) -> Account:
     if entry.profile is None:
-        return environment_account(entry.name, entry.endpoint)
-    return profile_account(entry.profile, entry.label, entry.endpoint)
+        account = environment_account(entry.name, entry.endpoint)
+    else:
+        account = profile_account(entry.profile, entry.label, entry.endpoint)
+    account.same_account_as = entry.same_account_as
+    return account
 
 
 def _read_names(file: str | Path | None) -> list[str]:

@@ -1,6 +1,6 @@
 """Land a run: list the accounts, write every answer to the raw file, decide what is published.
 
-    list → guard against a drop in volume → header of the raw file → Landed
+    list → guard against a drop in volume, accounts of two names → header of the raw file → Landed
 
 The header holds each decision and its reason; publishing follows it, also years later.
 """
@@ -17,7 +17,8 @@ from pipeline.extract.completeness import LEVELS, Level
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
 from pipeline.extract.raw_pages import RawPagesWriter
-from pipeline.jobs.volume_guard import guard_volume
+from pipeline.jobs.same_account import OtherName, find_other_names
+from pipeline.jobs.volume_guard import guard_volume, lake_or_none
 from pipeline.log import logger
 
 if TYPE_CHECKING:
@@ -80,17 +81,40 @@ class Landed:
     """Account → its answers, each with its row in the raw file."""
     undecided: dict[str, LakeUnusable]
     """Account → why a damaged lake did not let its volume be compared."""
+    names: dict[str, OtherName]
+    """Account → the account that it is another name of."""
 
 
 def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
     """List the accounts, land every answer, decide what is published, and write that into the header."""
     with RawPagesWriter(data, run_id, began_at.date()) as writer:
         listings, rows = _list_accounts(request, writer, prefetch)
-        undecided = {} if request.accept_shrink else guard_volume(data, listings, request.max_shrink_percent)
-        raw = writer.finish(_header(run_id, began_at, request, listings, undecided))
+        undecided, names = _compare_with_lake(data, request, listings)
+        raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
     answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-    return Landed(raw, listings, answers, undecided)
+    return Landed(raw, listings, answers, undecided, names)
+
+
+def _compare_with_lake(
+    data: Path, request: Request, listings: Sequence[Listing]
+) -> tuple[dict[str, LakeUnusable], dict[str, OtherName]]:
+    """Guard the volume of each account, and find the accounts that are listed under two names.
+
+    Returns:
+        The accounts that a damaged lake does not let compare, and those that are another name.
+    """
+    undecided: dict[str, LakeUnusable] = {}
+    set_by_hand = {account.label: account.same_account_as for account in request.accounts if account.same_account_as}
+    try:
+        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
+            if not request.accept_shrink:
+                undecided = guard_volume(lake, listings, request.max_shrink_percent)
+            return undecided, find_other_names(lake, listings, set_by_hand)
+    except LakeUnusable as damage:
+        if not request.accept_shrink:
+            undecided = {listing.account: damage for listing in listings if listing.error is None}
+    return undecided, find_other_names(None, listings, set_by_hand)
 
 
 def _list_accounts(
@@ -129,6 +153,7 @@ def _header(
     request: Request,
     listings: Iterable[Listing],
     undecided: dict[str, LakeUnusable],
+    names: dict[str, OtherName],
 ) -> dict[str, Any]:
     """Return the header of the raw file: what was asked of the run, and the decision about each account."""
     own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
@@ -148,6 +173,7 @@ def _header(
                 "is_published": None if listing.account in undecided else listing.error is None,
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
                 "ended_passes": listing.ended_passes,
+                **(names[listing.account].as_header() if listing.account in names else {}),
             }
             for listing in listings
         ],

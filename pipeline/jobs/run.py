@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.completeness import Level
     from pipeline.extract.reader import Progress
+    from pipeline.jobs.same_account import OtherName
     from pipeline.lake.latest import LatestObservation
     from pipeline.views.database_file import CatalogBuilder
 
@@ -67,6 +68,8 @@ class Run:
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
     catalog_error: str | None = None
     """Why `lake.duckdb` could not be written: the run is published all the same, and the next run writes it."""
+    names: tuple[OtherName, ...] = ()
+    """The accounts that are another name of one: the views count them once."""
 
     @property
     def exit_code(self) -> int:
@@ -74,8 +77,9 @@ class Run:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
     def __str__(self) -> str:
-        """Return a line per account: what was published, or why nothing was; then what else failed."""
+        """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
         lines = [_account_line(row) for row in self.observations]
+        lines += map(str, self.names)
         lines += [error for error in (self.catalog_error, self.compaction_error) if error]
         return "\n".join(map(escape_control, lines))
 
@@ -167,7 +171,8 @@ def run(
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
     errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
-    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error)
+    names = tuple(landed.names.values())
+    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error, names)
     _raise_worst_error(result)
     return result
 

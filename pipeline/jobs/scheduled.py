@@ -54,6 +54,7 @@ _SUMMARY_COLUMNS: Final = (
     "throttle_count",
     "retry_count",
     "error",
+    "same_account_as",
 )
 """The columns of an observation that the summary repeats."""
 

@@ -54,6 +54,9 @@ def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float
         return None
     with duckdb_message():
         rows = lake.execute("select image_id from images_latest where account = ?", [account]).fetchall()
+        if not rows:  # another name of an account is not in images_latest
+            is_here = "account = ? and is_current and same_account_as is not null"
+            rows = lake.execute(f"select image_id from image_versions where {is_here}", [account]).fetchall()  # noqa: S608
     before = {row[0] for row in rows}
     gone_count = len(before - image_ids)
     percent = 100 * gone_count / len(before) if before else 0.0
@@ -67,24 +70,20 @@ def volume_drop(lake: Any, account: str, image_ids: set[str], max_percent: float
     )
 
 
-def guard_volume(data: Path, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
+def guard_volume(lake: Any, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
     """Set the error of each complete listing whose account lost too much.
 
     Returns:
         The accounts that a damaged lake does not let compare, each with the damage.
     """
-    complete = [listing for listing in listings if listing.error is None]
     undecided: dict[str, LakeUnusable] = {}
-    try:
-        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
-            for listing in complete:
-                image_ids = {image_id for page in listing.last_pass for image_id in page.ids}
-                try:
-                    listing.error = volume_drop(lake, listing.account, image_ids, max_percent)
-                except LakeUnusable as damage:
-                    undecided[listing.account] = damage
-    except LakeUnusable as damage:
-        undecided = {listing.account: damage for listing in complete}
+    for listing in listings:
+        if listing.error is None:
+            image_ids = {image_id for page in listing.last_pass for image_id in page.ids}
+            try:
+                listing.error = volume_drop(lake, listing.account, image_ids, max_percent)
+            except LakeUnusable as damage:
+                undecided[listing.account] = damage
     return undecided
 
 

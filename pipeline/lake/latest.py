@@ -25,6 +25,8 @@ class LatestObservation:
     observed_at_utc: dt.datetime
     observed_on: dt.date
     run_id: str
+    same_account_as: str | None = None
+    """The account that its commit record says it is another name of."""
 
 
 def latest_paths(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> dict[str, Path]:

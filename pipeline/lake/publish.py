@@ -90,6 +90,7 @@ def _observation(
         "error": withdrawal.error if withdrawal else refusal or decision["error"],
         "reading_version": reading,
         **{name: header[name] for name in ("asked_certificate", "code_version")},
+        "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
         **proven,
     }

@@ -116,6 +116,7 @@ def _provenance(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "image_count",
         "reject_count",
         "unknown_field_count",
+        "same_account_as",
     )
     accounts = [{name: row[name] for name in columns} for row in as_dicts(read(con, "accounts"))]
     instants = (row["observed_at_utc"] for row in accounts if row["observed_at_utc"])

@@ -74,6 +74,13 @@ OBSERVATIONS = Table(
             "a record that an older version wrote.",
             since="0.1.0",
         ),
+        text(
+            "same_account_as",
+            ADDED,
+            "The account that this one is another name of: views count it there. Found by common ids of owned images, "
+            "or set in `[[accounts]]`. Null where the account is counted, and where an older version wrote the record.",
+            since="0.1.0",
+        ),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
     format="4",

@@ -67,6 +67,7 @@ class Seen:
     error: str | None = None
     rejects: Sequence[Row] = field(default_factory=list)
     unknown_field_count: int = 0
+    same_account_as: str | None = None
 
 
 def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
@@ -96,6 +97,7 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
                 "reject_count": len(one.rejects),
                 "unknown_field_count": one.unknown_field_count,
                 "error": one.error,
+                "same_account_as": one.same_account_as if published else None,
             }
         )
     for table, rows in (

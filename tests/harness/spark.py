@@ -134,6 +134,17 @@ def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
     assert unlike(spark, tmp_path) == {}
 
 
+def test_every_table_and_view_counts_an_account_with_two_names_once(spark, tmp_path):
+    for day in (1, 2, 3):
+        images = [image(f"m-{number}", 20, status="Available" if day > 1 else "Creating") for number in range(3 + day)]
+        at, again = f"2026-10-0{day} 02:00", Seen("again", f"2026-10-0{day} 02:01", images[1:], same_account_as="prod")
+        write_run(tmp_path, Seen("prod", at, images), *([again] if day > 1 else []))
+    assert unlike(spark, tmp_path) == {}
+    assert {row.account for row in spark.table("images").select("account").distinct().collect()} == {"prod", "again"}
+    assert {row.account for row in spark.table("images_latest").select("account").distinct().collect()} == {"prod"}
+    assert [row.image_count for row in spark.table("capacity_by_day").collect()] == [4, 5, 6]
+
+
 def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another_than_utc(spark, tmp_path):
     write_run(tmp_path, Seen("prod", "2026-10-01 02:00", [image("m-1", 5)]))
     register(spark, tmp_path)

@@ -282,8 +282,10 @@ def test_rebuild_restores_the_tables_that_check_finds_missing(data):
 
 
 def test_a_lake_with_a_refused_account_is_intact(tmp_path):
-    stock = living_account(images=9)
-    keys = {"a": Key("secret", stock), "b": Key("secret", stock, is_permitted=False)}
+    keys = {
+        "a": Key("secret", living_account(images=9)),
+        "b": Key("secret", living_account(images=9, seed=2), is_permitted=False),
+    }
     with Endpoint(keys) as endpoint, pytest.raises(Refused):
         run(tmp_path, accounts=[key_account(name, name, "secret") for name in "ab"], endpoint=endpoint.url)
 

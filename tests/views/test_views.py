@@ -25,7 +25,7 @@ from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views import connection, script
-from pipeline.views.catalog import IS_CURRENT, relations
+from pipeline.views.catalog import IS_CURRENT, SAME_ACCOUNT_AS, relations
 from pipeline.views.connection import connect, connect_empty
 from pipeline.views.database import begin_catalog, write_catalog
 from pipeline.views.read_only import refuse_writes
@@ -68,8 +68,8 @@ def test_a_table_means_and_holds_what_tables_py_declares():
             [table.name],
         ).fetchall()
         declared = [(column.name, column.duckdb_type, column.comment) for column in table.columns]
-        added = [("is_current", "BOOLEAN", IS_CURRENT.comment)] if table is IMAGE_VERSIONS else []
-        assert bound == declared + added
+        added = [("is_current", "BOOLEAN", IS_CURRENT.comment), ("same_account_as", "VARCHAR", SAME_ACCOUNT_AS.comment)]
+        assert bound == declared + (added if table is IMAGE_VERSIONS else [])
 
 
 @pytest.mark.parametrize("name", sorted(relations()))
@@ -1103,9 +1103,9 @@ def test_an_account_tells_its_last_observation_and_the_tries_that_failed_since(t
     write_run(tmp_path, Seen("a", "2026-10-04 02:00", error="Unreachable: last"))
     at = utc("2026-10-02 02:00")
     assert connect(tmp_path).execute("from accounts").fetchall() == [
-        ("a", at, run, "counted", 1, 2, 0, 2, 2, "Unreachable: last", True),
-        ("b", at, run, "verified", 1, 0, 0, 0, 0, None, False),
-        ("c", None, None, None, None, None, None, None, 1, "Refused: c", True),
+        ("a", at, run, "counted", 1, 2, 0, 2, 2, "Unreachable: last", True, None),
+        ("b", at, run, "verified", 1, 0, 0, 0, 0, None, False, None),
+        ("c", None, None, None, None, None, None, None, 1, "Refused: c", True, None),
     ]
 
 
