@@ -22,23 +22,28 @@
     endpoint = "https://s3.example.com"
     region = "eu-central-1"
 
-A path is relative to the file. An unknown key is an error that names the
+A path is relative to the file; `~` is the home. An unknown key is an error that names the
 nearest known one. Secrets are refused: they belong in a profile or in an
 environment variable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.text import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
@@ -150,6 +155,8 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r} cannot be read: its lists and tables are nested too deeply") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
     _refuse_unknown(document, Settings, file, "")
@@ -164,7 +171,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     except msgspec.ValidationError as error:
         raise BadSetting(f"{str(file)!r}: {_in_words_of_toml(str(error))}") from error
     _check_accounts(settings.accounts, file)
-    settings = _absolute(settings, file.resolve().parent)
+    settings = _absolute(settings, file)
     _check_output_paths(settings, file)
     return settings, file
 
@@ -188,10 +195,14 @@ def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     file = Path(FILE) if path is None else path
     try:
         document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
-    return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    paths = {}
+    for name in ("data", "summary"):
+        if isinstance(value := document.get(name), str):
+            with contextlib.suppress(BadSetting):
+                paths[name] = str(_absolute_path(value, file.resolve().parent))
+    return paths
 
 
 def _tables(entries: object) -> list[dict[str, Any]]:
@@ -260,14 +271,22 @@ def _check_output_paths(settings: Settings, file: Path) -> None:
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:
-    return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+    return value if value is None or "://" in value else str(folder / user_path(value))
 
 
-def _absolute(settings: Settings, folder: Path) -> Settings:
-    def absolute(value: str | None) -> str | None:
-        return _absolute_path(value, folder)
+def _absolute(settings: Settings, file: Path) -> Settings:
+    folder = file.resolve().parent
 
-    paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
-    after = settings.after_run
-    after = msgspec.structs.replace(after, export=absolute(after.export), html=absolute(after.html))
-    return msgspec.structs.replace(settings, **paths, after_run=after)
+    def absolute(struct: msgspec.Struct, names: Sequence[str], prefix: str = "") -> dict[str, str | None]:
+        paths = {}
+        for name in names:
+            try:
+                paths[name] = _absolute_path(getattr(struct, name), folder)
+            except BadSetting as error:
+                raise BadSetting(f"{str(file)!r}: {prefix}{name}: {error}") from error
+        return paths
+
+    after = msgspec.structs.replace(
+        settings.after_run, **absolute(settings.after_run, ("export", "html"), "after_run.")
+    )
+    return msgspec.structs.replace(settings, **absolute(settings, _PATHS), after_run=after)

@@ -297,3 +297,38 @@ def test_a_profile_that_the_file_knows_keeps_its_label_and_endpoint():
     assert [label for label, _ in named("prod")] == ["production", "singapore"]
     with pytest.raises(BadSetting, match="'production' is named twice"):
         named("prod", "production")
+
+
+NESTED = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        *(
+            (f"{table}{key} = {value}", rf"{key}: .*{reason}")
+            for table, key in (
+                ("", "data"),
+                ("", "summary"),
+                ("", "profiles_from"),
+                ("[after_run]\n", "export"),
+                ("[after_run]\n", "html"),
+            )
+            for value, reason in (('""', "empty"), ('"a\\u0000b"', "NUL"), ('"~nobody-here/x"', "home"))
+        ),
+        ('data = "s3://a\\u0000b/c"', "control character"),
+        (f"rate = {NESTED}", "nested too deeply"),
+        (f"[thresholds.stale_images]\nolder_than_days{'.a' * 5000} = 1", "nested too deeply"),
+    ],
+)
+def test_a_value_that_is_no_path_or_has_no_end_is_one_line(typed, tmp_path, line, message):
+    (tmp_path / "ens-images.toml").write_text(line)
+    code, out, err = typed("status")
+
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert re.search(message, err), err
+    assert files_below(tmp_path) == ["ens-images.toml"]
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
     from pipeline.reports import query as queries
     from pipeline.reports.formats import write_rows
 
+    if query is None and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     text = query if query is not None else sys.stdin.read()
     with _open_lake(data, as_of, only_lake=not allow_files) as lake:
         write_rows(queries.query(lake, text, only_reads=not allow_files), output_format, sys.stdout)

@@ -20,6 +20,7 @@ import click
 from pipeline import log
 from pipeline.cli.options import VARIABLE_PREFIX, settings_key
 from pipeline.cli.settings_source import config_option
+from pipeline.paths import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,15 @@ class Command(click.Command):
                 help="Log each call; -vv: retries and timings too.",
             )
         )
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the command line, which is text: no table of the lake and no file holds anything else."""
+        for word in args:
+            if not is_utf8(word) and not extra.get("resilient_parsing"):
+                raise click.UsageError(f"{word!a} is not UTF-8")
+        return super().make_context(info_name, args, parent, **extra)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's own signature)
         """Write the examples."""

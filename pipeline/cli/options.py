@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.reports.formats import stream_formats
 from pipeline.settings import Settings, span
 from pipeline.storage.store import open_location
@@ -65,7 +66,9 @@ class LakeLocation(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a Path or a BucketPath."""
-        return open_location(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+        if "://" in str(value):
+            return open_location(value)
+        return super().convert(open_location(_user_path(self, value, param, ctx)), param, ctx)
 
 
 class LocalPath(click.Path):
@@ -75,7 +78,15 @@ class LocalPath(click.Path):
         """Return a Path."""
         if "://" in str(value):
             self.fail(f"{str(value)!r} is not a path on this machine: only --data can be a bucket", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(str(_user_path(self, value, param, ctx)), param, ctx)
+
+
+def _user_path(kind: click.Path, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    """Return the path that a value means; the error of one that means none names its option."""
+    try:
+        return user_path(value)
+    except BadSetting as error:
+        kind.fail(str(error), param, ctx)
 
 
 class Span(click.types.StringParamType):
@@ -129,7 +140,7 @@ def profile_options(command: Any) -> Any:
     for add in (
         option(
             "--profiles-from",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=LocalPath(exists=True, dir_okay=False, path_type=Path),
             metavar="FILE",
             help="Read more profiles from FILE, one name per line; # starts a comment.",
         ),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import settings
-from pipeline.cli.options import VARIABLE_PREFIX, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, LocalPath, settings_key
 from pipeline.errors import BadSetting
 from pipeline.reports.formats import check_export_formats
 from pipeline.settings import Settings
@@ -32,7 +32,7 @@ def config_option() -> click.Option:
         ["--config"],
         envvar=f"{VARIABLE_PREFIX}CONFIG",
         show_envvar=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         is_eager=True,
         expose_value=False,
         callback=_read_settings,
@@ -54,6 +54,8 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
             check_thresholds(loaded.thresholds)
     except BadSetting as error:
         raise BadSetting(f"{str(file)!r}: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r}: a table in [thresholds] is nested too deeply") from error
     configure(loaded.bucket.endpoint, loaded.bucket.region)
     values = loaded.options()
     for parameter in _parameters_of_all_commands(ctx):

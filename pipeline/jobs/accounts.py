@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.credentials import Account, environment_account, profile_account
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.settings import AccountEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def select_accounts(
@@ -48,7 +49,7 @@ def _read_names(file: str | Path | None) -> list[str]:
     """Return the names in a file of profiles; refuse an empty one, which would mean the default account."""
     if file is None:
         return []
-    lines = (line.partition("#")[0].strip() for line in Path(file).read_text("utf-8").splitlines())
+    lines = (line.partition("#")[0].strip() for line in user_path(file).read_text("utf-8").splitlines())
     names = [line for line in lines if line]
     if not names:
         raise BadSetting(f"{str(file)!r} names no profile: one name per line is expected")

@@ -27,6 +27,7 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
+from pipeline.paths import user_path
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
@@ -163,7 +164,7 @@ def scheduled_run(
     finally:
         result.ended_at_utc = utc_now()
         if summary is not None:
-            _write_summary(result, Path(summary))
+            _write_summary(result, user_path(summary))
     return result
 
 

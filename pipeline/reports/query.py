@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeline.errors import BadQuery, LakeDamaged, UnknownName
 from pipeline.lake.verification import DAMAGED
+from pipeline.paths import is_utf8
 from pipeline.text import escape_control, nearest
 from pipeline.views.catalog import relations
 from pipeline.views.read_only import first_lines, refuse_writes
@@ -48,6 +49,8 @@ def query(con: duckdb.DuckDBPyConnection, sql: str, *, only_reads: bool = True) 
     """
     if not sql.strip().strip(";"):
         raise BadQuery('there is no query: `ens-images sql "from capacity_by_region"`, or one from standard input')
+    if not is_utf8(sql):
+        raise BadQuery("the query is not UTF-8")
     if only_reads:
         refuse_writes(con, sql)
     return _execute(con, sql)
