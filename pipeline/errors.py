@@ -24,7 +24,8 @@
     │   ├── LakeMissing
     │   ├── LakeDamaged
     │   ├── LakeTooNew
-    │   └── NoAccess
+    │   ├── NoAccess
+    │   └── DiskFailed
     ├── Differs            exit 7   two states of the lake differ, and the command was asked to report that
     └── NotFresh           exit 8   the lake is intact, but older than allowed
 
@@ -168,6 +169,10 @@ class LakeTooNew(LakeUnusable):
 
 class NoAccess(LakeUnusable):
     """This user may not read or write a file or folder of the lake."""
+
+
+class DiskFailed(LakeUnusable):
+    """The disk reported an error of input or output: what was being written is deleted, and nothing of it published."""
 
 
 class Differs(EnsImagesError):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "ens-images.toml"
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
-_PATHS: Final = ("data", "profiles_from", "summary")
+_PATHS: Final = ("data", "profiles_from", "summary", "lock_dir")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _WORDS: Final = {
@@ -111,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     raw_older_than: str | None = None
     grace: str | None = None
     max_age: str | None = None
+    lock_dir: str | None = None
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()

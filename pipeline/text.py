@@ -43,6 +43,12 @@ def _escape(code: int, *, json_escapes: bool) -> str:
     )
 
 
+def os_reason(error: OSError) -> str:
+    """Spell an error of the operating system: its file, where it names one, and the reason."""
+    path = "" if error.filename is None else f"{str(error.filename)!r}: "
+    return f"{path}{error.strerror or error or type(error).__name__}"
+
+
 def redact_userinfo(address: str) -> str:
     """Spell an address without the user and the password that may stand in it."""
     return re.sub(r"^([\w+.-]+://)?.*@", r"\1…@", address, flags=re.DOTALL)

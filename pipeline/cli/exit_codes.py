@@ -82,8 +82,9 @@ def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `| head` closed the pipe
         discard_output()
     except OSError as error:
-        path = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        _print_error(f"error: {path}{error.strerror}: choose a path that this user can write to, with free space")
+        from pipeline.text import os_reason
+
+        _print_error(f"error: {os_reason(error)}: choose a path that this user can write to, with free space")
         return FixTheInput.exit_code
     return 0
 

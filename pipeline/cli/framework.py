@@ -21,6 +21,7 @@ from pipeline import log
 from pipeline.cli.options import VARIABLE_PREFIX, settings_key
 from pipeline.cli.settings_source import config_option
 from pipeline.paths import is_utf8
+from pipeline.storage.file_lock import use_lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,8 @@ class Command(click.Command):
         """Run the command, and log to stderr as --verbose asks."""
         verbosity = ctx.params.pop("verbose", 0)
         ctx.meta["verbosity"] = verbosity
+        ctx.meta["lock_dir"] = ctx.params.pop("lock_dir", None)
+        use_lock_folder(ctx.meta["lock_dir"])
         with log.shown(verbosity, sys.stderr):
             return super().invoke(ctx)
 

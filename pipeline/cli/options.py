@@ -132,6 +132,13 @@ grace_option = option(
     help="Grace period: how long withdrawn or replaced files stay on disk.",
 )
 
+lock_option = option(
+    "--lock-dir",
+    type=LocalPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the lock of the lake in DIR, on a local disk, where --data has no locks.",
+)
+
 dry_run_option = option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
 
 

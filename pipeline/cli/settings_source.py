@@ -117,7 +117,7 @@ def _option_origin(
     """Return key, value and origin of a setting that is an option."""
     variable, name = str(parameter.envvar), str(parameter.name)
     if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-        return key, _joined(ctx.params[name]), f"flag {parameter.opts[0]}"
+        return key, _joined(ctx.params.get(name, ctx.meta.get(name))), f"flag {parameter.opts[0]}"
     if os.environ.get(variable):
         return key, os.environ[variable], f"environment {variable}"
     if key in values:

@@ -30,7 +30,7 @@ from pipeline.log import about, logger
 from pipeline.paths import user_path
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
-from pipeline.text import escape_control, pluralize
+from pipeline.text import escape_control, os_reason, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _do(result: ScheduledRun, name: str, work: Callable[[], str]) -> None:
             message = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")
         except OSError as error:
             exit_code = FixTheInput.exit_code
-            message = escape_control(f"error: {error.filename!r}: {error.strerror}")
+            message = escape_control(f"error: {os_reason(error)}")
         seconds = time.monotonic() - began
         _log.debug("ended with %d after %.3f s", exit_code, seconds)
     result.steps.append(Step(name, exit_code, message, seconds))

@@ -41,7 +41,7 @@ def format_of(data: Path) -> str | None:
         return None
     except OSError as error:
         raise LakeDamaged(
-            f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror}"
+            f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror or error}"
         ) from error
     is_changed = bool(stated.strip()) and stated.strip() != _digest(content)  # an older version wrote no digest
     if is_changed or not (content.strip().isascii() and content.strip().isdigit()):

@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import DiskFull, NoAccess
+from pipeline.errors import DiskFailed, DiskFull, NoAccess
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
@@ -29,6 +29,7 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
         LakeLocked: another process has the lock; the message names it.
         LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: the disk is full.
+        DiskFailed: the disk reported an error.
         NoAccess: this user may not read or write a file or folder.
         BadSetting: the folder cannot be created.
     """
@@ -75,4 +76,9 @@ def _explain_os_errors(data: Path) -> Iterator[None]:
             ) from error
         if number in _NO_ACCESS or any(os.strerror(code) in reason for code in _NO_ACCESS):
             raise NoAccess(f"this user may not use the lake in {str(data)!r}: {reason}") from error
+        if number == errno.EIO or (is_ours and os.strerror(errno.EIO) in reason):
+            raise DiskFailed(
+                f"the disk of the lake in {str(data)!r} failed ({reason}): nothing is published that it did not keep; "
+                "check the disk and its log, then run `ens-images check`"
+            ) from error
         raise
