@@ -14,6 +14,7 @@ import click
 from pipeline.cli.completion import answer_shell
 from pipeline.cli.streams import discard_output, flush_output, prepare_streams
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.runtime import interruptible, raise_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,8 @@ def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
     try:
         if (answered := answer_shell(group)) is not None:
             return answered
-        with group.make_context("ens-images", list(arguments)) as context:
+        with interruptible(), group.make_context("ens-images", list(arguments)) as context:
+            raise_on_interrupt()
             group.invoke(context)
     except click.exceptions.Exit as ended:
         return ended.exit_code

@@ -28,6 +28,7 @@ from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
 from pipeline.paths import user_path
+from pipeline.runtime import interruptible
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
 from pipeline.text import escape_control, os_reason, pluralize
@@ -149,11 +150,12 @@ def scheduled_run(
     """
     result = ScheduledRun(open_location(data), utc_now())
     try:
-        select = partial(select_accounts, profiles, profiles_from, entries, accounts)
-        _do(result, "run", lambda: _run(result, select, options))
-        if result.run is not None:
-            for name, work in _steps_after(result.data, after, retention, thresholds).items():
-                _do(result, name, work)
+        with interruptible():
+            select = partial(select_accounts, profiles, profiles_from, entries, accounts)
+            _do(result, "run", lambda: _run(result, select, options))
+            if result.run is not None:
+                for name, work in _steps_after(result.data, after, retention, thresholds).items():
+                    _do(result, name, work)
     except BaseException as error:  # a bug or a signal: the summary of an earlier run must not stay
         if isinstance(error, KeyboardInterrupt):
             number = signal.Signals(ending_signal())

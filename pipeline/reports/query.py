@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pipeline.errors import BadQuery, LakeDamaged, UnknownName
 from pipeline.lake.verification import DAMAGED
 from pipeline.paths import is_utf8
+from pipeline.runtime import run_interruptibly
 from pipeline.text import escape_control, nearest
 from pipeline.views.catalog import relations
 from pipeline.views.read_only import first_lines, refuse_writes
@@ -82,7 +83,7 @@ def relation(name: str) -> Relation:
 
 def _execute(con: duckdb.DuckDBPyConnection, sql: str) -> Rows:
     with duckdb_message():
-        con.execute(sql)
+        run_interruptibly(lambda: con.execute(sql), con.interrupt)
     description = con.description or []
     names, types = (tuple(str(column[index]) for column in description) for index in (0, 1))
     return Rows(names, types, _fetch(con))
