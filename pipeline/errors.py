@@ -19,7 +19,8 @@
     │   ├── StillThrottled
     │   ├── OutOfTime
     │   ├── LakeLocked
-    │   └── DiskFull
+    │   ├── DiskFull
+    │   └── OutOfMemory
     ├── LakeUnusable       exit 6   the data folder is not an intact lake
     │   ├── LakeMissing
     │   ├── LakeDamaged
@@ -147,6 +148,10 @@ class LakeLocked(WaitAndRetry):
 
 class DiskFull(WaitAndRetry):
     """There is no disk space for what a command writes; everything published before is intact."""
+
+
+class OutOfMemory(WaitAndRetry):
+    """There is too little memory for the command; everything published before is intact."""
 
 
 class LakeUnusable(EnsImagesError):

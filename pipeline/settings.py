@@ -112,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grace: str | None = None
     max_age: str | None = None
     lock_dir: str | None = None
+    memory_limit: str | None = None
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()
@@ -189,6 +190,18 @@ def span(text: str | dt.timedelta) -> dt.timedelta:
     if not match:
         raise BadSetting(f"{text!r} is not a time span: a number and d, h, m or s is expected, such as 90d")
     return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def memory_size(text: str) -> str:
+    """Return a share of the machine's memory, such as `50%`, or a size, such as `4GB`, as DuckDB takes it.
+
+    Raises:
+        BadSetting: `text` is neither.
+    """
+    size = text.replace(" ", "")
+    if not re.fullmatch(r"(?!0+(\.0*)?(?:\D|$))[0-9]{1,6}(\.[0-9]{1,3})?(%|[KMGT]i?B)", size, re.IGNORECASE):
+        raise BadSetting(f"{text!r} is no amount of memory: a share such as 50%, or a size such as 4GB is expected")
+    return size
 
 
 def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:

@@ -29,6 +29,8 @@ max_shrink = 10
 raw_older_than = "90d"
 grace = "1d"
 max_age = "26h"
+lock_dir = "locks"
+memory_limit = "25%"
 summary = "out/summary.json"
 
 [[accounts]]
@@ -58,6 +60,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
     unset = [name for name in loaded.__struct_fields__ if getattr(loaded, name) is None]
     assert unset == []
     assert (loaded.data, loaded.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
+    assert loaded.lock_dir == str(tmp_path / "locks")
     assert loaded.after_run.html == str(tmp_path / "out" / "report.html")
     assert [entry.name for entry in loaded.accounts] == ["production", "test"]
     assert loaded.folders() == [tmp_path / "out"]

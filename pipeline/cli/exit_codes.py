@@ -14,6 +14,7 @@ import click
 from pipeline.cli.completion import answer_shell
 from pipeline.cli.streams import discard_output, flush_output, prepare_streams
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.memory import memory_explained
 from pipeline.runtime import interruptible, raise_on_interrupt
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
     try:
         if (answered := answer_shell(group)) is not None:
             return answered
-        with interruptible(), group.make_context("ens-images", list(arguments)) as context:
+        with interruptible(), memory_explained(), group.make_context("ens-images", list(arguments)) as context:
             raise_on_interrupt()
             group.invoke(context)
     except click.exceptions.Exit as ended:

@@ -18,7 +18,7 @@ import click
 from pipeline.errors import BadSetting
 from pipeline.paths import user_path
 from pipeline.reports.formats import stream_formats
-from pipeline.settings import Settings, span
+from pipeline.settings import Settings, memory_size, span
 from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
@@ -99,6 +99,17 @@ class Span(click.types.StringParamType):
         except BadSetting as error:
             self.fail(str(error), param, ctx)
         return value
+
+
+class MemorySize(click.types.StringParamType):
+    """A share of the machine's memory, or a size."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as DuckDB takes it."""
+        try:
+            return memory_size(value)
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
 
 
 # ── shared options ───────────────────────────────────────────────────────────

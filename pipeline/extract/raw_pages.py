@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import RAW_PAGES
 from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
@@ -151,6 +152,7 @@ class RawRun:
             for name in ("observed_on", "observed_at_utc"):
                 dt.datetime.fromisoformat(self.header.get(name) or "2026-01-01")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(
                 f"{self.path} is not a file of raw pages: {str(error).splitlines()[0]}; move it away"
             ) from error
@@ -214,4 +216,5 @@ class RawRun:
         try:
             return self._file.read_row_group(number, columns=columns)
         except (pa.ArrowException, OSError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(f"{self.path} cannot be read: {str(error).splitlines()[0]}; move it away") from error

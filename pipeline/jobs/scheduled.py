@@ -27,6 +27,7 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
+from pipeline.memory import memory_explained
 from pipeline.paths import user_path
 from pipeline.runtime import interruptible
 from pipeline.storage.folder import atomic_write, make_folder
@@ -194,7 +195,8 @@ def _do(result: ScheduledRun, name: str, work: Callable[[], str]) -> None:
     exit_code = 0
     with about(step=name):
         try:
-            message = work()
+            with memory_explained():
+                message = work()
         except EnsImagesError as error:
             exit_code = error.run.exit_code if error.run else error.exit_code
             message = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")

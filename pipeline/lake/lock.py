@@ -7,10 +7,11 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import DiskFailed, DiskFull, NoAccess
+from pipeline.errors import DiskFailed, DiskFull, EnsImagesError, NoAccess
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def _explain_os_errors(data: Path) -> Iterator[None]:
     """Translate errors of the operating system: DuckDB reports them as text, Python as a number."""
     try:
         yield
+    except EnsImagesError:
+        raise
     except Exception as error:
+        raise_if_out_of_memory(error)
         number = getattr(error, "errno", None)
         is_ours = isinstance(error, OSError) or type(error).__module__ == "_duckdb"
         reason = str(error).splitlines()[0] if is_ours and str(error) else ""

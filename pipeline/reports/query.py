@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pipeline.errors import BadQuery, LakeDamaged, UnknownName
+from pipeline.errors import BadQuery, LakeDamaged, OutOfMemory, UnknownName
 from pipeline.lake.verification import DAMAGED
 from pipeline.paths import is_utf8
 from pipeline.runtime import run_interruptibly
@@ -100,12 +100,18 @@ def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def duckdb_message() -> Iterator[None]:
-    """Raise an error of DuckDB as `LakeDamaged` or `BadQuery`, in DuckDB's words."""
+    """Raise an error of DuckDB as `LakeDamaged`, `OutOfMemory` or `BadQuery`, in DuckDB's words."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
+        if isinstance(error, duckdb.OutOfMemoryException):
+            reason = first_lines(error).splitlines()[0]
+            raise OutOfMemory(
+                f"the query needs more memory than it may use ({reason}): let it read less, or give "
+                "`ens-images sql` a larger --memory-limit"
+            ) from error
         message = first_lines(error)
         if DAMAGED in str(error):
             raise LakeDamaged(str(error).partition(DAMAGED)[2]) from error
