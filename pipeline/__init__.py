@@ -18,6 +18,8 @@
     resources/         what is collected: every table and column, declared once
     errors.py          everything raised, grouped by what the reader does next
     log.py             log messages, each with its run, account, page and call
+    memory.py          too little memory: one error
+    paths.py           paths as a user writes them
     text.py            values as text: for a terminal, JSON, SQL, a sentence
     runtime.py         process-wide settings of the interpreter, each with its measurement
     requirements.py    installed packages, and whether they are new enough

@@ -19,12 +19,14 @@
     │   ├── StillThrottled
     │   ├── OutOfTime
     │   ├── LakeLocked
-    │   └── DiskFull
+    │   ├── DiskFull
+    │   └── OutOfMemory
     ├── LakeUnusable       exit 6   the data folder is not an intact lake
     │   ├── LakeMissing
     │   ├── LakeDamaged
     │   ├── LakeTooNew
-    │   └── NoAccess
+    │   ├── NoAccess
+    │   └── DiskFailed
     ├── Differs            exit 7   two states of the lake differ, and the command was asked to report that
     └── NotFresh           exit 8   the lake is intact, but older than allowed
 
@@ -156,6 +158,10 @@ class DiskFull(WaitAndRetry):
     """There is no disk space for what a command writes; everything published before is intact."""
 
 
+class OutOfMemory(WaitAndRetry):
+    """There is too little memory for the command; everything published before is intact."""
+
+
 class LakeUnusable(EnsImagesError):
     """The data folder cannot be read as a lake."""
 
@@ -176,6 +182,10 @@ class LakeTooNew(LakeUnusable):
 
 class NoAccess(LakeUnusable):
     """This user may not read or write a file or folder of the lake."""
+
+
+class DiskFailed(LakeUnusable):
+    """The disk reported an error of input or output: what was being written is deleted, and nothing of it published."""
 
 
 class Differs(EnsImagesError):

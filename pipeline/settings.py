@@ -23,7 +23,7 @@
     endpoint = "https://s3.example.com"
     region = "eu-central-1"
 
-A path is relative to the file. An unknown key is an error that names the
+A path is relative to the file; `~` is the home. An unknown key is an error that names the
 nearest known one. Secrets are refused: they belong in a profile or in an
 environment variable.
 """
@@ -35,18 +35,22 @@ import datetime as dt
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.text import nearest, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FILE: Final = "ens-images.toml"
 NO_OTHER: Final = "none"
 """The `same_account_as` of an account that is no other name of another one."""
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
-_PATHS: Final = ("data", "profiles_from", "summary")
+_PATHS: Final = ("data", "profiles_from", "summary", "lock_dir")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _WORDS: Final = {
@@ -112,6 +116,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     raw_older_than: str | None = None
     grace: str | None = None
     max_age: str | None = None
+    lock_dir: str | None = None
+    memory_limit: str | None = None
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()
@@ -156,6 +162,8 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r} cannot be read: its lists and tables are nested too deeply") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
     _refuse_unknown(document, Settings, file, "")
@@ -170,7 +178,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     except msgspec.ValidationError as error:
         raise BadSetting(f"{str(file)!r}: {_in_words_of_toml(str(error))}") from error
     _check_accounts(settings.accounts, file)
-    settings = _absolute(settings, file.resolve().parent)
+    settings = _absolute(settings, file)
     _check_output_paths(settings, file)
     return settings, file
 
@@ -189,17 +197,31 @@ def span(text: str | dt.timedelta) -> dt.timedelta:
     return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def memory_size(text: str) -> str:
+    """Return a share of the machine's memory, such as `50%`, or a size, such as `4GB`, as DuckDB takes it.
+
+    Raises:
+        BadSetting: `text` is neither.
+    """
+    size = text.replace(" ", "")
+    if not re.fullmatch(r"(?!0+(\.0*)?(?:\D|$))[0-9]{1,6}(\.[0-9]{1,3})?(%|[KMGT]i?B)", size, re.IGNORECASE):
+        raise BadSetting(f"{text!r} is no amount of memory: a share such as 50%, or a size such as 4GB is expected")
+    return size
+
+
 def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     """Return `data` and `summary` of a file that `load` refuses, as far as they can be read."""
     file = Path(FILE) if path is None else path
     try:
         document = tomllib.loads(read_text(file))
-    except (OSError, ValueError, BadSetting):
+    except (OSError, ValueError, RecursionError, BadSetting):
         return {}
-    texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
-    with contextlib.suppress(BadSetting):  # no home for a path with ~
-        return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
-    return {}
+    paths = {}
+    for name in ("data", "summary"):
+        if isinstance(value := document.get(name), str):
+            with contextlib.suppress(BadSetting):
+                paths[name] = str(_absolute_path(value, file.resolve().parent))
+    return paths
 
 
 def _tables(entries: object) -> list[dict[str, Any]]:
@@ -278,19 +300,22 @@ def _check_output_paths(settings: Settings, file: Path) -> None:
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:
-    if value is None or "://" in value:
-        return value
-    try:
-        return str(folder / Path(value).expanduser())
-    except RuntimeError:
-        raise BadSetting(f"{value!r}: there is no such home folder on this machine: give a path without ~") from None
+    return value if value is None or "://" in value else str(folder / user_path(value))
 
 
-def _absolute(settings: Settings, folder: Path) -> Settings:
-    def absolute(value: str | None) -> str | None:
-        return _absolute_path(value, folder)
+def _absolute(settings: Settings, file: Path) -> Settings:
+    folder = file.resolve().parent
 
-    paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
-    after = settings.after_run
-    after = msgspec.structs.replace(after, export=absolute(after.export), html=absolute(after.html))
-    return msgspec.structs.replace(settings, **paths, after_run=after)
+    def absolute(struct: msgspec.Struct, names: Sequence[str], prefix: str = "") -> dict[str, str | None]:
+        paths = {}
+        for name in names:
+            try:
+                paths[name] = _absolute_path(getattr(struct, name), folder)
+            except BadSetting as error:
+                raise BadSetting(f"{str(file)!r}: {prefix}{name}: {error}") from error
+        return paths
+
+    after = msgspec.structs.replace(
+        settings.after_run, **absolute(settings.after_run, ("export", "html"), "after_run.")
+    )
+    return msgspec.structs.replace(settings, **absolute(settings, _PATHS), after_run=after)

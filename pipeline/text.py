@@ -59,6 +59,12 @@ def read_text(path: str | Path) -> str:
         raise BadSetting(f"{str(path)!r}, line {line}: not UTF-8: save the file as UTF-8") from None
 
 
+def os_reason(error: OSError) -> str:
+    """Spell an error of the operating system: its file, where it names one, and the reason."""
+    path = "" if error.filename is None else f"{str(error.filename)!r}: "
+    return f"{path}{error.strerror or error or type(error).__name__}"
+
+
 def plain_text(value: object) -> str:
     """Spell a value as text: instants as `2017-12-08 12:10:03`, with a fraction only where there is one."""
     if value is None:

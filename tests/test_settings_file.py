@@ -30,6 +30,8 @@ max_shrink = 10
 raw_older_than = "90d"
 grace = "1d"
 max_age = "26h"
+lock_dir = "locks"
+memory_limit = "25%"
 summary = "out/summary.json"
 
 [[accounts]]
@@ -59,6 +61,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
     unset = [name for name in loaded.__struct_fields__ if getattr(loaded, name) is None]
     assert unset == []
     assert (loaded.data, loaded.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
+    assert loaded.lock_dir == str(tmp_path / "locks")
     assert loaded.after_run.html == str(tmp_path / "out" / "report.html")
     assert [entry.name for entry in loaded.accounts] == ["production", "test"]
     assert loaded.folders() == [tmp_path / "out"]
@@ -318,3 +321,38 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path, content):
         with pytest.raises(BadSetting, match=f"line {line}: not UTF-8: save the file as UTF-8") as error:
             read(file)
         assert repr(str(file)) in str(error.value)
+
+
+NESTED = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        *(
+            (f"{table}{key} = {value}", rf"{key}: .*{reason}")
+            for table, key in (
+                ("", "data"),
+                ("", "summary"),
+                ("", "profiles_from"),
+                ("[after_run]\n", "export"),
+                ("[after_run]\n", "html"),
+            )
+            for value, reason in (('""', "empty"), ('"a\\u0000b"', "NUL"), ('"~nobody-here/x"', "home"))
+        ),
+        ('data = "s3://a\\u0000b/c"', "control character"),
+        (f"rate = {NESTED}", "nested too deeply"),
+        (f"[thresholds.stale_images]\nolder_than_days{'.a' * 5000} = 1", "nested too deeply"),
+    ],
+)
+def test_a_value_that_is_no_path_or_has_no_end_is_one_line(typed, tmp_path, line, message):
+    (tmp_path / "ens-images.toml").write_text(line)
+    code, out, err = typed("status")
+
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert re.search(message, err), err
+    assert files_below(tmp_path) == ["ens-images.toml"]
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

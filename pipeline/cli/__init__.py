@@ -5,6 +5,7 @@
     maintain.py           rebuild, check, compact, prune, withdraw, restore: what changes or verifies the lake
     trial.py              emulate, demo: without an account
     exit_codes.py         how a command ends, and the message on stderr
+    streams.py            standard streams that are closed, full, or not UTF-8
     framework.py          Command and Commands: --config, --verbose, examples
     completion.py         shell completion
     settings_source.py    ens-images.toml as defaults; the origin of each value

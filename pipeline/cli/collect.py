@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     Span,
     data_option,
     format_option,
+    lock_option,
     option,
     profile_options,
     service_options,
@@ -95,6 +96,7 @@ def _progress() -> Iterator[Any]:
     ),
 )
 @data_option
+@lock_option
 @service_options
 @option(
     "--certificate",
@@ -219,6 +221,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
 
 @command("doctor", examples=("ens-images doctor", "ens-images doctor --profile prod --format json"))
 @data_option
+@lock_option
 @service_options
 @format_option
 def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain_http: bool, **options: Any) -> None:

@@ -6,17 +6,17 @@ any other exception → traceback and exit code 1: a bug
 
 from __future__ import annotations
 
-import io
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pipeline.cli.completion import answer_shell
+from pipeline.cli.streams import discard_output, flush_output, prepare_streams
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.memory import memory_explained
 from pipeline.redaction import redact
+from pipeline.runtime import interruptible, raise_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,15 +52,26 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
     Returns: the exit code.
     """
     _interrupt_on_term()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its code
+    prepare_streams()
+    code = _run_command(group, arguments)
+    try:
+        flush_output()
+    except BrokenPipeError:  # `| head` closed the pipe
+        return code
+    except OSError as error:
+        if code == 0:
+            _print_error(f"error: standard output cannot be written: {error.strerror}")
+        return max(code, FixTheInput.exit_code)
+    return code
+
+
+def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
     try:
         if (answered := answer_shell(group)) is not None:
             return answered
-        with group.make_context("ens-images", list(arguments)) as context:
+        with interruptible(), memory_explained(), group.make_context("ens-images", list(arguments)) as context:
+            raise_on_interrupt()
             group.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
@@ -75,10 +86,11 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
         click.echo("stopped: no partial result was published", err=True)
         return 128 + ending_signal()
     except BrokenPipeError:  # `| head` closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
     except OSError as error:
-        path = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        _print_error(f"error: {path}{error.strerror}: choose a path that this user can write to, with free space")
+        from pipeline.text import os_reason
+
+        _print_error(f"error: {os_reason(error)}: choose a path that this user can write to, with free space")
         return FixTheInput.exit_code
     return 0
 

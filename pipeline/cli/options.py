@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.reports.formats import stream_formats
-from pipeline.settings import Settings, span
+from pipeline.settings import Settings, memory_size, span
 from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class LakeLocation(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a Path or a BucketPath."""
-        return open_location(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+        if "://" in str(value):
+            return open_location(value)
+        return super().convert(open_location(_user_path(self, value, param, ctx)), param, ctx)
 
 
 class LocalPath(click.Path):
@@ -75,7 +78,15 @@ class LocalPath(click.Path):
         """Return a Path."""
         if "://" in str(value):
             self.fail(f"{str(value)!r} is not a path on this machine: only --data can be a bucket", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(str(_user_path(self, value, param, ctx)), param, ctx)
+
+
+def _user_path(kind: click.Path, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    """Return the path that a value means; the error of one that means none names its option."""
+    try:
+        return user_path(value)
+    except BadSetting as error:
+        kind.fail(str(error), param, ctx)
 
 
 class Span(click.types.StringParamType):
@@ -88,6 +99,17 @@ class Span(click.types.StringParamType):
         except BadSetting as error:
             self.fail(str(error), param, ctx)
         return value
+
+
+class MemorySize(click.types.StringParamType):
+    """A share of the machine's memory, or a size."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as DuckDB takes it."""
+        try:
+            return memory_size(value)
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
 
 
 # ── shared options ───────────────────────────────────────────────────────────
@@ -121,6 +143,13 @@ grace_option = option(
     help="Grace period: how long withdrawn or replaced files stay on disk.",
 )
 
+lock_option = option(
+    "--lock-dir",
+    type=LocalPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the lock of the lake in DIR, on a local disk, where --data has no locks.",
+)
+
 dry_run_option = option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
 timeout_option = option(
     "--timeout",
@@ -136,7 +165,7 @@ def profile_options(command: Any) -> Any:
     for add in (
         option(
             "--profiles-from",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=LocalPath(exists=True, dir_okay=False, path_type=Path),
             metavar="FILE",
             help="Read more profiles from FILE, one name per line; # starts a comment.",
         ),

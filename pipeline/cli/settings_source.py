@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import settings
-from pipeline.cli.options import VARIABLE_PREFIX, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, LocalPath, settings_key
 from pipeline.errors import BadSetting
 from pipeline.redaction import redact_userinfo
 from pipeline.reports.formats import check_export_formats
@@ -33,7 +33,7 @@ def config_option() -> click.Option:
         ["--config"],
         envvar=f"{VARIABLE_PREFIX}CONFIG",
         show_envvar=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         is_eager=True,
         expose_value=False,
         callback=_read_settings,
@@ -55,6 +55,8 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
             check_thresholds(loaded.thresholds)
     except BadSetting as error:
         raise BadSetting(f"{str(file)!r}: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r}: a table in [thresholds] is nested too deeply") from error
     configure(loaded.bucket.endpoint, loaded.bucket.region)
     values = loaded.options()
     for parameter in _parameters_of_all_commands(ctx):
@@ -116,7 +118,7 @@ def _option_origin(
     """Return key, value and origin of a setting that is an option."""
     variable, name = str(parameter.envvar), str(parameter.name)
     if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-        return key, _joined(ctx.params[name]), f"flag {parameter.opts[0]}"
+        return key, _joined(ctx.params.get(name, ctx.meta.get(name))), f"flag {parameter.opts[0]}"
     if os.environ.get(variable):
         return key, os.environ[variable], f"environment {variable}"
     if key in values:

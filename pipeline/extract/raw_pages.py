@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.extract.reading_version import FIRST, READING
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import RAW_PAGES
 from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
@@ -165,6 +166,7 @@ class RawRun:
             for name in ("observed_on", "observed_at_utc"):
                 dt.datetime.fromisoformat(self.header.get(name) or "2026-01-01")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(
                 f"{self.path} is not a file of raw pages: {str(error).splitlines()[0]}; move it away"
             ) from error
@@ -254,4 +256,5 @@ class RawRun:
         try:
             return self._file.read_row_group(number, columns=columns)
         except (pa.ArrowException, OSError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(f"{self.path} cannot be read: {str(error).splitlines()[0]}; move it away") from error

@@ -14,6 +14,7 @@ from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.response import PAGE_SIZE, Answer, Page
 from pipeline.log import about, logger
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Reader:
         except LandingFailed as failed:
             raise failed.cause from None
         except Exception as bug:  # noqa: BLE001 - a bug met in one account must not affect the others
+            raise_if_out_of_memory(bug)
             _log.warning("unexpected error", exc_info=bug)
             self._listing.error = OurMistake(
                 f"account {self._account!r} could not be read because of a bug in ens-images: "

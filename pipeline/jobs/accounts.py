@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.credentials import Account, environment_account, profile_account
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.settings import AccountEntry
 from pipeline.text import read_text
 
@@ -52,7 +53,7 @@ def _read_names(file: str | Path | None) -> list[str]:
     """Return the names in a file of profiles; refuse an empty one, which would mean the default account."""
     if file is None:
         return []
-    lines = (line.partition("#")[0].strip() for line in read_text(file).splitlines())
+    lines = (line.partition("#")[0].strip() for line in read_text(user_path(file)).splitlines())
     names = [line for line in lines if line]
     if not names:
         raise BadSetting(f"{str(file)!r} names no profile: one name per line is expected")

@@ -33,6 +33,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
+from pipeline.runtime import interruptible
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import read_published
@@ -183,7 +184,8 @@ def _write_catalog(data: Path, builder: CatalogBuilder | None) -> str | None:
     Nothing that was published depends on it. The old one is deleted: it would show other tools the lake before the run.
     """
     try:
-        write_catalog(data, builder=builder)
+        with interruptible():
+            write_catalog(data, builder=builder)
     except Exception as error:  # noqa: BLE001  (a catalog that fails costs nothing but time)
         with contextlib.suppress(OSError):
             (data / CATALOG).unlink(missing_ok=True)

@@ -26,10 +26,13 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
+from pipeline.memory import memory_explained
+from pipeline.paths import user_path
 from pipeline.redaction import redact
+from pipeline.runtime import interruptible
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
-from pipeline.text import escape_control, json_value, pluralize
+from pipeline.text import escape_control, json_value, os_reason, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -153,11 +156,12 @@ def scheduled_run(
     """
     result = ScheduledRun(open_location(data), utc_now())
     try:
-        select = partial(select_accounts, profiles, profiles_from, entries, accounts)
-        _do(result, "run", lambda: _run(result, select, options))
-        if result.run is not None:
-            for name, work in _steps_after(result.data, after, retention, thresholds).items():
-                _do(result, name, work)
+        with interruptible():
+            select = partial(select_accounts, profiles, profiles_from, entries, accounts)
+            _do(result, "run", lambda: _run(result, select, options))
+            if result.run is not None:
+                for name, work in _steps_after(result.data, after, retention, thresholds).items():
+                    _do(result, name, work)
     except BaseException as error:  # a bug or a signal: the summary of an earlier run must not stay
         if isinstance(error, KeyboardInterrupt):
             number = signal.Signals(ending_signal())
@@ -168,7 +172,7 @@ def scheduled_run(
     finally:
         result.ended_at_utc = utc_now()
         if summary is not None:
-            _write_summary(result, Path(summary))
+            _write_summary(result, user_path(summary))
     return result
 
 
@@ -196,13 +200,14 @@ def _do(result: ScheduledRun, name: str, work: Callable[[], str]) -> None:
     exit_code = 0
     with about(step=name):
         try:
-            message = work()
+            with memory_explained():
+                message = work()
         except EnsImagesError as error:
             exit_code = error.run.exit_code if error.run else error.exit_code
             message = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")
         except OSError as error:
             exit_code = FixTheInput.exit_code
-            message = escape_control(f"error: {error.filename!r}: {error.strerror}")
+            message = escape_control(f"error: {os_reason(error)}")
         seconds = time.monotonic() - began
         _log.debug("ended with %d after %.3f s", exit_code, seconds)
     result.steps.append(Step(name, exit_code, message, seconds))

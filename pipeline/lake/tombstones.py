@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.errors import LakeDamaged
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
 from pipeline.storage.folder import sync_folder
 from pipeline.storage.partitions import STAGING
@@ -140,6 +141,7 @@ def tombstones_flaws(data: Path) -> dict[Path, str]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise_if_out_of_memory(error)
             flaws[path] = f"it cannot be read ({error.strerror if isinstance(error, OSError) else error})"
     if not tombstones_path(data).exists() and tombstones_copy(data).exists():
         flaws[tombstones_path(data)] = "it is missing"
@@ -187,6 +189,7 @@ def _content(data: Path) -> bytes | None:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, msgspec.MsgspecError) as unreadable:
+            raise_if_out_of_memory(unreadable)
             error = error or (path, unreadable)
         else:
             return content

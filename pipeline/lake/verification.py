@@ -30,6 +30,7 @@ from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.log import logger
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
@@ -176,6 +177,7 @@ def file_flaw(path: Path, committed: FileDigest) -> str | None:
     except FileNotFoundError:
         return MISSING
     except OSError as error:
+        raise_if_out_of_memory(error)
         return f"it cannot be read: {error.strerror or error}"
     if found.sha256 == committed.sha256:
         return None
@@ -193,6 +195,7 @@ def record_flaw(path: Path) -> str | None:
     except FileNotFoundError:
         return MISSING
     except OSError as error:
+        raise_if_out_of_memory(error)
         return f"it cannot be read: {error.strerror or error}"
     except ValueError as error:
         return str(error)
@@ -214,6 +217,7 @@ def read_verified(path: Path) -> pa.Table:
     except FileNotFoundError as error:
         raise LakeDamaged(MISSING) from error
     except (pa.ArrowException, OSError, LookupError) as error:
+        raise_if_out_of_memory(error)
         raise LakeDamaged(f"it cannot be read: {str(error).splitlines()[0][:200]}") from error
 
 

@@ -78,7 +78,7 @@ def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[
             (new / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
             _replace(folder, new, old=folder.parent / staging / "old")
     except OSError as error:
-        raise BadSetting(f"{str(folder)!r} cannot be written: {error.strerror}") from error
+        raise BadSetting(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
     return manifest
 
 

@@ -6,6 +6,7 @@ plain, `PLAIN_WIDTH` wide, and always the same bytes.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import io
@@ -35,9 +36,52 @@ _READABLE_WIDTH: Final = 20
 """Width at which a broken text still reads well; before a text gets narrower, columns with a rank are left out."""
 
 
+_ASCII: Final = {
+    **dict.fromkeys("─━–—", "-"),  # noqa: RUF001  (dashes)
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏", "-"),
+    **dict(zip("▁▂▃▄▅▆▇", "_.,-=+*", strict=True)),
+    "·": "|",
+    "…": "...",
+    "’": "'",  # noqa: RUF001  (an apostrophe)
+}
+"""What is drawn where a stream cannot print a character."""
+
+
+def _draw_in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Replace what a stream cannot encode: a drawing by ASCII, any other character by its code."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode() for one in characters), error.end
+
+
+codecs.register_error("ascii_drawing", _draw_in_ascii)
+
+
+@contextlib.contextmanager
+def _drawing_on(out: TextIO) -> Iterator[None]:
+    """Let `out` draw in ASCII what it cannot encode; data in other formats keeps its codes."""
+    if not isinstance(out, io.TextIOWrapper):
+        yield
+        return
+    before = out.errors
+    out.reconfigure(errors="ascii_drawing")
+    try:
+        yield
+    finally:
+        out.reconfigure(errors=before)
+
+
 @contextlib.contextmanager
 def console_on(out: TextIO, width: int = PLAIN_WIDTH) -> Iterator[Console]:
     """Open a console on `out`: a terminal as it is, else plain and `width` wide."""
+    with _drawing_on(out), _console(out, width) as console:
+        yield console
+
+
+@contextlib.contextmanager
+def _console(out: TextIO, width: int) -> Iterator[Console]:
     from rich.console import Console
 
     if out.isatty():

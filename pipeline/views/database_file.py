@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import hashlib
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,7 +125,10 @@ class CatalogBuilder:
 def _keep(path: Path) -> None:
     """Keep a catalog that another program changed, and its log, under another name: tables of a user may be in it."""
     kept = path.with_name(f"{path.stem}-kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}{path.suffix}")
-    kept.hardlink_to(path)
+    try:
+        kept.hardlink_to(path)
+    except OSError:  # a file system without links
+        shutil.copy2(path, kept)
     log = path.with_name(f"{path.name}.wal")
     if log.exists():
         log.replace(kept.with_name(f"{kept.name}.wal"))

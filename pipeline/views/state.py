@@ -15,6 +15,7 @@ from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.layout import command
 from pipeline.lake.scan import observations
 from pipeline.lake.verification import Verification
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
@@ -148,6 +149,7 @@ def published_observations(
             if is_new:
                 verification.digests |= {run_id: digests for *_, run_id, _, digests in rows}
     except duckdb.Error as error:
+        raise_if_out_of_memory(error)
         first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
         raise LakeDamaged(
             f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"

@@ -26,6 +26,7 @@ from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.publish import publish, read_answers, why_refused_anew
 from pipeline.lake.survey import ROW_TABLES
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
 from pipeline.resources.tables import LAKE_TABLES
@@ -192,6 +193,7 @@ def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
     except LakeDamaged as error:
         state.result.add(raw.path, str(error).removeprefix(f"{raw.path} "))
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise_if_out_of_memory(error)
         state.result.add(raw.path, unreadable(error))
 
 
