@@ -6,6 +6,7 @@ any other exception → traceback and exit code 1: a bug
 
 from __future__ import annotations
 
+import io
 import signal
 from typing import TYPE_CHECKING, Final
 

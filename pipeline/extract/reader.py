@@ -179,7 +179,11 @@ class Reader:
         if self._timer and not self._timer.expired():
             self._timer.reschedule(self._limit.deadline())
         if self._progress:
-            self._progress(self._account, current.number, len(current.pages), page_count, self._limit.estimate())
+            try:
+                self._progress(self._account, current.number, len(current.pages), page_count, self._limit.estimate())
+            except Exception as error:  # noqa: BLE001  (whatever shows it fails no listing)
+                self._progress = None
+                _log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
 
     def _gives_up(self, current: Pass) -> bool:
         """Whether the pass ends because it cannot prove the level; never if there is nothing to prove."""

@@ -14,7 +14,7 @@ import contextlib
 import json
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -242,7 +242,7 @@ def _write_page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
 
 
 def _write_summary(result: ScheduledRun, file: Path) -> None:
-    """Write the summary atomically; a failure becomes the last step."""
+    """Write the summary atomically; a failure becomes the last step, and fails nothing: the day is published."""
 
     def work() -> str:
         with atomic_write(file) as temporary:
@@ -250,5 +250,6 @@ def _write_summary(result: ScheduledRun, file: Path) -> None:
         return ""
 
     _do(result, "summary", work)
-    if result.steps[-1].exit_code == 0:
-        result.steps.pop()
+    step = result.steps.pop()
+    if step.exit_code != 0:
+        result.steps.append(replace(step, exit_code=0, message=f"not written, an older one stays: {step.message}"))
