@@ -28,7 +28,7 @@ from yarl import URL
 from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
 from pipeline.extract.attempt import Attempt, AttemptFailed, may_be_listing, utc_now
-from pipeline.extract.body import ACCEPTED_ENCODINGS, DEFAULT_MAX_ANSWER_MIB, Body, UnusableBody
+from pipeline.extract.body import ACCEPTED_ENCODINGS, DEFAULT_MAX_ANSWER_MIB, START_BYTES, Body, UnusableBody
 from pipeline.extract.call_error import CONNECT_SECONDS, call_error, failure, one_line, redirect
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
@@ -220,15 +220,19 @@ def _received(
     is_page = status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
     refusal = _ErrorBody() if is_page else _error_body(body)
     if not may_be_listing(status, body):
-        body = redact_bytes(body, secrets)
+        body = redact_bytes(body[:START_BYTES], secrets)  # a hostile one takes a second a MiB
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
-    request_id = one_line(redact(_text(str(raw_id)), secrets)) if raw_id else None
+    request_id = one_line(redact(_text(str(raw_id)[:START_BYTES]), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
         return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
-    code = one_line(redact(_text(str(refusal.Code)), secrets)) if refusal.Code is not None else f"HTTP{status}"
+    code = (
+        one_line(redact(_text(str(refusal.Code)[:START_BYTES]), secrets))
+        if refusal.Code is not None
+        else f"HTTP{status}"
+    )
     location = response.headers.get("Location", "")
     message = refusal.Message or redirect(status, location) or f"HTTP status {status}, and the body is not an ENS error"
-    text = one_line(redact(_text(str(message)), secrets))
+    text = one_line(redact(_text(str(message)[:START_BYTES]), secrets))
     retry_after = _retry_after_seconds(response.headers.get("x-acs-retry-after", ""))
     return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, text, retry_after)
 

@@ -111,9 +111,9 @@ RAW_PAGES = Table(
         raw_bytes(
             "body",
             ADDED,
-            "The answer's body, unpacked: a listing byte for byte; any other, such as one whose status is not 200, "
-            "without the secrets that it quotes, so that it may differ from the wire. Where `status` is null, the "
-            "first 64 KiB of what came; null where nothing came.",
+            "The answer's body, unpacked: a listing byte for byte; of any other, such as one whose status is not 200, "
+            "the first 64 KiB without the secrets that it quotes, so that it may differ from the wire; null where "
+            "nothing came.",
         ),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
