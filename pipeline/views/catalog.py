@@ -22,7 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
     from pipeline.resources.schema import Table
 
-LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS, "rejects_latest": REJECTS}
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
     "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
+    "rejects_latest": "select image_id, field, raw_json from rejects_latest where reason = 'before 2009'",
 }
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"

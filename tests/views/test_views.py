@@ -1016,6 +1016,25 @@ def test_an_age_that_cannot_be_is_unknown(tmp_path):
         ("2 years and over", 1),
         ("unknown", 5),
     ]
+    assert ask(lake, "select sum(impossible_age_count) as n from age_bands") == [{"n": 5}]
+
+
+def test_a_creation_time_that_was_rejected_as_impossible_is_counted_beside_the_bands(tmp_path):
+    def reject(image_id, reason, field="CreationTime"):
+        return {"image_id": image_id, "field": field, "reason": reason, "raw_json": "1"}
+
+    images = [image(f"m-{n}", created_at_utc=None) for n in range(5)]
+    rejects = [
+        reject("m-0", "before 2009"),
+        reject("m-1", "a day or more after the observation"),
+        reject("m-2", "not a timestamp"),
+        reject("m-3", "before 2009", field="Other"),
+    ]
+    write_run(tmp_path, Seen(at="2026-10-29 02:00", images=images, rejects=[reject("m-4", "before 2009")]))
+    write_run(tmp_path, Seen(images=images, rejects=rejects))
+    counts = ask(connect(tmp_path), "select age_band, impossible_age_count as n from age_bands where image_count > 0")
+
+    assert counts == [{"age_band": "unknown", "n": 2}]
 
 
 @given(st.datetimes(min_value=utc("2015-01-01"), max_value=utc("2026-10-30 02:00")))
