@@ -6,7 +6,8 @@
     │   ├── UnknownName
     │   ├── BadQuery
     │   ├── BadSetting
-    │   └── AlreadyObserved
+    │   ├── AlreadyObserved
+    │   └── NoLocks
     ├── NotPublished       exit 3   the account was read, and the listing is not good enough to publish
     │   ├── IncompleteListing
     │   └── AccountShrank
@@ -98,6 +99,10 @@ class BadSetting(FixTheInput):
 
 class AlreadyObserved(FixTheInput):
     """An observation of this account at the given `observed_at` is already published."""
+
+
+class NoLocks(FixTheInput):
+    """The file system of the lake has no locks, and no other folder for its lock is given."""
 
 
 class NotPublished(EnsImagesError):

@@ -64,4 +64,4 @@ def test_a_path_in_a_home_that_is_not_there_is_an_error_in_one_line(tmp_path):
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "'~/lake'" in done.stderr
-    assert "without ~" in done.stderr
+    assert "give the path in full" in done.stderr

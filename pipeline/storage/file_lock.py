@@ -17,7 +17,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import BadSetting, LakeLocked
+from pipeline.errors import BadSetting, LakeLocked, NoLocks
 from pipeline.storage.mounts import file_system_of, read_mounts
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 _UNKNOWN_HOLDER: Final = "another process"
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What `flock` answers on NFS without locks, and on some SMB and FUSE."""
-
-
-class NoLocks(BadSetting):
-    """The file system has no locks."""
 
 
 class _LockFolder:

@@ -157,7 +157,7 @@ def test_data_goes_to_stdout_and_the_provenance_line_to_stderr(lake):
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
 
     assert len(rows) == 60
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["created_at_utc"]) for row in rows)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", row["created_at_utc"]) for row in rows)
     assert re.fullmatch(
         r"1 account · as of .* UTC · verified · 60 images · 0 rejects · 0 unknown fields\n", done.stderr
     )
