@@ -448,7 +448,7 @@ def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
         code, _, err = typed("export", *asked, *words)
         assert (code, said in err) == (0, True)
     assert "2026-10-03" not in (tmp_path / "images.csv").read_text("utf-8")
-    assert '"as_of_utc": "2026-10-02T02:00:00"' in (tmp_path / "all" / "manifest.json").read_text("utf-8")
+    assert '"as_of_utc": "2026-10-02T02:00:00.000000Z"' in (tmp_path / "all" / "manifest.json").read_text("utf-8")
     assert said in typed("report", *asked, "image_age")[1]
     assert said in typed("questions", *asked, "1")[2]
     assert typed("report", *asked, "--html", "page.html")[0] == 0
