@@ -188,7 +188,7 @@ def service_options(command: Any) -> Any:
             "--max-answer",
             "max_answer_mib",
             type=FiniteNumber(min=0, min_open=True),
-            default=16,
+            default=12,
             show_default=True,
             metavar="MIB",
             help="Largest body of one answer, as received and unpacked.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ACCEPTED_ENCODINGS: Final = "gzip"
 """What a request asks for: what is unpacked here."""
-DEFAULT_MAX_ANSWER_MIB: Final = 16
+DEFAULT_MAX_ANSWER_MIB: Final = 12
 """A page of 50 images has 100 KiB. To keep and to type a page takes up to 14 times its size: 400 MiB at this limit, and
 above 800 MiB at one of 64 MiB (`make fuzz`)."""
 START_BYTES: Final = 64 << 10
