@@ -42,7 +42,12 @@ _HARMLESS: Final = re.compile(
     r"(?:(?:(?:q|product)=[a-z.]{0,60}|requestid=[0-9a-f-]{0,36}|page(?:number|size)=\d{0,9})(?:&|\\u0026|\Z))+", _FLAGS
 )
 """Parameters that stay: those of the page of help that each refusal names, and those of our calls."""
-_USER: Final = re.compile(r"(?<![^\s\"'(\[{<>,=])[^\s\"'@:/<>\\]++:[^\s\"'@/<>\\]++@(?=[\w\[.-])", _FLAGS)
+_USER: Final = re.compile(
+    r"(?<![^\s\"'@/<>\\])(?P<before>(?>(?:(?<![@/\\])|[^\s\"'@/<>\\]*?[(\[{,=])(?=[^\s\"'@:/<>\\])))"
+    r"[^\s\"'@:/<>\\]++:[^\s\"'@/<>\\]++@(?=[\w\[.-])",
+    _FLAGS,
+)
+"""From the first place of a word where a user may begin: to try each of them would take the square of its length."""
 _REQUESTED: Final = re.compile(rf"(with url: ){_TOKEN}", _FLAGS)
 """How urllib3 names a path: that of a credentials URI is a secret by itself."""
 _LABELLED: Final = re.compile(
@@ -50,7 +55,7 @@ _LABELLED: Final = re.compile(
     r"|credentials?|assertion|(?:api|private)[_-]?key)"
     r"(?P<sep>\\*[\"']\s*(?:[:=,]|=>)\s*(?:\[\s*)?|\s*(?:=|%3d|&\#61;)>?\s*|:\s*|(?=>))"
     r"(?P<value>b?\"(?:[^\"\\\r\n]|\\[^\r\n])*+|b?'(?:[^'\\\r\n]|\\[^\r\n])*+|\\++[\"'](?:[^\"'\\\r\n]|\\[^\r\n\"'\\])*+"
-    r"|>[^<\r\n\"']*+(?=<|$)|(?:[^\s\"'\\&<>,;(){}\[\]|]|\\/|\\u[0-9a-f]{4})++)",
+    r"|>(?:[^<>\r\n\"']*+|[^<\r\n\"']{0,256}+)(?=<|$)|(?:[^\s\"'\\&<>,;(){}\[\]|]|\\/|\\u[0-9a-f]{4})++)",
     _FLAGS,
 )
 _SENTENCE: Final = ("authorization", "cookie")
@@ -80,7 +85,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _ENCODED_URL.sub(_without_encoded_userinfo, text)
     text = _REQUESTED.sub(rf"\1{MARK}", text)
     text = _QUERY.sub(lambda match: match[0] if _HARMLESS.fullmatch(match["query"]) else f"?{MARK}", text)
-    text = _USER.sub(f"{MARK}@", text)
+    text = _USER.sub(rf"\g<before>{MARK}@", text)
     text = _redact_labelled(text)
     text = _SCHEME.sub(_without_credentials, text)
     return _BARE.sub(MARK, text)
