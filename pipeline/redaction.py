@@ -42,15 +42,36 @@ _HARMLESS: Final = re.compile(
     r"(?:(?:(?:q|product)=[a-z.]{0,60}|requestid=[0-9a-f-]{0,36}|page(?:number|size)=\d{0,9})(?:&|\\u0026|\Z))+", _FLAGS
 )
 """Parameters that stay: those of the page of help that each refusal names, and those of our calls."""
-_USER: Final = re.compile(r"(?<![^\s\"'(\[{<>,=])[^\s\"'@:/<>\\]++:[^\s\"'@/<>\\]++@(?=[\w\[.-])", _FLAGS)
+_USER: Final = re.compile(
+    r"(?<![^\s\"'@/<>\\])(?P<before>(?>(?:(?<![@/\\])|[^\s\"'@/<>\\]*?[(\[{,=])(?=[^\s\"'@:/<>\\])))"
+    r"[^\s\"'@:/<>\\]++:[^\s\"'@/<>\\]++@(?=[\w\[.-])",
+    _FLAGS,
+)
+"""From the first place of a word where a user may begin: to try each of them would take the square of its length."""
 _REQUESTED: Final = re.compile(rf"(with url: ){_TOKEN}", _FLAGS)
 """How urllib3 names a path: that of a credentials URI is a secret by itself."""
-_LABELLED: Final = re.compile(
+_LABEL: Final = (
     r"(?P<label>authorization|cookie|passw(?:or)?d|passphrase|pwd|secret(?:[_-]?access)?(?:[_-]?key)?|token|signature"
     r"|credentials?|assertion|(?:api|private)[_-]?key)"
+)
+_LABELLED: Final = re.compile(
+    rf"{_LABEL}"
     r"(?P<sep>\\*[\"']\s*(?:[:=,]|=>)\s*(?:\[\s*)?|\s*(?:=|%3d|&\#61;)>?\s*|:\s*|(?=>))"
     r"(?P<value>b?\"(?:[^\"\\\r\n]|\\[^\r\n])*+|b?'(?:[^'\\\r\n]|\\[^\r\n])*+|\\++[\"'](?:[^\"'\\\r\n]|\\[^\r\n\"'\\])*+"
-    r"|>[^<\r\n\"']*+(?=<|$)|(?:[^\s\"'\\&<>,;(){}\[\]|]|\\/|\\u[0-9a-f]{4})++)",
+    r"|>\s*+[^\s<>\"']++\s*+(?=</)|>(?:[^<>\r\n\"']*+|[^<\r\n\"']{0,256}+)(?=<|$)|(?:[^\s\"'\\&<>,;(){}\[\]|]|\\/|\\u[0-9a-f]{4})++)",
+    _FLAGS,
+)
+_ENTITY: Final = r"\\*&(?:amp;){0,3}(?:quot|apos|\#0{0,3}3[49]|\#x0{0,3}2[27]);"
+_ENCODED: Final = r"(?:%(?:25){0,3}5c){0,3}%(?:25){0,3}2[27]"
+"""A quote in HTML, and one that is percent-encoded; each may be spelled anew a few times."""
+_LABELLED_IN_HTML: Final = re.compile(
+    rf"(?P<before>{_LABEL}{_ENTITY}\s*[:=,]>?\s*(?:\[\s*)?{_ENTITY})"
+    rf"(?:[^\r\n\"'&<>\\]|\\/|\\u[0-9a-f]{{4}}|(?!{_ENTITY})&)++",
+    _FLAGS,
+)
+_LABELLED_IN_URL: Final = re.compile(
+    rf"(?P<before>{_LABEL}{_ENCODED}(?:%(?:25){{0,3}}20|\+)*+(?:[:=,]|%(?:25){{0,3}}(?:3a|3d|2c))"
+    rf"(?:%(?:25){{0,3}}(?:20|5b)|[+\[])*+{_ENCODED})(?:[^\s\"'&<>\\%]|(?!{_ENCODED})%)++",
     _FLAGS,
 )
 _SENTENCE: Final = ("authorization", "cookie")
@@ -80,7 +101,9 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _ENCODED_URL.sub(_without_encoded_userinfo, text)
     text = _REQUESTED.sub(rf"\1{MARK}", text)
     text = _QUERY.sub(lambda match: match[0] if _HARMLESS.fullmatch(match["query"]) else f"?{MARK}", text)
-    text = _USER.sub(f"{MARK}@", text)
+    text = _USER.sub(rf"\g<before>{MARK}@", text)
+    for pattern in (_LABELLED_IN_HTML, _LABELLED_IN_URL):
+        text = pattern.sub(rf"\g<before>{MARK}", text)
     text = _redact_labelled(text)
     text = _SCHEME.sub(_without_credentials, text)
     return _BARE.sub(MARK, text)
@@ -104,7 +127,7 @@ def labelled_secrets(text: str) -> set[str]:
     """
     found = set()
     for match in _LABELLED.finditer(text):
-        value = match["value"].removeprefix("b").lstrip("\\").strip("\"'>") if _is_secret(match) else ""
+        value = match["value"].removeprefix("b").lstrip("\\").strip("\"'>").strip() if _is_secret(match) else ""
         found |= {value, _json_meaning(value)}
     return found - {"", MARK}
 
@@ -173,7 +196,7 @@ def _labelled_parts(text: str) -> Iterator[str]:
 def _is_secret(match: re.Match[str]) -> bool:
     """Tell a value from prose that happens to follow a label, and from a value that JSON spells without quotes."""
     label, sep, value = match["label"].lower(), match["sep"], match["value"]
-    if value in {"null", "true", "false", "None", "True", "False", ">", '"', "'", "b'", 'b"'}:
+    if value.rstrip() in {"null", "true", "false", "None", "True", "False", ">", '"', "'", "b'", 'b"'}:
         return False
     if not (sep.startswith(":") and sep[1:]) or value[0] in "\"'":
         return True

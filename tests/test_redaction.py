@@ -16,7 +16,7 @@ from pipeline.known_secrets import known_secrets
 from pipeline.log import logger, redact_other_loggers
 from pipeline.redaction import MARK, labelled_secrets, redact, redact_bytes
 
-SECRET = "s3cretS3CRETs3cretS3CRETs3cret0"
+SECRET = "s3cretS3CRETs3cretS3"  # of no kind that is found without its label
 
 PLACES = [
     "Max retries exceeded with url: /?AccessKeyId=LTAI&Signature={}%3D (Caused by X)",
@@ -36,6 +36,15 @@ PLACES = [
     "password: {}",
     "next=https://u:{}@h/ and s3://key:{}@bucket/lake",
     "Bearer {}",
+    "&quot;SecurityToken&quot;:&quot;{}&quot;,&quot;b&quot;:1",
+    "(&#x27;x-acs-security-token&#x27;, &#39;{}&#39;)",
+    "{{\\&quot;Authorization\\&quot;: \\&quot;Bearer {}\\&quot;}}",
+    "&amp;quot;AccessKeySecret&amp;quot; : &amp;quot;{}&amp;quot;",
+    "next=%7B%22AccessKeySecret%22%3A%22{}%22%2C%22b%22%3A1%7D",
+    "%7B%27SecurityToken%27:+%27{}%27%7D",
+    "%255C%2522SecurityToken%255C%2522%253A%2520%255C%2522{}%255C%2522",
+    "<AccessKeySecret>\n    {}\n  </AccessKeySecret>",
+    "<SecurityToken>a > {}</SecurityToken>",
     "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
 ]
 
@@ -49,6 +58,9 @@ PROSE = [
     "https://ens.aliyuncs.com/?PageNumber=2&PageSize=50",
     "https://api.alibabacloud.com/troubleshoot?q=NoPermission&product=Ens&requestId=BAA7F095-BF21-455C-B28A-6AE9DF6D39D6",
     "account 'prod' was read 2 times and is not proven 'verified': 3 ids of 4 in the last pass",
+    "<Credentials>\n  <AccessKeyId>LTAI</AccessKeyId>\n</Credentials>\n<token>\n</token>",
+    "&quot;token&quot;: null, the &quot;token&quot;, which is empty: &quot;token&quot;: &quot;&quot;",
+    "%22token%22%3Anull%2C%22Credentials%22%3A%7B%22Expiration%22%3A%222026%22%7D",
     '{"token": null, "Credentials": {"Expiration": "2026-01-01T00:00:00Z"}}',
     "run 20261123T020000.000000Z/prod in 'lake/observations/observed_on=2026-11-23/20261123T020000.000000Z.parquet'",
 ]
@@ -111,11 +123,15 @@ def test_a_known_secret_is_removed_without_a_label(secret, before, after):
 
 LONG = ["http://", "a", "?a=", "token", "token:", "\\", "a:b@", "secret='", "authorization= ", "CAIS", "eyJaaaaaaaaa"]
 LONG += ["basic ", "-----BEGIN PRIVATE KEY-----", "%3a%2f%2f", 'token" ']
+LABELS = ["authorization", "cookie", "password", "passwd", "passphrase", "pwd", "secret_access_key", "secret", "token"]
+LABELS += ["signature", "credentials", "assertion", "api_key", "private-key"]
+LONG += [f"{label}=" for label in LABELS] + [f"token{sign}" for sign in (">", "=>", "=b:", "(", "[", "{", ",", "&")]
+LONG += [">\n", "token>\n\n", "token&quot;", "token&quot;:&quot;", "token%22", "token%22%3A%22", "%5c", "token%22+"]
 
 
 @pytest.mark.parametrize("unit", LONG)
 def test_the_time_grows_with_the_length_alone(unit):
-    content = (unit * (100_000 // len(unit))).encode()
+    content = (unit * (100_000 // len(unit)) + '"').encode()
     began = time.process_time()
     redact_bytes(content)
 

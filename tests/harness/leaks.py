@@ -2,8 +2,8 @@
 
     python tests/harness/leaks.py --rounds 20 --seed 1
 
-    credentials    each mode, answer and quotation: the vendor's own code meets a service that quotes its request;
-                   the transport alone is replaced                                            resolve_everywhere
+    credentials    each mode, answer and quotation: the product's own account meets a service that quotes its request;
+                   the network alone is replaced                                              resolve_everywhere
     service        the same quotations by a real server, to one run of many accounts          run_everywhere
     proxy          a real proxy that refuses, and quotes what it was sent                     run_everywhere, doctor
     bucket         the same by the service of a bucket                                        read_buckets
@@ -19,6 +19,8 @@ import base64
 import contextlib
 import html
 import http.server
+import io
+import itertools
 import json
 import logging
 import os
@@ -34,13 +36,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pyarrow.parquet as pq
+import urllib3
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import MaxRetryError
 
 from pipeline import connect, export
-from pipeline.credentials import Account, key_account
-from pipeline.errors import EnsImagesError, NoCredentials
+from pipeline.credentials import environment_account, key_account, profile_account
+from pipeline.errors import EnsImagesError
 from pipeline.extract.probe import probe
 from pipeline.jobs.scheduled import scheduled_run
 from pipeline.lake.check import check
@@ -50,6 +55,8 @@ from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from pipeline.credentials import Account
 
 EXPIRED: Final = 1
 FUTURE: Final = 4_000_000_000
@@ -61,6 +68,8 @@ class Secrets:
 
     rng: random.Random
     by_name: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
+    """Requests of the credential modes that the network of `resolve_everywhere` met."""
 
     @classmethod
     def of(cls, seed: int) -> Secrets:
@@ -192,55 +201,49 @@ def write_profiles(home: Path, made: Secrets) -> list[str]:
     return [str(profile["name"]) for profile in found]
 
 
-def providers(home: Path, made: Secrets) -> dict[str, Callable[[], Any]]:
-    """Return what makes the vendor's provider, by mode."""
-    from alibabacloud_credentials import provider
-
-    file = str(home / ".aliyun" / "config.json")
-    by_mode: dict[str, Callable[[], Any]] = {
-        name: lambda name=name: provider.CLIProfileCredentialsProvider(profile_name=name, profile_file=file)
-        for name in write_profiles(home, made)
-    }
+def accounts(home: Path, made: Secrets) -> Iterator[tuple[Account, dict[str, str]]]:
+    """Yield an account of every mode of a profile, and that of a credentials URI, each with its environment."""
     uri = f"http://credentials.invalid/{made.key('uri path')}?key={made.key('uri query')}"
-    by_mode["CredentialsURI"] = lambda: provider.URLCredentialsProvider(uri=uri)
     made.by_name["uri"] = uri
-    return by_mode
+    environment = {"HOME": str(home), "ALIBABA_CLOUD_CREDENTIALS_URI": uri}
+    for name in write_profiles(home, made):
+        yield profile_account(name), environment
+    others = ("ALIBABA_CLOUD_CLI_PROFILE_DISABLED", "ALIBABA_CLOUD_ECS_METADATA_DISABLED")
+    yield environment_account("CredentialsURI"), {**environment, **dict.fromkeys(others, "true")}
 
 
 def resolve_everywhere(home: Path, made: Secrets, quotations: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Let each mode ask a service that quotes it. Yields: the place, and every text that a user or a log could see."""
-    by_mode = providers(home, made)
-    environment = {"HOME": str(home), "ALIBABA_CLOUD_CREDENTIALS_URI": made.by_name["uri"]}
-    with mock.patch.dict(os.environ, environment):
-        for (mode, provider), quotation in ((pair, one) for pair in by_mode.items() for one in quotations):
-            for answer in (400, 200, None):
-                account = Account(mode, provider, "look at your profile")
-                with mock.patch("Tea.core.TeaCore.do_action", _transport(made, quotation, answer)):
-                    try:
-                        account.resolve()
-                    except NoCredentials as error:
-                        yield f"{mode}, {answer}, {quotation}", "".join(traceback.format_exception(error))
-                    else:
-                        yield f"{mode}, {answer}, {quotation}", f"{account!r} {account.key!r}"
+    for account, environment in accounts(home, made):
+        for quotation, answer in itertools.product(quotations, (400, 200, None)):
+            with (
+                mock.patch.dict(os.environ, environment, clear=True),
+                mock.patch("urllib3.PoolManager.request", _network(made, quotation, answer)),
+            ):
+                try:
+                    account.resolve(tries=1)
+                    text = f"{account!r} {account.key!r}"
+                except EnsImagesError as error:
+                    text = "".join(traceback.format_exception(error))
+            yield f"{account.label}, {answer}, {quotation}", text
 
 
-def _transport(made: Secrets, quotation: str, status: int | None) -> Callable[..., Any]:
-    """Stand for the network: it answers with a quotation of the request; without a status it fails."""
-    from Tea.core import TeaCore
-    from Tea.exceptions import RetryError
+def _network(made: Secrets, quotation: str, status: int | None) -> Callable[..., Any]:
+    """Stand for the network: it answers with a quotation of the request; without a status it fails, and quotes it."""
 
-    def send(request: Any, _: Any = None) -> Any:
-        address = TeaCore.compose_url(request)
-        body = request.body if isinstance(request.body, str) else (request.body or b"").decode()
-        made.signature(request.query.get("Signature", "") or "-" * 40)
+    def send(
+        _pool: urllib3.PoolManager, method: str, url: str, *, body: Any, headers: Mapping[str, str], **_: object
+    ) -> Any:
+        made.requests += 1
+        parts = urlsplit(url)
+        named = {**headers, **dict(parse_qsl(parts.query))}
+        made.signature(named.get("Signature", "-" * 40))
         if status is None:
-            path = "/" + address.partition("://")[2].partition("/")[2]
-            raise RetryError(
-                f"HTTPSConnectionPool(host='x', port=443): Max retries exceeded with url: {path} (Caused by y)"
+            raise MaxRetryError(
+                HTTPConnectionPool(parts.netloc), f"{parts.path}?{parts.query}", OSError(f"cannot {method} {url}")
             )
-        named = {**request.headers, **request.query}
-        content = QUOTATIONS[quotation]((address, named, body))
-        return mock.Mock(status_code=status, body=content, headers={})
+        content = QUOTATIONS[quotation]((url, named, body.decode() if isinstance(body, bytes) else body or ""))
+        return urllib3.HTTPResponse(io.BytesIO(content), status=status, preload_content=False)
 
     return send
 
@@ -452,6 +455,7 @@ def search(home: Path, seed: int, *, quotations: Iterable[str] = tuple(QUOTATION
         if (names := planted_in(text, made.by_name))
     ]
     searched["secrets"] = len(made.by_name)
+    searched["requests"] = made.requests
     return searched, findings
 
 

@@ -17,6 +17,7 @@ def test_no_secret_of_any_mode_stands_in_anything_that_a_user_reads(tmp_path):
 
     assert findings == []
     assert searched["credentials"] == 10 * len(FEW) * 3
+    assert searched["requests"] >= 7 * len(FEW) * 3  # all modes but AK, StsToken and External ask a service
     assert searched["bucket"] == 3 * len(leaks.QUOTATIONS)
     assert searched["file"] > 20
     assert searched["secrets"] > 100
