@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from credential_services import FOUND, CredentialServices
+from credential_services import FOUND, CredentialServices, DrippingService
 
 import pipeline.credential_chain.sources  # noqa: F401  (the vendor reads variables at import, before a test sets any)
 from pipeline import credentials, run
@@ -217,7 +218,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, s
     ("answer", "told"),
     [
         ((200, "x" * 2_000_000), "larger than 1,048,576 bytes"),
-        ((200, [b"{"] * 40), "takes more than 0.1 s"),
+        ((200, [b"{"] * 40), "no answer within 0.1 s"),
         ((302, ""), "HTTP status 302"),
         ((200, {"CloudCredential": None}), "unexpected form"),
         ((200, {"CloudCredential": {**FOUND, "Expiration": "soon"}}), "unexpected form"),
@@ -231,6 +232,17 @@ def test_an_answer_that_cannot_be_used_is_trouble_of_the_service(home, monkeypat
         error = error_of(profile_account("sso"))
 
     assert (type(error), told in str(error)) == (Unreachable, True), error
+
+
+def test_headers_that_drip_have_the_deadline_of_the_answer(home, monkeypatch):
+    monkeypatch.setattr(transport, "_MAX_SECONDS", 0.2)
+    for start in (b"", b"HTTP/1.1 200 OK\r\nx: "):
+        with DrippingService(start) as service:
+            write_services(home, service.url)
+            started = time.monotonic()
+            error = error_of(profile_account("sso"))
+        assert (type(error), "no answer within 0.2 s" in str(error)) == (Unreachable, True), error
+        assert time.monotonic() - started < 4
 
 
 def test_a_network_that_is_down_is_waited_for_once_and_not_for_each_account(home, tmp_path):

@@ -11,8 +11,10 @@ all troubles, with the signed request in its text. This one quotes the host alon
 from __future__ import annotations
 
 import re
+import threading
 import time
-from typing import Any, Final
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -23,10 +25,13 @@ from Tea.response import TeaResponse
 from pipeline.errors import classify
 from pipeline.network import proxy_for, tls_context
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _MAX_BYTES: Final = 1 << 20
 """An answer has a few kilobytes."""
 _MAX_SECONDS: Final = 30.0
-"""From the headers of an answer to its end."""
+"""From the connection to the end of an answer."""
 _PLAIN_TEXT: Final = ("/api/token", "/security-credentials/")
 """The two answers of the metadata service that are not JSON."""
 
@@ -69,28 +74,9 @@ class Transport(TeaCore):  # type: ignore[misc]
         timeout = urllib3.Timeout(
             connect=(options.get("connectTimeout") or 5000) / 1000, read=(options.get("readTimeout") or 10000) / 1000
         )
-        try:
-            with (
-                _pool(url, address) as pool,
-                pool.request(
-                    request.method,
-                    url,
-                    body=request.body,
-                    headers=request.headers,
-                    timeout=timeout,
-                    retries=False,
-                    redirect=False,
-                    preload_content=False,
-                ) as answer,
-            ):
-                response = TeaResponse()
-                response.status_code = answer.status
-                response.headers = {name.lower(): value for name, value in answer.headers.items()}
-                response.body = _read(answer, address)
-        except urllib3.exceptions.SSLError as error:
-            raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise NoAnswer(address, _in_words(error)) from error
+        response: TeaResponse = _within_bounds(
+            lambda deadline: _exchange(request, url, address, timeout, deadline), address
+        )
         if response.status_code != 200:
             raise _error(address, response.status_code, response.body)
         if not _is_of_kind(str if url.endswith(_PLAIN_TEXT) else dict, response.body):
@@ -98,16 +84,64 @@ class Transport(TeaCore):  # type: ignore[misc]
         return response
 
 
-def _read(answer: urllib3.BaseHTTPResponse, address: str) -> bytes:
+def _within_bounds(call: Callable[[float], TeaResponse], address: str) -> TeaResponse:
+    """Return the result of a call that ends within `_MAX_SECONDS`: no timeout of a socket covers slow headers."""
+    done: Future[TeaResponse] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call(time.monotonic() + _MAX_SECONDS))
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(_MAX_SECONDS)
+    except TimeoutError:
+        raise _too_slow(address) from None
+
+
+def _exchange(request: Any, url: str, address: str, timeout: urllib3.Timeout, deadline: float) -> TeaResponse:
+    """Send a request, and read its answer whole."""
+    try:
+        with (
+            _pool(url, address) as pool,
+            pool.request(
+                request.method,
+                url,
+                body=request.body,
+                headers=request.headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            ) as answer,
+        ):
+            response = TeaResponse()
+            response.status_code = answer.status
+            response.headers = {name.lower(): value for name, value in answer.headers.items()}
+            response.body = _read(answer, address, deadline)
+    except urllib3.exceptions.SSLError as error:
+        raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise NoAnswer(address, _in_words(error)) from error
+    return response
+
+
+def _read(answer: urllib3.BaseHTTPResponse, address: str, deadline: float) -> bytes:
     """Return the bytes of an answer, within bounds of size and time."""
-    content, deadline = b"", time.monotonic() + _MAX_SECONDS
+    content = b""
     while chunk := answer.read1(1 << 16, decode_content=False):
         content += chunk
         if len(content) > _MAX_BYTES:
             raise NoAnswer(address, f"its answer is larger than {_MAX_BYTES:,} bytes")
         if time.monotonic() > deadline:
-            raise NoAnswer(address, f"its answer takes more than {_MAX_SECONDS:g} s")
+            raise _too_slow(address)
     return content
+
+
+def _too_slow(address: str) -> NoAnswer:
+    return NoAnswer(address, f"no answer within {_MAX_SECONDS:g} s")
 
 
 def _pool(url: str, address: str) -> urllib3.PoolManager:

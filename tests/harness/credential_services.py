@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socketserver
 import ssl
 import threading
 import time
@@ -114,5 +115,31 @@ class CredentialServices:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class DrippingService:
+    """Answers every connection with `start` at once, and one byte every 50 ms from then on."""
+
+    def __init__(self, start: bytes) -> None:
+        self._is_stopped = stopped = threading.Event()
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # the client has gone
+                    self.request.sendall(start)
+                    while not stopped.wait(0.05):
+                        self.request.sendall(b"H")
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_stopped.set()
         self._server.shutdown()
         self._server.server_close()
