@@ -380,6 +380,17 @@ AK = '"mode": "AK", "access_key_id": "a", "access_key_secret": "s3cret"'
             '{"profiles": [{"name": "prod", "mode": "AK", "access_key_id": ["s3cret"]}]}',
             "text is expected, and this is a list",
         ),
+        (
+            '{"profiles": [{"name": "prod", "mode": "RamRoleArn", "expired_seconds": 900.0}]}',
+            "expired_seconds: a whole number is expected, and this is a decimal number",
+        ),
+        (
+            '{"profiles": [{"name": "prod", ' + AK + '}, {"name": "prod", "mode": "External"}]}',
+            "two profiles have the name 'prod'",
+        ),
+        ('{"profiles": [{"name": "prod", ' + AK + ', "mode": "AK"}]}', "the key 'mode' stands twice in one object"),
+        ('{"profiles": [{"name": "prod", "s3cret": 1, "s3cret": 2}]}', "a key stands twice in one object"),
+        ('{"profiles": [], "profiles": []}', "the key 'profiles' stands twice in one object"),
         ('{"profiles": [{"name": "prod", "mode": "Ak"}]}', "mode is 'Ak', and should be one of AK, StsToken"),
         (
             '{"profiles": [{"name": "prod", "mode": "ChainableRamRoleArn", "source_profile": "prod"}]}',
@@ -401,6 +412,18 @@ def test_a_file_that_cannot_be_used_is_named_with_line_and_reason(home, text, to
         assert (type(error), error.exit_code) == (BadSetting, 2), error
         assert (repr(str(path)) in str(error), told.rpartition("column")[2] in str(error)) == (True, True), error
         assert "s3cret" not in str(error)
+
+
+def test_two_profiles_of_one_name_concern_those_alone_that_are_used(home):
+    twice, once = (
+        {"name": "base", **ROLE},
+        {"name": "prod", "mode": "AK", "access_key_id": "a", "access_key_secret": "s"},
+    )
+    chained = {"name": "chained", "mode": "ChainableRamRoleArn", "ram_role_arn": "r", "source_profile": "base"}
+    path = write_config(home, json.dumps({"profiles": [twice, once, chained, twice]}))
+
+    assert profile_account("prod").resolve().id == "a"
+    assert f"{str(path)!r}: two profiles have the name 'base'" in str(error_of(profile_account("chained")))
 
 
 def test_two_profiles_that_lead_to_each_other_are_a_circle(home):
