@@ -205,13 +205,27 @@ def test_a_certificate_of_nobody_is_named_and_not_tried_again(home, monkeypatch,
     assert "certificate" in str(error)
 
 
-def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, self_signed):
+@pytest.mark.parametrize(("status", "tries"), [(302, 1), (403, 1), (407, 1), (503, 4)])
+def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, self_signed, status, tries):
     write_config(home, {"prod": ROLE})
-    with CredentialServices(lambda *_: (407, ""), self_signed) as services:
+    with CredentialServices(lambda *_: (status, ""), self_signed) as services:
         monkeypatch.setenv("HTTPS_PROXY", services.url.replace("//", "//user:s3cret@"))
         error = error_of(profile_account("prod"))
 
-    assert (type(error), "407" in str(error), "s3cret" in str(error)) == (Unreachable, True, False), error
+    assert (type(error), len(services.proxy_logins)) == (Unreachable, tries), error
+    assert f"the proxy answered CONNECT with HTTP status {status}" in str(error)
+    assert ("try later" in str(error), "s3cret" in str(error)) == (status == 503, False), error
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "s3#cret"])
+def test_a_proxy_password_that_is_not_percent_encoded_is_a_bad_setting(home, monkeypatch, password):
+    write_config(home, {"prod": ROLE})
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{password}@127.0.0.1:9")
+    error = error_of(profile_account("prod"))
+
+    assert (type(error), "must be percent-encoded" in str(error), "cret" in str(error)) == (BadSetting, True, False), (
+        error
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, s
     [
         ((200, "x" * 2_000_000), "larger than 1,048,576 bytes"),
         ((200, [b"{"] * 40), "no answer within 0.1 s"),
-        ((302, ""), "HTTP status 302"),
+        ((302, ""), "HTTP status 302, a redirect to https://***@portal.example/login, which is not followed"),
         ((200, {"CloudCredential": None}), "unexpected form"),
         ((200, {"CloudCredential": {**FOUND, "Expiration": "soon"}}), "unexpected form"),
     ],

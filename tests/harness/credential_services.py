@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Answer = tuple[int, Any]
 """Status and body: an object is sent as JSON, a text as it is, a list piece by piece, 50 ms apart.
 
-Status 0 closes the connection without an answer.
+Status 0 closes the connection without an answer; 302 leads to the login page of a network.
 """
 
 FOUND = {
@@ -92,6 +92,8 @@ class CredentialServices:
                     return
                 content = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "https://me:s3cret@portal.example/login?token=s3cret")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
