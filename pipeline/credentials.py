@@ -93,11 +93,17 @@ class Account:
     def _error(self, error: Exception) -> EnsImagesError:
         """Return our error for one of a source, with what to do about it."""
         from pipeline.credential_chain.files import NotThere
+        from pipeline.credential_chain.helper import HelperFailed
         from pipeline.credential_chain.transport import NoAnswer, Refusal
 
         whose = f"credentials of account {self.label!r}"
         if isinstance(error, NotThere):
             return NoCredentials(f"no credentials for account {self.label!r}: {error}: {error.advice or self._where}")
+        if isinstance(error, HelperFailed):
+            return NoCredentials(
+                f"the helper for the {whose} gave none that can be used: {error}: run the process_command of the "
+                "profile by hand, as this user, to see what it prints"
+            )
         if isinstance(error, NoAnswer):
             advice = "check the network, the proxy and the certificates" if error.is_lasting else "try later"
             cause = library_text(error.cause)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import ssl
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadSetting
+from pipeline.redaction import redact_userinfo
 
 _BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
@@ -53,7 +55,7 @@ def proxy_for(url: str) -> str | None:
     Nothing else of the environment is used: a signed call must not carry a password from ~/.netrc.
 
     Raises:
-        BadSetting: the proxy is neither http nor https.
+        BadSetting: the proxy is neither http nor https, or its address cannot be used.
     """
     from urllib.request import getproxies, proxy_bypass
 
@@ -66,9 +68,36 @@ def proxy_for(url: str) -> str | None:
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     kind = proxy.partition("://")[0]
+    variable = f"{target.scheme.upper()}_PROXY"
     if kind not in {"http", "https"}:
         raise BadSetting(
             f"the environment names a proxy of kind {kind!r} for {target.scheme}://; only http and https are "
-            f"supported: set {target.scheme.upper()}_PROXY to one of them, or NO_PROXY={host} to connect directly"
+            f"supported: set {variable} to one of them, or NO_PROXY={host} to connect directly"
         )
+    if problem := _problem(proxy):
+        raise BadSetting(f"the proxy of the environment for {target.scheme}:// (ALL_PROXY or {variable}) {problem}")
     return proxy
+
+
+def _problem(proxy: str) -> str | None:
+    """Return what is wrong with the address of a proxy, without a word of it; None: nothing."""
+    address = proxy.partition("://")[2]
+    if "@" in address and "@" not in re.split("[/?#]", address)[0]:
+        return (
+            "has a user or password with a raw /, ? or #, which must be percent-encoded there: / is %2F, ? is %3F, "
+            "# is %23; and so must @ (%40), : (%3A) and % (%25)"
+        )
+    try:
+        parts = urlsplit(proxy)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    return None if is_address else "is not an address: http://HOST:PORT, or http://USER:PASSWORD@HOST:PORT, is expected"
+
+
+def redirect(status: int, location: str) -> str | None:
+    """Spell a redirect, without what may be secret in its target. Returns: None if it is none."""
+    if not (300 <= status < 400 and location):
+        return None
+    target = redact_userinfo(location.partition("?")[0].partition("#")[0])
+    return f"HTTP status {status}, a redirect to {target}, which is not followed"

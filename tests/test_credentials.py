@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from credential_services import FOUND, CredentialServices
+from credential_services import FOUND, CredentialServices, DrippingService
 
 import pipeline.credential_chain.sources  # noqa: F401  (the vendor reads variables at import, before a test sets any)
 from pipeline import credentials, run
@@ -204,21 +205,35 @@ def test_a_certificate_of_nobody_is_named_and_not_tried_again(home, monkeypatch,
     assert "certificate" in str(error)
 
 
-def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, self_signed):
+@pytest.mark.parametrize(("status", "tries"), [(302, 1), (403, 1), (407, 1), (503, 4)])
+def test_a_proxy_that_refuses_is_named_without_its_password(home, monkeypatch, self_signed, status, tries):
     write_config(home, {"prod": ROLE})
-    with CredentialServices(lambda *_: (407, ""), self_signed) as services:
+    with CredentialServices(lambda *_: (status, ""), self_signed) as services:
         monkeypatch.setenv("HTTPS_PROXY", services.url.replace("//", "//user:s3cret@"))
         error = error_of(profile_account("prod"))
 
-    assert (type(error), "407" in str(error), "s3cret" in str(error)) == (Unreachable, True, False), error
+    assert (type(error), len(services.proxy_logins)) == (Unreachable, tries), error
+    assert f"the proxy answered CONNECT with HTTP status {status}" in str(error)
+    assert ("try later" in str(error), "s3cret" in str(error)) == (status == 503, False), error
+
+
+@pytest.mark.parametrize("password", ["s3/cret", "s3#cret"])
+def test_a_proxy_password_that_is_not_percent_encoded_is_a_bad_setting(home, monkeypatch, password):
+    write_config(home, {"prod": ROLE})
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{password}@127.0.0.1:9")
+    error = error_of(profile_account("prod"))
+
+    assert (type(error), "must be percent-encoded" in str(error), "cret" in str(error)) == (BadSetting, True, False), (
+        error
+    )
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         ((200, "x" * 2_000_000), "larger than 1,048,576 bytes"),
-        ((200, [b"{"] * 40), "takes more than 0.1 s"),
-        ((302, ""), "HTTP status 302"),
+        ((200, [b"{"] * 40), "no answer within 0.1 s"),
+        ((302, ""), "HTTP status 302, a redirect to https://***@portal.example/login, which is not followed"),
         ((200, {"CloudCredential": None}), "unexpected form"),
         ((200, {"CloudCredential": {**FOUND, "Expiration": "soon"}}), "unexpected form"),
     ],
@@ -231,6 +246,17 @@ def test_an_answer_that_cannot_be_used_is_trouble_of_the_service(home, monkeypat
         error = error_of(profile_account("sso"))
 
     assert (type(error), told in str(error)) == (Unreachable, True), error
+
+
+def test_headers_that_drip_have_the_deadline_of_the_answer(home, monkeypatch):
+    monkeypatch.setattr(transport, "_MAX_SECONDS", 0.2)
+    for start in (b"", b"HTTP/1.1 200 OK\r\nx: "):
+        with DrippingService(start) as service:
+            write_services(home, service.url)
+            started = time.monotonic()
+            error = error_of(profile_account("sso"))
+        assert (type(error), "no answer within 0.2 s" in str(error)) == (Unreachable, True), error
+        assert time.monotonic() - started < 4
 
 
 def test_a_network_that_is_down_is_waited_for_once_and_not_for_each_account(home, tmp_path):
@@ -368,6 +394,17 @@ AK = '"mode": "AK", "access_key_id": "a", "access_key_secret": "s3cret"'
             '{"profiles": [{"name": "prod", "mode": "AK", "access_key_id": ["s3cret"]}]}',
             "text is expected, and this is a list",
         ),
+        (
+            '{"profiles": [{"name": "prod", "mode": "RamRoleArn", "expired_seconds": 900.0}]}',
+            "expired_seconds: a whole number is expected, and this is a decimal number",
+        ),
+        (
+            '{"profiles": [{"name": "prod", ' + AK + '}, {"name": "prod", "mode": "External"}]}',
+            "two profiles have the name 'prod'",
+        ),
+        ('{"profiles": [{"name": "prod", ' + AK + ', "mode": "AK"}]}', "the key 'mode' stands twice in one object"),
+        ('{"profiles": [{"name": "prod", "s3cret": 1, "s3cret": 2}]}', "a key stands twice in one object"),
+        ('{"profiles": [], "profiles": []}', "the key 'profiles' stands twice in one object"),
         ('{"profiles": [{"name": "prod", "mode": "Ak"}]}', "mode is 'Ak', and should be one of AK, StsToken"),
         (
             '{"profiles": [{"name": "prod", "mode": "ChainableRamRoleArn", "source_profile": "prod"}]}',
@@ -389,6 +426,18 @@ def test_a_file_that_cannot_be_used_is_named_with_line_and_reason(home, text, to
         assert (type(error), error.exit_code) == (BadSetting, 2), error
         assert (repr(str(path)) in str(error), told.rpartition("column")[2] in str(error)) == (True, True), error
         assert "s3cret" not in str(error)
+
+
+def test_two_profiles_of_one_name_concern_those_alone_that_are_used(home):
+    twice, once = (
+        {"name": "base", **ROLE},
+        {"name": "prod", "mode": "AK", "access_key_id": "a", "access_key_secret": "s"},
+    )
+    chained = {"name": "chained", "mode": "ChainableRamRoleArn", "ram_role_arn": "r", "source_profile": "base"}
+    path = write_config(home, json.dumps({"profiles": [twice, once, chained, twice]}))
+
+    assert profile_account("prod").resolve().id == "a"
+    assert f"{str(path)!r}: two profiles have the name 'base'" in str(error_of(profile_account("chained")))
 
 
 def test_two_profiles_that_lead_to_each_other_are_a_circle(home):

@@ -151,6 +151,34 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path, type
     assert (code, "did you mean ENS_IMAGES_RATE?" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("status", "DATA"),
+        ("status", "CONFIG"),
+        ("run", "PROFILE"),
+        ("run", "RATE"),
+        ("run", "DRY_RUN"),
+        ("sql", "VERBOSE"),
+    ],
+)
+def test_an_empty_variable_is_an_error_where_no_flag_takes_its_place(typed, monkeypatch, command, name):
+    monkeypatch.setenv(f"ENS_IMAGES_{name}", "")
+
+    told = f"error: BadSetting: the variable ENS_IMAGES_{name} is empty: give it a value, or unset it\n"
+    assert typed(command) == (2, "", told)
+    assert typed(command, "--help")[0] == 0
+
+
+def test_a_flag_takes_the_place_of_an_empty_variable_and_doctor_names_those_of_other_commands(typed, lake, monkeypatch):
+    monkeypatch.setenv("ENS_IMAGES_DATA", "")
+    assert typed("sql", "--data", str(lake), "select 1")[0] == 0
+
+    monkeypatch.delenv("ENS_IMAGES_DATA")
+    monkeypatch.setenv("ENS_IMAGES_MAX_AGE", "")
+    assert "ENS_IMAGES_MAX_AGE is empty" in "".join(typed("doctor", "--endpoint", "http://127.0.0.1:9")[1:])
+
+
 def test_a_value_of_the_file_has_the_range_of_its_option(tmp_path, typed):
     (tmp_path / settings.FILE).write_text("rate = -1")
     for command in ("status", "doctor"):  # of which the one has no such option

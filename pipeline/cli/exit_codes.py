@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pipeline.cli.completion import answer_shell
-from pipeline.cli.streams import discard_output, flush_output, prepare_streams
+from pipeline.cli.streams import OutputFailed, discard_output, flush_output, prepare_streams
 from pipeline.errors import EnsImagesError, FixTheInput
 from pipeline.memory import memory_explained
 from pipeline.redaction import redact
@@ -88,6 +88,10 @@ def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
         return 128 + ending_signal()
     except BrokenPipeError:  # `| head` closed the pipe
         discard_output()
+    except OutputFailed as error:
+        discard_output()
+        _print_error(f"error: standard output cannot be written: {error.strerror}")
+        return FixTheInput.exit_code
     except OSError as error:
         from pipeline.text import os_reason
 

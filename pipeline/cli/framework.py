@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import log
-from pipeline.cli.options import VARIABLE_PREFIX, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, Option, settings_key
 from pipeline.cli.settings_source import config_option
 from pipeline.paths import is_utf8
 from pipeline.storage.file_lock import use_lock_folder
@@ -37,7 +37,7 @@ class Command(click.Command):
         if any(settings_key(parameter) for parameter in self.params):
             self.params.append(config_option())
         self.params.append(
-            click.Option(
+            Option(
                 ["--verbose", "-v"],
                 envvar=f"{VARIABLE_PREFIX}VERBOSE",
                 show_envvar=True,

@@ -10,6 +10,7 @@ variable carries the command's name, and no key sets it.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,21 @@ LEVELS: Final = ("unproven", "counted", "verified")
 _SETTINGS_KEYS: Final = frozenset(Settings.__struct_fields__)
 
 
+class Option(click.Option):
+    """An option whose variable has a value, where it is set: click takes an empty one for unset."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the value of the variable. It is read where there is no flag.
+
+        Raises:
+            BadSetting: it is empty.
+        """
+        variable = str(self.envvar)
+        if os.environ.get(variable) == "" and not ctx.resilient_parsing:
+            raise BadSetting(f"the variable {variable} is empty: give it a value, or unset it")
+        return super().resolve_envvar_value(ctx)
+
+
 def option(*names: str, scope: str = "", **attributes: Any) -> Callable[[Any], Any]:
     """Declare an option that an environment variable can set too: `--data` is ENS_IMAGES_DATA.
 
@@ -37,7 +53,7 @@ def option(*names: str, scope: str = "", **attributes: Any) -> Callable[[Any], A
     """
     words = (*filter(None, (scope,)), names[0].removeprefix("--"))
     variable = VARIABLE_PREFIX + "_".join(words).replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+    return click.option(*names, cls=Option, envvar=variable, show_envvar=True, **attributes)
 
 
 def settings_key(parameter: click.Parameter) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import settings
-from pipeline.cli.options import VARIABLE_PREFIX, LocalPath, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, LocalPath, Option, settings_key
 from pipeline.errors import BadSetting
 from pipeline.redaction import redact_userinfo
 from pipeline.reports.formats import check_export_formats
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def config_option() -> click.Option:
     """Return the option --config: it is read before the others, because it sets their defaults."""
-    return click.Option(
+    return Option(
         ["--config"],
         envvar=f"{VARIABLE_PREFIX}CONFIG",
         show_envvar=True,
@@ -153,7 +153,7 @@ def _without_password(key: str, value: Any) -> Any:
 
 
 def unknown_variables() -> list[str]:
-    """Return a message for each ENS_IMAGES_ variable that no option reads, with the nearest name."""
+    """Return a message for each ENS_IMAGES_ variable that is empty, or that no option reads, with the nearest name."""
     ctx = click.get_current_context()
     known = {str(parameter.envvar) for parameter in _parameters_of_all_commands(ctx) if parameter.envvar}
     messages = []
@@ -161,4 +161,6 @@ def unknown_variables() -> list[str]:
         if name.startswith(VARIABLE_PREFIX) and name not in known:
             suggestion = nearest(name, sorted(known))
             messages.append(f"{name} is not a setting" + (f": did you mean {suggestion}?" if suggestion else ""))
+        elif name in known and not os.environ[name]:  # of another command, or under a flag
+            messages.append(f"{name} is empty: give it a value, or unset it")
     return messages

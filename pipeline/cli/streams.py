@@ -2,6 +2,7 @@
 
 >&-  <&-  2>&-      /dev/null in their place
 2>/dev/full         the lines are dropped: a log that cannot be written costs no day
+>/dev/full          OutputFailed, so that it is not taken for a file of the lake
 """
 
 from __future__ import annotations
@@ -10,6 +11,27 @@ import contextlib
 import io
 import os
 import sys
+
+
+class OutputFailed(OSError):
+    """Standard output cannot be written."""
+
+
+class _OutputFile(io.FileIO):
+    """A file whose errors are its own: of an OSError nobody could tell which file it is about."""
+
+    def write(self, data: object) -> int:
+        """Write `data`. Returns: how many bytes were written.
+
+        Raises:
+            OutputFailed: that failed.
+        """
+        try:
+            return super().write(data)  # type: ignore[arg-type]
+        except BrokenPipeError:  # `| head` closed the pipe
+            raise
+        except OSError as error:
+            raise OutputFailed(error.errno, error.strerror) from error
 
 
 class _LossyFile(io.FileIO):
@@ -23,11 +45,17 @@ class _LossyFile(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Open the streams that the caller closed, and make stderr drop what it cannot write."""
+    """Open the streams that the caller closed; make stderr drop what it cannot write, and stdout raise OutputFailed."""
     _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its code
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        old = sys.stdout
+        strict = io.BufferedWriter(_OutputFile(old.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(
+            strict, old.encoding, old.errors, line_buffering=old.line_buffering, write_through=old.write_through
+        )
     if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
         before = sys.stderr
         lossy = io.BufferedWriter(_LossyFile(before.fileno(), "w", closefd=False))

@@ -15,7 +15,14 @@ from pipeline.errors import BadSetting
 from pipeline.text import read_text
 
 _COMMENTS: Final = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_KINDS: Final = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number", bool: "a boolean"}
+_KINDS: Final = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a decimal number",
+    bool: "a boolean",
+}
 _MODES: Final = (
     "AK",
     "StsToken",
@@ -57,11 +64,13 @@ def read_profiles(path: str | Path) -> dict[str, Any]:
 
     Raises:
         NotThere: there is no such file, or this user may not read it.
-        BadSetting: it is not JSON, or not an object with a list of profiles.
+        BadSetting: it is not JSON, not an object with a list of profiles, or a key stands twice in one object.
     """
     text = _COMMENTS.sub(_blank, _read(Path(path)))
     try:
-        config = json.loads(text)
+        config = json.loads(text, object_pairs_hook=_without_doubles)
+    except _Doubled as error:
+        raise BadSetting(f"{str(path)!r}: {error} stands twice in one object: delete one of them") from None
     except json.JSONDecodeError as error:
         raise BadSetting(f"{str(path)!r}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
     except RecursionError:
@@ -74,6 +83,19 @@ def read_profiles(path: str | Path) -> dict[str, Any]:
     return config
 
 
+class _Doubled(Exception):
+    """A key stands twice in one object."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        keys = [key for key, _ in pairs]
+        key = next(key for key in keys if keys.count(key) > 1)
+        raise _Doubled(f"the key {key!r}" if key in {*_TYPES, "name", "current", "profiles"} else "a key")
+    return entry
+
+
 def check_profile(config: dict[str, Any], name: str, path: Path) -> None:
     """Check a profile, and those that it takes its role from: they exist, in no circle, with values of the right type.
 
@@ -81,23 +103,32 @@ def check_profile(config: dict[str, Any], name: str, path: Path) -> None:
         NotThere: there is no such profile, or it holds no key.
         BadSetting: it cannot be used as it is written.
     """
-    entries = config.get("profiles") or []
-    profiles = {text: entry for entry in reversed(entries) if isinstance(text := entry.get("name"), str)}
+    profiles: dict[str, list[dict[str, Any]]] = {}
+    for entry in config.get("profiles") or []:
+        if isinstance(text := entry.get("name"), str):
+            profiles.setdefault(text, []).append(entry)
     if name not in profiles:
         raise NotThere(f"there is no profile {name!r} in {str(path)!r}")
     seen = [name]
-    while _check_values(profiles[seen[-1]], path) == "ChainableRamRoleArn":
-        source = profiles[seen[-1]].get("source_profile")
+    while _check_values(last := _only(profiles[seen[-1]], path), path) == "ChainableRamRoleArn":
+        source = last.get("source_profile")
         if source in seen:
             circle = " → ".join(map(repr, (*seen, source)))
             raise BadSetting(f"{str(path)!r}: source_profile leads in a circle: {circle}")
         if source not in profiles:
             raise BadSetting(f"{str(path)!r}: source_profile of {seen[-1]!r}: there is no profile {source!r}")
         seen.append(source)
-    last = profiles[seen[-1]]
     for key in _NEEDED.get(last["mode"], ()):
         if not last.get(key):  # the vendor would take it from the environment, of another key
             raise NotThere(f"profile {seen[-1]!r} of {str(path)!r} has no {key}")
+
+
+def _only(entries: list[dict[str, Any]], path: Path) -> dict[str, Any]:
+    """Return the profile of a name: of two, each program of the vendor's may take another."""
+    if len(entries) > 1:
+        name = entries[0]["name"]
+        raise BadSetting(f"{str(path)!r}: two profiles have the name {name!r}: rename or delete one of them")
+    return entries[0]
 
 
 def _check_values(profile: dict[str, Any], path: Path) -> str:

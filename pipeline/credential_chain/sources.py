@@ -31,6 +31,7 @@ from alibabacloud_credentials.provider.refreshable import Credentials
 from alibabacloud_credentials.utils import auth_util
 
 from pipeline.credential_chain.files import NotThere, check_profile, read_profiles, read_sections
+from pipeline.credential_chain.helper import BoundedHelper
 from pipeline.credential_chain.transport import NoAnswer, Refusal, Transport
 
 _KEY_VARIABLES: Final = ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET")
@@ -168,19 +169,20 @@ def _is_on(variable: str) -> bool:
 
 
 def _adapt_the_vendor() -> None:
-    """Make the vendor's providers, and nothing else in this process, use our transport and our reading of files.
+    """Make the vendor's providers, and nothing else in this process, use our transport, helper and reading of files.
 
     The library offers no way for it. Its own writing of a refreshed login goes through the same reading.
     """
     for name, module in list(sys.modules.items()):
         if name.startswith("alibabacloud_credentials.provider.") and hasattr(module, "TeaCore"):
             vars(module)["TeaCore"] = Transport
-    functions: tuple[tuple[Any, str, Any], ...] = (
+    replacements: tuple[tuple[Any, str, Any], ...] = (
         (cli_profile, "_load_config", read_profiles),
+        (cli_profile, "ExternalCredentialsProvider", BoundedHelper),
         (ini_profile, "_load_ini", read_sections),
     )
-    for module, name, function in functions:
-        vars(module)[name] = function
+    for module, name, replacement in replacements:
+        vars(module)[name] = replacement
 
 
 _adapt_the_vendor()

@@ -11,8 +11,10 @@ all troubles, with the signed request in its text. This one quotes the host alon
 from __future__ import annotations
 
 import re
+import threading
 import time
-from typing import Any, Final
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -21,12 +23,15 @@ from Tea.core import TeaCore
 from Tea.response import TeaResponse
 
 from pipeline.errors import classify
-from pipeline.network import proxy_for, tls_context
+from pipeline.network import proxy_for, redirect, tls_context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MAX_BYTES: Final = 1 << 20
 """An answer has a few kilobytes."""
 _MAX_SECONDS: Final = 30.0
-"""From the headers of an answer to its end."""
+"""From the connection to the end of an answer."""
 _PLAIN_TEXT: Final = ("/api/token", "/security-credentials/")
 """The two answers of the metadata service that are not JSON."""
 
@@ -69,60 +74,103 @@ class Transport(TeaCore):  # type: ignore[misc]
         timeout = urllib3.Timeout(
             connect=(options.get("connectTimeout") or 5000) / 1000, read=(options.get("readTimeout") or 10000) / 1000
         )
-        try:
-            with (
-                _pool(url, address) as pool,
-                pool.request(
-                    request.method,
-                    url,
-                    body=request.body,
-                    headers=request.headers,
-                    timeout=timeout,
-                    retries=False,
-                    redirect=False,
-                    preload_content=False,
-                ) as answer,
-            ):
-                response = TeaResponse()
-                response.status_code = answer.status
-                response.headers = {name.lower(): value for name, value in answer.headers.items()}
-                response.body = _read(answer, address)
-        except urllib3.exceptions.SSLError as error:
-            raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise NoAnswer(address, _in_words(error)) from error
+        response: TeaResponse = _within_bounds(
+            lambda deadline: _exchange(request, url, address, timeout, deadline), address
+        )
         if response.status_code != 200:
-            raise _error(address, response.status_code, response.body)
+            raise _error(address, response.status_code, response.body, response.headers.get("location", ""))
         if not _is_of_kind(str if url.endswith(_PLAIN_TEXT) else dict, response.body):
             raise NoAnswer(address, "its answer is not JSON")
         return response
 
 
-def _read(answer: urllib3.BaseHTTPResponse, address: str) -> bytes:
+def _within_bounds(call: Callable[[float], TeaResponse], address: str) -> TeaResponse:
+    """Return the result of a call that ends within `_MAX_SECONDS`: no timeout of a socket covers slow headers."""
+    done: Future[TeaResponse] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call(time.monotonic() + _MAX_SECONDS))
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(_MAX_SECONDS)
+    except TimeoutError:
+        raise _too_slow(address) from None
+
+
+def _exchange(request: Any, url: str, address: str, timeout: urllib3.Timeout, deadline: float) -> TeaResponse:
+    """Send a request, and read its answer whole."""
+    try:
+        with (
+            _pool(url) as pool,
+            pool.request(
+                request.method,
+                url,
+                body=request.body,
+                headers=request.headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            ) as answer,
+        ):
+            response = TeaResponse()
+            response.status_code = answer.status
+            response.headers = {name.lower(): value for name, value in answer.headers.items()}
+            response.body = _read(answer, address, deadline)
+    except urllib3.exceptions.SSLError as error:
+        raise NoAnswer(address, _in_words(error), is_lasting="CERTIFICATE_VERIFY_FAILED" in str(error)) from error
+    except urllib3.exceptions.ProxyError as error:
+        raise _proxy_error(address, error) from error
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise NoAnswer(address, _in_words(error)) from error
+    return response
+
+
+def _read(answer: urllib3.BaseHTTPResponse, address: str, deadline: float) -> bytes:
     """Return the bytes of an answer, within bounds of size and time."""
-    content, deadline = b"", time.monotonic() + _MAX_SECONDS
+    content = b""
     while chunk := answer.read1(1 << 16, decode_content=False):
         content += chunk
         if len(content) > _MAX_BYTES:
             raise NoAnswer(address, f"its answer is larger than {_MAX_BYTES:,} bytes")
         if time.monotonic() > deadline:
-            raise NoAnswer(address, f"its answer takes more than {_MAX_SECONDS:g} s")
+            raise _too_slow(address)
     return content
 
 
-def _pool(url: str, address: str) -> urllib3.PoolManager:
+def _too_slow(address: str) -> NoAnswer:
+    return NoAnswer(address, f"no answer within {_MAX_SECONDS:g} s")
+
+
+def _pool(url: str) -> urllib3.PoolManager:
     tls = tls_context() if url.startswith("https:") else None
     proxy = proxy_for(url)
     if proxy is None:
         return urllib3.PoolManager(ssl_context=tls)
     parts = urlsplit(proxy)
-    if not parts.hostname:
-        raise NoAnswer(address, "the proxy of the environment has no host name", is_lasting=True)
     user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     login = urllib3.make_headers(proxy_basic_auth=user) if parts.username else None
     plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     to_proxy = tls_context() if parts.scheme == "https" else None
     return urllib3.ProxyManager(plain, proxy_headers=login, ssl_context=tls, proxy_ssl_context=to_proxy)
+
+
+def _proxy_error(address: str, error: urllib3.exceptions.ProxyError) -> NoAnswer:
+    """Return the error for a proxy that gives no way: the library keeps the status of its answer alone."""
+    found = re.search(r"Tunnel connection failed: ([0-9]{3})\b", str(error.original_error))
+    if not found:
+        return NoAnswer(address, _in_words(error))
+    status = int(found[1])
+    return NoAnswer(
+        address,
+        f"the proxy answered CONNECT with HTTP status {status}",
+        status=status,
+        is_lasting=classify(status, None) == "refused",
+    )
 
 
 def _in_words(error: Exception) -> str:
@@ -152,13 +200,14 @@ class _Body(msgspec.Struct):
     error_description: Any = None
 
 
-def _error(address: str, status: int, content: bytes) -> Exception:
+def _error(address: str, status: int, content: bytes, location: str) -> Exception:
     try:
         body = msgspec.json.decode(content, type=_Body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body = _Body()
     if status == 407 or 300 <= status < 400:  # from the proxy, or from a network that wants a login
-        return NoAnswer(address, f"HTTP status {status}", status=status, is_lasting=True)
+        cause = redirect(status, location) or f"HTTP status {status}"
+        return NoAnswer(address, cause, status=status, is_lasting=True)
     code = str(body.Code or body.ErrorCode or body.error or f"HTTP{status}")
     message = str(body.Message or body.ErrorMessage or body.error_description or "")
     if classify(status, code) in {"throttled", "transient"}:

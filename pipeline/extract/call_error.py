@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottled, Unreachable
+from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottled, Unreachable, classify
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import UnusableBody
-from pipeline.extract.retry import TIMEOUT, UNTRUSTED_CERTIFICATE
+from pipeline.extract.retry import PROXY_REFUSES, TIMEOUT, UNTRUSTED_CERTIFICATE
 from pipeline.extract.signing import ACTION
-from pipeline.redaction import redact_userinfo
+from pipeline.network import redirect
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
+    from aiohttp import ClientHttpProxyError
+
     from pipeline.extract.attempt import Attempt, AttemptFailed
     from pipeline.extract.body import Body
     from pipeline.extract.retry import RetryPolicy
@@ -49,17 +51,19 @@ def failure(error: Exception, body: Body, attempt_seconds: float) -> tuple[str, 
         case aiohttp.ServerDisconnectedError():
             where = "before an answer came" if isinstance(error.message, str) else "within the headers of an answer"
             return type(error).__name__, f"the connection was closed {where}"
+        case aiohttp.ClientHttpProxyError():
+            return proxy_failure(error)
         case aiohttp.ClientResponseError():
-            return type(error).__name__, f"what came is not an HTTP answer: {one_line(error.message)}"
+            text = f"what came is not an HTTP answer: {one_line(error.message)}"
     return type(error).__name__, text or type(error).__name__
 
 
-def redirect(status: int, location: str) -> str | None:
-    """The message of a redirect, without what may be secret in its target; None: it is none."""
-    if not (300 <= status < 400 and location):
-        return None
-    target = redact_userinfo(location.partition("?")[0].partition("#")[0])
-    return f"HTTP status {status}, a redirect to {target}, which is not followed"
+def proxy_failure(error: ClientHttpProxyError) -> tuple[str, str]:
+    """The error code and the reason of an attempt that the proxy gave no way to the service."""
+    location = error.headers.get("Location", "") if error.headers else ""
+    answer = redirect(error.status, location) or f"HTTP status {error.status}"
+    is_lasting = classify(error.status, None) == "refused"
+    return PROXY_REFUSES if is_lasting else type(error).__name__, f"the proxy answered CONNECT with {one_line(answer)}"
 
 
 def call_error(
@@ -77,6 +81,11 @@ def call_error(
         return Unreachable(
             f"{cause} — {url} has a TLS certificate that is not trusted; nothing was sent for account {account!r}: "
             "check the endpoint, or add its certificate authority to SSL_CERT_FILE"
+        )
+    if attempt.error_code == PROXY_REFUSES:
+        return Unreachable(
+            f"{cause} — no way through the proxy to {url} for account {account!r}: check HTTPS_PROXY, its user and "
+            "password, and whether this network wants a login; NO_PROXY connects directly"
         )
     if failed.outcome == "transient":
         return Unreachable(f"{cause} — no usable answer from {url} for account {account!r}: try later")
@@ -99,6 +108,8 @@ def _advice(error_code: str | None) -> str:
     code = error_code or ""
     if code.startswith("HTTP3"):
         return "check the endpoint, and whether a proxy or a login page of the network stands before it"
+    if code == "HTTP407":
+        return "check the user and the password of the proxy in HTTP_PROXY"
     if code.startswith("Forbidden") or code == "NoPermission":
         return "grant it in RAM (resource *)"
     if code in {"SignatureDoesNotMatch", "IncompleteSignature"}:

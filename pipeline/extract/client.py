@@ -29,14 +29,14 @@ from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
 from pipeline.extract.attempt import Attempt, AttemptFailed, may_be_listing, utc_now
 from pipeline.extract.body import ACCEPTED_ENCODINGS, DEFAULT_MAX_ANSWER_MIB, START_BYTES, Body, UnusableBody
-from pipeline.extract.call_error import CONNECT_SECONDS, call_error, failure, one_line, redirect
+from pipeline.extract.call_error import CONNECT_SECONDS, call_error, failure, one_line
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy, ThrottledAccounts, with_retries
 from pipeline.extract.signing import redact_key, signed_headers
 from pipeline.known_secrets import known_secrets
 from pipeline.log import about, logger
-from pipeline.network import proxy_for, tls_context
+from pipeline.network import proxy_for, redirect, tls_context
 from pipeline.redaction import redact, redact_bytes
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pipeline.errors import Unreachable
+from pipeline.extract.call_error import proxy_failure
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.event_loop import run_blocking
 from pipeline.known_secrets import known_secrets
@@ -61,6 +62,9 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: flo
             "check the endpoint and the clock, or add its certificate authority to SSL_CERT_FILE"
         )
         return Probe(url, error=untrusted, is_tls=True)
+    except aiohttp.ClientHttpProxyError as error:
+        cause = redact(": ".join(proxy_failure(error)), known_secrets())
+        return Probe(url, error=Unreachable(f"{cause} — no way through the proxy to {url}: check HTTPS_PROXY"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return Probe(
             url,

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 UNTRUSTED_CERTIFICATE: Final = "ClientConnectorCertificateError"
 """The error code of an attempt that ended because the server's TLS certificate is not trusted."""
 
+PROXY_REFUSES: Final = "ProxyRefuses"
+"""The error code of an attempt that ended because the proxy refuses to connect, or wants a login."""
+
 TIMEOUT: Final = "Timeout"
 """The error code of an attempt that was connected and exceeded its deadline."""
 _COSTLY: Final = {TIMEOUT: 3, "TooLarge": 2, "NotJSON": 2}
@@ -100,7 +103,7 @@ async def with_retries(
 
     def next_wait(error: Exception) -> bool | float:
         """Returns: False: no further attempt; True: back off; a number: wait so many seconds."""
-        if not isinstance(error, AttemptFailed) or error.attempt.error_code == UNTRUSTED_CERTIFICATE:
+        if not isinstance(error, AttemptFailed) or error.attempt.error_code in {UNTRUSTED_CERTIFICATE, PROXY_REFUSES}:
             return False
         counts[error.outcome] += 1
         code = error.attempt.error_code

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socketserver
 import ssl
 import threading
 import time
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Answer = tuple[int, Any]
 """Status and body: an object is sent as JSON, a text as it is, a list piece by piece, 50 ms apart.
 
-Status 0 closes the connection without an answer.
+Status 0 closes the connection without an answer; 302 leads to the login page of a network.
 """
 
 FOUND = {
@@ -91,6 +92,8 @@ class CredentialServices:
                     return
                 content = (body if isinstance(body, str) else json.dumps(body)).encode()
                 self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", "https://me:s3cret@portal.example/login?token=s3cret")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -114,5 +117,31 @@ class CredentialServices:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class DrippingService:
+    """Answers every connection with `start` at once, and one byte every 50 ms from then on."""
+
+    def __init__(self, start: bytes) -> None:
+        self._is_stopped = stopped = threading.Event()
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # the client has gone
+                    self.request.sendall(start)
+                    while not stopped.wait(0.05):
+                        self.request.sendall(b"H")
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_stopped.set()
         self._server.shutdown()
         self._server.server_close()
