@@ -97,6 +97,7 @@ class Body:
                     await asyncio.sleep(0)
             unpacker.check_end()
             content = bytes(self._content)
+            self._first_piece = content[:START_BYTES]
             self._content.clear()
         check_large(content)
         return content
