@@ -98,6 +98,7 @@ def test_redacting_twice_changes_nothing_more(parts):
 
 
 TEXTS = st.sampled_from([*PLACES, *PROSE]).map(lambda place: place.replace("{}", SECRET)) | st.text()
+TEXTS |= st.sampled_from(["no password=", "the Authorization:", "token,", "&quot;token&quot;:&quot;", "token%22%3A%22"])
 VALUES = st.recursive(
     TEXTS | st.none() | st.booleans() | st.integers(),
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS | st.sampled_from(["token", "Signature"]), inner),
