@@ -9,7 +9,8 @@ Two ways, the first of them for secrets that this process knows:
 
     by value      every usual spelling of `secrets`: as is, in JSON, percent-encoded, in base64
     by pattern    user and password in URLs, queries of URLs, values after a label (`Signature=…`, `"SecurityToken": …`,
-                  headers), bearer and basic credentials, JSON web tokens, STS tokens, private keys
+                  headers; in quotes as HTML or a URL spells them), bearer and basic credentials, JSON web tokens,
+                  STS tokens, private keys
 
 Each pattern takes a time that grows with the length of the text alone, so that a hostile body cannot stop a run.
 Redacting twice changes nothing more.
@@ -56,7 +57,8 @@ _LABEL: Final = (
 )
 _LABELLED: Final = re.compile(
     rf"{_LABEL}"
-    r"(?P<sep>\\*[\"']\s*(?:[:=,]|=>)\s*(?:\[\s*)?|\s*(?:=|%3d|&\#61;)>?\s*|:\s*|(?=>))"
+    r"(?P<sep>\\*[\"']\s*(?:[:=]|,(?!\s*\\*[\"'][^\"'\\]*+\\*[\"']\s*:)|=>)\s*(?:\[\s*)?"
+    r"|\s*(?:=|%3d|&\#61;)>?\s*|:\s*|(?=>))"
     r"(?P<value>b?\"(?:[^\"\\\r\n]|\\[^\r\n])*+|b?'(?:[^'\\\r\n]|\\[^\r\n])*+|\\++[\"'](?:[^\"'\\\r\n]|\\[^\r\n\"'\\])*+"
     r"|>\s*+[^\s<>\"']++\s*+(?=</)|>(?:[^<>\r\n\"']*+|[^<\r\n\"']{0,256}+)(?=<|$)|(?:[^\s\"'\\&<>,;(){}\[\]|]|\\/|\\u[0-9a-f]{4})++)",
     _FLAGS,
@@ -74,6 +76,8 @@ _LABELLED_IN_URL: Final = re.compile(
     rf"(?:%(?:25){{0,3}}(?:20|5b)|[+\[])*+{_ENCODED})(?:[^\s\"'&<>\\%]|(?!{_ENCODED})%)++",
     _FLAGS,
 )
+_BETWEEN_STRINGS: Final = re.compile(r"b?\"\s*[,:\]}](?:[\s,:\[\]{}]|-?\d[\d.e+-]*+|true|false|null)*+", re.IGNORECASE)
+"""What JSON has between two strings: it follows a string that ends with a label, such as `"password="`."""
 _SENTENCE: Final = ("authorization", "cookie")
 """Labels whose value has spaces: it ends with the line or the quote."""
 _END_OF_SENTENCE: Final = re.compile(r"[\"'<>\\\r\n]")
@@ -197,6 +201,8 @@ def _is_secret(match: re.Match[str]) -> bool:
     """Tell a value from prose that happens to follow a label, and from a value that JSON spells without quotes."""
     label, sep, value = match["label"].lower(), match["sep"], match["value"]
     if value.rstrip() in {"null", "true", "false", "None", "True", "False", ">", '"', "'", "b'", 'b"'}:
+        return False
+    if _BETWEEN_STRINGS.fullmatch(value):
         return False
     if not (sep.startswith(":") and sep[1:]) or value[0] in "\"'":
         return True

@@ -43,6 +43,8 @@ PLACES = [
     "next=%7B%22AccessKeySecret%22%3A%22{}%22%2C%22b%22%3A1%7D",
     "%7B%27SecurityToken%27:+%27{}%27%7D",
     "%255C%2522SecurityToken%255C%2522%253A%2520%255C%2522{}%255C%2522",
+    '{{"Message": "no password", "token": "{}"}}',
+    '["x-acs-security-token", "{}"]',
     "<AccessKeySecret>\n    {}\n  </AccessKeySecret>",
     "<SecurityToken>a > {}</SecurityToken>",
     "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
@@ -61,6 +63,7 @@ PROSE = [
     "<Credentials>\n  <AccessKeyId>LTAI</AccessKeyId>\n</Credentials>\n<token>\n</token>",
     "&quot;token&quot;: null, the &quot;token&quot;, which is empty: &quot;token&quot;: &quot;&quot;",
     "%22token%22%3Anull%2C%22Credentials%22%3A%7B%22Expiration%22%3A%222026%22%7D",
+    '{"Message": "no password", "Status": 400}',
     '{"token": null, "Credentials": {"Expiration": "2026-01-01T00:00:00Z"}}',
     "run 20261123T020000.000000Z/prod in 'lake/observations/observed_on=2026-11-23/20261123T020000.000000Z.parquet'",
 ]
@@ -98,6 +101,7 @@ def test_redacting_twice_changes_nothing_more(parts):
 
 
 TEXTS = st.sampled_from([*PLACES, *PROSE]).map(lambda place: place.replace("{}", SECRET)) | st.text()
+TEXTS |= st.sampled_from(["no password=", "the Authorization:", "token,", "&quot;token&quot;:&quot;", "token%22%3A%22"])
 VALUES = st.recursive(
     TEXTS | st.none() | st.booleans() | st.integers(),
     lambda inner: st.lists(inner) | st.dictionaries(TEXTS | st.sampled_from(["token", "Signature"]), inner),
@@ -127,6 +131,7 @@ LABELS = ["authorization", "cookie", "password", "passwd", "passphrase", "pwd", 
 LABELS += ["signature", "credentials", "assertion", "api_key", "private-key"]
 LONG += [f"{label}=" for label in LABELS] + [f"token{sign}" for sign in (">", "=>", "=b:", "(", "[", "{", ",", "&")]
 LONG += [">\n", "token>\n\n", "token&quot;", "token&quot;:&quot;", "token%22", "token%22%3A%22", "%5c", "token%22+"]
+LONG += ["token',", "token',' "]
 
 
 @pytest.mark.parametrize("unit", LONG)
