@@ -77,7 +77,7 @@ def mend_format(data: Path) -> bool:
         LakeTooNew: a newer version has written there.
     """
     try:
-        is_right = format_of(data) is not None or not (data / "lake").exists()
+        is_right = format_of(data) is not None or not any((data / "lake").glob("*"))
     except LakeDamaged:
         is_right = False
     if not is_right:
