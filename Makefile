@@ -7,14 +7,14 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: spark bench-spark beyond help demo test browser check lint types docs faults crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark readers bench-spark beyond help demo test browser check lint types docs faults crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo           run the pipeline for 30 days on a local endpoint, then print the reports"
 	@echo "make test           all tests"
 	@echo "make check          what CI runs: lint, import contracts, types, tests, documentation"
 	@echo "make docs           write the generated pages again: data/dictionary.md, data/questions.md"
-	@echo "make faults         fault tests: every fault and thousands of random schedules; writes docs/reliability.md"
+	@echo "make faults         fault tests: every fault, thousands of random schedules and histories; writes docs/reliability.md"
 	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
 	@echo "make soak           readers beside writers, for minutes"
 	@echo "make fuzz           random malformed responses, for minutes; then ten times the random inputs of make test"
@@ -29,6 +29,7 @@ help:
 	@echo "make recipes        the recipes of docs/recipes in Airflow and hadolint"
 	@echo "make test-oldest    the tests on the oldest versions that pyproject.toml allows"
 	@echo "make test-newest    the tests on the newest Python and the newest versions of all dependencies"
+	@echo "make readers        other versions of DuckDB on the catalog and the printed views, row by row; dask and fastparquet"
 	@echo "make picture        the README's picture of the demo's HTML page"
 	@echo "make clean          delete everything that make created"
 
@@ -78,6 +79,7 @@ docs: $(VENV)/installed-dev
 faults: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/faults.py --schedules 2000 --out docs/reliability.md
 	@PYTHONPATH=tests/harness $(BIN)/python tests/harness/damage.py --matrix --flips 1000 --later 100 --out docs/reliability.md
+	@$(BIN)/python tests/harness/model.py --steps 2000
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/crash.py
@@ -143,12 +145,20 @@ $(VENV)-oldest/installed: tests/harness/oldest.py pyproject.toml
 	@python3.11 -m venv $(VENV)-oldest
 	@$(VENV)-oldest/bin/pip install --quiet $$(python3.11 tests/harness/oldest.py)
 	@$(VENV)-oldest/bin/pip install --quiet --no-deps -e .
-	@python3.11 -m venv $(VENV)-duckdb && $(VENV)-duckdb/bin/pip install --quiet 'duckdb<1.6'
 	@touch $@
+
+$(VENV)-readers/installed: pyproject.toml $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)-readers
+	@$(VENV)-readers/bin/python -m pip install --quiet -e '.[dev]' 'dask[dataframe]' fastparquet
+	@for v in 1.4.2 1.5.0; do $(BIN)/python -m venv $(VENV)-duckdb-$$v && $(VENV)-duckdb-$$v/bin/pip install --quiet duckdb==$$v || exit 1; done
+	@touch $@
+
+readers: $(VENV)-readers/installed
+	@$(VENV)-readers/bin/python -m pytest tests/test_howtos.py -k other-tools
+	@$(VENV)-readers/bin/python tests/harness/old_duckdb.py $(VENV)-duckdb-*/bin/python
 
 test-oldest: $(VENV)-oldest/installed browser
 	@$(VENV)-oldest/bin/python -m pytest -n auto --dist worksteal
-	@$(VENV)-oldest/bin/python tests/harness/old_duckdb.py $(VENV)-duckdb/bin/python
 
 # To choose the interpreter: make test-newest NEWEST=/path/to/python3.13
 NEWEST ?= $(or $(shell for p in python3.15 python3.14 python3.13 python3.12; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done),$(PYTHON))

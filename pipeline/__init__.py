@@ -10,14 +10,20 @@
     extract/           client, rate limit, endpoint, response, completeness, listing, raw pages
     storage/           files in a local folder, objects in a bucket
     credentials.py     an account: a label, and credentials of the vendor's own providers
+    credential_chain/  the vendor's providers in order, their files, their transport
+    network.py         proxy and certificate authorities of the environment
+    known_secrets.py   secrets of the environment and the profile files, so that they can be recognised
     settings.py        ens-images.toml: its keys, and their checks
     emulator/          a local ENS endpoint: signed, paged, throttled, and faulty on request
     resources/         what is collected: every table and column, declared once
     errors.py          everything raised, grouped by what the reader does next
     log.py             log messages, each with its run, account, page and call
+    memory.py          too little memory: one error
+    paths.py           paths as a user writes them
     text.py            values as text: for a terminal, JSON, SQL, a sentence
     runtime.py         process-wide settings of the interpreter, each with its measurement
     requirements.py    installed packages, and whether they are new enough
+    redaction.py       remove secrets from what a library or a server said: pure, below everything
 
 A package imports only from the lines below it (`make lint`: the contract in
 pyproject.toml). A notebook needs no more than

@@ -6,7 +6,8 @@
     │   ├── UnknownName
     │   ├── BadQuery
     │   ├── BadSetting
-    │   └── AlreadyObserved
+    │   ├── AlreadyObserved
+    │   └── NoLocks
     ├── NotPublished       exit 3   the account was read, and the listing is not good enough to publish
     │   ├── IncompleteListing
     │   └── AccountShrank
@@ -19,12 +20,14 @@
     │   ├── StillThrottled
     │   ├── OutOfTime
     │   ├── LakeLocked
-    │   └── DiskFull
+    │   ├── DiskFull
+    │   └── OutOfMemory
     ├── LakeUnusable       exit 6   the data folder is not an intact lake
     │   ├── LakeMissing
     │   ├── LakeDamaged
     │   ├── LakeTooNew
-    │   └── NoAccess
+    │   ├── NoAccess
+    │   └── DiskFailed
     ├── Differs            exit 7   two states of the lake differ, and the command was asked to report that
     └── NotFresh           exit 8   the lake is intact, but older than allowed
 
@@ -35,6 +38,8 @@ is a bug: it ends with a traceback and exit code 1.
 """
 
 from typing import Any, Literal
+
+from pipeline.redaction import redact
 
 Outcome = Literal["usable", "throttled", "transient", "nonce", "expired", "refused", "clock"]
 
@@ -58,10 +63,16 @@ def classify(status: int | None, error_code: str | None) -> Outcome:
 
 
 class EnsImagesError(Exception):
-    """The root. `exit_code` is the command's; `run` is the summary of the run that the error ended, if any."""
+    """The root: its message passes the redaction.
+
+    `exit_code` is the command's; `run` is the summary of the run that the error ended, if any.
+    """
 
     exit_code = 1
     run: Any = None
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(redact(one) if isinstance(one, str) else one for one in arguments))
 
 
 class OurMistake(EnsImagesError):
@@ -83,11 +94,15 @@ class BadQuery(FixTheInput):
 
 
 class BadSetting(FixTheInput):
-    """An option or argument that makes no sense."""
+    """An option, a variable or a file of settings or credentials that cannot be used."""
 
 
 class AlreadyObserved(FixTheInput):
     """An observation of this account at the given `observed_at` is already published."""
+
+
+class NoLocks(FixTheInput):
+    """The file system of the lake has no locks, and no other folder for its lock is given."""
 
 
 class NotPublished(EnsImagesError):
@@ -129,7 +144,7 @@ class WaitAndRetry(EnsImagesError):
 
 
 class Unreachable(WaitAndRetry):
-    """No usable answer came from the endpoint in any attempt."""
+    """No usable answer came from the endpoint, or from a credentials service, in any attempt."""
 
 
 class StillThrottled(WaitAndRetry):
@@ -146,6 +161,10 @@ class LakeLocked(WaitAndRetry):
 
 class DiskFull(WaitAndRetry):
     """There is no disk space for what a command writes; everything published before is intact."""
+
+
+class OutOfMemory(WaitAndRetry):
+    """There is too little memory for the command; everything published before is intact."""
 
 
 class LakeUnusable(EnsImagesError):
@@ -168,6 +187,10 @@ class LakeTooNew(LakeUnusable):
 
 class NoAccess(LakeUnusable):
     """This user may not read or write a file or folder of the lake."""
+
+
+class DiskFailed(LakeUnusable):
+    """The disk reported an error of input or output: what was being written is deleted, and nothing of it published."""
 
 
 class Differs(EnsImagesError):

@@ -5,6 +5,11 @@ allocator          choose_allocator     every command
 system_allocator     compaction
 garbage collector  rare_collection      listing, rebuild
 thread switches    frequent_switches    the catalog, while an account is listed
+home folder        any_home             the import of the charting library
+interrupts         exit_on_interrupt    before a command, and after an interrupt
+                   raise_on_interrupt   in a command
+                   interruptible        around DuckDB
+                   run_interruptibly    a query of a user
 """
 
 from __future__ import annotations
@@ -12,11 +17,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class _Refused:
@@ -96,3 +102,60 @@ def frequent_switches() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+def exit_on_interrupt() -> None:
+    """Let SIGINT end the process at once and in silence: nothing is being written. One that ignores it still does."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def raise_on_interrupt() -> None:
+    """Let SIGINT raise KeyboardInterrupt again, with Python's own handler: asyncio replaces no other."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit(number: int, _: object) -> None:
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise the KeyboardInterrupt that DuckDB reports as a RuntimeError when it stops a statement."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
+
+
+def run_interruptibly(work: Callable[[], object], interrupt: Callable[[], object]) -> None:
+    """Do `work` in a thread, and call `interrupt` where a signal comes: DuckDB may not look for one for minutes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
+        done = pool.submit(work)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            interrupt()
+            raise
+
+
+@contextlib.contextmanager
+def any_home() -> Iterator[None]:
+    """Set HOME inside the block where the process has no home: a container with a user id that nobody listed.
+
+    altair raises without one, at import, for a cache of sample data that is never used here. `/` holds nothing of
+    anybody's: a folder that others can write to could hold credentials of theirs.
+    """
+    if os.path.expanduser("~") != "~":  # noqa: PTH111  (never raises)
+        yield
+        return
+    os.environ["HOME"] = "/"
+    try:
+        yield
+    finally:
+        del os.environ["HOME"]

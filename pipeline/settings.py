@@ -8,6 +8,7 @@
     profile = "prod"                    a profile of the vendor's file; without one, the vendor's default chain
     label = "production"                the account's name in the lake; default: the profile's name
     endpoint = "ens.ap-southeast-1.aliyuncs.com"
+    same_account_as = "prod"            another name of that account: views count it once; "none": of no other account
 
     [after_run]                         steps after a run
     prune = true                        with raw_older_than and grace
@@ -22,27 +23,34 @@
     endpoint = "https://s3.example.com"
     region = "eu-central-1"
 
-A path is relative to the file. An unknown key is an error that names the
+A path is relative to the file; `~` is the home. An unknown key is an error that names the
 nearest known one. Secrets are refused: they belong in a profile or in an
 environment variable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pipeline.errors import BadSetting
-from pipeline.text import nearest
+from pipeline.paths import user_path
+from pipeline.text import nearest, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FILE: Final = "ens-images.toml"
+NO_OTHER: Final = "none"
+"""The `same_account_as` of an account that is no other name of another one."""
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
-_PATHS: Final = ("data", "profiles_from", "summary")
+_PATHS: Final = ("data", "profiles_from", "summary", "lock_dir")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _WORDS: Final = {
@@ -60,11 +68,12 @@ _WORDS: Final = {
 
 
 class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An account: its credentials, its label, its endpoint."""
+    """An account: its credentials, its label, its endpoint, and the account that it is another name of."""
 
     profile: str | None = None
     label: str | None = None
     endpoint: str | None = None
+    same_account_as: str | None = None
 
     @property
     def name(self) -> str:
@@ -102,10 +111,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles_from: str | None = None
     certificate: str | None = None
     timeout: float | None = None
+    max_answer: float | None = None
     max_shrink: float | None = None
     raw_older_than: str | None = None
     grace: str | None = None
     max_age: str | None = None
+    lock_dir: str | None = None
+    memory_limit: str | None = None
     summary: str | None = None
     accounts: tuple[AccountEntry, ...] = ()
     after_run: AfterRun = AfterRun()
@@ -143,13 +155,15 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     """
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        document = tomllib.loads(read_text(file))
     except FileNotFoundError:
         if path is None:
             return Settings(), None
         raise BadSetting(f"there is no settings file {str(file)!r}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise BadSetting(f"{str(file)!r} is not TOML: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r} cannot be read: its lists and tables are nested too deeply") from error
     except OSError as error:
         raise BadSetting(f"{str(file)!r} cannot be read: {error.strerror}") from error
     _refuse_unknown(document, Settings, file, "")
@@ -164,7 +178,7 @@ def load(path: Path | None = None) -> tuple[Settings, Path | None]:
     except msgspec.ValidationError as error:
         raise BadSetting(f"{str(file)!r}: {_in_words_of_toml(str(error))}") from error
     _check_accounts(settings.accounts, file)
-    settings = _absolute(settings, file.resolve().parent)
+    settings = _absolute(settings, file)
     _check_output_paths(settings, file)
     return settings, file
 
@@ -183,15 +197,31 @@ def span(text: str | dt.timedelta) -> dt.timedelta:
     return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def memory_size(text: str) -> str:
+    """Return a share of the machine's memory, such as `50%`, or a size, such as `4GB`, as DuckDB takes it.
+
+    Raises:
+        BadSetting: `text` is neither.
+    """
+    size = text.replace(" ", "")
+    if not re.fullmatch(r"(?!0+(\.0*)?(?:\D|$))[0-9]{1,6}(\.[0-9]{1,3})?(%|[KMGT]i?B)", size, re.IGNORECASE):
+        raise BadSetting(f"{text!r} is no amount of memory: a share such as 50%, or a size such as 4GB is expected")
+    return size
+
+
 def paths_of_invalid_file(path: Path | None = None) -> dict[str, str]:
     """Return `data` and `summary` of a file that `load` refuses, as far as they can be read."""
     file = Path(FILE) if path is None else path
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        document = tomllib.loads(read_text(file))
+    except (OSError, ValueError, RecursionError, BadSetting):
         return {}
-    texts = {name: value for name in ("data", "summary") if isinstance(value := document.get(name), str) and value}
-    return {name: str(_absolute_path(value, file.resolve().parent)) for name, value in texts.items()}
+    paths = {}
+    for name in ("data", "summary"):
+        if isinstance(value := document.get(name), str):
+            with contextlib.suppress(BadSetting):
+                paths[name] = str(_absolute_path(value, file.resolve().parent))
+    return paths
 
 
 def _tables(entries: object) -> list[dict[str, Any]]:
@@ -236,6 +266,16 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
         if names.index(name) + 1 != number:
             first = names.index(name) + 1
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
+    same_as = {entry.name: entry.same_account_as for entry in entries}
+    for number, entry in enumerate(entries, start=1):
+        other = entry.same_account_as
+        place = f"{str(file)!r}: accounts[{number}].same_account_as = {other!r}"
+        if other in (None, NO_OTHER):
+            continue
+        if other == entry.name or other not in names:
+            raise BadSetting(f'{place}: the name of another account of this file is expected, or "{NO_OTHER}"')
+        if same_as[other] is not None:
+            raise BadSetting(f"{place}: {other!r} has a same_account_as itself: name an account that has none")
 
 
 def _check_output_paths(settings: Settings, file: Path) -> None:
@@ -260,14 +300,22 @@ def _check_output_paths(settings: Settings, file: Path) -> None:
 
 
 def _absolute_path(value: str | None, folder: Path) -> str | None:
-    return value if value is None or "://" in value else str(folder / Path(value).expanduser())
+    return value if value is None or "://" in value else str(folder / user_path(value))
 
 
-def _absolute(settings: Settings, folder: Path) -> Settings:
-    def absolute(value: str | None) -> str | None:
-        return _absolute_path(value, folder)
+def _absolute(settings: Settings, file: Path) -> Settings:
+    folder = file.resolve().parent
 
-    paths = {name: absolute(getattr(settings, name)) for name in _PATHS}
-    after = settings.after_run
-    after = msgspec.structs.replace(after, export=absolute(after.export), html=absolute(after.html))
-    return msgspec.structs.replace(settings, **paths, after_run=after)
+    def absolute(struct: msgspec.Struct, names: Sequence[str], prefix: str = "") -> dict[str, str | None]:
+        paths = {}
+        for name in names:
+            try:
+                paths[name] = _absolute_path(getattr(struct, name), folder)
+            except BadSetting as error:
+                raise BadSetting(f"{str(file)!r}: {prefix}{name}: {error}") from error
+        return paths
+
+    after = msgspec.structs.replace(
+        settings.after_run, **absolute(settings.after_run, ("export", "html"), "after_run.")
+    )
+    return msgspec.structs.replace(settings, **absolute(settings, _PATHS), after_run=after)

@@ -89,7 +89,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
         verification.verify_tables(con, {observation.run_id for observation in state.latest})
         con.execute(whole_script(files, state)).fetchall()
         view_sql = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
-        is_plain = files.manifest is None and not files.tombstones.active
+        is_plain = files.manifest is None and not files.tombstones.active and not state.has_names
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
         for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
             schema = _schema(con, name)

@@ -12,11 +12,13 @@ import math
 import re
 import unicodedata
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import BadSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 NOTHING: Final = "–"  # noqa: RUF001  (the dash that stands for null)
 _NUMBERS: Final = ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "HUGEINT", "UHUGEINT", "DOUBLE", "FLOAT", "DECIMAL")
@@ -43,9 +45,24 @@ def _escape(code: int, *, json_escapes: bool) -> str:
     )
 
 
-def redact_userinfo(address: str) -> str:
-    """Spell an address without the user and the password that may stand in it."""
-    return re.sub(r"^([\w+.-]+://)?.*@", r"\1…@", address, flags=re.DOTALL)
+def read_text(path: str | Path) -> str:
+    """Read a file that a user wrote: UTF-8, with or without a byte order mark.
+
+    Raises:
+        BadSetting: it is not UTF-8.
+    """
+    content = Path(path).read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadSetting(f"{str(path)!r}, line {line}: not UTF-8: save the file as UTF-8") from None
+
+
+def os_reason(error: OSError) -> str:
+    """Spell an error of the operating system: its file, where it names one, and the reason."""
+    path = "" if error.filename is None else f"{str(error.filename)!r}: "
+    return f"{path}{error.strerror or error or type(error).__name__}"
 
 
 def plain_text(value: object) -> str:
@@ -59,6 +76,15 @@ def plain_text(value: object) -> str:
     if isinstance(value, (list, tuple, dict)):
         return json.dumps(json_value(value), ensure_ascii=False)
     return str(value)
+
+
+def utc_text(instant: dt.datetime, separator: str = " ") -> str:
+    """Spell an instant for another program, always with six digits of a second: a reader then infers one type.
+
+    An instant without a zone is in UTC, as everywhere in the lake.
+    """
+    in_utc = instant.astimezone(dt.UTC) if instant.tzinfo else instant
+    return in_utc.replace(tzinfo=None).isoformat(separator, "microseconds")
 
 
 def thousands(value: object) -> str:
@@ -82,7 +108,7 @@ def json_value(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dt.datetime):
-        return value.isoformat()
+        return f"{utc_text(value, 'T')}Z"
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     if isinstance(value, dict):
@@ -93,6 +119,15 @@ def json_value(value: object) -> object:
 def pluralize(number: int, word: str, plural: str | None = None) -> str:
     """`1 image`, `1,037 images`; `plural` for a word that takes more than an s."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or word + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in its two largest units: `1 h 5 min`, `12 min 30 s`, `40 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    shown = [f"{number:,} {unit}" for number, unit in parts if number][:2]
+    return " ".join(shown) if seconds >= 1 else f"{seconds:.2g} s"
 
 
 def escape_glob(path: str | Path) -> str:

@@ -212,7 +212,7 @@ def page(images: list[dict[str, Any]], number: int = 1, total: int | None = None
 
 @pytest.fixture(scope="session")
 def self_signed(tmp_path_factory) -> Path:
-    """A certificate for 127.0.0.1 that nobody vouches for, with its key."""
+    """A certificate for 127.0.0.1, and for services of the vendor's, that nobody vouches for; with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -224,7 +224,13 @@ def self_signed(tmp_path_factory) -> Path:
         .serial_number(1)
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                + [x509.DNSName(name) for name in ("sts.aliyuncs.com", "oauth.aliyun.com", "ens.aliyuncs.com")]
+            ),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )

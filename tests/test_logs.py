@@ -121,13 +121,14 @@ def test_no_secret_is_logged_whatever_fails(secret, caplog):
         requests_per_page=2,
         repeat_seconds=0.1,
         pause_seconds=0.001,
+        max_answer_mib=1,
         retry=RetryPolicy(back_off_seconds=0.001),
     )
     account = key_account("a", "emulator", secret, TOKEN)
     err = io.StringIO()
     with logs.shown(2, err), Endpoint({"emulator": Key(SECRET, living_account(images=60), security_token=TOKEN)}) as at:
         for fault in FAULTS:
-            at.faults = [f"{fault}:ms=1,times=3" if fault in {"drip", "throttling"} else f"{fault}:times=3"]
+            at.faults = [f"{fault}:ms=1,times=3" if fault in {"drip", "throttling", "silent"} else f"{fault}:times=3"]
             extract([account], lambda *_: None, endpoint=at.url, bounds=quick, rate=None)
 
     text = err.getvalue() + caplog.text + "".join(str(record.__dict__) for record in caplog.records)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from old_lake import OldAccount, answers
@@ -24,6 +27,9 @@ from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEPT = sorted((Path(__file__).parent / "data").glob("old_lake_v*"))
 
@@ -90,6 +96,94 @@ def test_an_old_lake_is_written_to(kept, old):
     assert format_of(old) == FORMAT
     assert sorted(path.name for path in (old / "raw").glob("_*")) == ["_tombstones.json"]
     assert check(old).findings == []
+
+
+# ── read anew ────────────────────────────────────────────────────────────────
+
+NO_INSTANT, OFFSET_TIME = "2021-02-30T00:00Z", "2021-02-28T08:00:00.5+08:00"
+
+
+@pytest.fixture(params=KEPT[:3], ids=[folder.name for folder in KEPT[:3]])
+def misread(request, tmp_path) -> Path:
+    """A lake whose raw pages hold an offset time and doubled keys, with what its version made of them."""
+    with tarfile.open(request.param / "data.tar.xz") as archive:
+        archive.extractall(tmp_path / "old", filter="data")
+    for path in (tmp_path / "old").rglob("*.parquet"):
+        change(path, "body", pa.large_binary(), as_sent)
+        change(path, "raw_json", pa.string(), lambda text: text.replace(NO_INSTANT, OFFSET_TIME))
+    return tmp_path / "old"
+
+
+def change(path: Path, name: str, kind: pa.DataType, new: Callable[[Any], Any]) -> None:
+    """Change the values of a column, where the file has it."""
+    with pq.ParquetFile(path) as file:
+        header = {key: value for key, value in file.metadata.metadata.items() if key != b"ARROW:schema"}
+        rows = file.read().replace_schema_metadata(header)
+    if name in rows.column_names:
+        values = pa.array([value and new(value) for value in rows.column(name).to_pylist()], kind)
+        index = rows.column_names.index(name)
+        pq.write_table(rows.set_column(index, rows.schema.field(name), values), path)
+
+
+def as_sent(body: bytes) -> bytes:
+    """The body with an offset time, which was a reject, and with a key twice, whose last value counted."""
+    body = body.replace(NO_INSTANT.encode(), OFFSET_TIME.encode())
+    return re.sub(rb'("ImageId": ?"m-3")', rb'\1,"ImageSize":"1"', body)
+
+
+def test_pages_that_read_better_now_leave_an_old_lake_intact_and_are_told(misread):
+    before = answers(misread)
+    result = check(misread, deep=True)
+
+    assert result.findings == []
+    assert result.read_differently_count > 0
+    assert f"{result.read_differently_count} rows read differently since 0.1.0" in str(result)
+    assert "read differently" not in str(check(misread))
+
+    rebuild(misread)
+    lost = max((misread / "lake" / "images").rglob("*.parquet"))
+    lost.unlink()
+    rebuild(misread)
+    assert answers(misread) == before
+    assert check(misread, deep=True).findings == []
+
+
+def test_a_new_lake_is_read_anew_and_stays_intact_beside_the_old_pages(misread, tmp_path):
+    rebuild(misread, into=tmp_path / "new")
+    shutil.copytree(misread / "raw", tmp_path / "new" / "raw", dirs_exist_ok=True)
+
+    for _ in range(2):
+        result = check(tmp_path / "new", deep=True)
+        assert (result.findings, result.read_differently_count) == ([], 0)
+        with connect(tmp_path / "new") as lake:
+            read = "select distinct image_id, image_size_gib, created_at_utc::varchar from images where image_id in "
+            assert lake.execute(f"{read} ('m-3', 'm-4') order by 1").fetchall() == [
+                ("m-3", None, "2025-12-08 12:10:03"),
+                ("m-4", None, "2021-02-28 00:00:00.5"),
+            ]
+            assert lake.execute("select distinct reading_version from observations").fetchall() == [(2,)]
+            rejected = "select distinct image_id, field, raw_json from rejects where image_id in ('m-3', 'm-4')"
+            assert lake.execute(f"{rejected} order by all").fetchall() == [
+                ("m-3", "ImageSize", '["1","30"]'),
+                ("m-4", "ImageSize", '"20GiB"'),
+            ]
+        max((tmp_path / "new" / "lake" / "images").rglob("*.parquet")).unlink()
+        rebuild(tmp_path / "new")  # by the reading of the commit record, not of the pages
+
+
+def test_an_answer_that_is_unusable_now_is_published_by_no_new_lake(misread, tmp_path):
+    path = max((misread / "raw").rglob("*.parquet"))
+    total = rb'"TotalCount": ?("?[0-9]+"?)'
+    change(path, "body", pa.large_binary(), lambda body: re.sub(total, rb'"TotalCount":"7","TotalCount":\1', body))
+    assert check(misread, deep=True).findings == []
+
+    rebuild(misread, into=tmp_path / "new")
+    shutil.copytree(misread / "raw", tmp_path / "new" / "raw", dirs_exist_ok=True)
+    assert check(tmp_path / "new", deep=True).findings == []
+    with connect(tmp_path / "new") as lake:
+        asked = "select is_published, error from observations where account = 'prod' order by run_id desc limit 1"
+        ((is_published, error),) = lake.execute(asked).fetchall()
+    assert (is_published, "by reading version 2 1 page of the last pass unusable" in error) == (False, True)
 
 
 # ── newer ones ───────────────────────────────────────────────────────────────

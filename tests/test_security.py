@@ -21,6 +21,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import duckdb
 import pyarrow.parquet as pq
 import pytest
@@ -366,14 +367,32 @@ def test_a_certificate_that_nobody_vouches_for_ends_the_run_before_anything_is_s
     assert error.value.run.observations[0]["call_count"] == 1
 
 
-def test_a_certificate_that_the_user_vouches_for_is_believed(self_signed, tmp_path):
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_that_the_user_vouches_for_is_believed(self_signed, tmp_path, variable):
     body = json.dumps({"Code": "NoPermission", "Message": "Permission denied."}).encode()
     with answering(400, body, self_signed) as server:
         url = f"https://127.0.0.1:{server.server_port}"
-        done = as_a_user(tmp_path, "run", "--endpoint", url, **KEYS, SSL_CERT_FILE=str(self_signed))
+        done = ens_images(tmp_path, "run", "--endpoint", url, **KEYS, **{variable: str(self_signed)})
 
         assert (done.returncode, server.calls) == (4, 1), done.stderr
     assert "NoPermission" in done.stderr
+
+
+def test_each_bundle_adds_to_the_others(self_signed, tmp_path):
+    with answering(400, b"{}", self_signed) as server:
+        url = f"https://127.0.0.1:{server.server_port}"
+        bundles = {"SSL_CERT_FILE": certifi.where(), "CURL_CA_BUNDLE": certifi.where()}
+        done = ens_images(tmp_path, "doctor", "--endpoint", url, **bundles, REQUESTS_CA_BUNDLE=str(self_signed))
+
+    assert "the certificate is trusted" in done.stdout
+
+
+def test_a_bundle_that_is_not_there_is_named(tmp_path):
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        done = ens_images(tmp_path, "run", **KEYS, **{name: "/nowhere/ca.pem"})
+
+        assert done.returncode == 2, done.stderr
+        assert f"{name} names '/nowhere/ca.pem': No such file or directory" in done.stderr
 
 
 @pytest.mark.parametrize("endpoint", ["http://example.com", "http://10.0.0.1:80", "http://localhost.example.com"])

@@ -25,10 +25,13 @@ workers = 2
 profiles_from = "names.txt"
 certificate = "counted"
 timeout = 600
+max_answer = 16
 max_shrink = 10
 raw_older_than = "90d"
 grace = "1d"
 max_age = "26h"
+lock_dir = "locks"
+memory_limit = "25%"
 summary = "out/summary.json"
 
 [[accounts]]
@@ -58,6 +61,7 @@ def test_every_key_is_read_and_paths_are_relative_to_the_file(tmp_path):
     unset = [name for name in loaded.__struct_fields__ if getattr(loaded, name) is None]
     assert unset == []
     assert (loaded.data, loaded.summary) == (str(tmp_path / "lake"), str(tmp_path / "out" / "summary.json"))
+    assert loaded.lock_dir == str(tmp_path / "locks")
     assert loaded.after_run.html == str(tmp_path / "out" / "report.html")
     assert [entry.name for entry in loaded.accounts] == ["production", "test"]
     assert loaded.folders() == [tmp_path / "out"]
@@ -145,6 +149,34 @@ def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(tmp_path, type
     assert found["setting certificate"] == "verified  (default)"
     assert found["setting timeout"].endswith("(default)")
     assert (code, "did you mean ENS_IMAGES_RATE?" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("status", "DATA"),
+        ("status", "CONFIG"),
+        ("run", "PROFILE"),
+        ("run", "RATE"),
+        ("run", "DRY_RUN"),
+        ("sql", "VERBOSE"),
+    ],
+)
+def test_an_empty_variable_is_an_error_where_no_flag_takes_its_place(typed, monkeypatch, command, name):
+    monkeypatch.setenv(f"ENS_IMAGES_{name}", "")
+
+    told = f"error: BadSetting: the variable ENS_IMAGES_{name} is empty: give it a value, or unset it\n"
+    assert typed(command) == (2, "", told)
+    assert typed(command, "--help")[0] == 0
+
+
+def test_a_flag_takes_the_place_of_an_empty_variable_and_doctor_names_those_of_other_commands(typed, lake, monkeypatch):
+    monkeypatch.setenv("ENS_IMAGES_DATA", "")
+    assert typed("sql", "--data", str(lake), "select 1")[0] == 0
+
+    monkeypatch.delenv("ENS_IMAGES_DATA")
+    monkeypatch.setenv("ENS_IMAGES_MAX_AGE", "")
+    assert "ENS_IMAGES_MAX_AGE is empty" in "".join(typed("doctor", "--endpoint", "http://127.0.0.1:9")[1:])
 
 
 def test_a_value_of_the_file_has_the_range_of_its_option(tmp_path, typed):
@@ -297,3 +329,58 @@ def test_a_profile_that_the_file_knows_keeps_its_label_and_endpoint():
     assert [label for label, _ in named("prod")] == ["production", "singapore"]
     with pytest.raises(BadSetting, match="'production' is named twice"):
         named("prod", "production")
+
+
+def test_files_are_read_with_a_byte_order_mark_and_comments(tmp_path):
+    (tmp_path / settings.FILE).write_text("# of the edge team\nrate = 5  # a second\n", "utf-8-sig")
+    (tmp_path / "names.txt").write_text("prod # first\n", "utf-8-sig")
+
+    assert settings.load(tmp_path / settings.FILE)[0].rate == 5
+    assert [account.label for account in select_accounts(profiles_from=tmp_path / "names.txt")] == ["prod"]
+
+
+@pytest.mark.parametrize("content", [b"a = 1\n# caf\xe9\n", "a = 1\n".encode("utf-16")], ids=["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path, content):
+    file = tmp_path / settings.FILE
+    file.write_bytes(content)
+    line = 1 + content.startswith(b"a")
+
+    for read in (settings.load, lambda file: select_accounts(profiles_from=file)):
+        with pytest.raises(BadSetting, match=f"line {line}: not UTF-8: save the file as UTF-8") as error:
+            read(file)
+        assert repr(str(file)) in str(error.value)
+
+
+NESTED = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        *(
+            (f"{table}{key} = {value}", rf"{key}: .*{reason}")
+            for table, key in (
+                ("", "data"),
+                ("", "summary"),
+                ("", "profiles_from"),
+                ("[after_run]\n", "export"),
+                ("[after_run]\n", "html"),
+            )
+            for value, reason in (('""', "empty"), ('"a\\u0000b"', "NUL"), ('"~nobody-here/x"', "home"))
+        ),
+        ('data = "s3://a\\u0000b/c"', "control character"),
+        (f"rate = {NESTED}", "nested too deeply"),
+        (f"[thresholds.stale_images]\nolder_than_days{'.a' * 5000} = 1", "nested too deeply"),
+    ],
+)
+def test_a_value_that_is_no_path_or_has_no_end_is_one_line(typed, tmp_path, line, message):
+    (tmp_path / "ens-images.toml").write_text(line)
+    code, out, err = typed("status")
+
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert re.search(message, err), err
+    assert files_below(tmp_path) == ["ens-images.toml"]
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

@@ -72,7 +72,7 @@ def test_a_cron_job_over_three_accounts_says_what_became_of_each(desk):
         for name, secret in secrets.items()
     ]
     (desk / ".aliyun" / "config.json").write_text(json.dumps({"current": "fine", "profiles": profiles}))
-    keys = {name: Key("emulator", living_account(images=60, seed=3)) for name in secrets}
+    keys = {name: Key("emulator", living_account(images=60, seed=seed)) for seed, name in enumerate(secrets, 3)}
     with Endpoint(keys, faults=["throttling:key=busy,ms=600000"]) as endpoint:
         done = types(
             desk,

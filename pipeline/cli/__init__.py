@@ -5,6 +5,7 @@
     maintain.py           rebuild, check, compact, prune, withdraw, restore: what changes or verifies the lake
     trial.py              emulate, demo: without an account
     exit_codes.py         how a command ends, and the message on stderr
+    streams.py            standard streams that are closed, full, or not UTF-8
     framework.py          Command and Commands: --config, --verbose, examples
     completion.py         shell completion
     settings_source.py    ens-images.toml as defaults; the origin of each value
@@ -29,6 +30,7 @@ from pipeline.cli.framework import Commands, print_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
 __all__ = ["commands", "main"]
 
@@ -86,8 +88,18 @@ for _command in (
     commands.add_command(_command)
 
 
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug, without the secrets that a library's message may quote."""
+    import traceback
+
+    from pipeline.redaction import redact
+
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code; only a bug of ours ends with a traceback."""
+    sys.excepthook = _print_traceback
     runtime.choose_allocator()
     with runtime.without_pandas():
         code = run_command(commands, sys.argv[1:] if arguments is None else arguments)

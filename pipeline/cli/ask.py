@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 
 from pipeline.cli.completion import complete_view
 from pipeline.cli.framework import command
-from pipeline.cli.options import LocalPath, as_of_option, data_option, format_option, option
+from pipeline.cli.options import LocalPath, MemorySize, as_of_option, data_option, format_option, option
 from pipeline.cli.settings_source import current_settings
 from pipeline.reports.formats import export_formats
 from pipeline.text import pluralize
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def _open_lake(data: Path, as_of: str | None, *, only_lake: bool = False) -> Iterator[Any]:
+def _open_lake(data: Path, as_of: str | None, **options: Any) -> Iterator[Any]:
     """Connect to the lake, with the thresholds of the settings file."""
     from pipeline.views.connection import connect
 
-    lake = connect(data, as_of=as_of, only_lake=only_lake, thresholds=current_settings().thresholds)
+    lake = connect(data, as_of=as_of, **options, thresholds=current_settings().thresholds)
     with contextlib.closing(lake):
         yield lake
 
@@ -45,9 +46,19 @@ def _print_provenance(lake: Any) -> None:
 @data_option
 @format_option
 @as_of_option
+@option(
+    "--memory-limit",
+    type=MemorySize(),
+    default="50%",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that QUERY may use: a share of the machine's, or a size such as 4GB.",
+)
 @option("--allow-files", is_flag=True, help="Let QUERY read and write other files, and load extensions.")
 @click.argument("query", required=False)
-def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *, allow_files: bool) -> None:
+def sql(
+    data: Path, output_format: Any, query: str | None, as_of: str | None, *, memory_limit: str, allow_files: bool
+) -> None:
     """Run QUERY, or the SQL on standard input.
 
     Of several statements, it prints the result of the last. It can read the lake, and nothing else.
@@ -55,8 +66,10 @@ def sql(data: Path, output_format: Any, query: str | None, as_of: str | None, *,
     from pipeline.reports import query as queries
     from pipeline.reports.formats import write_rows
 
+    if query is None and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     text = query if query is not None else sys.stdin.read()
-    with _open_lake(data, as_of, only_lake=not allow_files) as lake:
+    with _open_lake(data, as_of, only_lake=not allow_files, memory_limit=memory_limit) as lake:
         write_rows(queries.query(lake, text, only_reads=not allow_files), output_format, sys.stdout)
         _print_provenance(lake)
 

@@ -19,9 +19,11 @@ from pipeline.cli.options import (
     Span,
     data_option,
     format_option,
+    lock_option,
     option,
     profile_options,
     service_options,
+    timeout_option,
 )
 from pipeline.cli.settings_source import current_settings, default_options, origins, unknown_variables
 from pipeline.errors import EnsImagesError
@@ -94,6 +96,7 @@ def _progress() -> Iterator[Any]:
     ),
 )
 @data_option
+@lock_option
 @service_options
 @option(
     "--certificate",
@@ -102,13 +105,7 @@ def _progress() -> Iterator[Any]:
     show_default=True,
     help="Completeness that a listing must prove.",
 )
-@option(
-    "--timeout",
-    "timeout_seconds",
-    type=FiniteNumber(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Time limit of the whole run.",
-)
+@timeout_option
 @option(
     "--max-shrink",
     "max_shrink_percent",
@@ -133,7 +130,8 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
 
     A run ends by itself: an account is listed at most 5 times over, no listing is begun 60 s after the second, and
     an account is given up when it is throttled for 60 s without one answer. A service that keeps answering, slowly
-    or in small pages, is read to the end; --timeout limits that too.
+    or in small pages, is read for 4 times what the announced pages take at --rate, and 10 minutes, but not longer
+    than a day; --timeout replaces that limit. One call ends 30 s after it was sent.
     """
     from pipeline.jobs.scheduled import scheduled_run
 
@@ -162,6 +160,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
     ),
 )
 @service_options
+@timeout_option
 @format_option
 @option("--image-id", metavar="TEXT", help="Images whose id contains TEXT.")
 @option("--image-name", metavar="TEXT", help="Images whose name contains TEXT.")
@@ -222,6 +221,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
 
 @command("doctor", examples=("ens-images doctor", "ens-images doctor --profile prod --format json"))
 @data_option
+@lock_option
 @service_options
 @format_option
 def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain_http: bool, **options: Any) -> None:

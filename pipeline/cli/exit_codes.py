@@ -7,15 +7,17 @@ any other exception → traceback and exit code 1: a bug
 from __future__ import annotations
 
 import io
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from pipeline.cli.completion import answer_shell
+from pipeline.cli.streams import OutputFailed, discard_output, flush_output, prepare_streams
 from pipeline.errors import EnsImagesError, FixTheInput
+from pipeline.memory import memory_explained
+from pipeline.redaction import redact
+from pipeline.runtime import interruptible, raise_on_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,19 +53,32 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
     Returns: the exit code.
     """
     _interrupt_on_term()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a character shows its code
+    prepare_streams()
+    code = _run_command(group, arguments)
+    try:
+        flush_output()
+    except BrokenPipeError:  # `| head` closed the pipe
+        return code
+    except OSError as error:
+        if code == 0:
+            _print_error(f"error: standard output cannot be written: {error.strerror}")
+        return max(code, FixTheInput.exit_code)
+    return code
+
+
+def _run_command(group: click.Group, arguments: Sequence[str]) -> int:
     try:
         if (answered := answer_shell(group)) is not None:
             return answered
-        with group.make_context("ens-images", list(arguments)) as context:
+        with interruptible(), memory_explained(), group.make_context("ens-images", list(arguments)) as context:
+            raise_on_interrupt()
             group.invoke(context)
-        sys.stdout.flush()
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(redact(shown.getvalue()), nl=False, err=True)
         return FixTheInput.exit_code
     except EnsImagesError as error:
         _print_error(str(error.run) if error.run else f"error: {type(error).__name__}: {error}")
@@ -72,10 +87,15 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
         click.echo("stopped: no partial result was published", err=True)
         return 128 + ending_signal()
     except BrokenPipeError:  # `| head` closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
+    except OutputFailed as error:
+        discard_output()
+        _print_error(f"error: standard output cannot be written: {error.strerror}")
+        return FixTheInput.exit_code
     except OSError as error:
-        path = f"{str(error.filename)!r}: " if error.filename is not None else ""
-        _print_error(f"error: {path}{error.strerror}: choose a path that this user can write to, with free space")
+        from pipeline.text import os_reason
+
+        _print_error(f"error: {os_reason(error)}: choose a path that this user can write to, with free space")
         return FixTheInput.exit_code
     return 0
 
@@ -99,4 +119,4 @@ def _print_error(message: str) -> None:
 
     for line in message.split("\n"):
         indent = len(line) - len(line.lstrip("\t"))  # DuckDB indents its candidates
-        click.echo("    " * indent + escape_control(line[indent:]), err=True)
+        click.echo("    " * indent + escape_control(redact(line[indent:])), err=True)

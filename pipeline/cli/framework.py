@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import log
-from pipeline.cli.options import VARIABLE_PREFIX, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, Option, settings_key
 from pipeline.cli.settings_source import config_option
+from pipeline.paths import is_utf8
+from pipeline.storage.file_lock import use_lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +37,7 @@ class Command(click.Command):
         if any(settings_key(parameter) for parameter in self.params):
             self.params.append(config_option())
         self.params.append(
-            click.Option(
+            Option(
                 ["--verbose", "-v"],
                 envvar=f"{VARIABLE_PREFIX}VERBOSE",
                 show_envvar=True,
@@ -43,6 +45,15 @@ class Command(click.Command):
                 help="Log each call; -vv: retries and timings too.",
             )
         )
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the command line, which is text: no table of the lake and no file holds anything else."""
+        for word in args:
+            if not is_utf8(word) and not extra.get("resilient_parsing"):
+                raise click.UsageError(f"{word!a} is not UTF-8")
+        return super().make_context(info_name, args, parent, **extra)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's own signature)
         """Write the examples."""
@@ -54,6 +65,8 @@ class Command(click.Command):
         """Run the command, and log to stderr as --verbose asks."""
         verbosity = ctx.params.pop("verbose", 0)
         ctx.meta["verbosity"] = verbosity
+        ctx.meta["lock_dir"] = ctx.params.pop("lock_dir", None)
+        use_lock_folder(ctx.meta["lock_dir"])
         with log.shown(verbosity, sys.stderr):
             return super().invoke(ctx)
 

@@ -8,22 +8,30 @@ from typing import Any
 import click
 
 from pipeline.cli.framework import command
-from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option, grace_option, option
+from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option, grace_option, lock_option, option
 from pipeline.text import pluralize
 
 
-@command(examples=("ens-images rebuild", "ens-images rebuild --into data-new"))
+@command(examples=("ens-images rebuild", "ens-images rebuild --into data-new", "ens-images rebuild --redact"))
 @data_option
+@lock_option
 @option("--into", type=LakeLocation(file_okay=False, path_type=Path), help="Build a complete new lake in this folder.")
-def rebuild(data: Path, into: Path | None) -> None:
+@option("--redact", is_flag=True, help="Remove secrets that an older version stored; delete what is replaced at once.")
+def rebuild(data: Path, into: Path | None, *, redact: bool) -> None:
     """Publish what the lake lacks, from the raw pages.
 
     The decisions are those of the runs that landed the pages.
     """
     from pipeline.jobs import rebuild as rebuild_job
+    from pipeline.jobs.redaction import redact_lake
 
+    if redact and into is not None:
+        raise click.UsageError("--redact works on a lake where it is: give it without --into")
     runs = rebuild_job.rebuild(data, into=into)
     click.echo(f"{pluralize(len(runs), 'run')} published in {str(into or data)!r}", err=True)
+    if redact:
+        files = redact_lake(data)
+        click.echo(f"{pluralize(len(files), 'file')} written anew without secrets in {str(data)!r}", err=True)
 
 
 @command("check", examples=("ens-images check --deep",))
@@ -40,6 +48,7 @@ def check_command(data: Path, *, deep: bool) -> None:
 
 @command("compact", examples=("ens-images compact", "ens-images compact --grace 1d --dry-run"))
 @data_option
+@lock_option
 @grace_option
 @dry_run_option
 def compact_command(data: Path, **options: Any) -> None:
@@ -54,6 +63,7 @@ def compact_command(data: Path, **options: Any) -> None:
 
 @command("prune", examples=("ens-images prune --raw-older-than 90d --dry-run",))
 @data_option
+@lock_option
 @option("--raw-older-than", type=Span(), metavar="SPAN", help="Expire raw pages older than SPAN, such as 90d.")
 @grace_option
 @dry_run_option
@@ -67,6 +77,7 @@ def prune_command(data: Path, **options: Any) -> None:
 @command("withdraw", examples=("ens-images withdraw 20261123T020000.000000Z/prod",))
 @click.argument("observation", metavar="RUN/ACCOUNT")
 @data_option
+@lock_option
 @grace_option
 @dry_run_option
 def withdraw_command(data: Path, observation: str, **options: Any) -> None:
@@ -82,6 +93,7 @@ def withdraw_command(data: Path, observation: str, **options: Any) -> None:
 @command("restore", examples=("ens-images restore 20261123T020000.000000Z/prod",))
 @click.argument("observation", metavar="RUN/ACCOUNT")
 @data_option
+@lock_option
 @dry_run_option
 def restore_command(data: Path, observation: str, **options: Any) -> None:
     """Undo a withdrawal."""

@@ -10,14 +10,16 @@ variable carries the command's name, and no key sets it.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.reports.formats import stream_formats
-from pipeline.settings import Settings, span
+from pipeline.settings import Settings, memory_size, span
 from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
@@ -29,6 +31,21 @@ LEVELS: Final = ("unproven", "counted", "verified")
 _SETTINGS_KEYS: Final = frozenset(Settings.__struct_fields__)
 
 
+class Option(click.Option):
+    """An option whose variable has a value, where it is set: click takes an empty one for unset."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the value of the variable. It is read where there is no flag.
+
+        Raises:
+            BadSetting: it is empty.
+        """
+        variable = str(self.envvar)
+        if os.environ.get(variable) == "" and not ctx.resilient_parsing:
+            raise BadSetting(f"the variable {variable} is empty: give it a value, or unset it")
+        return super().resolve_envvar_value(ctx)
+
+
 def option(*names: str, scope: str = "", **attributes: Any) -> Callable[[Any], Any]:
     """Declare an option that an environment variable can set too: `--data` is ENS_IMAGES_DATA.
 
@@ -36,7 +53,7 @@ def option(*names: str, scope: str = "", **attributes: Any) -> Callable[[Any], A
     """
     words = (*filter(None, (scope,)), names[0].removeprefix("--"))
     variable = VARIABLE_PREFIX + "_".join(words).replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **attributes)
+    return click.option(*names, cls=Option, envvar=variable, show_envvar=True, **attributes)
 
 
 def settings_key(parameter: click.Parameter) -> str | None:
@@ -65,7 +82,9 @@ class LakeLocation(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a Path or a BucketPath."""
-        return open_location(str(value)) if "://" in str(value) else super().convert(value, param, ctx)
+        if "://" in str(value):
+            return open_location(value)
+        return super().convert(open_location(_user_path(self, value, param, ctx)), param, ctx)
 
 
 class LocalPath(click.Path):
@@ -75,7 +94,15 @@ class LocalPath(click.Path):
         """Return a Path."""
         if "://" in str(value):
             self.fail(f"{str(value)!r} is not a path on this machine: only --data can be a bucket", param, ctx)
-        return super().convert(value, param, ctx)
+        return super().convert(str(_user_path(self, value, param, ctx)), param, ctx)
+
+
+def _user_path(kind: click.Path, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    """Return the path that a value means; the error of one that means none names its option."""
+    try:
+        return user_path(value)
+    except BadSetting as error:
+        kind.fail(str(error), param, ctx)
 
 
 class Span(click.types.StringParamType):
@@ -88,6 +115,17 @@ class Span(click.types.StringParamType):
         except BadSetting as error:
             self.fail(str(error), param, ctx)
         return value
+
+
+class MemorySize(click.types.StringParamType):
+    """A share of the machine's memory, or a size."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return it as DuckDB takes it."""
+        try:
+            return memory_size(value)
+        except BadSetting as error:
+            self.fail(str(error), param, ctx)
 
 
 # ── shared options ───────────────────────────────────────────────────────────
@@ -121,7 +159,21 @@ grace_option = option(
     help="Grace period: how long withdrawn or replaced files stay on disk.",
 )
 
+lock_option = option(
+    "--lock-dir",
+    type=LocalPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the lock of the lake in DIR, on a local disk, where --data has no locks.",
+)
+
 dry_run_option = option("--dry-run", is_flag=True, help="Change nothing; print what would change.")
+timeout_option = option(
+    "--timeout",
+    "timeout_seconds",
+    type=FiniteNumber(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Time limit of all listings.  [default: 4 x (announced pages / rate) + 10 minutes, at most a day]",
+)
 
 
 def profile_options(command: Any) -> Any:
@@ -129,7 +181,7 @@ def profile_options(command: Any) -> Any:
     for add in (
         option(
             "--profiles-from",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=LocalPath(exists=True, dir_okay=False, path_type=Path),
             metavar="FILE",
             help="Read more profiles from FILE, one name per line; # starts a comment.",
         ),
@@ -146,8 +198,17 @@ def profile_options(command: Any) -> Any:
 
 
 def service_options(command: Any) -> Any:
-    """Add the options of a command that calls the service: accounts, endpoint, rate."""
+    """Add the options of a command that calls the service: accounts, endpoint, rate, size of an answer."""
     for add in (
+        option(
+            "--max-answer",
+            "max_answer_mib",
+            type=FiniteNumber(min=0, min_open=True),
+            default=12,
+            show_default=True,
+            metavar="MIB",
+            help="Largest body of one answer, as received and unpacked.",
+        ),
         option(
             "--rate", type=FiniteNumber(min=0), default=20, show_default=True, help="Calls per second; 0: no limit."
         ),

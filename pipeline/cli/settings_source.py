@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import settings
-from pipeline.cli.options import VARIABLE_PREFIX, settings_key
+from pipeline.cli.options import VARIABLE_PREFIX, LocalPath, Option, settings_key
 from pipeline.errors import BadSetting
+from pipeline.redaction import redact_userinfo
 from pipeline.reports.formats import check_export_formats
 from pipeline.settings import Settings
 from pipeline.storage.configuration import configure
-from pipeline.text import nearest, redact_userinfo
+from pipeline.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 def config_option() -> click.Option:
     """Return the option --config: it is read before the others, because it sets their defaults."""
-    return click.Option(
+    return Option(
         ["--config"],
         envvar=f"{VARIABLE_PREFIX}CONFIG",
         show_envvar=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         is_eager=True,
         expose_value=False,
         callback=_read_settings,
@@ -54,6 +55,8 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
             check_thresholds(loaded.thresholds)
     except BadSetting as error:
         raise BadSetting(f"{str(file)!r}: {error}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{str(file)!r}: a table in [thresholds] is nested too deeply") from error
     configure(loaded.bucket.endpoint, loaded.bucket.region)
     values = loaded.options()
     for parameter in _parameters_of_all_commands(ctx):
@@ -115,7 +118,7 @@ def _option_origin(
     """Return key, value and origin of a setting that is an option."""
     variable, name = str(parameter.envvar), str(parameter.name)
     if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-        return key, _joined(ctx.params[name]), f"flag {parameter.opts[0]}"
+        return key, _joined(ctx.params.get(name, ctx.meta.get(name))), f"flag {parameter.opts[0]}"
     if os.environ.get(variable):
         return key, os.environ[variable], f"environment {variable}"
     if key in values:
@@ -150,7 +153,7 @@ def _without_password(key: str, value: Any) -> Any:
 
 
 def unknown_variables() -> list[str]:
-    """Return a message for each ENS_IMAGES_ variable that no option reads, with the nearest name."""
+    """Return a message for each ENS_IMAGES_ variable that is empty, or that no option reads, with the nearest name."""
     ctx = click.get_current_context()
     known = {str(parameter.envvar) for parameter in _parameters_of_all_commands(ctx) if parameter.envvar}
     messages = []
@@ -158,4 +161,6 @@ def unknown_variables() -> list[str]:
         if name.startswith(VARIABLE_PREFIX) and name not in known:
             suggestion = nearest(name, sorted(known))
             messages.append(f"{name} is not a setting" + (f": did you mean {suggestion}?" if suggestion else ""))
+        elif name in known and not os.environ[name]:  # of another command, or under a flag
+            messages.append(f"{name} is empty: give it a value, or unset it")
     return messages

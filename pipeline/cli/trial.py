@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline.cli.framework import command
-from pipeline.cli.options import FiniteNumber, option
+from pipeline.cli.options import FiniteNumber, LocalPath, option
 
 
 @command(
@@ -35,7 +35,7 @@ from pipeline.cli.options import FiniteNumber, option
 @option(
     "--file",
     scope="emulate",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="Serve these images: JSON, spelled as by the API.",
 )
 @option(
@@ -97,7 +97,7 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
 @option(
     "--data",
     scope="demo",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     default=Path("data") / "demo",
     show_default=True,
     help="Folder of the demo's lake; emptied first.",

@@ -43,8 +43,9 @@ class EmulatedAccount(Protocol):
 class FileAccount:
     """An account with the same images every day."""
 
-    def __init__(self, images: Sequence[Image]) -> None:
-        self._images = list(images)
+    def __init__(self, images: Sequence[Image], number: int = 1) -> None:
+        self._number = number
+        self._images = [_numbered(image, number) for image in images]
 
     def images_on(self, day: int) -> list[Image]:  # noqa: ARG002 - the same every day
         """Return all images, in the file's order."""
@@ -52,7 +53,13 @@ class FileAccount:
 
     def new_image(self, serial: int, day: int) -> Image:
         """Generate an image with an unused id."""
-        return _extra_image("file", serial, day)
+        return _extra_image(f"file {self._number}", serial, day)
+
+
+def _numbered(image: Image, number: int) -> Image:
+    """Return the image of the account of this number: an id names one image, so a second account has other ids."""
+    image_id = image.get("ImageId")
+    return image if number == 1 or not isinstance(image_id, str) else {**image, "ImageId": f"{image_id}-{number}"}
 
 
 class _Day(NamedTuple):
@@ -147,8 +154,10 @@ def living_account(images: int, seed: int = 1) -> LivingAccount:
     return LivingAccount(images, seed)
 
 
-def read_account(path: str | Path) -> FileAccount:
+def read_account(path: str | Path, number: int = 1) -> FileAccount:
     """Read an account from a JSON file: a response of DescribeSelfImages, or a list of images.
+
+    From the second account of a file on, `number` is added to each id: no two accounts own one image.
 
     Raises:
         ValueError: the file is not JSON, or its content has another shape.
@@ -169,12 +178,12 @@ def read_account(path: str | Path) -> FileAccount:
         raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller
             f"{path}: expected a list of images or a response of DescribeSelfImages, found {_json_type(images)}"
         )
-    for number, image in enumerate(images, start=1):
+    for place, image in enumerate(images, start=1):
         if not isinstance(image, dict):
             raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller
-                f"{path}: image {number} is {_json_type(image)}, expected an object"
+                f"{path}: image {place} is {_json_type(image)}, expected an object"
             )
-    return FileAccount(images)
+    return FileAccount(images, number)
 
 
 def _listed_s(day: int) -> float:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.emulator.account_state import AccountState
     from pipeline.emulator.action import Filters, Item
 
-Delivery = Literal["whole", "reset", "drip"]
+Delivery = Literal["whole", "reset", "drip", "endless", "hang-up", "silent"]
 Place = Literal["start", "end", "anywhere"]
 Stage = Literal["edit", "refuse", "size", "rows", "body", "wire"]
 STAGES: tuple[Stage, ...] = ("edit", "refuse", "size", "rows", "body", "wire")
@@ -46,6 +46,7 @@ class DraftResponse:
         self.status = 200
         self.content_type = JSON
         self.raw = b""
+        self.encoding: str | None = None  # of `raw`; None: it is packed as the request accepts
         self.delivery: Delivery = "whole"
         self.pieces = 1
         self.duration_ms = 0

@@ -10,6 +10,7 @@ module. `fault_injector` decides when a fault hits. No fault depends on one API 
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.emulator.action import Action, Item
     from pipeline.emulator.draft import DraftResponse, FaultHit
 
+MEBIBYTE = 1 << 20
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
@@ -211,6 +213,35 @@ def _drip(draft: DraftResponse, hit: FaultHit) -> None:
     draft.delivery, draft.pieces, draft.duration_ms = "drip", max(1, hit.count), hit.ms or 0
 
 
+def _silent(draft: DraftResponse, hit: FaultHit) -> None:
+    draft.delivery, draft.duration_ms = "silent", hit.ms or 0
+
+
+def _hang_up(draft: DraftResponse, _: FaultHit) -> None:
+    draft.delivery = "hang-up"
+
+
+def _endless(draft: DraftResponse, _: FaultHit) -> None:
+    draft.delivery, draft.encoding = "endless", "identity"
+
+
+def _gzip_bomb(draft: DraftResponse, hit: FaultHit) -> None:
+    draft.raw = gzip.compress(draft.raw) + gzip.compress(b" " * MEBIBYTE) * hit.count
+    draft.encoding = "gzip"
+
+
+def _bad_gzip(draft: DraftResponse, _: FaultHit) -> None:
+    draft.encoding = "gzip"
+
+
+def _cut_gzip(draft: DraftResponse, hit: FaultHit) -> None:
+    draft.raw, draft.encoding = gzip.compress(draft.raw)[: -max(1, hit.count)], "gzip"
+
+
+def _nest(draft: DraftResponse, hit: FaultHit) -> None:
+    draft.raw = b'{"Nested":' + b"[" * hit.count + b"]" * hit.count + b"," + draft.raw[1:]
+
+
 FAULT_KINDS = {
     "deletions": FaultKind("Delete count items before the answer.", "edit", _delete),
     "insertions": FaultKind("Insert count new items before the answer.", "edit", _insert),
@@ -258,6 +289,13 @@ FAULT_KINDS = {
     "cut": FaultKind("The JSON is truncated, with HTTP 200.", "wire", _cut),
     "reset": FaultKind("Reset the connection after half of the body.", "wire", _reset),
     "drip": FaultKind("Send the body in count pieces over ms milliseconds.", "wire", _drip, count=20, ms=2_000),
+    "silent": FaultKind("Send nothing for ms milliseconds, then the answer.", "wire", _silent, ms=60_000),
+    "hang-up": FaultKind("Close the connection within the headers.", "wire", _hang_up),
+    "endless": FaultKind("After the JSON, send spaces without end.", "wire", _endless),
+    "gzip-bomb": FaultKind("After the JSON, count MiB of spaces, packed to count KiB.", "wire", _gzip_bomb, 1_024),
+    "bad-gzip": FaultKind("The body is called gzip, and is not.", "wire", _bad_gzip),
+    "cut-gzip": FaultKind("The last count bytes of the packed body are missing.", "wire", _cut_gzip, 8),
+    "nested": FaultKind("An unknown field holds count lists in each other.", "wire", _nest, 100_000),
 }
 
 FAULTS = {name: kind.description for name, kind in FAULT_KINDS.items()}

@@ -10,11 +10,11 @@ It listens on 127.0.0.1 only.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import struct
 import threading
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 NO_LINGER = struct.pack("ii", 1, 0)  # close() then resets the connection
+SPACES = 64 << 10
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -144,7 +145,7 @@ class Endpoint:
         if self._thread:
             self._thread.join()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
         self._service.prepare()  # a large account takes seconds
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0)
@@ -172,7 +173,9 @@ class Endpoint:
             body,
         )
         response = self._service.answer(request)
-        if response.delivery == "whole":
+        if response.delivery == "silent":
+            await asyncio.sleep(response.duration_ms / 1_000)
+        if response.delivery in ("whole", "silent"):
             return web.Response(status=response.status, headers=response.headers, body=response.body)
         return await _deliver_slowly_or_in_part(http, response)
 
@@ -196,8 +199,15 @@ def serve(endpoint: Endpoint, on_ready: Callable[[str], object]) -> None:
 
 
 async def _deliver_slowly_or_in_part(http: web.BaseRequest, response: Response) -> web.StreamResponse:
-    """Send the body piece by piece; or half of it, then reset the connection."""
+    """Send the body piece by piece; or without end; or a part of the answer, then end the connection."""
     stream = web.StreamResponse(status=response.status, headers=response.headers)
+    if response.delivery == "hang-up":
+        if http.transport:
+            http.transport.write(b"HTTP/1.1 200 OK\r\nContent-")
+            http.transport.close()
+        return stream
+    if response.delivery == "endless":
+        return await _deliver_without_end(http, stream, response)
     stream.content_length = len(response.body)
     await stream.prepare(http)
     if response.delivery == "reset":
@@ -212,6 +222,19 @@ async def _deliver_slowly_or_in_part(http: web.BaseRequest, response: Response) 
         await asyncio.sleep(response.duration_ms / 1_000 / response.pieces)
         await stream.write(response.body[start : start + length])
     await stream.write_eof()
+    return stream
+
+
+async def _deliver_without_end(
+    http: web.BaseRequest, stream: web.StreamResponse, response: Response
+) -> web.StreamResponse:
+    """Send the body, then spaces until the client has gone."""
+    spaces = b" " * SPACES
+    with contextlib.suppress(ConnectionError):
+        await stream.prepare(http)
+        await stream.write(response.body)
+        while True:
+            await stream.write(spaces)
     return stream
 
 

@@ -217,7 +217,9 @@ def _faulty_response(request: Request, answer: Answer, draft: DraftResponse, hit
         answer.record_state(draft.state)  # after the edits
     headers = {"Content-Type": draft.content_type}
     body = draft.raw
-    if accepts_gzip(request):
+    if draft.encoding is not None:
+        headers["Content-Encoding"] = draft.encoding
+    elif accepts_gzip(request):
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, 1)
     return Response(draft.status, headers, body, draft.delivery, draft.pieces, draft.duration_ms)

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.redaction import redact, redact_bytes
+
 if TYPE_CHECKING:
     from pipeline.errors import Outcome
 
@@ -30,7 +32,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request and its response; without a response, `status` and `body` are None and `error` says why."""
+    """One request and its response; without a response, `status` and `body` are None and `error` says why.
+
+    Its texts, and a body that is no listing, pass the redaction: they are landed, logged and printed.
+    """
 
     sent_at_utc: dt.datetime
     received_at_utc: dt.datetime
@@ -45,6 +50,18 @@ class Attempt:
     """The wait that the service asks for."""
     server_at_utc: dt.datetime | None = None
     """The `Date` of the response."""
+
+    def __post_init__(self) -> None:
+        for name in ("request_id", "error_code", "error"):
+            text = getattr(self, name)
+            object.__setattr__(self, name, text and redact(text))
+        if self.body is not None and not may_be_listing(self.status, self.body):
+            object.__setattr__(self, "body", redact_bytes(self.body))
+
+
+def may_be_listing(status: int | None, body: bytes) -> bool:
+    """Tell whether a body may hold the account's data, which stays as it came."""
+    return status == 200 and b'"Images"' in body
 
 
 class AttemptFailed(Exception):

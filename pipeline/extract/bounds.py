@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.proof import SETTLE_SECONDS
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one listing: passes, repeated requests and pages. With them every listing ends."""
+    """Limits of one listing: passes, repeated requests, pages, time, bytes. With them every listing ends."""
 
     passes: int = 5
     seconds_after_two: float = 60.0
@@ -29,5 +30,13 @@ class Bounds:
     """Time after which an answer shows no older state than one before it."""
     pause_seconds: float = 0.1
     """Wait before a page is requested again; ten times as long before every further request."""
+    listing_passes: float = 4.0
+    """A listing without a limit of the user's may take so many times what its announced pages take at the rate, …"""
+    listing_seconds: float = 600.0
+    """… and so many seconds, …"""
+    longest_listing_seconds: float = 86_400.0
+    """… and never more than this, whatever is announced."""
+    max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB
+    """Limit for the body of one answer, as received and unpacked."""
     retry: RetryPolicy = DEFAULT_RETRY
     """Retries of a call that failed or was throttled."""

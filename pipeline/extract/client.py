@@ -30,13 +30,17 @@ from yarl import URL
 
 from pipeline.credentials import quiet_the_vendor
 from pipeline.errors import BadSetting, classify
-from pipeline.extract.attempt import Attempt, AttemptFailed, Clock, utc_now
-from pipeline.extract.call_error import call_error
-from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url, proxy_for
+from pipeline.extract.attempt import Attempt, AttemptFailed, Clock, may_be_listing, utc_now
+from pipeline.extract.body import ACCEPTED_ENCODINGS, DEFAULT_MAX_ANSWER_MIB, START_BYTES, Body, UnusableBody
+from pipeline.extract.call_error import CONNECT_SECONDS, call_error, failure, one_line
+from pipeline.extract.endpoint import DEFAULT_ENDPOINT, endpoint_url
 from pipeline.extract.rate_limit import DEFAULT_RATE, RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy, ThrottledAccounts, with_retries
 from pipeline.extract.signing import redact_key, signed_headers
+from pipeline.known_secrets import known_secrets
 from pipeline.log import about, logger
+from pipeline.network import proxy_for, redirect, tls_context
+from pipeline.redaction import redact, redact_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -73,29 +77,36 @@ class EnsApi:
         workers: int = DEFAULT_WORKERS,
         rate: float | None = DEFAULT_RATE,
         attempt_seconds: float = 30.0,
+        max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
         retry: RetryPolicy = DEFAULT_RETRY,
     ) -> None:
         """At most `workers` calls at once and `rate` calls a second over all accounts.
 
-        `attempt_seconds` is the timeout of one attempt.
+        `attempt_seconds` is the deadline of one attempt, unpacking included. `max_answer_mib` is the limit for the
+        body of one answer, as received and unpacked.
 
         Raises:
-            BadSetting: the endpoint, the workers or the rate make no sense.
+            BadSetting: the endpoint, the workers, the rate or the limit make no sense.
         """
         if workers < 1:
             raise BadSetting(f"workers must be 1 or more, not {workers}")
         if rate is not None and not (math.isfinite(rate) and rate >= 0):
             raise BadSetting(f"rate must be a number of calls a second, or 0 for no limit, not {rate}")
+        if not (math.isfinite(max_answer_mib) and max_answer_mib > 0):
+            raise BadSetting(f"max_answer_mib must be a number of MiB above 0, not {max_answer_mib}")
         self.url = endpoint_url(endpoint, allow_plain_http=allow_plain_http)
         self._rate_limiter = RateLimiter(rate)
         self._workers = asyncio.Semaphore(workers)
         self._attempt_seconds = attempt_seconds
+        self._max_answer_bytes = int(max_answer_mib * (1 << 20))
+        self._large_body = asyncio.Lock()
         self._retry = retry
         self._throttled = ThrottledAccounts()
         self._refreshing = asyncio.Lock()
         self._host = urlsplit(self.url).netloc
         self._session: aiohttp.ClientSession | None = None
         self._clock = Clock()
+        self._secrets: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         # 0.3 s: imported here, so that neither the first call nor a command without a network pays for it
@@ -103,9 +114,14 @@ class EnsApi:
         import alibabacloud_tea_openapi.utils  # noqa: F401
 
         quiet_the_vendor()
+        self._secrets = known_secrets()
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._attempt_seconds, sock_connect=10),
-            connector=aiohttp.TCPConnector(limit=0),  # the semaphore is the limit
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),  # `_send` has the deadline
+            auto_decompress=False,
+            headers={"Accept-Encoding": ACCEPTED_ENCODINGS},
+            connector=aiohttp.TCPConnector(  # the semaphore is the limit
+                limit=0, ssl=tls_context() if self.url.startswith("https:") else True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=proxy_for(self.url),
         )
@@ -181,15 +197,21 @@ class EnsApi:
         assert self._session is not None  # noqa: S101  (entered)
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
         headers = signed_headers(self._host, key, parameters, utc_now())  # the clock, which may have been set
+        secrets = self._secrets | {headers["Authorization"].rpartition("=")[2]}  # with its signature a call is repeated
+        body = Body(self._max_answer_bytes, self._large_body)
         sent_at = self._clock.now()
         try:
-            async with self._session.post(url, headers=headers, allow_redirects=False) as response:
-                body = redact_key(key, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            code = "Timeout" if isinstance(error, TimeoutError) else type(error).__name__
-            message = redact_key(key, _text(str(error) or code).encode()).decode()
-            return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, None, code, message)
-        attempt = _received(response, body, sent_at, self._clock.now(), waited_seconds)
+            async with (
+                asyncio.timeout(self._attempt_seconds),
+                self._session.post(url, headers=headers, allow_redirects=False) as response,
+            ):
+                content = redact_key(key, await body.read(response))
+        except (aiohttp.ClientError, UnusableBody, TimeoutError, OSError) as error:
+            code, reason = failure(error, body, self._attempt_seconds)
+            message = redact_key(key, redact(_text(reason), secrets).encode()).decode()
+            start = redact_bytes(redact_key(key, body.start), secrets) or None
+            return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, start, code, message)
+        attempt = _received(response, content, sent_at, self._clock.now(), waited_seconds, secrets)
         return replace(attempt, server_at_utc=_server_time(response.headers.get("Date", "")))
 
 
@@ -208,19 +230,28 @@ def _received(
     sent_at: dt.datetime,
     received_at: dt.datetime,
     waited_seconds: float,
+    secrets: frozenset[str],
 ) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
     status = response.status
     is_page = status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
     refusal = _ErrorBody() if is_page else _error_body(body)
+    if not may_be_listing(status, body):
+        body = redact_bytes(body[:START_BYTES], secrets)  # a hostile one takes a second a MiB
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
-    request_id = _text(str(raw_id)) if raw_id else None
+    request_id = one_line(redact(_text(str(raw_id)[:START_BYTES]), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
         return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
-    code = _text(str(refusal.Code)) if refusal.Code is not None else f"HTTP{status}"
-    message = str(refusal.Message or f"an answer with HTTP status {status} that is not an ENS error").strip()
+    code = (
+        one_line(redact(_text(str(refusal.Code)[:START_BYTES]), secrets))
+        if refusal.Code is not None
+        else f"HTTP{status}"
+    )
+    location = response.headers.get("Location", "")
+    message = refusal.Message or redirect(status, location) or f"HTTP status {status}, and the body is not an ENS error"
+    text = one_line(redact(_text(str(message)[:START_BYTES]), secrets))
     retry_after = _retry_after_seconds(response.headers.get("x-acs-retry-after", ""))
-    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, _text(message), retry_after)
+    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, text, retry_after)
 
 
 def _error_body(body: bytes) -> _ErrorBody:

@@ -1,15 +1,14 @@
-"""The service's address: endpoint to URL, and the proxy for it."""
+"""The service's address: endpoint to URL."""
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.errors import BadSetting
-from pipeline.text import redact_userinfo
+from pipeline.network import is_loopback
+from pipeline.redaction import redact_userinfo
 
 DEFAULT_ENDPOINT: Final = "ens.aliyuncs.com"
 
@@ -44,36 +43,3 @@ def endpoint_url(endpoint: str, *, allow_plain_http: bool = False) -> str:
         )
     netloc = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{netloc}" + (f":{port}" if port else "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy for `url` from HTTPS_PROXY, HTTP_PROXY and NO_PROXY; None: connect directly.
-
-    Nothing else of the environment is used: a signed call must not carry a password from ~/.netrc.
-
-    Raises:
-        BadSetting: the proxy is neither http nor https.
-    """
-    from urllib.request import getproxies, proxy_bypass
-
-    target = urlsplit(url)
-    host = target.hostname or ""
-    proxy = getproxies().get(target.scheme)
-    if not proxy or is_loopback(host) or proxy_bypass(host):  # no proxy reaches this machine's own loopback
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    kind = proxy.partition("://")[0]
-    if kind not in {"http", "https"}:
-        raise BadSetting(
-            f"the environment names a proxy of kind {kind!r} for {target.scheme}://; only http and https are "
-            f"supported: set NO_PROXY={host} to connect directly"
-        )
-    return proxy

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.log import redact_other_loggers
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
@@ -18,6 +20,7 @@ def run_blocking(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     In a running event loop (a notebook) it runs in a thread of its own.
     """
     results: list[_T] = []
+    redact_other_loggers()
 
     async def collect() -> None:
         # not as the task's result: asyncio formats that when it restores SIGINT, even of 100,000 images

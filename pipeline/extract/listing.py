@@ -17,24 +17,26 @@ A page with a contradiction (null, short, a wrong PageNumber, a repeated id, a
 TotalCount unlike the others') is requested again before it is accepted. Pages,
 requests, passes and throttling are all bounded (`Bounds`): with 1,037 images
 and 20 calls a second, every contradiction ends within 90 s. Honest progress is
-read to the end, however slow: a service that cuts pages to one image costs as
-many calls as images. `--timeout` limits that.
+read as long as it keeps a quarter of the rate (`TimeLimit`): a service that
+cuts pages to one image costs as many calls as images. `--timeout` replaces
+that limit.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadSetting, EnsImagesError
+from pipeline.credentials import TRIES
+from pipeline.errors import BadSetting, EnsImagesError, Unreachable
 from pipeline.extract.bounds import Bounds
 from pipeline.extract.client import DEFAULT_WORKERS, EnsApi
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
 from pipeline.extract.event_loop import gather, run_blocking
 from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.extract.reader import Listing, Progress, Reader
+from pipeline.extract.time_limit import TimeLimit
 from pipeline.runtime import rare_collection
 
 if TYPE_CHECKING:
@@ -79,29 +81,33 @@ def extract(
 
     async def read_all() -> list[Listing]:
         apis = {
-            address: EnsApi(address, allow_plain_http=allow_plain_http, workers=workers, rate=rate, retry=limits.retry)
+            address: EnsApi(
+                address,
+                allow_plain_http=allow_plain_http,
+                workers=workers,
+                rate=rate,
+                max_answer_mib=limits.max_answer_mib,
+                retry=limits.retry,
+            )
             for address in dict.fromkeys(account.endpoint or endpoint for account in accounts)
         }
-        readers = [
-            Reader(
-                apis[account.endpoint or endpoint],
-                account,
-                level,
-                filters or {},
-                land,
-                limits,
-                workers,
-                progress,
-                (looks or {}).get(account.label),
+        labels: dict[str, list[str]] = {address: [] for address in apis}
+        for account in accounts:
+            labels[account.endpoint or endpoint].append(account.label)
+        times = {address: TimeLimit(labels[address], rate, timeout_seconds, limits) for address in apis}
+
+        def reader(account: Account) -> Reader:
+            address = account.endpoint or endpoint
+            look = (looks or {}).get(account.label)
+            return Reader(
+                apis[address], account, level, filters or {}, land, limits, times[address], workers, progress, look
             )
-            for account in accounts
-            if account.label not in failed
-        ]
-        deadline = None if timeout_seconds is None else asyncio.get_running_loop().time() + timeout_seconds
+
+        readers = [reader(account) for account in accounts if account.label not in failed]
         async with contextlib.AsyncExitStack() as stack:
             for api in apis.values():
                 await stack.enter_async_context(api)
-            return await gather(reader.listing(deadline, timeout_seconds) for reader in readers)
+            return await gather(reader.listing() for reader in readers)
 
     with rare_collection():
         listings = {listing.account: listing for listing in run_blocking(read_all)}
@@ -115,9 +121,12 @@ def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, Listing]:
         The listings, with the error, of the accounts that have no credentials.
     """
     failed: dict[str, Listing] = {}
+    tries = TRIES
     for account in accounts:
         try:
-            account.resolve()
+            account.resolve(tries=tries)
         except EnsImagesError as error:
             failed[account.label] = Listing(account.label, error=error)
+            if isinstance(error, Unreachable):
+                tries = 1  # a network that is down would be waited for once an account, of hundreds
     return failed

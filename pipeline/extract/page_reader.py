@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.extract.call_error import one_line
 from pipeline.extract.listing_pass import Doubt
 from pipeline.extract.response import Answer, NotAPage, Page, read_page
 from pipeline.log import about, logger
@@ -100,7 +101,7 @@ class PageReader:
             page, doubt = None, None
             if attempt.status == 200 and attempt.body is not None:
                 try:
-                    page = read_page(attempt.body, attempt.server_at_utc)
+                    page = read_page(attempt.body, server_at_utc=attempt.server_at_utc)
                     doubt = current.doubt(number, page)
                 except NotAPage as error:
                     doubt = Doubt(str(error), is_plausible=False)
@@ -120,7 +121,7 @@ class PageReader:
             pass_number=pass_number,
             page_number=page_number,
             attempt_number=attempt_number,
-            request_id=attempt.request_id or (page.request_id if page else None),
+            request_id=attempt.request_id or (one_line(page.request_id) if page and page.request_id else None),
             status=attempt.status,
             sent_at_utc=attempt.sent_at_utc,
             received_at_utc=attempt.received_at_utc,

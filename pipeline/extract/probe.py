@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from pipeline.errors import Unreachable
-from pipeline.extract.endpoint import endpoint_url, proxy_for
+from pipeline.extract.call_error import proxy_failure
+from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.event_loop import run_blocking
+from pipeline.known_secrets import known_secrets
+from pipeline.network import proxy_for, tls_context
+from pipeline.redaction import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,10 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: flo
 
     async def get() -> Probe:
         timeout = aiohttp.ClientTimeout(total=attempt_seconds)
+        connector = aiohttp.TCPConnector(ssl=tls_context() if url.startswith("https:") else True)
         started = time.monotonic()
         async with (
-            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(url)) as session,
+            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(url), connector=connector) as session,
             session.get(url, allow_redirects=False) as response,
         ):
             seconds = time.monotonic() - started
@@ -53,12 +58,21 @@ def probe(endpoint: str, *, allow_plain_http: bool = False, attempt_seconds: flo
         return run_blocking(get)
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
         untrusted = Unreachable(
-            f"{type(error).__name__}: {error} — {url} has a TLS certificate that is not trusted; nothing was sent: "
+            f"{_cause(error)} — {url} has a TLS certificate that is not trusted; nothing was sent: "
             "check the endpoint and the clock, or add its certificate authority to SSL_CERT_FILE"
         )
         return Probe(url, error=untrusted, is_tls=True)
+    except aiohttp.ClientHttpProxyError as error:
+        cause = redact(": ".join(proxy_failure(error)), known_secrets())
+        return Probe(url, error=Unreachable(f"{cause} — no way through the proxy to {url}: check HTTPS_PROXY"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        cause = f"{type(error).__name__}: {str(error) or 'no answer'}"
         return Probe(
-            url, error=Unreachable(f"{cause} — no answer from {url}: check the host name, the network and the proxy")
+            url,
+            error=Unreachable(
+                f"{_cause(error)} — no answer from {url}: check the host name, the network and the proxy"
+            ),
         )
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {redact(str(error), known_secrets()) or 'no answer'}"

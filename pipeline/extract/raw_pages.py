@@ -1,8 +1,8 @@
 """Store the answers of a run as received: a Parquet table of bytes.
 
     data/raw/observed_on=2026-11-23/<run>.parquet     one row per attempt; staged, synced, renamed into place
-    └─ header   run, code version, endpoint, accounts, requested level, the user's choice about shrinking,
-                a given observed_at, and for each account the decision and its reason
+    └─ header   run, code version, reading version, endpoint, accounts, requested level, the user's choice about
+                shrinking, a given observed_at, and for each account the decision and its reason
 
 The lake can be built again from it without the network, by the decisions of
 the run. A Parquet file without its footer is unreadable, so pages are safe
@@ -12,6 +12,7 @@ after landing, not before.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
@@ -19,7 +20,9 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeTooNew
+from pipeline.extract.reading_version import FIRST, READING
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import RAW_PAGES
 from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING, files_by_day, refuse_newer
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 _HEADER: Final = "ens_images_run"
 _HEADER_DIGEST: Final = "ens_images_run_sha256"
 """The SHA-256 of the header: the checksums of Parquet cover the pages alone."""
+_REPLACED: Final = "ens_images_replaced_sha256"
+"""The SHA-256 of the file that this one replaces, without its secrets: a commit record names that one until it is
+written anew."""
 _GROUP_BYTES: Final = 8 << 20
 _CACHED_GROUPS: Final = 4
 
@@ -99,14 +105,18 @@ class RawPagesWriter:
         """Write the header and commit the file: the pages are safe from here on. Returns: the file, open."""
         self._flush()
         self._wait()
-        text = json.dumps(header, ensure_ascii=False, default=str)
-        self._writer.add_key_value_metadata({_HEADER: text, _HEADER_DIGEST: _digest(text.encode())})
+        self._writer.add_key_value_metadata(_metadata({"reading_version": READING, **header}))
         self._writer.close()
         self._writer = None
         digest = digest_of(self._staged)
         return RawRun(
             self.path, FileDigest(digest.bytes, digest.sha256, self._store.commit_file(self._staged, self.path))
         )
+
+
+def _metadata(header: Mapping[str, object]) -> dict[str, str]:
+    text = json.dumps(header, ensure_ascii=False, default=str)
+    return {_HEADER: text, _HEADER_DIGEST: _digest(text.encode())}
 
 
 def _digest(header: bytes) -> str:
@@ -148,9 +158,15 @@ class RawRun:
             self.header: dict[str, Any] = json.loads(text)
             if self.header["run_id"] != path.stem:
                 raise ValueError(f"it names run {self.header['run_id']!r}, which is not its file name")  # noqa: TRY301
+            if self.reading > READING:
+                raise LakeTooNew(
+                    f"{str(path)!r} was landed by reading version {self.reading}, and this version of ens-images knows "
+                    f"{READING} at most: pip install --upgrade ens-images"
+                )
             for name in ("observed_on", "observed_at_utc"):
                 dt.datetime.fromisoformat(self.header.get(name) or "2026-01-01")
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(
                 f"{self.path} is not a file of raw pages: {str(error).splitlines()[0]}; move it away"
             ) from error
@@ -166,6 +182,11 @@ class RawRun:
             found = digest_of(self.path)
             self._digest = FileDigest(found.bytes, found.sha256, store_of(self.path).tag(self.path))
         return self._digest
+
+    @property
+    def reading(self) -> int:
+        """The version of reading that landed the pages."""
+        return int(self.header.get("reading_version", FIRST))
 
     @property
     def observed_on(self) -> dt.date:
@@ -184,6 +205,27 @@ class RawRun:
             for row in self._group(number).to_pylist():
                 body = row.pop("body")
                 yield row, body
+
+    def groups(self) -> Iterator[pa.Table]:
+        """Every row with all of its columns, a row group at a time."""
+        for number in range(self._file.num_row_groups):
+            yield self._group(number)
+
+    @property
+    def replaced_sha256(self) -> str | None:
+        """The SHA-256 of the file that this one replaces, without its secrets; None: it is as it was landed."""
+        text: bytes | None = self._file.metadata.metadata.get(_REPLACED.encode())
+        return None if text is None else text.decode()
+
+    @contextlib.contextmanager
+    def writer_like(self, path: Path, header: Mapping[str, object]) -> Iterator[Any]:
+        """Yield a writer of a raw file with the same columns as this one, which it is to replace."""
+        ours = (_HEADER, _HEADER_DIGEST, _REPLACED)
+        schema = self._file.schema_arrow
+        about = {name: text for name, text in (schema.metadata or {}).items() if name.decode() not in ours}
+        with RAW_PAGES.writer(path, schema.with_metadata(about)) as writer:
+            yield writer
+            writer.add_key_value_metadata({**_metadata(header), _REPLACED: self.digest.sha256})
 
     def bodies(self, rows: Iterable[int]) -> Iterator[bytes]:
         """The bodies of the given rows, in the order given; a few row groups are in memory at a time."""
@@ -214,4 +256,5 @@ class RawRun:
         try:
             return self._file.read_row_group(number, columns=columns)
         except (pa.ArrowException, OSError) as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(f"{self.path} cannot be read: {str(error).splitlines()[0]}; move it away") from error

@@ -15,6 +15,7 @@ from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.response import PAGE_SIZE, Answer, Page
 from pipeline.log import about, logger
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.bounds import Bounds
     from pipeline.extract.client import EnsApi
+    from pipeline.extract.time_limit import Estimate, TimeLimit
 
 _log = logger(__name__)
 
 
 class Progress(Protocol):
-    """Called after every page with the pages read in this pass, and how many there are (None: not known)."""
+    """Called after every page: pages read in this pass, how many there are (None: not known), how long it may take."""
 
-    def __call__(self, account: str, pass_number: int, pages: int, page_count: int | None, /) -> None:
+    def __call__(
+        self, account: str, pass_number: int, pages: int, page_count: int | None, estimate: Estimate, /
+    ) -> None:
         """Show it."""
 
 
@@ -81,6 +85,7 @@ class Reader:
         filters: Mapping[str, str],
         land: Land,
         bounds: Bounds,
+        limit: TimeLimit,
         workers: int,
         progress: Progress | None,
         look: FirstLook | None = None,
@@ -89,6 +94,8 @@ class Reader:
         self._account = account.label
         self._level = level
         self._bounds = bounds
+        self._limit = limit
+        self._timer: asyncio.Timeout | None = None
         self._workers = workers
         self._progress = progress
         self._page_size = PAGE_SIZE
@@ -98,34 +105,34 @@ class Reader:
         self._look = look
         self._proving = _Proving()
 
-    async def listing(self, deadline: float | None, timeout_seconds: float | None) -> Listing:
-        """Read until the level is proven, at most until `deadline` (of the event loop's clock).
+    async def listing(self) -> Listing:
+        """Read until the level is proven, within the limits.
 
         Returns:
             The listing; an error of this account is in it, so that it affects no other account.
         """
         with about(account=self._account):
             started = time.monotonic()
-            await self._read_within(deadline, timeout_seconds)
+            await self._read_within()
             error = self._listing.error
             result = self._listing.level if error is None else type(error).__name__
             _log.info("%s, in %.3f s", result, time.monotonic() - started)
             return self._listing
 
-    async def _read_within(self, deadline: float | None, timeout_seconds: float | None) -> None:
+    async def _read_within(self) -> None:
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(self._limit.deadline()) as self._timer:
                 await self._read()
         except TimeoutError:
             self._listing.error = OutOfTime(
-                f"account {self._account!r} was not read within the {timeout_seconds:g} s of --timeout: "
-                f"{self._state_at_timeout()}"
+                f"account {self._account!r} was not read within {self._limit}: {self._state_at_timeout()}"
             )
         except EnsImagesError as error:
             self._listing.error = error
         except LandingFailed as failed:
             raise failed.cause from None
         except Exception as bug:  # noqa: BLE001 - a bug met in one account must not affect the others
+            raise_if_out_of_memory(bug)
             _log.warning("unexpected error", exc_info=bug)
             self._listing.error = OurMistake(
                 f"account {self._account!r} could not be read because of a bug in ens-images: "
@@ -235,8 +242,16 @@ class Reader:
         current.accept(number, await self._pages.read(current, number))
         if current.number > 1 and self._proving.is_due():
             self._prove()
+        page_count = current.page_count()
+        self._limit.announce(self._account, max(page_count or 0, len(current.pages)))
+        if self._timer and not self._timer.expired():
+            self._timer.reschedule(self._limit.deadline())
         if self._progress:
-            self._progress(self._account, current.number, len(current.pages), current.page_count())
+            try:
+                self._progress(self._account, current.number, len(current.pages), page_count, self._limit.estimate())
+            except Exception as error:  # noqa: BLE001  (whatever shows it fails no listing)
+                self._progress = None
+                _log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
 
     def _prove(self) -> None:
         """Look for a proof in the answers so far; below `verified` a single page alone may be one."""
@@ -278,4 +293,5 @@ class Reader:
             return f"no usable answer came from {self._url}{failure}: check that it is the right endpoint and reachable"
         page_count = current.page_count()
         total = "? pages" if page_count is None else pluralize(page_count, "page")
-        return f"{len(current.pages):,} of {total} of pass {current.number} were read{failure}: raise --timeout"
+        advice = "raise --timeout" if self._limit.timeout_seconds else "--timeout sets another limit"
+        return f"{len(current.pages):,} of {total} of pass {current.number} were read{failure}: {advice}"

@@ -1,7 +1,7 @@
 """Decode one answer: page number, page size, TotalCount and the ids of its images. Pure: no network, no files.
 
 as published           typed decoding
-other types, no ids    field by field, from the raw JSON
+other types, no ids    field by field, from the raw JSON; so is a key that stands twice
 not decodable          the same, after `json_repair`
 not a listing          NotAPage
 """
@@ -12,15 +12,17 @@ import contextlib
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from pipeline.extract.doubled_keys import doubled_values
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders, repair
+from pipeline.extract.reading_version import READING
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 PAGE_SIZE: Final = 50
@@ -51,8 +53,10 @@ class Page:
     is_null: bool
     """Whether the answer has no list of images."""
     request_id: str | None
+    owned_ids: tuple[str, ...] = ()
+    """Those of the images that the account owns."""
     young: tuple[tuple[str, dt.datetime], ...] = ()
-    """The account's own images that were created within two days before the answer, or after it: id and instant."""
+    """Those of them that were created within two days before the answer, or after it, with their instants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ class Answer:
 
 class _Id(msgspec.Struct):
     ImageId: str | None = None
-    CreationTime: Any = None
-    ImageOwnerAlias: Any = None
+    CreationTime: msgspec.Raw = msgspec.Raw(b"null")
+    ImageOwnerAlias: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Ids(msgspec.Struct):
@@ -120,11 +124,15 @@ class _ImagesBody(msgspec.Struct):
 _decode_image_list = msgspec.json.Decoder(_ImagesBody).decode
 _decode_body = msgspec.json.Decoder(_Body).decode
 _decode_any_body = msgspec.json.Decoder(_AnyBody).decode
-_decode_id = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_ids = msgspec.json.Decoder(list[_Id]).decode
+decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+_BODY_NAMES: Final = _Body.__struct_fields__
+_IMAGES_NAMES: Final = _Ids.__struct_fields__
 
 
-def read_page(body: bytes, server_at_utc: dt.datetime | None = None) -> Page:
-    """Decode one answer; `server_at_utc` is its `Date`.
+def read_page(body: bytes, reading: int = READING, *, server_at_utc: dt.datetime | None = None) -> Page:
+    """Decode one answer, by a version of reading; `server_at_utc` is its `Date`.
 
     An image without a usable id is represented by its raw JSON, so that it is counted.
 
@@ -132,39 +140,91 @@ def read_page(body: bytes, server_at_utc: dt.datetime | None = None) -> Page:
         NotAPage: the body is not a listing; the message says what it is.
     """
     try:
-        return _read_page(body, server_at_utc)
+        return _read_page(body, reading, server_at_utc)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         reason = _describe(body, error)
     try:
-        return _read_any_page(*repair(body))
+        return _read_any_page(*repair(body), reading)
     except (msgspec.MsgspecError, RecursionError):
         raise NotAPage(reason) from None
 
 
-def _read_page(body: bytes, server_at_utc: dt.datetime | None) -> Page:
+def _read_page(body: bytes, reading: int, server_at_utc: dt.datetime | None) -> Page:
     require_utf8(body)  # the decoder does not check values that it skips
+    if reading > 1 and (page := _read_page_without_doubled_keys(body, server_at_utc)):
+        return page
     try:
         decoded = _decode_body(body)
     except msgspec.ValidationError:
-        return _read_any_page(body, NO_PLACEHOLDERS)
+        return _read_any_page(body, NO_PLACEHOLDERS, reading)
     images = decoded.Images.Image if decoded.Images else None
     ids = None if images is None else [image.ImageId or "" if image else "" for image in images]
-    if ids is not None and "" in ids:
-        return _read_any_page(body, NO_PLACEHOLDERS)
-    young = () if server_at_utc is None else _young(images or (), f"{server_at_utc - _YOUNG:%F}")
-    return _page(decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId, ids, young)
+    if reading > 1 or (ids is not None and "" in ids):
+        return _read_any_page(body, NO_PLACEHOLDERS, reading)
+    body_values = decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId
+    return _page(*body_values, ids, _owned(images, server_at_utc))
 
 
-def _young(images: Iterable[_Id | None], first_day: str) -> tuple[tuple[str, dt.datetime], ...]:
-    """Select the account's own images that were created on this day or later."""
-    found = []
-    for image in images:
-        created = image.CreationTime if image else None
-        if image and isinstance(created, str) and created[:10] >= first_day and image.ImageOwnerAlias == OWNED:
-            with contextlib.suppress(ValueError):  # no instant: it is not known to be young
-                at = dt.datetime.fromisoformat(created)
-                found.append((image.ImageId or "", at.astimezone(dt.UTC).replace(tzinfo=None) if at.tzinfo else at))
-    return tuple(found)
+class _Owned(NamedTuple):
+    """Of a page, the images that the account owns, and those of them that are young."""
+
+    ids: Sequence[str]
+    young: Sequence[tuple[str, dt.datetime]]
+
+
+def _owned(images: Iterable[_Id | None] | None, server_at_utc: dt.datetime | None) -> _Owned:
+    own = [image for image in images or () if image and image.ImageId and _is_own(image.ImageOwnerAlias)]
+    ids = [image.ImageId or "" for image in own]
+    if server_at_utc is None:
+        return _Owned(ids, ())
+    first_day = f'"{server_at_utc - _YOUNG:%F}'.encode()
+    young = []
+    for image in own:
+        created = bytes(image.CreationTime)
+        if created[:1] == b'"' and created >= first_day:
+            with contextlib.suppress(ValueError, OverflowError):  # no instant: it is not known to be young
+                at = dt.datetime.fromisoformat(created.decode("ascii").strip('"'))
+                young.append((image.ImageId or "", at.astimezone(dt.UTC).replace(tzinfo=None) if at.tzinfo else at))
+    return _Owned(ids, young)
+
+
+def _read_page_without_doubled_keys(body: bytes, server_at_utc: dt.datetime | None) -> Page | None:
+    """Decode an answer as published whose keys provably stand once each; None: look closer.
+
+    The list of images is cut out and decoded by itself: what is left is short. If the one pair of brackets left is an
+    empty list of images, the cut was that list, from its first bracket to its last.
+    """
+    start, end = body.find(b"["), body.rfind(b"]") + 1
+    envelope = b"%b[]%b" % (body[:start], body[end:])
+    try:
+        decoded, images = _decode_body(envelope), _decode_ids(memoryview(body)[start:end])
+        ids = [image.ImageId or "" for image in images]
+        if decoded.Images is None or decoded.Images.Image != [] or "" in ids:
+            return None
+        if body.count(b'"ImageI') != len(ids):  # twice as fast as with the `d"`, of which there are more
+            return None
+        if b"\\" in body and b"\\u00" in body:  # an escape may write a key in another way
+            return None
+        _refuse_doubled_keys(envelope)
+    except (msgspec.MsgspecError, AttributeError):
+        return None
+    body_values = decoded.Code, decoded.PageNumber, decoded.PageSize, decoded.TotalCount, decoded.RequestId
+    return _page(*body_values, ids, _owned(images, server_at_utc))
+
+
+def _refuse_doubled_keys(body: bytes) -> None:
+    """Refuse an answer in which a key that describes the page stands twice.
+
+    Raises:
+        NotAPage: it does, and the values may differ.
+    """
+    images = decode_object(body).get("Images", b"null")
+    for raw, names in ((body, _BODY_NAMES), (images, _IMAGES_NAMES)):
+        if bytes(raw)[:1] == b"{":
+            doubled = doubled_values(raw, decode_object(raw))
+            if name := next((name for name in names if name in doubled), None):
+                values = doubled[name][:80].decode("utf-8", "replace")
+                raise NotAPage(f"{name} stands twice in one object, with the values {values}")
 
 
 def require_utf8(body: bytes) -> None:
@@ -177,10 +237,12 @@ def require_utf8(body: bytes) -> None:
         body.decode()
 
 
-def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
+def _read_any_page(body: bytes, placeholders: Placeholders, reading: int) -> Page:
     decoded = _decode_any_body(body)
+    if reading > 1:
+        _refuse_doubled_keys(body)
     images = decoded.Images.Image if decoded.Images else None
-    ids = None if images is None else [_id_or_raw_json(raw, placeholders) for raw in images]
+    ids = None if images is None else [_id_or_raw_json(raw, placeholders, reading) for raw in images]
     code = scalar_text(decoded.Code, placeholders)
     if code is None and bytes(decoded.Code).strip() != b"null":
         raise NotAPage(f"status 200 with Code {placeholders.original(decoded.Code)[:40]}, which is not a success")
@@ -191,11 +253,24 @@ def _read_any_page(body: bytes, placeholders: Placeholders) -> Page:
         scalar_text(decoded.TotalCount, placeholders),
         scalar_text(decoded.RequestId, placeholders),
         ids,
+        _Owned([known for raw in images or () if (known := _owned_id(raw, placeholders, reading))], ()),
     )
 
 
-def _id_or_raw_json(raw: bytes, placeholders: Placeholders) -> str:
-    return image_id(raw, placeholders) or f"{NO_ID_PREFIX}{placeholders.original(raw)}"
+def _is_own(owner: msgspec.Raw) -> bool:
+    return bytes(owner).lower() == b'"self"'
+
+
+def _owned_id(raw: bytes, placeholders: Placeholders, reading: int) -> str | None:
+    try:
+        owner = decode_object(raw).get("ImageOwnerAlias", msgspec.Raw(b"null"))
+    except msgspec.MsgspecError:
+        return None
+    return _image_id(raw, placeholders, reading) if _is_own(owner) else None
+
+
+def _id_or_raw_json(raw: bytes, placeholders: Placeholders, reading: int) -> str:
+    return _image_id(raw, placeholders, reading) or f"{NO_ID_PREFIX}{placeholders.original(raw)}"
 
 
 def image_list(body: bytes) -> tuple[bytes, Placeholders]:
@@ -214,10 +289,13 @@ def _image_list(body: bytes) -> bytes:
     return raw if raw[:1] == b"[" else b"[]"
 
 
-def image_id(raw: bytes, placeholders: Placeholders) -> str | None:
+def _image_id(raw: bytes, placeholders: Placeholders, reading: int) -> str | None:
     """The id of one image from its raw JSON, or None if it has no id that could be a key."""
     try:
-        return scalar_text(_decode_id(raw).get("ImageId", b"null"), placeholders) or None
+        values = decode_object(raw)
+        if reading > 1 and "ImageId" in doubled_values(raw, values):
+            return None
+        return scalar_text(values.get("ImageId", b"null"), placeholders) or None
     except msgspec.MsgspecError:
         return None
 
@@ -238,7 +316,7 @@ def _page(
     total: str | int | None,
     request_id: str | None,
     ids: Iterable[str] | None,
-    young: tuple[tuple[str, dt.datetime], ...] = (),
+    owned: _Owned,
 ) -> Page:
     if code is not None and str(code) not in {"0", "200"}:
         raise NotAPage(f"status 200 with Code {str(code)[:40]!r}, which is not a success")
@@ -249,7 +327,8 @@ def _page(
         ids=tuple(ids or ()),
         is_null=ids is None,
         request_id=request_id,
-        young=young,
+        owned_ids=tuple(owned.ids),
+        young=tuple(owned.young),
     )
 
 

@@ -2,6 +2,8 @@
 
     throttled                 up to 12 attempts, while the account is throttled for less than 60 s
     no response, 5xx          up to 6 attempts
+    no end of it in time      up to 3 attempts: each has taken 30 s
+    too large                 one more attempt
     nonce used, key expired   one more attempt, at once, with a new signature
     anything else             no further attempt
 
@@ -13,6 +15,7 @@ account without one usable response, not for a call.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
 
 UNTRUSTED_CERTIFICATE: Final = "ClientConnectorCertificateError"
 """The error code of an attempt that ended because the server's TLS certificate is not trusted."""
+
+PROXY_REFUSES: Final = "ProxyRefuses"
+"""The error code of an attempt that ended because the proxy refuses to connect, or wants a login."""
+
+TIMEOUT: Final = "Timeout"
+"""The error code of an attempt that was connected and exceeded its deadline."""
+_COSTLY: Final = {TIMEOUT: 3, "TooLarge": 2, "NotJSON": 2}
+"""Error code → attempts of a call that may end with it: each takes long, or many bytes."""
 
 logging.getLogger("stamina").addHandler(logging.NullHandler())  # without a handler, stamina prints each retry
 
@@ -82,6 +93,7 @@ async def with_retries(
         AttemptFailed: the last attempt.
     """
     counts: Counter[Outcome] = Counter()
+    codes: Counter[str | None] = Counter()
     allowed: dict[Outcome, int] = {
         "throttled": policy.attempts_throttled,
         "transient": policy.attempts_without_response,
@@ -91,9 +103,13 @@ async def with_retries(
 
     def next_wait(error: Exception) -> bool | float:
         """Returns: False: no further attempt; True: back off; a number: wait so many seconds."""
-        if not isinstance(error, AttemptFailed) or error.attempt.error_code == UNTRUSTED_CERTIFICATE:
+        if not isinstance(error, AttemptFailed) or error.attempt.error_code in {UNTRUSTED_CERTIFICATE, PROXY_REFUSES}:
             return False
         counts[error.outcome] += 1
+        code = error.attempt.error_code
+        codes[code] += 1
+        if codes[code] >= _COSTLY.get(code or "", math.inf):
+            return False
         if counts[error.outcome] >= allowed.get(error.outcome, 0):
             return False
         retry_after = error.attempt.retry_after_seconds or 0.0

@@ -4,9 +4,11 @@
     demo.py            a month of a generated account
     run.py             land, publish, catalog, compact
     rebuild.py         publish landed runs that the lake lacks
+    redaction.py       remove the secrets that an older version stored
     land.py            list the accounts into a raw file, with the decision about each
     list.py            images live, without a lake
     accounts.py        select the accounts
+    same_account.py    find accounts that are listed under two names
     volume_guard.py    refuse an account that lost most of its images
     compaction.py      retention.py and withdrawal.py too: what changes a lake
     maintenance.py     the steps that these three share

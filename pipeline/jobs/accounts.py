@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.credentials import Account, environment_account, profile_account
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.settings import AccountEntry
+from pipeline.text import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 def select_accounts(
@@ -40,15 +42,18 @@ def select_accounts(
 
 def _account(entry: AccountEntry) -> Account:
     if entry.profile is None:
-        return environment_account(entry.name, entry.endpoint)
-    return profile_account(entry.profile, entry.label, entry.endpoint)
+        account = environment_account(entry.name, entry.endpoint)
+    else:
+        account = profile_account(entry.profile, entry.label, entry.endpoint)
+    account.same_account_as = entry.same_account_as
+    return account
 
 
 def _read_names(file: str | Path | None) -> list[str]:
     """Return the names in a file of profiles; refuse an empty one, which would mean the default account."""
     if file is None:
         return []
-    lines = (line.partition("#")[0].strip() for line in Path(file).read_text("utf-8").splitlines())
+    lines = (line.partition("#")[0].strip() for line in read_text(user_path(file)).splitlines())
     names = [line for line in lines if line]
     if not names:
         raise BadSetting(f"{str(file)!r} names no profile: one name per line is expected")

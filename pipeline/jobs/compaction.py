@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.jobs.maintenance import GRACE, Maintained, maintain
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.orphans import compaction_orphans, delete
+from pipeline.runtime import interruptible
 from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
 
@@ -43,8 +44,9 @@ def compact_if_needed(data: Path) -> str | None:
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
     try:
         if compaction.needs_compaction(data):
-            compaction.compact(data, now=now)
-            write_catalog(data)
+            with interruptible():
+                compaction.compact(data, now=now)
+                write_catalog(data)
         for path in compaction.expired_files(data, now):
             delete(path)
     except Exception as error:  # noqa: BLE001  (a compaction that fails costs nothing but space)

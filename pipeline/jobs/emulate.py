@@ -55,7 +55,7 @@ def emulate(
                 raise BadSetting(f"--key {pair!r} is not of the form ID:SECRET")
             if key_id in opened:
                 raise BadSetting(f"--key {key_id!r} is given twice: each key opens one account")
-            account = read_account(file) if file else living_account(images=images, seed=seed + number)
+            account = read_account(file, number + 1) if file else living_account(images=images, seed=seed + number)
             opened[key_id] = Key(secret, account)
         endpoint = Endpoint(
             opened,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting
+from pipeline.paths import user_path
 from pipeline.reports import export as exports
 from pipeline.reports.formats import export_formats
 from pipeline.reports.provenance import provenance_line
@@ -15,6 +15,7 @@ from pipeline.views.connection import connect
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pipeline.views.parameters import Thresholds
 
@@ -40,7 +41,7 @@ def export(
         LakeMissing: there is no lake in `data`.
     """
     with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
-        return exports.export(lake, view, Path(file)), provenance_line(lake)
+        return exports.export(lake, view, user_path(file)), provenance_line(lake)
 
 
 def export_all(
@@ -65,4 +66,4 @@ def export_all(
     if unknown := set(formats) - set(export_formats()):
         raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(export_formats())}")
     with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
-        return exports.export_all(lake, Path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)
+        return exports.export_all(lake, user_path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)

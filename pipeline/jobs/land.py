@@ -1,23 +1,26 @@
 """Land a run: list the accounts, write every answer to the raw file, decide what is published.
 
-    list → guard against a drop in volume → header of the raw file → Landed
+    list → guard against a drop in volume, accounts of two names → header of the raw file → Landed
 
 The header holds each decision and its reason; publishing follows it, also years later.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting, LakeUnusable
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.claim import RULE
 from pipeline.extract.completeness import LEVELS, Level
 from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
 from pipeline.extract.raw_pages import RawPagesWriter
-from pipeline.jobs.volume_guard import guard_volume, read_last_ids
+from pipeline.jobs.same_account import OtherName, find_other_names
+from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, read_last_ids
 from pipeline.log import logger
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class Request:
     workers: int
     rate: float | None
     timeout_seconds: float | None
+    max_answer_mib: float
     max_shrink_percent: float
     accept_shrink: bool
     observed_at: dt.datetime | None
@@ -80,20 +84,44 @@ class Landed:
     """Account → its answers, each with its row in the raw file."""
     undecided: dict[str, LakeUnusable]
     """Account → why a damaged lake did not let its volume be compared."""
+    names: dict[str, OtherName]
+    """Account → the account that it is another name of."""
 
 
 def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
     """List the accounts, land every answer, decide what is published, and write that into the header."""
-    last = read_last_ids(data, [account.label for account in request.accounts])
-    if request.certificate == "verified" and prefetch.account not in last.looks:
-        prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
-    with RawPagesWriter(data, run_id, began_at.date()) as writer:
+    lake, damage = open_lake(data)
+    with (
+        contextlib.closing(lake) if lake else contextlib.nullcontext(),
+        RawPagesWriter(data, run_id, began_at.date()) as writer,
+    ):
+        last = read_last_ids(lake, damage, [account.label for account in request.accounts])
+        if request.certificate == "verified" and prefetch.account not in last.looks:
+            prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
         listings, rows = _list_accounts(request, writer, prefetch, last.looks)
-        undecided = {} if request.accept_shrink else guard_volume(last, listings, request.max_shrink_percent)
-        raw = writer.finish(_header(run_id, began_at, request, listings, undecided))
+        undecided, names = _compare_with_lake(lake, last, request, listings)
+        raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
     answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
-    return Landed(raw, listings, answers, undecided)
+    return Landed(raw, listings, answers, undecided, names)
+
+
+def _compare_with_lake(
+    lake: Any, last: LastIds, request: Request, listings: Sequence[Listing]
+) -> tuple[dict[str, LakeUnusable], dict[str, OtherName]]:
+    """Guard the volume of each account, and find the accounts that are listed under two names.
+
+    Returns:
+        The accounts that a damaged lake does not let compare, and those that are another name.
+    """
+    undecided = {} if request.accept_shrink else guard_volume(last, listings, request.max_shrink_percent)
+    set_by_hand = {account.label: account.same_account_as for account in request.accounts if account.same_account_as}
+    try:
+        return undecided, find_other_names(lake, listings, set_by_hand)
+    except LakeUnusable as damage:
+        if not request.accept_shrink:
+            undecided = {listing.account: damage for listing in listings if listing.error is None}
+    return undecided, find_other_names(None, listings, set_by_hand)
 
 
 def _list_accounts(
@@ -120,6 +148,7 @@ def _list_accounts(
         workers=request.workers,
         rate=request.rate,
         timeout_seconds=request.timeout_seconds,
+        bounds=Bounds(max_answer_mib=request.max_answer_mib),
         progress=request.progress,
         looks=looks,
     )
@@ -132,6 +161,7 @@ def _header(
     request: Request,
     listings: Iterable[Listing],
     undecided: dict[str, LakeUnusable],
+    names: dict[str, OtherName],
 ) -> dict[str, Any]:
     """Return the header of the raw file: what was asked of the run, and the decision about each account."""
     own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
@@ -153,6 +183,7 @@ def _header(
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
                 "ended_passes": listing.ended_passes,
                 "proof": None if listing.claim is None else listing.claim.to_header(),
+                **(names[listing.account].as_header() if listing.account in names else {}),
             }
             for listing in listings
         ],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
+from pipeline.extract.bounds import Bounds
 from pipeline.extract.claim import RULE
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.completeness import evidence
@@ -35,6 +37,8 @@ def list_images(
     exact: bool = False,
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
+    timeout_seconds: float | None = None,
+    max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
 ) -> tuple[Rows, str]:
     """List images live with the filters of the API: one pass per account, nothing is stored.
 
@@ -58,6 +62,8 @@ def list_images(
         filters=filters,
         workers=workers,
         rate=rate,
+        timeout_seconds=timeout_seconds,
+        bounds=Bounds(max_answer_mib=max_answer_mib),
     )
     rows: list[tuple[Any, ...]] = []
     provenance = []

@@ -6,7 +6,8 @@ The files of a run are replaced one by one, its commit record last. In between, 
 old record ends with an error, as it did before, and never reads a wrong row; a killed rebuild is run again.
 
 It decides nothing: the header of each raw file holds the decisions of the run
-that landed it. The exception is an account that a damaged lake left undecided.
+that landed it, and the version of reading. There are two exceptions: an account that a damaged lake left undecided; and
+a new lake, which is read anew: an account whose answers prove less by that reading is not published there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
+from pipeline.extract.reading_version import READING
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
@@ -87,7 +89,7 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
         with new_lake(target) as lake:
             for path in raw_files:
                 with about(run=path.stem), timed(_log, "publishing"):
-                    publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem))
+                    publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
         write_catalog(target, builder=builder)
     return [path.stem for path in raw_files]
 
@@ -117,7 +119,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             if compaction_is_damaged and store_of(data).has_lock:  # a bucket is not compacted: two machines would
                 compact(data)
             for path in undecided:  # their decision depends on the runs before them
-                _publish_in_place(data, RawRun(path), is_replacing=path.stem in states)
+                _publish_in_place(data, RawRun(path), states)
             _set_aside_damaged_pages(data, states.values())
             write_catalog(data, builder=builder)
     if lost:
@@ -161,7 +163,7 @@ def _publish_decided(
                 unreadable.append(flaw)
                 continue
             if all(account["is_published"] is not None for account in raw.header["accounts"]):
-                _publish_in_place(data, raw, is_replacing=path.stem in states)
+                _publish_in_place(data, raw, states)
             else:
                 undecided.append(path)
         except LakeDamaged as error:
@@ -169,10 +171,11 @@ def _publish_decided(
     return undecided, unreadable
 
 
-def _publish_in_place(data: Path, raw: RawRun, *, is_replacing: bool) -> None:
+def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -> None:
+    state = states.get(raw.path.stem)
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
-        publish_again(data, raw, {}, is_replacing=is_replacing)
+        publish_again(data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None)
 
 
 def _set_aside_unreadable_manifests(data: Path) -> bool:
@@ -203,11 +206,20 @@ def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
             _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
 
 
-def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal], *, is_replacing: bool = False) -> None:
+def publish_again(
+    data: Path,
+    raw: RawRun,
+    withdrawn: Mapping[str, Withdrawal],
+    *,
+    is_replacing: bool = False,
+    reading: int | None = None,
+) -> None:
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`.
 
-    `is_replacing` allows damaged files of the run to be there.
+    `is_replacing` allows damaged files of the run to be there. `reading` is a version of reading; None: the one that
+    landed the pages.
     """
+    reading = reading or raw.reading
     first = raw.header["accounts"][0]
     prefetch = Prefetch(
         Publication(data, raw.header["run_id"], raw.observed_on, is_replacing=is_replacing),
@@ -215,8 +227,9 @@ def publish_again(data: Path, raw: RawRun, withdrawn: Mapping[str, Withdrawal], 
         lambda pass_number: bool(first["is_published"]) and pass_number == first["ended_passes"],
         observed_at_utc=raw.given_at_utc,
         first_page=1 if raw.header.get("completeness_rule") is None else 2,
+        reading=reading,
     )
     with rare_collection(), prefetch:
-        answers = read_answers(raw, prefetch)
+        answers = read_answers(raw, prefetch, reading=reading)
         decide_undecided(data, raw, answers)
-        publish(data, raw, answers, prefetch=prefetch, withdrawn=withdrawn)
+        publish(data, raw, answers, prefetch=prefetch, withdrawn=withdrawn, reading=reading)

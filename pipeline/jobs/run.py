@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing
 from pipeline.extract.attempt import utc_now
+from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
 from pipeline.extract.rate_limit import DEFAULT_RATE
@@ -32,6 +33,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
+from pipeline.runtime import interruptible
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import read_published
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.completeness import Level
     from pipeline.extract.reader import Progress
+    from pipeline.jobs.same_account import OtherName
     from pipeline.lake.latest import LatestObservation
     from pipeline.views.database_file import CatalogBuilder
 
@@ -66,6 +69,8 @@ class Run:
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
     catalog_error: str | None = None
     """Why `lake.duckdb` could not be written: the run is published all the same, and the next run writes it."""
+    names: tuple[OtherName, ...] = ()
+    """The accounts that are another name of one: the views count them once."""
 
     @property
     def exit_code(self) -> int:
@@ -73,8 +78,9 @@ class Run:
         return max((error.exit_code for error in self.errors.values()), default=0)
 
     def __str__(self) -> str:
-        """Return a line per account: what was published, or why nothing was; then what else failed."""
+        """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
         lines = [_account_line(row) for row in self.observations]
+        lines += map(str, self.names)
         lines += [error for error in (self.catalog_error, self.compaction_error) if error]
         return "\n".join(map(escape_control, lines))
 
@@ -100,6 +106,7 @@ def run(
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
     timeout_seconds: float | None = None,
+    max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
     accept_shrink: bool = False,
     observed_at: dt.datetime | None = None,
@@ -117,7 +124,9 @@ def run(
         certificate: The completeness that a listing must prove.
         workers: Concurrent calls to each endpoint.
         rate: Calls per second to each endpoint; None: no limit.
-        timeout_seconds: The time limit of the whole run.
+        timeout_seconds: The time limit of all listings; None: 4 times what the announced pages take at `rate`, and 10
+            minutes.
+        max_answer_mib: The largest body of one answer, as received and unpacked.
         max_shrink_percent: An account that lost a larger share of its images is not published.
         accept_shrink: Publish such an account all the same.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
@@ -140,6 +149,7 @@ def run(
         workers=workers,
         rate=rate,
         timeout_seconds=timeout_seconds,
+        max_answer_mib=max_answer_mib,
         max_shrink_percent=max_shrink_percent,
         accept_shrink=accept_shrink,
         observed_at=_naive_utc(observed_at),
@@ -162,7 +172,8 @@ def run(
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
     errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
-    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error)
+    names = tuple(landed.names.values())
+    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error, names)
     _raise_worst_error(result)
     return result
 
@@ -173,7 +184,8 @@ def _write_catalog(data: Path, builder: CatalogBuilder | None) -> str | None:
     Nothing that was published depends on it. The old one is deleted: it would show other tools the lake before the run.
     """
     try:
-        write_catalog(data, builder=builder)
+        with interruptible():
+            write_catalog(data, builder=builder)
     except Exception as error:  # noqa: BLE001  (a catalog that fails costs nothing but time)
         with contextlib.suppress(OSError):
             (data / CATALOG).unlink(missing_ok=True)

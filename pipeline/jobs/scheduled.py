@@ -11,11 +11,10 @@ whole, or not at all.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,12 +26,17 @@ from pipeline.jobs.export import export_all
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import Run, run
 from pipeline.log import about, logger
+from pipeline.memory import memory_explained
+from pipeline.paths import user_path
+from pipeline.redaction import redact
+from pipeline.runtime import interruptible
 from pipeline.storage.folder import atomic_write, make_folder
 from pipeline.storage.store import open_location
-from pipeline.text import escape_control, pluralize
+from pipeline.text import escape_control, json_value, os_reason, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Mapping, Sequence
 
     from pipeline.credentials import Account
@@ -53,6 +57,7 @@ _SUMMARY_COLUMNS: Final = (
     "throttle_count",
     "retry_count",
     "error",
+    "same_account_as",
 )
 """The columns of an observation that the summary repeats."""
 
@@ -65,6 +70,9 @@ class Step:
     exit_code: int
     message: str
     seconds: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
 
     def __str__(self) -> str:
         """Return the message, with the name of the step before it unless it is the run."""
@@ -148,11 +156,12 @@ def scheduled_run(
     """
     result = ScheduledRun(open_location(data), utc_now())
     try:
-        select = partial(select_accounts, profiles, profiles_from, entries, accounts)
-        _do(result, "run", lambda: _run(result, select, options))
-        if result.run is not None:
-            for name, work in _steps_after(result.data, after, retention, thresholds).items():
-                _do(result, name, work)
+        with interruptible():
+            select = partial(select_accounts, profiles, profiles_from, entries, accounts)
+            _do(result, "run", lambda: _run(result, select, options))
+            if result.run is not None:
+                for name, work in _steps_after(result.data, after, retention, thresholds).items():
+                    _do(result, name, work)
     except BaseException as error:  # a bug or a signal: the summary of an earlier run must not stay
         if isinstance(error, KeyboardInterrupt):
             number = signal.Signals(ending_signal())
@@ -163,7 +172,7 @@ def scheduled_run(
     finally:
         result.ended_at_utc = utc_now()
         if summary is not None:
-            _write_summary(result, Path(summary))
+            _write_summary(result, user_path(summary))
     return result
 
 
@@ -191,13 +200,14 @@ def _do(result: ScheduledRun, name: str, work: Callable[[], str]) -> None:
     exit_code = 0
     with about(step=name):
         try:
-            message = work()
+            with memory_explained():
+                message = work()
         except EnsImagesError as error:
             exit_code = error.run.exit_code if error.run else error.exit_code
             message = str(error.run) if error.run else escape_control(f"error: {type(error).__name__}: {error}")
         except OSError as error:
             exit_code = FixTheInput.exit_code
-            message = escape_control(f"error: {error.filename!r}: {error.strerror}")
+            message = escape_control(f"error: {os_reason(error)}")
         seconds = time.monotonic() - began
         _log.debug("ended with %d after %.3f s", exit_code, seconds)
     result.steps.append(Step(name, exit_code, message, seconds))
@@ -232,17 +242,14 @@ def _write_page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
 
 
 def _write_summary(result: ScheduledRun, file: Path) -> None:
-    """Write the summary atomically; a failure becomes the last step."""
+    """Write the summary atomically; a failure becomes the last step, and fails nothing: the day is published."""
 
     def work() -> str:
         with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps(result.summary(), indent=1, default=_to_json) + "\n", "utf-8")
+            temporary.write_text(json.dumps(json_value(result.summary()), indent=1) + "\n", "utf-8")
         return ""
 
     _do(result, "summary", work)
-    if result.steps[-1].exit_code == 0:
-        result.steps.pop()
-
-
-def _to_json(value: Any) -> str:
-    return value.isoformat() if isinstance(value, dt.datetime) else str(value)
+    step = result.steps.pop()
+    if step.exit_code != 0:
+        result.steps.append(replace(step, exit_code=0, message=f"not written, an older one stays: {step.message}"))

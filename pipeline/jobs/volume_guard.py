@@ -21,7 +21,7 @@ from pipeline.text import pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
@@ -32,16 +32,14 @@ _MIN_IMAGES: Final = 10
 """A smaller account is only guarded against becoming empty."""
 
 
-@contextlib.contextmanager
-def lake_or_none(data: Path) -> Iterator[Any]:
-    """Connect to the lake; None where there is none yet."""
+def open_lake(data: Path) -> tuple[Any, LakeUnusable | None]:
+    """Connect to the lake. Returns: the connection, None where there is no lake yet or it is damaged; the damage."""
     try:
-        lake = connect(data)
+        return connect(data), None
     except LakeMissing:
-        yield None
-        return
-    with contextlib.closing(lake):
-        yield lake
+        return None, None
+    except LakeUnusable as damage:
+        return None, damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +51,16 @@ class LastIds:
     """Account → why a damaged lake does not tell them."""
 
 
-def read_last_ids(data: Path, accounts: Sequence[str]) -> LastIds:
-    """Read the images of the last published observation of these accounts."""
-    last = LastIds({}, {})
-    try:
-        with lake_or_none(data) as lake:  # once for all accounts: connecting takes longer than the queries
-            for account in accounts if lake else ():
-                try:
-                    look = _last_ids(lake, account)
-                except LakeUnusable as damage:
-                    last.damage[account] = damage
-                else:
-                    last.looks.update({} if look is None else {account: look})
-    except LakeUnusable as damage:
-        last.damage.update(dict.fromkeys(accounts, damage))
+def read_last_ids(lake: Any, damage: LakeUnusable | None, accounts: Sequence[str]) -> LastIds:
+    """Read the images of the last published observation of these accounts, from the lake as `open_lake` gives it."""
+    last = LastIds({}, {} if damage is None else dict.fromkeys(accounts, damage))
+    for account in accounts if lake else ():
+        try:
+            look = _last_ids(lake, account)
+        except LakeUnusable as unreadable:
+            last.damage[account] = unreadable
+        else:
+            last.looks.update({} if look is None else {account: look})
     return last
 
 
@@ -75,8 +69,11 @@ def _last_ids(lake: Any, account: str) -> FirstLook | None:
         found = lake.execute(_LAST, [account]).fetchall()
         if not found:
             return None
-        table = lake.execute("select image_id from images_latest where account = ?", [account]).to_arrow_table()
-        return FirstLook(found[0][0], frozenset(table.column("image_id").to_pylist()), found[0][1])
+        ids = lake.execute("select image_id from images_latest where account = ?", [account]).to_arrow_table()
+        if not len(ids):  # another name of an account is not in images_latest
+            is_here = "account = ? and is_current and same_account_as is not null"
+            ids = lake.execute(f"select image_id from image_versions where {is_here}", [account]).to_arrow_table()  # noqa: S608
+        return FirstLook(found[0][0], frozenset(ids.column("image_id").to_pylist()), found[0][1])
 
 
 _LAST: Final = """
@@ -124,9 +121,11 @@ def decide_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int,
             account = decision["account"]
             mine = [answer for _, answer in answers.get(account, [])]
             image_ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
-            last = read_last_ids(data, [account])
-            for damage in last.damage.values():
-                raise damage
+            lake, damage = open_lake(data)
+            with contextlib.closing(lake) if lake else contextlib.nullcontext():
+                last = read_last_ids(lake, damage, [account])
+            for unreadable in last.damage.values():
+                raise unreadable
             before = last.looks[account].ids if account in last.looks else frozenset[str]()
             error = volume_drop(account, before, image_ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.errors import LakeDamaged
+from pipeline.extract.raw_pages import RawRun
 from pipeline.storage.digest import FileDigest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 COMMITTED_FILES: Final = "committed_files"
 """The column of `observations`."""
@@ -35,3 +37,12 @@ def decode_digests(text: str | None) -> dict[str, FileDigest]:
         return _DECODER.decode(text) if text else {}
     except msgspec.MsgspecError as error:
         raise LakeDamaged(f"a commit record names its files in a way that cannot be read ({error})") from error
+
+
+def replaces_pages(raw: Path, sha256: str) -> bool:
+    """Whether a raw file is the committed one without its secrets, and intact: its record is about to name it."""
+    try:
+        run = RawRun(raw)
+        return run.replaced_sha256 == sha256 and sum(map(len, run.groups())) >= 0  # reads all, with its checksums
+    except LakeDamaged:
+        return False

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from pipeline.extract.reading_version import READING
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.transform.assemble import FlatTables, flatten
@@ -83,6 +84,7 @@ class FlattenPool:
         batches: Sequence[Sequence[int]],
         *,
         seen: set[str] | None = None,
+        reading: int = READING,
     ) -> Iterator[FlatTables]:
         """Flatten batches of pages, given by their places in the raw file: the tables of each, in that order.
 
@@ -91,14 +93,15 @@ class FlattenPool:
         """
         if seen is not None:
             for batch in batches:
-                yield flatten(list(raw.bodies(batch)), account, observed_at_utc, seen=seen)
+                yield flatten(list(raw.bodies(batch)), account, observed_at_utc, seen=seen, reading=reading)
             return
         if len(batches) == 1:  # a small account is done sooner than a thread is made
-            yield flatten(list(raw.bodies(batches[0])), account, observed_at_utc)
+            yield flatten(list(raw.bodies(batches[0])), account, observed_at_utc, reading=reading)
             return
         pending: deque[Future[FlatTables]] = deque()
         for batch in batches:
-            pending.append(self._threads.submit(flatten, list(raw.bodies(batch)), account, observed_at_utc))
+            bodies = list(raw.bodies(batch))
+            pending.append(self._threads.submit(flatten, bodies, account, observed_at_utc, reading=reading))
             if len(pending) > THREADS:
                 yield pending.popleft().result()
         while pending:

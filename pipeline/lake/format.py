@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import LakeDamaged
 from pipeline.lake.layout import command, shown
 from pipeline.lake.tombstones import older_tombstones_path, settle_tombstones
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
 from pipeline.storage.store import read_whole, store_of
@@ -40,8 +41,9 @@ def format_of(data: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        raise_if_out_of_memory(error)
         raise LakeDamaged(
-            f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror}"
+            f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror or error}"
         ) from error
     is_changed = bool(stated.strip()) and stated.strip() != _digest(content)  # an older version wrote no digest
     if is_changed or not (content.strip().isascii() and content.strip().isdigit()):
@@ -75,7 +77,7 @@ def mend_format(data: Path) -> bool:
         LakeTooNew: a newer version has written there.
     """
     try:
-        is_right = format_of(data) is not None or not (data / "lake").exists()
+        is_right = format_of(data) is not None or not any((data / "lake").glob("*"))
     except LakeDamaged:
         is_right = False
     if not is_right:

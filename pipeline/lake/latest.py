@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
 from pipeline.lake.scan import empty, instant, rows_from_versions, scan_files, version_rows
+from pipeline.resources.control import REJECTS
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
@@ -25,12 +27,19 @@ class LatestObservation:
     observed_at_utc: dt.datetime
     observed_on: dt.date
     run_id: str
+    same_account_as: str | None = None
+    """The account that its commit record says it is another name of."""
 
 
 def latest_paths(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> dict[str, Path]:
     """Return the daily files of the latest observations, by run; a missing file is left out."""
     paths = {path.stem: path for path in (*files.retained.get(table.name, ()), *files.daily[table.name])}
     return {run: paths[run] for run in sorted({observation.run_id for observation in latest} & paths.keys())}
+
+
+def pairs_at(observations: Iterable[tuple[str, dt.datetime]]) -> str:
+    """Write pairs of account and instant as a list of SQL."""
+    return "\n" + ",\n".join(f"    ({sql_literal(account)}, {instant(at)})" for account, at in observations) + "\n"
 
 
 def latest_rows(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> str:
@@ -45,10 +54,14 @@ def latest_rows(table: Table, files: FileSet, latest: Sequence[LatestObservation
         ((account, at),) = in_files
         parts.append(f"{published}\nwhere account = {sql_literal(account)} and observed_at_utc = {instant(at)}")
     elif in_files:
-        listed = ",\n".join(f"    ({sql_literal(account)}, {instant(at)})" for account, at in in_files)
-        parts.append(f"{published}\nwhere (account, observed_at_utc) in (\n{listed}\n)")
+        parts.append(f"{published}\nwhere (account, observed_at_utc) in ({pairs_at(in_files)})")
     others = [observation for observation in latest if observation.run_id not in paths]
-    if others and files.manifest is not None:
+    if others and files.manifest is not None and table is REJECTS:
+        listed = pairs_at((observation.account, observation.observed_at_utc) for observation in others)
+        rows = scan_files(COMPACTED[REJECTED], files.compacted.get(REJECTED, ()))
+        names = ", ".join(column.name for column in REJECTS.columns)
+        parts.append(f"select {names} from (\n{rows}\n) as compacted\nwhere (account, observed_at_utc) in ({listed})")  # noqa: S608
+    elif others and files.manifest is not None:
         spanned = " union all ".join(
             f"select {sql_literal(observation.account)} as account, "
             f"{instant(observation.observed_at_utc)} as observed_at_utc, "

@@ -7,11 +7,12 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import DiskFull, NoAccess
+from pipeline.errors import DiskFailed, DiskFull, EnsImagesError, NoAccess
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
 from pipeline.lake.tombstones import settle_tombstones
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
         LakeLocked: another process has the lock; the message names it.
         LakeTooNew: a newer version has written there; nothing is changed.
         DiskFull: the disk is full.
+        DiskFailed: the disk reported an error.
         NoAccess: this user may not read or write a file or folder.
         BadSetting: the folder cannot be created.
     """
@@ -66,7 +68,10 @@ def _explain_os_errors(data: Path) -> Iterator[None]:
     """Translate errors of the operating system: DuckDB reports them as text, Python as a number."""
     try:
         yield
+    except EnsImagesError:
+        raise
     except Exception as error:
+        raise_if_out_of_memory(error)
         number = getattr(error, "errno", None)
         is_ours = isinstance(error, OSError) or type(error).__module__ == "_duckdb"
         reason = str(error).splitlines()[0] if is_ours and str(error) else ""
@@ -77,4 +82,9 @@ def _explain_os_errors(data: Path) -> Iterator[None]:
             ) from error
         if number in _NO_ACCESS or any(os.strerror(code) in reason for code in _NO_ACCESS):
             raise NoAccess(f"this user may not use the lake in {str(data)!r}: {reason}") from error
+        if number == errno.EIO or (is_ours and os.strerror(errno.EIO) in reason):
+            raise DiskFailed(
+                f"the disk of the lake in {str(data)!r} failed ({reason}): nothing is published that it did not keep; "
+                "check the disk and its log, then run `ens-images check`"
+            ) from error
         raise

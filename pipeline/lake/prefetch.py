@@ -19,6 +19,7 @@ import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Self
 
+from pipeline.extract.reading_version import READING
 from pipeline.lake.flatten_pool import BATCH_PAGES, THREADS, RowCounts, write_rows
 from pipeline.transform.assemble import FlatTables, flatten
 
@@ -47,6 +48,7 @@ class Prefetch:
         *,
         observed_at_utc: dt.datetime | None = None,
         first_page: int = 2,
+        reading: int = READING,
     ) -> None:
         """`wants` tells whether a pass may be the one that is published; `observed_at_utc` replaces its instant.
 
@@ -57,6 +59,7 @@ class Prefetch:
         self.wants = wants
         self._first_page = first_page
         self._given_at = observed_at_utc
+        self._reading = reading
         self._at: dt.datetime | None = None
         self._pass_number = 0
         self._waiting: dict[int, tuple[int, bytes]] = {}
@@ -108,7 +111,8 @@ class Prefetch:
             return
         pages = [self._waiting.pop(number) for number in numbers]
         self._batches.append((at, [place for place, _ in pages]))
-        flat = self._flatten_threads.submit(flatten, [body for _, body in pages], self.account, at)
+        bodies = [body for _, body in pages]
+        flat = self._flatten_threads.submit(flatten, bodies, self.account, at, reading=self._reading)
         self._written.append(self._write_thread.submit(self._write, flat))
         if len(self._written) > PENDING_BATCHES:
             with contextlib.suppress(Exception):  # publishing finds it

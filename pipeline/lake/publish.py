@@ -15,13 +15,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.extract.claim import Claim, published_places
-from pipeline.extract.completeness import evidence
+from pipeline.extract.completeness import LEVELS, evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
 from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
+from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
@@ -36,63 +37,81 @@ def publish(
     *,
     prefetch: Prefetch | None = None,
     withdrawn: Mapping[str, Withdrawal] | None = None,
+    reading: int | None = None,
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
     `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts whose observation was
-    withdrawn since: their row in `observations` says so, and the other tables have none of theirs.
+    withdrawn since: their row in `observations` says so, and the other tables have none of theirs. `reading` is the
+    version that `answers` were read with; None: the one that landed them.
 
     Returns: the rows of `observations`.
     """
     withdrawn = withdrawn or {}
+    reading = reading or raw.reading
     header = raw.header
     publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
+    observations = [
+        _observation(raw, decision, answers.get(decision["account"], ()), withdrawn.get(decision["account"]), reading)
+        for decision in header["accounts"]
+    ]
     selections = {
         decision["account"]: _select(answers.get(decision["account"], ()), decision, header.get("completeness_rule"))
-        for decision in header["accounts"]
-        if decision["is_published"] and decision["account"] not in withdrawn
+        for decision, row in zip(header["accounts"], observations, strict=True)
+        if row["is_published"]
     }
     if prefetch and prefetch.account not in selections:
         prefetch.discard()
     begun = prefetch.account if prefetch and prefetch.has_begun else None
     groups = group_accounts({account: pages.places for account, pages in selections.items() if account != begun})
-    observations = []
     with FlattenPool() as pool:
-        for decision in header["accounts"]:
-            account = decision["account"]
-            row = _observation(raw, decision, answers.get(account, ()), withdrawn.get(account))
+        for row in observations:
             if row["is_published"]:
-                raw.prefetch(groups.get(account, ()))
-                row |= _write(publication, pool, raw, row, selections[account], prefetch)
-            observations.append(row)
+                raw.prefetch(groups.get(row["account"], ()))
+                row.update(_write(publication, pool, raw, row, selections[row["account"]], prefetch))
     publication.commit(observations, raw.digest)
     return observations
 
 
 def _observation(
-    raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]], withdrawal: Withdrawal | None
+    raw: RawRun,
+    decision: Mapping[str, Any],
+    answers: Sequence[tuple[int, Answer]],
+    withdrawal: Withdrawal | None,
+    reading: int,
 ) -> dict[str, Any]:
     """Make the row of one account in `observations`, all but the counts of what is written."""
     header = raw.header
+    proven = evidence_of(raw, decision, answers, reading)
+    refusal = why_refused_anew(raw, decision, answers, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
         "run_id": header["run_id"],
-        "is_published": decision["is_published"] and withdrawal is None,
-        "error": decision["error"] if withdrawal is None else withdrawal.error,
+        "is_published": decision["is_published"] and withdrawal is None and refusal is None,
+        "error": withdrawal.error if withdrawal else refusal or decision["error"],
+        "reading_version": reading,
         **{name: header[name] for name in ("asked_certificate", "code_version")},
+        "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
-        **evidence_of(raw, decision, answers),
+        **proven,
     }
     if row["observed_at_utc"] is not None:
         row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
     return row
 
 
-def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]) -> dict[str, object]:
-    """Compute the evidence of an account under the rule of the run that landed it."""
+def evidence_of(
+    raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]], reading: int
+) -> dict[str, object]:
+    """Compute the evidence of an account under the rule of the run that landed it.
+
+    Where another reading does not take an answer any more that was taken then, the claim counts for nothing.
+    """
     mine = [answer for _, answer in answers]
-    rule, claim = raw.header.get("completeness_rule"), Claim.from_decision(decision)
-    return evidence(mine, decision["ended_passes"], rule=rule, claim=claim)
+    claim = Claim.from_decision(decision)
+    if reading != raw.reading and any(a.page is None and a.status == 200 and a.error is None for a in mine):
+        claim = None
+    return evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
 
 
 class _Selection(NamedTuple):
@@ -119,6 +138,25 @@ def _select(answers: Sequence[tuple[int, Answer]], decision: Mapping[str, Any], 
     return _Selection([last[page_number] for page_number in numbers], None, frozenset())
 
 
+def why_refused_anew(
+    raw: RawRun, decision: Mapping[str, Any], answers: Iterable[tuple[int, Answer]], certificate: object, reading: int
+) -> str | None:
+    """Why a published account is not published by another reading of its answers; None: it is.
+
+    An answer that was usable when it landed may be none today: then what is left proves less.
+    """
+    if reading == raw.reading or not decision["is_published"]:
+        return None
+    last = [answer for _, answer in answers if answer.pass_number == decision["ended_passes"]]
+    unusable = {answer.page_number for answer in last} - {a.page_number for a in last if a.page is not None}
+    asked = raw.header["asked_certificate"]
+    is_proven = certificate in LEVELS and LEVELS.index(certificate) >= LEVELS.index(asked)
+    if is_proven and not unusable:
+        return None
+    found = f"{pluralize(len(unusable), 'page')} of the last pass unusable" if unusable else f"it proves {certificate}"
+    return f"IncompleteListing: published once, but by reading version {reading} {found}, and {asked} was asked"
+
+
 def _write(
     publication: Publication,
     pool: FlattenPool,
@@ -137,7 +175,8 @@ def _write(
     if prefetch and prefetch.account == account:
         counts = prefetch.finish(at, batches if is_distinct else [])
     seen = None if is_distinct else set(selection.excluded_ids)
-    flats = pool.flatten(raw, account, at, batches[len(counts) :], seen=seen)
+    reading = observation["reading_version"]
+    flats = pool.flatten(raw, account, at, batches[len(counts) :], seen=seen, reading=reading)
     total = sum((write_rows(publication, flat) for flat in flats), start=sum(counts, start=RowCounts()))
     return {
         "image_count": total.image_count,
@@ -147,17 +186,20 @@ def _write(
     }
 
 
-def read_answers(raw: RawRun, prefetch: Prefetch | None = None) -> dict[str, list[tuple[int, Answer]]]:
+def read_answers(
+    raw: RawRun, prefetch: Prefetch | None = None, *, reading: int | None = None
+) -> dict[str, list[tuple[int, Answer]]]:
     """Read the answers of a landed run by account, in the order they came, each with its place in the file.
 
-    `prefetch` takes each as it is read.
+    `prefetch` takes each as it is read. `reading` is a version of reading; None: the one that landed them.
     """
+    reading = reading or raw.reading
     answers: dict[str, list[tuple[int, Answer]]] = {}
     for place, (row, body) in enumerate(raw.answers()):
         page = None
         if row["status"] == 200 and body is not None:
             with contextlib.suppress(NotAPage):
-                page = read_page(body, row.get("server_at_utc"))
+                page = read_page(body, reading, server_at_utc=row.get("server_at_utc"))
         answer = Answer(**{"server_at_utc": None, **row}, page=page)
         answers.setdefault(row["account"], []).append((place, answer))
         if prefetch is not None:

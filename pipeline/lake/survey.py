@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import RawRun, raw_paths
-from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import command, table_path
@@ -49,13 +49,17 @@ class RunState:
     """The accounts that it published; none where no record tells."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
     """Of its files as they were committed, by table; none where an older version committed them."""
+    reading: int | None = None
+    """The version of reading in its record; None where none is."""
     flaws: dict[Path, str] = field(default_factory=dict)
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
     is_accepted: bool = False
     """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
     is_in_versions: bool = False
-    """Whether an intact compaction holds every row of it."""
+    """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
+    withdrawn: frozenset[str] = frozenset()
+    """Its accounts that are withdrawn."""
 
     @property
     def is_restorable(self) -> bool:
@@ -105,8 +109,10 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
     _read_records(con, files, states)
     covered = files.manifest.covered if files.manifest else {}
     for state in states.values():
-        state.is_in_versions = state.is_compacted and set(state.accounts) <= set(covered.get(state.run_id, ()))
-        _find_flaws(state, tombstones)
+        state.withdrawn = frozenset(tombstones.withdrawn_from(state.run_id))
+        held = {*covered.get(state.run_id, ()), *state.withdrawn}  # of a whole compacted run, nothing else is missing
+        state.is_in_versions = state.is_compacted and set(state.accounts) <= held
+        _find_flaws(state)
     return states
 
 
@@ -128,15 +134,16 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
         found = [
             row for row in _record_rows(con, scan_files(COMPACTED[RECORDS], paths, names=_NAMES)) if row[0] in lost
         ]
-        for run_id in lost - {run_id for run_id, _, _, digests in found if digests}:
+        for run_id in lost - {run_id for run_id, _, _, digests, _ in found if digests}:
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found
-    for run_id, account, is_published, digests in rows:
+    for run_id, account, is_published, digests, reading in rows:
         if run_id in states:  # a record that names another run is a finding of the rules
             _add_row(states[run_id], account, digests, is_published=is_published)
+            states[run_id].reading = reading
 
 
-_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES)
+_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES, "reading_version")
 
 
 def _record_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
@@ -161,7 +168,7 @@ def _read_older_record(state: RunState) -> None:
         state.flaws[state.record] = "it is not a commit record: it has no account"
 
 
-def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
+def _find_flaws(state: RunState) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     tables = {table.name: table for table in ROW_TABLES}
     if state.digests:
@@ -169,6 +176,9 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
         raw = state.digests.get(RAW_PAGES.name)
         if state.raw is not None and raw is not None:
             state.raw_flaw = file_flaw(state.raw, raw)
+            if state.raw_flaw is not None and replaces_pages(state.raw, raw.sha256):
+                state.raw_flaw = None
+                state.flaws[state.record] = "it names raw pages that were replaced without their secrets"
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
             found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
             state.flaws |= {path: flaw for path, flaw in found if flaw is not None}
@@ -180,11 +190,12 @@ def _find_flaws(state: RunState, tombstones: Tombstones) -> None:
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
-    withdrawn = tombstones.withdrawn_from(state.run_id).keys()
-    if withdrawn >= set(state.accounts) and withdrawn and not state.has_usable_pages:
+    if state.record in state.flaws and not state.is_compacted:
+        return  # every reader needs the record, and nothing else tells which accounts the run published
+    if state.withdrawn >= set(state.accounts) and state.withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
-    elif state.accounts and withdrawn >= set(state.accounts):  # past the grace period its files are deleted
+    elif state.accounts and state.withdrawn >= set(state.accounts):  # past the grace period its files are deleted
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
 
 
@@ -208,7 +219,8 @@ def cure(state: RunState, data: Path) -> str:
         return f"{command(data, 'rebuild')} writes it again from the raw pages"
     if state.is_in_versions:
         return f"{command(data, 'rebuild')} writes it again from the compacted versions"
-    names = [f"{state.run_id}/{account}" for account in state.accounts] or [state.run_id]
+    left = [account for account in state.accounts if account not in state.withdrawn]
+    names = [f"{state.run_id}/{account}" for account in left] or [state.run_id]
     accept = ", ".join(command(data, "withdraw", name) for name in names)
     return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pipeline.errors import LakeDamaged
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
 from pipeline.storage.folder import sync_folder
 from pipeline.storage.partitions import STAGING
@@ -89,9 +90,12 @@ class Tombstones(msgspec.Struct, frozen=True):
     def whole_runs(self) -> frozenset[str]:
         """The runs whose published accounts are all withdrawn: nothing in their files is read."""
         accounts: dict[str, set[str]] = {}
+        published: dict[str, set[str]] = {}
         for withdrawal in self.active:
             accounts.setdefault(withdrawal.run_id, set()).add(withdrawal.account)
-        return frozenset(one.run_id for one in self.active if accounts[one.run_id] >= set(one.published_with))
+        for withdrawal in self.withdrawn:  # a failed try lists only the accounts that were not withdrawn before it
+            published.setdefault(withdrawal.run_id, set()).update(withdrawal.published_with)
+        return frozenset(run_id for run_id, withdrawn in accounts.items() if withdrawn >= published[run_id])
 
     @property
     def raw_runs(self) -> frozenset[str]:
@@ -137,6 +141,7 @@ def tombstones_flaws(data: Path) -> dict[Path, str]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, msgspec.MsgspecError) as error:
+            raise_if_out_of_memory(error)
             flaws[path] = f"it cannot be read ({error.strerror if isinstance(error, OSError) else error})"
     if not tombstones_path(data).exists() and tombstones_copy(data).exists():
         flaws[tombstones_path(data)] = "it is missing"
@@ -184,6 +189,7 @@ def _content(data: Path) -> bytes | None:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, msgspec.MsgspecError) as unreadable:
+            raise_if_out_of_memory(unreadable)
             error = error or (path, unreadable)
         else:
             return content

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.log import logger
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
@@ -154,11 +155,12 @@ class Verification:
         flaws = [
             (file, flaw) for share, of in zip(shares, found, strict=True) for file, flaw in zip(share, of, strict=True)
         ]
-        for (path, key, _), flaw in flaws:
+        for (path, key, digest), flaw in flaws:
             if flaw is None:
                 self._verified.add(key)
             elif table_of(path) == RAW_PAGES.name:
-                self.damaged_pages = damaged(self._files.data, path, flaw)
+                if not replaces_pages(path, digest.sha256):
+                    self.damaged_pages = damaged(self._files.data, path, flaw)
             else:
                 raise damaged(self._files.data, path, flaw)
 
@@ -175,6 +177,7 @@ def file_flaw(path: Path, committed: FileDigest) -> str | None:
     except FileNotFoundError:
         return MISSING
     except OSError as error:
+        raise_if_out_of_memory(error)
         return f"it cannot be read: {error.strerror or error}"
     if found.sha256 == committed.sha256:
         return None
@@ -192,6 +195,7 @@ def record_flaw(path: Path) -> str | None:
     except FileNotFoundError:
         return MISSING
     except OSError as error:
+        raise_if_out_of_memory(error)
         return f"it cannot be read: {error.strerror or error}"
     except ValueError as error:
         return str(error)
@@ -213,6 +217,7 @@ def read_verified(path: Path) -> pa.Table:
     except FileNotFoundError as error:
         raise LakeDamaged(MISSING) from error
     except (pa.ArrowException, OSError, LookupError) as error:
+        raise_if_out_of_memory(error)
         raise LakeDamaged(f"it cannot be read: {str(error).splitlines()[0][:200]}") from error
 
 
@@ -318,7 +323,9 @@ class _Verified:
 
 
 def _user_cache(bucket: Path) -> Path:
-    """Return the file of this machine that lists the verified objects of a lake in a bucket."""
+    """Return the file of this machine that lists the verified objects of a lake in a bucket; without a home, none."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (never raises)
+    if cache.startswith("~"):
+        cache = os.devnull  # not a folder: nothing is read or written there
     name = hashlib.blake2b(str(bucket).encode(), digest_size=_KEY_BYTES).hexdigest()
     return Path(cache, "ens-images", f"verified-{name}")

@@ -78,7 +78,7 @@ def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[
             (new / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
             _replace(folder, new, old=folder.parent / staging / "old")
     except OSError as error:
-        raise BadSetting(f"{str(folder)!r} cannot be written: {error.strerror}") from error
+        raise BadSetting(f"{str(folder)!r} cannot be written: {error.strerror or error}") from error
     return manifest
 
 
@@ -116,13 +116,15 @@ def _provenance(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "image_count",
         "reject_count",
         "unknown_field_count",
+        "same_account_as",
     )
-    accounts = [{name: json_value(row[name]) for name in columns} for row in as_dicts(read(con, "accounts"))]
+    accounts = [{name: row[name] for name in columns} for row in as_dicts(read(con, "accounts"))]
+    instants = (row["observed_at_utc"] for row in accounts if row["observed_at_utc"])
     return {
-        "as_of_utc": max((str(row["observed_at_utc"]) for row in accounts if row["observed_at_utc"]), default=None),
+        "as_of_utc": json_value(max(instants, default=None)),
         "provenance": provenance_line(con),
         "code_version": version("ens-images"),
-        "accounts": accounts,
+        "accounts": json_value(accounts),
     }
 
 

@@ -22,18 +22,26 @@ def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | Non
 
     1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields
 
-    A connection with `as_of` says so. With `among`, the line is about those accounts alone.
+    A connection with `as_of` says so. With `among`, the line is about those accounts alone. An account with several
+    names counts once.
     """
     accounts = [row for row in as_dicts(read(con, "accounts")) if among is None or row["account"] in among]
+    names = names_by_account(accounts)
     published = [row for row in accounts if row["observed_at_utc"] is not None]
     stale = [row["account"] for row in published if row["is_stale"]]
     never_published = [row["account"] for row in accounts if row["observed_at_utc"] is None]
     exceptions = [
-        f"{len(names)} {state}: {_first_names(names)}"
-        for state, names in (("stale", stale), ("never published", never_published))
-        if names
+        f"{len(labels)} {state}: {_first_names(labels)}"
+        for state, labels in (("stale", stale), ("never published", never_published))
+        if labels
     ]
-    counted = pluralize(len(accounts), "account") + (f" ({'; '.join(exceptions)})" if exceptions else "")
+    same = [f"{len(labels)} names of one account: {_first_names(labels)}" for labels in names.values()]
+    more = [f"and {len(same) - _MOST_NAMES:,} more with several names"] if len(same) > _MOST_NAMES else []
+    exceptions += [*same[:_MOST_NAMES], *more]
+    others = {name for labels in names.values() for name in labels[1:]}
+    counted = pluralize(len(accounts) - len(others), "account")
+    counted += f" ({'; '.join(exceptions)})" if exceptions else ""
+    published = [row for row in published if row["account"] not in others]
     if not published:
         return f"{counted} · nothing is published"
     as_of, certificate, images = as_of_and_certificate(published)
@@ -44,6 +52,16 @@ def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | Non
     return " · ".join(
         (counted, as_of, certificate, images, pluralize(rejects, "reject"), pluralize(fields, "unknown field"))
     )
+
+
+def names_by_account(accounts: Collection[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the names of each account that has several among these rows of `accounts`, the counted name first."""
+    here = {row["account"] for row in accounts}
+    names: dict[str, list[str]] = {}
+    for row in accounts:
+        if row["same_account_as"] in here:
+            names.setdefault(row["same_account_as"], [row["same_account_as"]]).append(row["account"])
+    return names
 
 
 def as_of_and_certificate(published: Sequence[dict[str, Any]]) -> tuple[str, str, str]:

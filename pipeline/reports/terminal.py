@@ -6,13 +6,15 @@ plain, `PLAIN_WIDTH` wide, and always the same bytes.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import functools
 import io
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.text import NOTHING, escape_control, is_number, plain_text, pluralize, thousands
+from pipeline.text import NOTHING, duration, escape_control, is_number, plain_text, pluralize, thousands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,18 +24,64 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from pipeline.extract.reader import Progress
+    from pipeline.extract.time_limit import Estimate
     from pipeline.reports.query import Rows
 
 PLAIN_WIDTH: Final = 80
 """Width of a report that goes to no terminal."""
+_SHORT_PASS_SECONDS: Final = 10
 _GAP: Final = 2
 _READABLE_WIDTH: Final = 20
 """Width at which a broken text still reads well; before a text gets narrower, columns with a rank are left out."""
 
 
+_ASCII: Final = {
+    **dict.fromkeys("─━–—", "-"),  # noqa: RUF001  (dashes)
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏", "-"),
+    **dict(zip("▁▂▃▄▅▆▇", "_.,-=+*", strict=True)),
+    "·": "|",
+    "…": "...",
+    "’": "'",  # noqa: RUF001  (an apostrophe)
+}
+"""What is drawn where a stream cannot print a character."""
+
+
+def _draw_in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Replace what a stream cannot encode: a drawing by ASCII, any other character by its code."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode() for one in characters), error.end
+
+
+codecs.register_error("ascii_drawing", _draw_in_ascii)
+
+
+@contextlib.contextmanager
+def _drawing_on(out: TextIO) -> Iterator[None]:
+    """Let `out` draw in ASCII what it cannot encode; data in other formats keeps its codes."""
+    if not isinstance(out, io.TextIOWrapper):
+        yield
+        return
+    before = out.errors
+    out.reconfigure(errors="ascii_drawing")
+    try:
+        yield
+    finally:
+        out.reconfigure(errors=before)
+
+
 @contextlib.contextmanager
 def console_on(out: TextIO, width: int = PLAIN_WIDTH) -> Iterator[Console]:
     """Open a console on `out`: a terminal as it is, else plain and `width` wide."""
+    with _drawing_on(out), _console(out, width) as console:
+        yield console
+
+
+@contextlib.contextmanager
+def _console(out: TextIO, width: int) -> Iterator[Console]:
     from rich.console import Console
 
     if out.isatty():
@@ -225,29 +273,49 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 @contextlib.contextmanager
-def progress(err: TextIO | None = None) -> Iterator[Callable[[str, int, int, int | None], None]]:
+def progress(err: TextIO | None = None) -> Iterator[Progress]:
     """Show the progress of a run on stderr: a bar for each account on a terminal, else a line for each pass."""
     err = sys.stderr if err is None else err
     if not err.isatty():
-        yield lambda account, number, pages, total: _write_progress(err, account, number, pages, total)
+        yield functools.partial(_write_progress, err)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich import progress as rich_progress
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with console_on(err) as console, Progress(*columns, console=console, transient=True) as bars:
+    columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TextColumn("{task.fields[estimate]}", markup=False),
+    )
+    with console_on(err) as console, rich_progress.Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def update(account: str, number: int, pages: int, total: int | None) -> None:
+        def update(account: str, number: int, pages: int, total: int | None, estimate: Estimate) -> None:
             if account not in tasks:
-                tasks[account] = bars.add_task(escape_control(account))
+                tasks[account] = bars.add_task(escape_control(account), estimate="")
             bars.update(
-                tasks[account], description=f"{escape_control(account)}, pass {number}", completed=pages, total=total
+                tasks[account],
+                description=f"{escape_control(account)}, pass {number}",
+                completed=pages,
+                total=total,
+                estimate=_estimate(estimate),
             )
 
         yield update
 
 
-def _write_progress(err: TextIO, account: str, number: int, pages: int, total: int | None) -> None:
+def _write_progress(
+    err: TextIO, account: str, number: int, pages: int, total: int | None, estimate: Estimate, /
+) -> None:
     if pages == total or pages % 100 == 0:
         read = pluralize(pages, "page") if total is None else f"{pages:,} of {pluralize(total, 'page')}"
-        err.write(f"{escape_control(account)}: pass {number}, {read}\n")
+        words = ", ".join(filter(None, (f"pass {number}", read, _estimate(estimate))))
+        err.write(f"{escape_control(account)}: {words}\n")
+
+
+def _estimate(estimate: Estimate) -> str:
+    """How long a pass over all accounts takes, and when it is given up; nothing where it takes seconds."""
+    if estimate.pass_seconds < _SHORT_PASS_SECONDS:
+        return ""
+    return f"about {duration(estimate.pass_seconds)} a pass, at most {duration(estimate.limit_seconds)}"

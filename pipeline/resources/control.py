@@ -61,6 +61,12 @@ OBSERVATIONS = Table(
         text("error", ADDED, "Why nothing was published; null where it was."),
         text("code_version", ADDED, "Version of ens-images that read the account."),
         text("endpoint", ADDED, "Where the calls went."),
+        integer(
+            "reading_version",
+            ADDED,
+            "How the answers were read; null in a record that an older version wrote, which means 1.",
+            since="0.1.0",
+        ),
         text(
             "proof",
             ADDED,
@@ -90,6 +96,13 @@ OBSERVATIONS = Table(
             "a record that an older version wrote.",
             since="0.1.0",
         ),
+        text(
+            "same_account_as",
+            ADDED,
+            "The account that this one is another name of: views count it there. Found by common ids of owned images, "
+            "or set in `[[accounts]]`. Null where the account is counted, and where an older version wrote the record.",
+            since="0.1.0",
+        ),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
     format="4",
@@ -97,7 +110,7 @@ OBSERVATIONS = Table(
 
 RAW_PAGES = Table(
     name="raw_pages",
-    grain="One try of one call, with the answer's bytes as they came.",
+    grain="One try of one call, with the answer's bytes as they came; secrets are removed from what is no listing.",
     key=("account", "pass_number", "page_number", "attempt_number"),
     columns=(
         ACCOUNT,
@@ -111,14 +124,20 @@ RAW_PAGES = Table(
             "The service's name for the call; null where there was no answer.",
             is_distinct=True,
         ),
-        integer("status", ADDED, "HTTP status; null where there was no answer."),
+        integer("status", ADDED, "HTTP status; null where no whole answer came."),
         timestamp_utc("sent_at_utc", ADDED, "When the call was sent."),
         timestamp_utc("received_at_utc", ADDED, "When the answer was complete, or the try given up."),
         seconds("waited_seconds", ADDED, "Back-off before this try."),
         text("error_code", "Code", "The service's error code, or ours for what has none; null where all was well."),
         text("error", ADDED, "What went wrong with this try; null where all was well."),
         timestamp_utc("server_at_utc", ADDED, "The `Date` of the answer: the service's clock.", since="0.1.0"),
-        raw_bytes("body", ADDED, "The answer's body, unpacked, byte for byte; null where there was no answer."),
+        raw_bytes(
+            "body",
+            ADDED,
+            "The answer's body, unpacked: a listing byte for byte; of any other, such as one whose status is not 200, "
+            "the first 64 KiB without the secrets that it quotes, so that it may differ from the wire; null where "
+            "nothing came.",
+        ),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
     format="4",

@@ -43,7 +43,7 @@ IMAGES = Table(
         text("region_id", "RegionId", "Region that the image is stored in."),
         gib("image_size_gib", "ImageSize", "Size of the image."),
         integer("image_storage_size", "ImageStorageSize", "Size in storage; the API does not state its unit."),
-        timestamp_utc("created_at_utc", "CreationTime", "When the image was created."),
+        timestamp_utc("created_at_utc", "CreationTime", "When the image was created.", is_past=True),
         text("instance_id", "InstanceId", "Instance that the image was made from.", is_distinct=True),
         text("snapshot_id", "SnapshotId", "Disk snapshot that the image was made from.", is_distinct=True),
         text("extra", ADDED, EXTRA),

@@ -12,6 +12,7 @@ Importing this module is cheap: pyarrow is loaded when an Arrow type is needed.
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,11 @@ FORMAT = "4"
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
 """
+
+EARLIEST_PAST = dt.datetime(2009, 1, 1)  # noqa: DTZ001  (UTC without a zone, as everywhere)
+"""Before Alibaba Cloud was founded (September 2009) it made nothing: an earlier instant is a default or an error."""
+LATEST_PAST = dt.timedelta(days=1)
+"""Clocks differ, and an image may be made while its account is listed; a whole day is neither."""
 
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
@@ -79,6 +85,8 @@ class Column:
     """The columns of each row in a list."""
     is_distinct: bool = False
     """True where nearly every row has a value of its own: the file has no dictionary for it."""
+    is_past: bool = False
+    """True for an instant behind the observation: not before EARLIEST_PAST, and less than LATEST_PAST after it."""
 
     @property
     def unit(self) -> str | None:
@@ -154,9 +162,9 @@ def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -
     return Column(name, "seconds", api, doc, since=since)
 
 
-def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None, is_past: bool = False) -> Column:
     """An instant in UTC, without a zone, to the microsecond."""
-    return Column(name, "timestamp", api, doc, since=since)
+    return Column(name, "timestamp", api, doc, since=since, is_past=is_past)
 
 
 def boolean(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -216,17 +224,23 @@ class Table:
         }
         return pa.schema([column.arrow() for column in self.stored], metadata={**about, **(header or {})})
 
-    def writer(self, path: Path) -> pq.ParquetWriter:
-        """Open a Parquet file of this table for writing: zstd, checksums, dictionaries where values repeat."""
+    def writer(self, path: Path, schema: pa.Schema | None = None) -> pq.ParquetWriter:
+        """Open a Parquet file of this table for writing: zstd, checksums, dictionaries where values repeat.
+
+        `schema` is that of an older version.
+        """
         import pyarrow.parquet as pq
 
+        has_bytes = any(column.kind == "bytes" for column in self.columns)
         has_lists = any(column.kind == "list" for column in self.columns)  # their columns would have to be named too
         return pq.ParquetWriter(
             path,
-            self.arrow(),
+            schema or self.arrow(),
             compression="zstd",
             use_dictionary=has_lists or [column.name for column in self.stored if not column.is_distinct],
             write_page_checksum=True,
+            # of a body they are of no use, and cost six times its size in memory
+            write_statistics=[column.name for column in self.stored if column.kind != "bytes"] if has_bytes else True,
         )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:

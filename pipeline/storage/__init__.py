@@ -3,7 +3,9 @@
 Modules:
 
     store.py               Store, the interface; open_location, store_of
-    folder.py              FolderStore: fsync, rename, lock; files written for a user
+    folder.py              FolderStore: fsync, rename; files written for a user
+    file_lock.py           one writer at a time: the lock of a folder
+    mounts.py              mounted file systems, and their types
     bucket.py              BucketStore: list, GET, PUT if absent; BucketPath, the path of an object
     object_file.py         an object as a file: range requests, the footer kept
     conditional_put.py     check that a service refuses to overwrite

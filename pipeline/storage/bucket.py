@@ -320,14 +320,14 @@ class BucketStore(Store):
                 if isinstance(ours, FileNotFoundError):  # a new object need not be there: its bucket must
                     ours = no_bucket(path)
                 if not isinstance(ours, Unreachable):
-                    raise ours from error
+                    raise ours from None
                 last_error = error
             else:
                 return result["e_tag"]
         raise Unreachable(
             f"no answer to the put of {str(path)!r}, and it is not known whether it is there "
             f"({first_line(last_error)}): `ens-images status` shows it, or run again"
-        ) from last_error
+        ) from None
 
     def _read_if_there(self, path: BucketPath) -> bytes | None:
         try:

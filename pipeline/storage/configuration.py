@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.credentials import environment_account
 from pipeline.errors import BadSetting, NoAccess, NoCredentials, Unreachable
-from pipeline.text import redact_userinfo
+from pipeline.known_secrets import known_secrets
+from pipeline.redaction import redact, redact_userinfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +129,8 @@ def _aws_credentials(bucket: str) -> Any:
         _environment("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
         _environment("AWS_CONFIG_FILE") or "~/.aws/config",
     )
-    if not (os.environ.get("AWS_PROFILE") or any(Path(file).expanduser().exists() for file in files)):
+    paths = map(os.path.expanduser, files)  # that of Path raises where there is no home
+    if not (os.environ.get("AWS_PROFILE") or any(Path(path).exists() for path in paths)):
         return None
     with needs_extra():
         import boto3
@@ -137,7 +139,7 @@ def _aws_credentials(bucket: str) -> Any:
     try:
         return Boto3CredentialProvider(boto3.Session())
     except (BotoCoreError, ValueError) as error:  # there is no such profile, or it has no key
-        raise _no_credentials(f"s3://{bucket}", error) from error
+        raise _no_credentials(f"s3://{bucket}", error) from None  # a notebook prints the cause too
 
 
 def _oss_credentials(bucket: str) -> Any:
@@ -155,7 +157,7 @@ def _oss_credentials(bucket: str) -> Any:
     try:
         provide()
     except NoCredentials as error:
-        raise _no_credentials(f"oss://{bucket}", error) from error
+        raise _no_credentials(f"oss://{bucket}", error) from None
     return provide
 
 
@@ -176,7 +178,7 @@ def translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (BaseError, FileNotFoundError) as error:
-        raise translated(path, error) from error
+        raise translated(path, error) from None  # a notebook prints the cause too, with the library's texts
 
 
 def translated(path: Path, error: Exception) -> Exception:
@@ -209,5 +211,5 @@ def no_bucket(path: Path) -> BadSetting:
 
 
 def first_line(error: Exception) -> str:
-    """Return an error of obstore without its debug output."""
-    return re.sub(r"\s+", " ", str(error)).split(" Debug source:")[0][:300]
+    """Return an error of obstore without its debug output and without secrets."""
+    return redact(re.sub(r"\s+", " ", str(error)).split(" Debug source:")[0], known_secrets())[:300]

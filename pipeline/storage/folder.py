@@ -8,17 +8,15 @@ One process at a time locks the folder for writing; the system releases the lock
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import errno
-import fcntl
 import glob
 import os
-import re
 import shutil
 import stat
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from pipeline.errors import BadSetting, LakeLocked, NoAccess
+from pipeline.errors import BadSetting, NoAccess
+from pipeline.storage.file_lock import is_alive, lock_file, lock_holder
 from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +34,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some network file systems sync no folder
+            raise
     finally:
         os.close(handle)
 
@@ -100,7 +101,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield staged
         commit_file(staged, path)
     except OSError as error:
-        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        raise BadSetting(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
@@ -109,18 +110,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def _delete_orphans_of(path: Path) -> None:
     for orphan in path.parent.glob(f".{glob.escape(path.name)}.*"):
         pid = orphan.name.rpartition(".")[2]
-        if pid.isascii() and pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isascii() and pid.isdigit() and not is_alive(int(pid)):
             orphan.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
 
 
 # ── store ────────────────────────────────────────────────────────────────────
@@ -202,59 +193,16 @@ class FolderStore(Store):
             with contextlib.suppress(OSError):  # it is not empty
                 path.parent.rmdir()
 
-    @contextlib.contextmanager
-    def lock(self, path: Path) -> Iterator[None]:
-        """Lock the file `path`, and write into it who has it.
-
-        Raises:
-            BadSetting: it is a link: what it points at would be overwritten.
-        """
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise BadSetting(f"{str(path)!r} is a link, and a lock is a file: delete the link") from error
-            raise
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise BadSetting(f"{str(path)!r} is not a file, as a lock is: delete it")
-        with os.fdopen(handle, "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or _UNKNOWN_HOLDER
-                lake = str(path.parent)
-                raise LakeLocked(f"the lake in {lake!r} is locked by {holder}: wait until it is done") from None
-            with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
-                file.truncate(0)
-                file.seek(0)
-                file.write(f"process {os.getpid()} since {dt.datetime.now(dt.UTC):%F %T} UTC")
-                file.flush()
-            yield
+    def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
+        """Lock the file `path`: see `file_lock`."""
+        return lock_file(path)
 
     def lock_holder(self, path: Path) -> str | None:
-        """Return who has locked the file `path`, as written in it.
-
-        Whether it is locked is tried only if the process named in it is alive: to try it is to lock it for an instant.
-        """
-        try:
-            with path.open("rb") as file:
-                holder = file.read(200).decode("utf-8", "replace").strip()
-                pid = re.match(r"process ([0-9]{1,9}) ", holder)
-                if pid and not _is_alive(int(pid[1])):
-                    return None
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return holder or _UNKNOWN_HOLDER
-        except OSError:  # there is no lock, or this user may not read it: whoever reads the folder learns that
-            pass
-        return None
+        """Return who has locked the file `path`: see `file_lock`."""
+        return lock_holder(path)
 
 
 FOLDER: Final = FolderStore()
-_UNKNOWN_HOLDER: Final = "another process"
 
 
 def _is_readable(file: Path) -> bool:

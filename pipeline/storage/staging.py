@@ -5,6 +5,7 @@ The process locks its folder. A folder without a lock belongs to a killed proces
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -29,7 +30,9 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         _delete_if_orphan(path)
     folder = tempfile.TemporaryDirectory(prefix=_PREFIX)
-    fcntl.flock(os.open(folder.name, os.O_RDONLY), fcntl.LOCK_EX)  # the system releases it, however the process ends
+    handle = os.open(folder.name, os.O_RDONLY)
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody takes the folder for an orphan
+        fcntl.flock(handle, fcntl.LOCK_EX)  # the system releases it, however the process ends
     return folder
 
 

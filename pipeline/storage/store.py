@@ -14,15 +14,16 @@ import errno
 import re
 import stat
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.errors import BadSetting
-from pipeline.text import redact_userinfo
+from pipeline.paths import is_utf8, user_path
+from pipeline.redaction import redact_userinfo
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Sequence
+    from pathlib import Path
 
     import duckdb
 
@@ -158,17 +159,23 @@ def open_location(data: str | Path) -> Path:
     """Return the path of a lake: a local folder, or a prefix in a bucket.
 
     Raises:
-        BadSetting: the address names no bucket, an unknown service, or no prefix; or DuckDB cannot write below a
-            folder of that name.
+        BadSetting: the address names no bucket, an unknown service, or no prefix; it is no path (see `user_path`); or
+            DuckDB cannot write below a folder of that name.
     """
     address = str(data)
     match = _ADDRESS.match(address)
     if match is None:
         if "://" in address:
             raise BadSetting(f"{address!r} is neither a folder nor a bucket: s3://BUCKET/PREFIX, oss://BUCKET/PREFIX")
-        if "?" in str(Path(data).resolve()):
-            raise BadSetting(f"{address!r} has a ? in its name, below which DuckDB writes no file: rename the folder")
-        return Path(data)
+        folder = user_path(data)
+        whole = str(folder.resolve())
+        if not is_utf8(whole):
+            raise BadSetting(f"{whole!a} is not UTF-8, and DuckDB writes no file below it: rename the folder")
+        for character in "?\\":
+            if character in whole:
+                wrong = f"{whole!r} has a {character} in its name"
+                raise BadSetting(f"{wrong}, below which DuckDB writes no file: rename the folder")
+        return folder
 
     from pipeline.storage.bucket import BucketPath
 
@@ -179,6 +186,8 @@ def open_location(data: str | Path) -> Path:
         raise BadSetting(f"{address!r} names no bucket: {scheme}://BUCKET/PREFIX is expected")
     if "@" in bucket:
         raise BadSetting(f"{redact_userinfo(address)!r} names no bucket: a key belongs in the environment or a profile")
+    if not address.isprintable():
+        raise BadSetting(f"{address!a} names no bucket: it holds a control character")
     if ".." in address.split("/"):
         raise BadSetting(f"{address!r} is not a prefix in a bucket: a bucket has no folders, and none above")
     return BucketPath(address)

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.extract.reading_version import READING
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import Table
-from pipeline.transform.cast import cast_columns
+from pipeline.transform.cast import Cast
 from pipeline.transform.parse import parse_pages
 from pipeline.transform.text_columns import DISK_FIELDS, IMAGE_FIELDS, NO_ID
 
@@ -43,23 +44,35 @@ class FlatTables:
 
 
 def flatten(
-    bodies: Sequence[bytes], account: str, observed_at_utc: dt.datetime, *, seen: set[str] | None = None
+    bodies: Sequence[bytes],
+    account: str,
+    observed_at_utc: dt.datetime,
+    *,
+    seen: set[str] | None = None,
+    reading: int = READING,
 ) -> FlatTables:
     """Flatten the bodies of some pages of one observation; rows stay in the order listed.
 
-    The bodies are pages that `read_page` can decode. `seen` is the set of ids of earlier pages, extended here: an
-    image whose id is in it is left out, so that the first of two stays. None: the ids are known to be distinct.
+    The bodies are pages that `read_page` can decode, by the same version of `reading`. `seen` is the set of ids of
+    earlier pages, extended here: an image whose id is in it is left out, so that the first of two stays. None: the
+    ids are known to be distinct.
     """
-    return assemble(parse_pages(bodies), account, observed_at_utc, seen=seen)
+    return assemble(parse_pages(bodies, reading), account, observed_at_utc, seen=seen, reading=reading)
 
 
 def assemble(
-    texts: TextColumns, account: str, observed_at_utc: dt.datetime, *, seen: set[str] | None = None
+    texts: TextColumns,
+    account: str,
+    observed_at_utc: dt.datetime,
+    *,
+    seen: set[str] | None = None,
+    reading: int = READING,
 ) -> FlatTables:
     """Cast parsed pages and put them into tables."""
     rejects = list(texts.rejects)
-    images = cast_columns(texts.images, IMAGE_FIELDS, texts.image_raw_json, rejects, disks=None)
-    disks = cast_columns(texts.disks, DISK_FIELDS, texts.disk_raw_json, rejects, disks=texts)
+    cast = Cast(reading, observed_at_utc, rejects)
+    images = cast.columns(texts.images, IMAGE_FIELDS, texts.image_raw_json, disks=None)
+    disks = cast.columns(texts.disks, DISK_FIELDS, texts.disk_raw_json, disks=texts)
     keep = _images_to_keep(texts.images.column("ImageId"), seen)
     return FlatTables(
         images=_image_table({**images, **_disk_rollups(disks, texts)}, texts, keep, account, observed_at_utc),

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
+from pipeline.extract.doubled_keys import doubled_values
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders
-from pipeline.extract.response import image_list, require_utf8
+from pipeline.extract.reading_version import FIRST, READING
+from pipeline.extract.response import decode_object, image_list, require_utf8
 from pipeline.transform.parse_irregular import (
     as_json,
-    decode_object,
     decode_objects,
     parse_irregular,
     take_disks,
@@ -30,6 +31,7 @@ from pipeline.transform.text_columns import (
     DISK,
     DISK_FIELDS,
     DISK_SCHEMA,
+    DISKS,
     ID_INDEX,
     IMAGE_FIELDS,
     IMAGE_SCHEMA,
@@ -41,25 +43,31 @@ from pipeline.transform.text_columns import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import msgspec
+
 
 _MAX_BYTES: Final = 1 << 30
 """Bytes that are parsed at once: Arrow's offsets have 32 bits."""
 
 
-def parse_pages(bodies: Sequence[bytes]) -> TextColumns:
+def parse_pages(bodies: Sequence[bytes], reading: int = READING) -> TextColumns:
     """Parse the bodies of some pages by the fastest parser that can."""
-    return parse_bodies(bodies) or _parse_any_lists([image_list(body) for body in bodies])
+    return parse_bodies(bodies) or _parse_any_lists([image_list(body) for body in bodies], reading)
 
 
-def _parse_any_lists(lists: list[tuple[bytes, Placeholders]]) -> TextColumns:
+def _parse_any_lists(lists: list[tuple[bytes, Placeholders]], reading: int) -> TextColumns:
     if not lists:
         return parse_irregular(b"[]", NO_PLACEHOLDERS)
     if all(placeholders is NO_PLACEHOLDERS for _, placeholders in lists):
         raw_lists = [raw for raw, _ in lists]
-        columns = (parse_lists(raw_lists) if len(raw_lists) > 1 else None) or _parse_lists_with_extras(raw_lists)
+        columns = (parse_lists(raw_lists) if len(raw_lists) > 1 else None) or _parse_lists_with_extras(
+            raw_lists, reading
+        )
         if columns is not None:
             return columns
-    return parse_irregular(*lists[0]) if len(lists) == 1 else concatenate([_parse_any_lists([page]) for page in lists])
+    if len(lists) == 1:
+        return parse_irregular(*lists[0], reading)
+    return concatenate([_parse_any_lists([page], reading) for page in lists])
 
 
 def parse_bodies(bodies: Sequence[bytes]) -> TextColumns | None:
@@ -118,21 +126,36 @@ def _columns(lists: pa.Array) -> TextColumns | None:
     )
 
 
-def _parse_lists_with_extras(lists: list[bytes]) -> TextColumns | None:
+def _parse_lists_with_extras(lists: list[bytes], reading: int) -> TextColumns | None:
     """Parse lists of images that are as published except for unknown fields; None for any other."""
     columns = parse_lists(lists, "ignore")
     if columns is None:
         return None
+    images = [decode_objects(raw) for raw in lists]
+    if reading > 1 and any(map(_may_have_doubled, lists, images)):
+        return None
     columns.image_extra, columns.disk_extra = [], []
-    for image in itertools.chain.from_iterable(map(decode_objects, lists)):
-        unknown = {name: raw for name, raw in image.items() if name not in IMAGE_FIELDS}
-        for disk in take_disks(unknown, [], Position(0), NO_PLACEHOLDERS):
-            unknown_in_disk = {name: raw for name, raw in decode_object(disk).items() if name not in DISK_FIELDS}
+    for image in itertools.chain.from_iterable(images):
+        unknown: dict[str, bytes] = {name: raw for name, raw in image.items() if name not in IMAGE_FIELDS}
+        mappings = unknown.get(DISKS, b"")
+        for disk in take_disks(unknown, [], Position(0), NO_PLACEHOLDERS, FIRST):
+            values = decode_object(disk)
+            unknown_in_disk = {name: raw for name, raw in values.items() if name not in DISK_FIELDS}
+            if unknown_in_disk and reading > 1 and doubled_values(disk, values):  # of known fields pyarrow tells it
+                return None
             columns.disk_extra.append(as_json(unknown_in_disk))
             columns.unknown_fields.update(f"{DISK}.{name}" for name in unknown_in_disk)
+        if DISKS in unknown and reading > 1 and doubled_values(mappings, decode_object(mappings)):
+            return None
         columns.image_extra.append(as_json(unknown))
         columns.unknown_fields.update(unknown)
     return columns
+
+
+def _may_have_doubled(raw_list: bytes, images: list[dict[str, msgspec.Raw]]) -> bool:
+    """Whether a key may stand twice in an image: as `doubled_values` finds it, for a whole list at once."""
+    values = b"".join(itertools.chain.from_iterable(image.values() for image in images))
+    return raw_list.count(b":") - values.count(b":") != sum(map(len, images))
 
 
 def concatenate(parts: Sequence[TextColumns]) -> TextColumns:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pyarrow as pa
 
-from pipeline.extract.response import scalar_text
+from pipeline.extract.doubled_keys import Doubled, doubled_values
+from pipeline.extract.reading_version import READING
+from pipeline.extract.response import decode_object, scalar_text
 from pipeline.transform.text_columns import (
     DISK,
     DISK_FIELDS,
@@ -24,6 +26,8 @@ from pipeline.transform.text_columns import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.extract.json_repair import Placeholders
     from pipeline.resources.schema import Column
 
@@ -33,14 +37,17 @@ _AFTER_THE_FIELDS: Final = 1_000
 _WHOLE_DISK: Final = -1
 """The field index of a disk as a whole: sorted before its fields."""
 
+TWICE: Final = "twice in one object: a list of its values"
+"""The reason of a reject whose key stands twice, as stored."""
+_NULL: Final = msgspec.Raw(b"null")
+
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 decode_objects = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
-def parse_irregular(images: bytes, placeholders: Placeholders) -> TextColumns:
+def parse_irregular(images: bytes, placeholders: Placeholders, reading: int = READING) -> TextColumns:
     """Parse the raw JSON of one list of images."""
-    page = _Page(placeholders)
+    page = _Page(placeholders, reading)
     for raw_image in _decode_list(images):
         page.add_image(raw_image)
     return page.columns()
@@ -51,6 +58,7 @@ class _Page:
     """The rows of one page, image by image."""
 
     placeholders: Placeholders
+    reading: int
     images: list[dict[str, str | None]] = field(default_factory=list)
     disks: list[dict[str, str | None]] = field(default_factory=list)
     disk_counts: list[int] = field(default_factory=list)
@@ -66,7 +74,7 @@ class _Page:
     def add_image(self, raw_image: msgspec.Raw) -> None:
         """Add an image with its disks; without an id, it becomes a reject as a whole."""
         position = Position(len(self.images))
-        unknown = _object(raw_image) or {}
+        unknown = _object(raw_image, self.reading) or {}
         texts = self._take_texts(unknown, IMAGE_FIELDS, self.image_raw_json, position, len(self.images))
         self.images.append(texts)
         if not texts["ImageId"]:
@@ -75,7 +83,7 @@ class _Page:
             self.image_extra.append(None)
             self.disk_counts.append(0)
             return
-        raw_disks = take_disks(unknown, self.rejects, position, self.placeholders)
+        raw_disks = take_disks(unknown, self.rejects, position, self.placeholders, self.reading)
         for number, raw_disk in enumerate(raw_disks, start=1):
             self._add_disk(raw_disk, Position(position.image_row, number))
         self.disk_counts.append(len(raw_disks))
@@ -83,7 +91,7 @@ class _Page:
         self.unknown_fields.update(map(self.placeholders.readable_name, unknown))
 
     def _add_disk(self, raw_disk: msgspec.Raw, position: Position) -> None:
-        unknown = _object(raw_disk)
+        unknown = _object(raw_disk, self.reading)
         if unknown is None:
             raw_json = self.placeholders.original(raw_disk)
             self.rejects.append(position.reject(_WHOLE_DISK, None, "not an object", raw_json))
@@ -96,7 +104,7 @@ class _Page:
 
     def _take_texts(
         self,
-        values: dict[str, msgspec.Raw],
+        values: dict[str, bytes],
         fields: dict[str, Column],
         raw_json: dict[tuple[int, str], str],
         position: Position,
@@ -105,9 +113,14 @@ class _Page:
         """Remove the declared fields from `values` and return them as text."""
         texts: dict[str, str | None] = {}
         for index, name in enumerate(fields):
-            raw = bytes(values.pop(name, b"null"))
+            value = values.pop(name, b"null")
+            raw = bytes(value)
             if raw == b"null":
                 texts[name] = None
+                continue
+            if isinstance(value, Doubled):
+                texts[name] = None
+                self.rejects.append(position.reject(index, name, TWICE, self.placeholders.original(raw)))
                 continue
             texts[name] = text = scalar_text(raw, self.placeholders)
             if text is None:
@@ -118,18 +131,17 @@ class _Page:
                 raw_json[row, name] = text
         return texts
 
-    def _readable(self, unknown: dict[str, msgspec.Raw], position: Position) -> dict[str, msgspec.Raw]:
-        """The unknown fields with null for every unreadable value, which becomes a reject."""
-        if not self.placeholders.prefix:
-            return unknown
+    def _readable(self, unknown: dict[str, bytes], position: Position) -> dict[str, bytes]:
+        """The unknown fields with null for every value that is unreadable or one of two, which becomes a reject."""
         readable = {}
         for name, raw in unknown.items():
             readable_name = self.placeholders.readable_name(name)
             readable[readable_name] = raw
-            if self.placeholders.occur_in(raw):
-                reason, raw_json = self.placeholders.reason(raw), self.placeholders.original(raw)
+            if isinstance(raw, Doubled) or self.placeholders.occur_in(raw):
+                reason = TWICE if isinstance(raw, Doubled) else self.placeholders.reason(raw)
+                raw_json = self.placeholders.original(raw)
                 self.rejects.append(position.reject(_AFTER_THE_FIELDS, readable_name, reason, raw_json))
-                readable[readable_name] = msgspec.Raw(b"null")
+                readable[readable_name] = _NULL
         return readable
 
     def columns(self) -> TextColumns:
@@ -150,38 +162,56 @@ class _Page:
 
 
 def take_disks(
-    unknown: dict[str, msgspec.Raw], rejects: list[Reject], position: Position, placeholders: Placeholders
+    unknown: dict[str, bytes],
+    rejects: list[Reject],
+    position: Position,
+    placeholders: Placeholders,
+    reading: int,
 ) -> list[msgspec.Raw]:
     """Remove the list of disks from the fields of an image and return it; fields beside it stay."""
+
+    def reject(path: str, reason: str, raw: bytes) -> None:
+        rejects.append(position.reject(_AFTER_THE_FIELDS, path, reason, placeholders.original(bytes(raw))))
+
     raw = unknown.pop(DISKS, None)
     if raw is None or bytes(raw) == b"null":
         return []
-    mappings = _object(raw)
+    mappings = None if isinstance(raw, Doubled) else _object(raw, reading)
     if mappings is None:
-        rejects.append(position.reject(_AFTER_THE_FIELDS, DISKS, "not an object", placeholders.original(raw)))
+        reject(DISKS, TWICE if isinstance(raw, Doubled) else "not an object", raw)
         return []
-    raw_disks = mappings.pop(DISK, msgspec.Raw(b"null"))
-    if mappings:
-        others = {placeholders.readable_name(name): raw for name, raw in mappings.items()}
+    raw_disks = mappings.pop(DISK, _NULL)
+    others: dict[str, bytes] = {}
+    for name, value in mappings.items():
+        readable_name = placeholders.readable_name(name)
+        others[readable_name] = value
+        if isinstance(value, Doubled):
+            reject(f"{DISKS}.{readable_name}", TWICE, value)
+            others[readable_name] = _NULL
+    if others:
         unknown[DISKS] = msgspec.Raw((as_json(others) or "").encode())
     if bytes(raw_disks) == b"null":
+        return []
+    if isinstance(raw_disks, Doubled):
+        reject(f"{DISKS}.{DISK}", TWICE, raw_disks)
         return []
     try:
         return _decode_list(raw_disks)
     except msgspec.ValidationError:
-        path = f"{DISKS}.{DISK}"
-        rejects.append(position.reject(_AFTER_THE_FIELDS, path, "not a list", placeholders.original(raw_disks)))
+        reject(f"{DISKS}.{DISK}", "not a list", raw_disks)
         return []
 
 
-def _object(raw: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+def _object(raw: bytes, reading: int) -> dict[str, bytes] | None:
+    """The values of an object by key; None: `raw` is none. By reading 1, the last of two equal keys counts."""
     try:
-        return decode_object(raw)
+        values = decode_object(raw)
     except msgspec.ValidationError:
         return None
+    return {**values, **(doubled_values(raw, values) if reading > 1 else {})}
 
 
-def as_json(unknown: dict[str, msgspec.Raw]) -> str | None:
+def as_json(unknown: Mapping[str, bytes]) -> str | None:
     """Unknown fields as one JSON object, each value as sent; None if there are none."""
     if not unknown:
         return None

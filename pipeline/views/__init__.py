@@ -4,6 +4,7 @@ model.py         Relation, ColumnDoc, Setting: plain data
 parameters.py    the thresholds of views, and how they are changed
 catalog.py       every table and view, read from its declaration or its .sql file
 read_only.py     SQL of users: queries only, files of the lake only
+account_names.py    accounts with several names: which one is counted
 state.py         each account's latest observation, and how much of it is compacted
 as_of.py         an instant of the lake, as a user writes it
 versions_script.py    the query of image_versions

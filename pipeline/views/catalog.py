@@ -22,7 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
     from pipeline.resources.schema import Table
 
-LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS}
+LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS, "rejects_latest": REJECTS}
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
     "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
+    "rejects_latest": "select image_id, field, raw_json from rejects_latest where reason = 'before 2009'",
 }
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
@@ -45,9 +46,17 @@ THRESHOLDS: Final = "asked_thresholds"
 """The macro that returns the thresholds of the connection as JSON."""
 
 IS_CURRENT: Final = ColumnDoc(
-    "is_current", "True where the account's last published observation has this version: a row of images_latest.", None
+    "is_current",
+    "True where the account's last published observation has this version: a row of images_latest, if the account is "
+    "counted.",
+    None,
 )
-"""The column of `image_versions` that no file holds: it changes with each observation."""
+SAME_ACCOUNT_AS: Final = ColumnDoc(
+    "same_account_as",
+    "The account that this one is another name of: views count the image there; null where the account is counted.",
+    None,
+)
+"""The columns of `image_versions` that no file holds: they change with each observation."""
 
 
 _REPEATED: Final = {
@@ -66,9 +75,12 @@ def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables, then each view after its inputs."""
     found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
     versions = found[IMAGE_VERSIONS.name]
-    found[versions.name] = replace(versions, columns=(*versions.columns, IS_CURRENT))
+    found[versions.name] = replace(versions, columns=(*versions.columns, IS_CURRENT, SAME_ACCOUNT_AS))
     for name, table in LATEST.items():
-        grain = f"The rows of `{table.name}` in each account's last published observation. {table.grain}"
+        grain = (
+            f"The rows of `{table.name}` in each account's last published observation; of an account with several "
+            f"names, those of one name. {table.grain}"
+        )
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
         found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
     texts = {path.stem: _with_each_field(path.read_text("utf-8")) for path in sorted((_HERE / "sql").glob("*.sql"))}

@@ -11,6 +11,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
+from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
@@ -29,6 +30,7 @@ def connect(
     *,
     as_of: str | dt.date | None = None,
     only_lake: bool = False,
+    memory_limit: str | None = None,
     thresholds: Thresholds | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """Open the lake: an in-memory DuckDB connection with its tables and views, each with comments.
@@ -36,7 +38,8 @@ def connect(
     The connection shows the lake as it is now, also after later commits. `as_of` shows it as it was: a day means its
     end in UTC, an instant itself, a run id (or `<run>/<account>`) the instant of its observation, `latest` now.
     `only_lake` confines the connection to the files of the lake and locks its configuration, for SQL of users (see
-    `refuse_writes`). `thresholds` replace those of the views' files: `{"stale_images": {"older_than_days": 365}}`.
+    `refuse_writes`). `memory_limit` is a share of the machine's memory, such as `50%`, or a size, such as `4GB`.
+    `thresholds` replace those of the views' files: `{"stale_images": {"older_than_days": 365}}`.
 
     Raises:
         BadSetting: `as_of` has no meaning, there was no observation by then, or there is no such threshold.
@@ -65,6 +68,8 @@ def connect(
             con.execute(refuse_pages(verification.damaged_pages)).fetchall()
         if changed_views:
             con.execute(changed_views).fetchall()
+        if memory_limit is not None:
+            con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
             confine_to(con, files.paths())
     except BaseException:

@@ -21,7 +21,7 @@ def write_catalog(
 ) -> Path | None:
     """Write a new `lake.duckdb`, its views with absolute paths, and rename it over the old one.
 
-    A reader keeps the file that it opened. DuckDB 1.5 and later read it, whichever version wrote it. Call this after
+    A reader keeps the file that it opened. DuckDB 1.4.2 and later read it, whichever version wrote it. Call this after
     files were added, and before files are deleted (`without` is the record of tombstones about to be written): with an
     outdated file `connect` is slower, but right. `builder` is one from `begin_catalog`.
 

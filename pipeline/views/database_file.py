@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import hashlib
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 
+_STORAGE: Final = "v1.4.0"
+"""The format of the oldest DuckDB that gives the same answers: 1.3 would show some views without their rows."""
 _PACKAGES: Final = ("lake", "resources", "views")
 """The packages that the script of the views depends on."""
 
@@ -78,7 +81,9 @@ class CatalogBuilder:
         if made:
             self._path.write_bytes(made)
         con = duckdb.connect()
-        con.execute(f"attach {sql_literal(self._path)} as lake (storage_version 'v1.5.0'); use lake; begin").fetchall()
+        con.execute(
+            f"attach {sql_literal(self._path)} as lake (storage_version '{_STORAGE}'); use lake; begin"
+        ).fetchall()
         if not made:
             with frequent_switches():
                 con.execute(static_script).fetchall()
@@ -120,7 +125,10 @@ class CatalogBuilder:
 def _keep(path: Path) -> None:
     """Keep a catalog that another program changed, and its log, under another name: tables of a user may be in it."""
     kept = path.with_name(f"{path.stem}-kept-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S.%fZ}{path.suffix}")
-    kept.hardlink_to(path)
+    try:
+        kept.hardlink_to(path)
+    except OSError:  # a file system without links
+        shutil.copy2(path, kept)
     log = path.with_name(f"{path.name}.wal")
     if log.exists():
         log.replace(kept.with_name(f"{kept.name}.wal"))

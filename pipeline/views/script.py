@@ -18,7 +18,7 @@ A view with settings is a table macro too:
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.latest import latest_rows
@@ -29,11 +29,12 @@ from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
+from pipeline.views.account_names import counted_as
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, relations
 from pipeline.views.parameters import Thresholds, with_parameters, with_thresholds
 from pipeline.views.state import LakeState, published_observations
-from pipeline.views.versions_script import versions_query, with_is_current
+from pipeline.views.versions_script import versions_query, with_current_columns
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -59,7 +60,19 @@ def views_sql(
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
-        return whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
+        script = whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
+    return _OLDEST_DUCKDB + script
+
+
+_OLDEST_DUCKDB: Final = """\
+-- For DuckDB 1.4 or newer.
+-- DuckDB 1.3 would run this script, and show views without their rows.
+select case
+    when cast(string_split(ltrim(version(), 'v'), '.')[:2] as integer[]) < [1, 4]
+        then error('these views need DuckDB 1.4 or newer, and this is ' || version())
+end;
+
+"""
 
 
 def whole_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
@@ -91,14 +104,14 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             _view(IMAGES.name, rows(IMAGES, files, as_of)),
             _view(IMAGE_DISKS.name, rows(IMAGE_DISKS, files, as_of)),
             _view(REJECTS.name, rejects(files, as_of)),
-            _view(OBSERVATIONS.name, observations(files, as_of)),
+            _view(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
             _view(RAW_PAGES.name, pages(files, as_of)),
             _view(IMAGE_VERSIONS.name, versions_query(files, state, as_of)),
         ]
     else:
         parts += _empty_tables()
     if state.latest:
-        parts += [_view(name, latest_rows(table, files, state.latest)) for name, table in LATEST.items()]
+        parts += [_view(name, latest_rows(table, files, state.counted)) for name, table in LATEST.items()]
     else:
         parts += _empty_latest()
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
@@ -126,8 +139,13 @@ def thresholds_script(thresholds: Thresholds | None) -> str:
     return f"{''.join(parts)}create or replace macro {THRESHOLDS}() as {sql_literal(json.dumps(thresholds))};\n"
 
 
+def _with_names(query: str, state: LakeState) -> str:
+    """Show in `observations` what is known of an account now, also in the rows before that was known."""
+    return f"select * replace ({counted_as(state.names)} as same_account_as) from (\n{query}\n) as record"  # noqa: S608
+
+
 def _empty_tables() -> list[str]:
-    versions = _view(IMAGE_VERSIONS.name, with_is_current(empty(IMAGE_VERSIONS)))
+    versions = _view(IMAGE_VERSIONS.name, with_current_columns(empty(IMAGE_VERSIONS)))
     return [*(_view(table.name, empty(table)) for table in TABLES), versions]
 
 

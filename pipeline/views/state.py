@@ -15,12 +15,16 @@ from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.layout import command
 from pipeline.lake.scan import observations
 from pipeline.lake.verification import Verification
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
+from pipeline.views.account_names import names_not_counted
 from pipeline.views.read_only import first_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
 
     from pipeline.lake.file_set import FileSet
@@ -36,6 +40,15 @@ class LakeState:
     """Accounts with observations after their last compaction, or never compacted."""
     out_of_order: frozenset[str]
     """Accounts with a compacted observation that was withdrawn, or with one that arrived later but is older."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Each name that is not counted → the name of the same account that is."""
+    has_names: bool = False
+    """True where a commit record says that its account is another name of one, also if nothing follows from it."""
+
+    @property
+    def counted(self) -> tuple[LatestObservation, ...]:
+        """The last published observation of each account, once for each account however many names it has."""
+        return tuple(observation for observation in self.latest if observation.account not in self.names)
 
     @classmethod
     def of(
@@ -67,9 +80,16 @@ class LakeState:
             for observation in published
             if as_of is None or observation.observed_at_utc <= as_of
         }
+        state = cls(
+            tuple(latest.values()),
+            frozenset(extended),
+            frozenset(out_of_order),
+            names_not_counted(published, latest),
+            any(observation.same_account_as is not None for observation in published),
+        )
         # The views of today read these files next.
-        prefetch_footers(list(latest_paths(IMAGES, files, tuple(latest.values())).values()))
-        return cls(tuple(latest.values()), frozenset(extended), frozenset(out_of_order))
+        prefetch_footers(list(latest_paths(IMAGES, files, state.counted).values()))
+        return state
 
 
 @dataclass(slots=True)
@@ -109,7 +129,7 @@ def published_observations(
 
     verification = verification or Verification(files)
 
-    names = ("account", "observed_at_utc", "observed_on", "run_id", "is_published", COMMITTED_FILES)
+    names = ("account", "observed_at_utc", "observed_on", "run_id", "same_account_as", "is_published", COMMITTED_FILES)
     records = files.daily[OBSERVATIONS.name]
     published: list[LatestObservation] = []
     try:
@@ -121,13 +141,15 @@ def published_observations(
                 files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
             )
             rows = con.execute(
-                f"select account, observed_at_utc, observed_on, run_id, {COMMITTED_FILES if is_new else 'null'} "  # noqa: S608  (SQL of this package)
+                "select account, observed_at_utc, observed_on, run_id, same_account_as, "  # noqa: S608  (SQL of this package)
+                f"{COMMITTED_FILES if is_new else 'null'} "
                 f"from ({observations(batch_files, None, names)}) as record where is_published"
             ).fetchall()
             published += [LatestObservation(*row) for *row, _ in rows]
             if is_new:
-                verification.digests |= {run_id: digests for *_, run_id, digests in rows}
+                verification.digests |= {run_id: digests for *_, run_id, _, digests in rows}
     except duckdb.Error as error:
+        raise_if_out_of_memory(error)
         first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
         raise LakeDamaged(
             f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"

@@ -22,7 +22,8 @@ from pipeline.lake.scan import (
 from pipeline.lake.versions import as_of_cut, number_observations, versions, with_values
 from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.text import sql_literal
-from pipeline.views.catalog import IS_CURRENT
+from pipeline.views.account_names import counted_as
+from pipeline.views.catalog import IS_CURRENT, SAME_ACCOUNT_AS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -41,17 +42,21 @@ def versions_query(files: FileSet, state: LakeState, as_of: dt.datetime | None) 
         parts.append(unchanged if as_of is None else as_of_cut(unchanged, _cuts(state)))
     if merged_accounts:
         parts.append(f"select * from (\n{_merged_versions(files, state, as_of)}\n) as merged")  # noqa: S608
-    return with_is_current("\nunion all\n".join(parts) or empty(IMAGE_VERSIONS), state)
+    return with_current_columns("\nunion all\n".join(parts) or empty(IMAGE_VERSIONS), state)
 
 
-def with_is_current(query: str, state: LakeState | None = None) -> str:
-    """Add `is_current` to versions: true where the account's last published observation has the version."""
+def with_current_columns(query: str, state: LakeState | None = None) -> str:
+    """Add `is_current` and `same_account_as` to versions: no file holds them, because an observation changes them."""
     latest = ", ".join(
         f"({sql_literal(observation.account)}, {instant(observation.observed_at_utc)})"
         for observation in (state.latest if state else ())
     )
     is_current = f"(account, last_seen_utc) in ({latest})" if latest else "false"
-    return f"select *, {is_current} as {IS_CURRENT.name} from (\n{query}\n) as version"  # noqa: S608  (SQL of this package)
+    counted = counted_as(state.names if state else {})
+    return (
+        f"select *, {is_current} as {IS_CURRENT.name}, {counted} as {SAME_ACCOUNT_AS.name} "  # noqa: S608  (SQL of this package)
+        f"from (\n{query}\n) as version"
+    )
 
 
 def _unchanged_versions(files: FileSet, state: LakeState) -> str:

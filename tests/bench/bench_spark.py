@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import spark as by_both
+from lake_builder import strange
 from pyspark.sql import SparkSession
 
 from pipeline import rebuild as rebuild_here
@@ -75,7 +76,7 @@ def measured(images: int, days: int, pages: Path | None = None) -> Iterator[tupl
         yield "compared rows of the two lakes", f"{rows:,}"
         yield "rows that differ", f"{differing:,}"
         live(aside / "changing", 60, 12)
-        by_both.strange(aside / "strange")
+        strange(aside / "strange")
         for name, what in (("changing", "two changing accounts over 12 days"), ("strange", "three irregular accounts")):
             found = by_both.unlike(spark, aside / name)
             relations, rows = len(by_both.compared), sum(by_both.compared.values())

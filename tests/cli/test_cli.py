@@ -89,6 +89,8 @@ def test_the_help_names_the_bounds_of_a_run():
     assert f"at most {bounds.passes} times over" in help_text
     assert f"begun {bounds.seconds_after_two:g} s after the second" in help_text
     assert f"throttled for {bounds.retry.throttled_seconds:g} s" in help_text
+    assert f"{bounds.listing_passes:g} times what the announced pages take at --rate" in help_text
+    assert f"and {bounds.listing_seconds / 60:g} minutes" in help_text
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_the_help_names_the_bounds_of_a_run():
     [
         *(
             ["run", f"{option}={value}"]
-            for option in ("--rate", "--timeout", "--max-shrink")
+            for option in ("--rate", "--timeout", "--max-shrink", "--max-answer")
             for value in ("nan", "inf")
         ),
         ["run", "--rate=-1"],
@@ -155,7 +157,7 @@ def test_data_goes_to_stdout_and_the_provenance_line_to_stderr(lake):
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
 
     assert len(rows) == 60
-    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["created_at_utc"]) for row in rows)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", row["created_at_utc"]) for row in rows)
     assert re.fullmatch(
         r"1 account · as of .* UTC · verified · 60 images · 0 rejects · 0 unknown fields\n", done.stderr
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.emulator.action import Action
 
 ACCOUNT = living_account(images=237)
-NO_JSON = {"html", "html-502", "cut", "reset"}
+NO_JSON = {"hang-up", "endless", "bad-gzip", "cut-gzip", "nested", "html", "html-502", "cut", "reset"}
 
 every_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 
@@ -61,7 +61,7 @@ def test_each_filter_returns_the_items_with_its_value(action):
 @every_action
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - NO_JSON))
 def test_every_fault_works_with_the_action(action, fault):
-    spec = f"{fault}:ms=1" if fault == "drip" else fault
+    spec = {"drip": "drip:ms=1", "silent": "silent:ms=1", "gzip-bomb": "gzip-bomb:count=1"}.get(fault, fault)
     with Endpoint({"emulator": (SECRET, ACCOUNT)}, faults=[spec]) as endpoint:
         got = call_action(endpoint, action, PageNumber=2)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import socket
 import time
 from contextlib import closing
 from pathlib import Path
@@ -335,6 +337,72 @@ def test_the_body_can_be_sent_slowly(faulty):
 
     assert len(body["Images"]["Image"]) == 10
     assert time.monotonic() - began >= 0.08
+
+
+# --- hostile: to exhaust the client ---
+
+
+def bytes_of(endpoint: Endpoint, size: int | None = None) -> tuple[str | None, bytes]:
+    """Read `size` bytes of an answer's body as sent: its Content-Encoding, and the bytes."""
+    connection = http.client.HTTPConnection(endpoint.url.removeprefix("http://"), timeout=10)
+    with closing(connection):
+        connection.request("POST", "/", headers=sign(endpoint, {}))
+        with connection.getresponse() as answer:
+            return answer.headers["Content-Encoding"], answer.read(size)
+
+
+def test_a_silent_answer_comes_after_ms_milliseconds(faulty):
+    began = time.monotonic()
+
+    assert page(faulty("silent:ms=200")).status == 200
+    assert time.monotonic() - began >= 0.2
+
+
+def test_a_hang_up_ends_the_connection_within_the_headers(faulty):
+    endpoint = faulty("hang-up")
+    host, _, port = endpoint.url.removeprefix("http://").partition(":")
+    head = "".join(f"{name}: {value}\r\n" for name, value in sign(endpoint, {}).items())
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\n{head}\r\n".encode())
+        received = b"".join(iter(lambda: connection.recv(1000), b""))
+
+    assert received == b"HTTP/1.1 200 OK\r\nContent-"
+
+
+def test_an_endless_body_begins_with_the_json(faulty):
+    encoding, body = bytes_of(faulty("endless"), 1 << 20)
+
+    assert (encoding, len(body)) == ("identity", 1 << 20)
+    assert json.loads(body)["Code"] == 0
+
+
+def test_a_gzip_bomb_unpacks_to_a_thousand_times_its_size(faulty):
+    encoding, body = bytes_of(faulty("gzip-bomb:count=8"))
+
+    assert encoding == "gzip"
+    assert len(gzip.decompress(body)) > 8 << 20 > 100 * len(body)
+    assert json.loads(gzip.decompress(body))["Code"] == 0
+
+
+def test_bad_gzip_is_json_that_was_not_packed(faulty):
+    encoding, body = bytes_of(faulty("bad-gzip"))
+
+    assert (encoding, json.loads(body)["Code"]) == ("gzip", 0)
+
+
+def test_cut_gzip_lacks_its_last_bytes(faulty):
+    encoding, body = bytes_of(faulty("cut-gzip:count=100"))
+
+    assert encoding == "gzip"
+    with pytest.raises(EOFError):
+        gzip.decompress(body)
+
+
+def test_nested_lists_are_count_deep(faulty):
+    got = page(faulty("nested:count=20"))
+
+    assert json.dumps(got.body["Nested"]) == "[" * 20 + "]" * 20
+    assert len(ids_of(got)) == 50
 
 
 # --- When a fault hits ---

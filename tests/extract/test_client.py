@@ -130,6 +130,8 @@ class Answers:
                 self.end_headers()
                 self.wfile.write(body)
 
+            do_CONNECT = do_POST  # noqa: N815  (a name of the standard library)
+
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
@@ -321,12 +323,71 @@ def test_loopback_and_no_proxy_hosts_bypass_the_proxy(serve, account, monkeypatc
     )  # connected directly: no such host
 
 
-def test_an_unsupported_proxy_is_named_without_its_password(account, monkeypatch):
-    monkeypatch.setenv("https_proxy", "socks5://user:word@127.0.0.1:9")
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_an_unsupported_proxy_is_named_without_its_password(account, monkeypatch, variable):
+    monkeypatch.setenv(variable, "socks5://user:word@127.0.0.1:9")
 
-    with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*NO_PROXY=ens.example") as error:
+    with pytest.raises(BadSetting, match=r"proxy of kind 'socks5'.*set HTTPS_PROXY.*NO_PROXY=ens.example") as error:
         call("ens.example", account)
     assert "word" not in str(error.value)
+
+
+def test_the_proxy_for_all_is_used_where_there_is_none_for_the_scheme(account, monkeypatch):
+    with Answers((200, {}, b"{}")) as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
+
+        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert call("http://ens.example", account, allow_plain_http=True).body == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "attempts"),
+    [
+        (
+            302,
+            r"status 302, a redirect to https://\*\*\*@portal.example/login, which is not.* — no way through the proxy",
+            1,
+        ),
+        (407, "CONNECT with HTTP status 407 — no way through the proxy .*check HTTPS_PROXY, its user and password", 1),
+        (403, "CONNECT with HTTP status 403 — no way through the proxy", 1),
+        (503, "CONNECT with HTTP status 503 — no usable answer .*try later", 2),
+    ],
+)
+def test_a_proxy_that_refuses_to_connect_is_named_with_its_status(account, monkeypatch, status, told, attempts):
+    seen: list[Attempt] = []
+    headers = {"Location": "https://me:s3cret@portal.example/login?token=s3cret"}
+    with Answers((status, headers if status == 302 else {}, b"")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(Unreachable, match=told) as error:
+            call("ens.example", account, seen, retry=RetryPolicy(attempts_without_response=2, back_off_seconds=0.01))
+        probed = str(probe("ens.example").error)
+
+    assert len(seen) == attempts
+    assert f"the proxy answered CONNECT with HTTP status {status}" in probed
+    assert "s3cret" not in f"{error.value} {probed} {seen}"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("user:s3cret/x@127.0.0.1:9", "must be percent-encoded"),
+        ("http://user:s3cret#x@127.0.0.1:9", "must be percent-encoded"),
+        ("http://us?er:s3cret@127.0.0.1:9", "must be percent-encoded"),
+        ("http://user:s3cret@127.0.0.1:port", "is not an address"),
+        ("http://user:[s3cret@127.0.0.1:9", "is not an address"),
+        ("http://user:s3cret@:9", "is not an address"),
+    ],
+)
+def test_a_proxy_whose_address_cannot_be_used_is_a_bad_setting_without_its_password(
+    account, monkeypatch, address, told
+):
+    monkeypatch.setenv("HTTPS_PROXY", address)
+
+    with pytest.raises(BadSetting, match=f"proxy of the environment for https:// .*HTTPS_PROXY.*{told}") as error:
+        call("ens.example", account)
+    assert "s3cret" not in str(error.value)
 
 
 def test_calls_are_no_faster_than_the_rate():
@@ -565,7 +626,8 @@ def test_missing_credentials_are_an_error_with_what_to_do_and_nothing_else_is_pr
     assert chain.startswith("NoCredentials no credentials for account 'default'")
     assert profile.startswith("NoCredentials no credentials for account 'prod'")
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in chain
-    assert "none in environment (variable not set), ~/.aliyun/config.json (" in chain
+    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET: not set; (2) " in chain
+    assert f"there is no '{tmp_path}/.aliyun/config.json'" in chain
     assert "Provider" not in chain
     assert "aliyun configure --profile prod" in profile
     assert "Traceback" not in chain + profile

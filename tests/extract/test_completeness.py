@@ -34,9 +34,8 @@ def pages_of(count: int, *, size: int = 50, total: int | None = None, first: int
 
 
 def test_the_published_example_is_read(example):
-    assert read_page(example) == Page(
-        1, 10, 1, ("centos_6_08_64_20G_a****",), False, "A8B8EB73-B4FD-4262-8EF6-680DF39C9BA0"
-    )
+    ids = ("centos_6_08_64_20G_a****",)
+    assert read_page(example) == Page(1, 10, 1, ids, False, "A8B8EB73-B4FD-4262-8EF6-680DF39C9BA0", owned_ids=ids)
 
 
 def test_numbers_are_read_as_text_and_as_numbers():

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from pipeline.extract.completeness import accepted_pages, certify, evidence
 from pipeline.extract.listing import extract
 from pipeline.extract.reader import Listing
 from pipeline.extract.retry import RetryPolicy
+from pipeline.extract.time_limit import Estimate, TimeLimit
 
 if TYPE_CHECKING:
     from pipeline.extract.response import Answer
@@ -180,6 +182,52 @@ def test_out_of_time_at_a_closed_port_does_not_advise_a_longer_timeout(account):
     assert "raise" not in str(listing.error)
 
 
+def test_a_listing_that_goes_on_beyond_what_its_pages_take_is_out_of_time(serve, account):
+    """The account grows with every answer, and passes are not limited: there is progress, and never an end."""
+    bounds = replace(QUICK, passes=10_000, seconds_after_two=1e9, listing_passes=4, listing_seconds=0.3)
+    began = time.monotonic()
+    (listing,) = extract(
+        [account],
+        lambda *_: None,
+        endpoint=serve(images=123, faults=["insertions"]).url,
+        rate=200,
+        bounds=bounds,
+    )
+
+    assert isinstance(listing.error, OutOfTime)
+    assert listing.error.exit_code == 5
+    assert re.search(
+        r"within 0\.\d+ s, the limit for \d announced pages at 200 calls a second: .* sets another limit$",
+        str(listing.error),
+    )
+    assert 0.3 < time.monotonic() - began < 3
+
+
+def test_the_users_timeout_replaces_the_limit_of_the_announced_pages(serve, account):
+    bounds = replace(QUICK, listing_passes=0, listing_seconds=0.05)
+    endpoint = serve(images=123, latency_ms=20)
+
+    assert isinstance(read(endpoint, account, bounds=bounds).error, OutOfTime)
+    assert read(endpoint, account, bounds=bounds, timeout_seconds=20).level == "verified"
+
+
+def test_the_limit_counts_the_pages_of_every_account_that_shares_the_rate():
+    limit = TimeLimit(["one", "two", "three"], 20, None, Bounds())
+    limit.announce("one", 1_998)
+    limit.announce("two", 2_001)
+    limit.announce("one", 1_998)
+
+    assert limit.estimate() == (200, 4 * 200 + 600)
+    assert str(limit) == "23 min 20 s, the limit for 4,000 announced pages at 20 calls a second"
+
+
+def test_a_listing_is_given_up_after_a_day_whatever_is_announced():
+    limit = TimeLimit(["one"], None, None, Bounds())
+    limit.announce("one", 10**12)
+
+    assert limit.estimate().limit_seconds == 86_400
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_an_impossible_timeout_is_refused(account, seconds):
     with pytest.raises(BadSetting, match=f"timeout must be .* not {seconds}"):
@@ -188,8 +236,15 @@ def test_an_impossible_timeout_is_refused(account, seconds):
 
 def test_progress_is_called_after_every_page(serve, account):
     calls: list[tuple[str, int, int, int | None]] = []
-    read(serve(images=123), account, level="counted", progress=lambda *now: calls.append(now))
+    estimates: list[Estimate] = []
 
+    def progress(*now: Any) -> None:
+        calls.append(now[:4])
+        estimates.append(now[4])
+
+    extract([account], lambda *_: None, endpoint=serve(images=123).url, rate=30, level="counted", progress=progress)
+
+    assert estimates[0] == (0.1, 600.4)  # 3 pages
     assert calls == [("default", 1, 1, 3), ("default", 1, 2, 3), ("default", 1, 3, 3)]
 
 

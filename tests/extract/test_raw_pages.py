@@ -9,7 +9,7 @@ from conftest import page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.extract.raw_pages import RawPagesWriter, RawRun, raw_paths
 from pipeline.extract.response import Answer
 
@@ -57,7 +57,16 @@ def test_the_header_is_read_back(tmp_path):
     with RawPagesWriter(tmp_path, RUN, DAY) as writer:
         path = writer.finish({"run_id": RUN, "accounts": [{"account": "名字"}]}).path
 
-    assert RawRun(path).header == {"run_id": RUN, "accounts": [{"account": "名字"}]}
+    assert RawRun(path).header == {"reading_version": 2, "run_id": RUN, "accounts": [{"account": "名字"}]}
+
+
+def test_pages_of_a_newer_reading_are_refused_with_what_to_do(tmp_path):
+    newer = {"run_id": RUN, "reading_version": 3, "accounts": []}
+    with (
+        RawPagesWriter(tmp_path, RUN, DAY) as writer,
+        pytest.raises(LakeTooNew, match=r"reading version 3.* knows 2 at most: pip install --upgrade"),
+    ):
+        writer.finish(newer)
 
 
 @pytest.fixture(scope="module")

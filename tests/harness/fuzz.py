@@ -1,9 +1,11 @@
-"""Bad input without a pause: the properties of `test_bad_input.py`, on new inputs until the time is over.
+"""Bad input without a pause: hostile answers, then the properties of `test_bad_input.py` until the time is over.
 
 python tests/harness/fuzz.py --minutes 5 --seed 1
 
+    hostile answer    a whole run against each (`hostile.py`)                   its peak memory, its longest try
     property, seed    a round of inputs made anew, never one that was kept      a line a property
 a wrong one       made as small as it gets, and printed; exit code 1
+    secrets           of every credential mode, planted where a library or a server quotes them: leaks.py
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import hostile
 from conftest import settings
 from hypothesis import seed
 
 if __name__ in {"__main__", "__mp_main__"}:
     settings.load_profile("fuzz")  # before the properties are made
+import leaks
 import test_bad_input
 
 
@@ -106,8 +110,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the first round; each round after it takes the next")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--leak-rounds", type=int, default=5, help="of secrets planted: see leaks.py")
     asked = parser.parse_args()
     began = time.monotonic()
+    costs = []
+    with ThreadPoolExecutor(asked.processes) as pool:
+        for cost in pool.map(hostile.measure, hostile.HOSTILE):
+            costs.append(cost)
+            sys.stdout.write(f"{hostile.line(cost)}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{hostile.worst(costs)}\n")
+    broken = [cost for cost in costs if cost.trouble]
     tried, wrong = fuzz(asked.minutes, asked.seed, asked.processes)
     for name, count in tried.items():
         sys.stdout.write(f"{count:9,}  {name.removeprefix('test_').replace('_', ' ')}\n")
@@ -115,7 +128,8 @@ def main() -> int:
         sys.stdout.write(f"\n{name}\n{trouble}\n")
     minutes = (time.monotonic() - began) / 60
     sys.stdout.write(f"{tried.total():,} inputs in {minutes:.1f} minutes, {len(wrong)} properties wrong\n")
-    return 1 if wrong else 0
+    leak_count = leaks.fuzz(asked.leak_rounds, asked.seed)
+    return 1 if wrong or broken or leak_count else 0
 
 
 if __name__ == "__main__":

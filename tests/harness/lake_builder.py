@@ -67,6 +67,7 @@ class Seen:
     error: str | None = None
     rejects: Sequence[Row] = field(default_factory=list)
     unknown_field_count: int = 0
+    same_account_as: str | None = None
 
 
 def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
@@ -96,6 +97,7 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
                 "reject_count": len(one.rejects),
                 "unknown_field_count": one.unknown_field_count,
                 "error": one.error,
+                "same_account_as": one.same_account_as if published else None,
             }
         )
     for table, rows in (
@@ -108,6 +110,40 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
     write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
     commit_again(data / "lake" / OBSERVATIONS.name / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet")
     return run_id
+
+
+def strange(data: Path) -> None:
+    """Three accounts: days missed, runs that prove nothing, images that come back, nulls, disks of all kinds."""
+    kinds: list[dict[str, Any]] = [
+        {"disk_size_gib": 40, "disk_format": "raw", "disk_type": "System"},
+        {"disk_size_gib": None, "disk_format": None, "disk_type": None},
+        {"disk_size_gib": 5, "disk_format": "qcow2", "disk_type": "Data", "extra": '{"a":1}'},
+    ]
+    for day in range(12):
+        at = utc("2026-09-28 02:00") + dt.timedelta(days=day, microseconds=day * 1000)
+        images = [
+            image(
+                f"m-{number}",
+                *kinds[: (number + day // 5) % 4],
+                image_name=None if number == 3 else f"web's \\{number % 3}-2026090{number % 9}",
+                image_owner=("self", "others", None, "system")[number % 4],
+                status=("Available", "Creating", "Create_failed", None)[(number + day // 4) % 4],
+                platform=("centos", "", None, "Windows")[number % 4],
+                architecture=("x86_64", "arm64", None)[number % 3],
+                image_size_gib=None if number == 5 else 20 + number + day // 6,
+                created_at_utc=None if number == 6 else utc("2026-09-27 20:00") - dt.timedelta(97 * number),
+            )
+            for number in range(14)
+            if (number + day) % 7 or number % 3
+        ]
+        seen = [Seen("prod", f"{at}", images, certificate=("verified", "counted", "verified", "unproven")[day % 4])]
+        if day % 3 == 1:
+            seen.append(Seen("test", f"{at}", images[:4], unknown_field_count=day))
+        if day == 5:
+            seen.append(Seen("new", f"{at}", error="Forbidden: no"))
+        if day != 8:
+            write_run(data, *seen)
+    write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
 
 
 def commit_again(record: Path) -> None:

@@ -40,7 +40,8 @@ QUESTIONS = {
         from observations order by all""",
     "pages": "select account, page_number, status, error_code, octet_length(body) as bytes from raw_pages order by all",
     "capacity": "select region_id, image_count, image_size_gib, disk_size_gib from capacity_by_region order by all",
-    "versions": "select * exclude (extra, unsized_disk_count, is_current) from image_versions order by all",
+    "versions": """
+        select * exclude (extra, unsized_disk_count, is_current, same_account_as) from image_versions order by all""",
     "latest": "select account, image_id, image_size_gib from images_latest order by all",
 }
 
@@ -68,9 +69,16 @@ def an_image(number: int, **fields: Any) -> dict[str, Any]:
 
 
 class OldAccount:
-    """An account of four days."""
+    """An account of four days; the letter begins its ids."""
+
+    def __init__(self, letter: str = "m") -> None:
+        self._letter = letter
 
     def images_on(self, day: int) -> list[dict[str, Any]]:
+        images = self._images_on(day)
+        return [{**row, "ImageId": self._letter + row["ImageId"][1:]} if "ImageId" in row else row for row in images]
+
+    def _images_on(self, day: int) -> list[dict[str, Any]]:
         odd = [
             an_image(4, ImageSize="20GiB", CreationTime="2021-02-30T00:00Z", Tags=[{"K": "a", "V": 1.50}]),
             an_image(5, LastUsed="2026-01-01T00:00Z", BootGib=7, DiskDeviceMappings=None),
@@ -105,7 +113,8 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def live(data: Path) -> None:
     begin = dt.datetime(2026, 1, 1, 2, tzinfo=dt.UTC)
-    keys = {name: Key("emulator", OldAccount(), is_permitted=name != "c") for name in "abc"}
+    stocks = {"a": OldAccount(), "b": OldAccount("n"), "c": OldAccount("o")}
+    keys = {name: Key("emulator", stock, is_permitted=name != "c") for name, stock in stocks.items()}
     accounts = [key_account(label, key, "emulator") for label, key in (("prod", "a"), ("test", "b"), ("no right", "c"))]
     for day in range(4):
         with Endpoint(keys, day=day) as endpoint, contextlib.suppress(EnsImagesError):

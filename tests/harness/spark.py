@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, image, strange, utc, write_run
 from objects import upload
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
@@ -76,40 +76,6 @@ def begun() -> SparkSession:
     return session
 
 
-def strange(data: Path) -> None:
-    """Three accounts: days missed, runs that prove nothing, images that come back, nulls, disks of all kinds."""
-    kinds: list[dict[str, Any]] = [
-        {"disk_size_gib": 40, "disk_format": "raw", "disk_type": "System"},
-        {"disk_size_gib": None, "disk_format": None, "disk_type": None},
-        {"disk_size_gib": 5, "disk_format": "qcow2", "disk_type": "Data", "extra": '{"a":1}'},
-    ]
-    for day in range(12):
-        at = utc("2026-09-28 02:00") + dt.timedelta(days=day, microseconds=day * 1000)
-        images = [
-            image(
-                f"m-{number}",
-                *kinds[: (number + day // 5) % 4],
-                image_name=None if number == 3 else f"web's \\{number % 3}-2026090{number % 9}",
-                image_owner=("self", "others", None, "system")[number % 4],
-                status=("Available", "Creating", "Create_failed", None)[(number + day // 4) % 4],
-                platform=("centos", "", None, "Windows")[number % 4],
-                architecture=("x86_64", "arm64", None)[number % 3],
-                image_size_gib=None if number == 5 else 20 + number + day // 6,
-                created_at_utc=None if number == 6 else utc("2026-09-27 20:00") - dt.timedelta(97 * number),
-            )
-            for number in range(14)
-            if (number + day) % 7 or number % 3
-        ]
-        seen = [Seen("prod", f"{at}", images, certificate=("verified", "counted", "verified", "unproven")[day % 4])]
-        if day % 3 == 1:
-            seen.append(Seen("test", f"{at}", images[:4], unknown_field_count=day))
-        if day == 5:
-            seen.append(Seen("new", f"{at}", error="Forbidden: no"))
-        if day != 8:
-            write_run(data, *seen)
-    write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
-
-
 compared: dict[str, int] = {}
 """How many rows of each table and view were compared last."""
 
@@ -166,6 +132,17 @@ def data(lived: Path, tmp_path: Path) -> Path:
 def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
     strange(tmp_path)
     assert unlike(spark, tmp_path) == {}
+
+
+def test_every_table_and_view_counts_an_account_with_two_names_once(spark, tmp_path):
+    for day in (1, 2, 3):
+        images = [image(f"m-{number}", 20, status="Available" if day > 1 else "Creating") for number in range(3 + day)]
+        at, again = f"2026-10-0{day} 02:00", Seen("again", f"2026-10-0{day} 02:01", images[1:], same_account_as="prod")
+        write_run(tmp_path, Seen("prod", at, images), *([again] if day > 1 else []))
+    assert unlike(spark, tmp_path) == {}
+    assert {row.account for row in spark.table("images").select("account").distinct().collect()} == {"prod", "again"}
+    assert {row.account for row in spark.table("images_latest").select("account").distinct().collect()} == {"prod"}
+    assert [row.image_count for row in spark.table("capacity_by_day").collect()] == [4, 5, 6]
 
 
 def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another_than_utc(spark, tmp_path):

@@ -16,7 +16,7 @@ import pytest
 from crash import CAN_TRACE, WRITERS, Scene, endpoint, in_a_process, kill_everywhere, live_through, seen_by_connect
 
 from pipeline import rebuild
-from pipeline.errors import DiskFull, EnsImagesError, NoAccess
+from pipeline.errors import DiskFailed, DiskFull, EnsImagesError, NoAccess
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
@@ -198,7 +198,8 @@ def test_errors_of_the_disk_and_of_access_are_told_apart_from_others(tmp_path):
         (errno.ENOSPC, DiskFull),
         (errno.EDQUOT, DiskFull),
         (errno.EROFS, NoAccess),
-        (errno.EIO, OSError),
+        (errno.EIO, DiskFailed),
+        (errno.ENOTDIR, OSError),
     ):
         with pytest.raises(kind), lock(tmp_path):
             raise OSError(number, os.strerror(number))

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import fuzz
+import hostile
+import pytest
 import test_bad_input
 
 
@@ -26,3 +28,12 @@ def test_a_round_finds_what_is_wrong(monkeypatch):
     assert tried >= 1
     assert "AssertionError" in (trouble or "")
     assert "pages=" in (trouble or "")
+
+
+@pytest.mark.parametrize("name", ["gzip that unpacks to 8 GiB", "an id of 11 MiB"])
+def test_a_hostile_answer_takes_little_memory_and_ends_in_time(name):
+    cost = hostile.measure(name)
+
+    assert cost.trouble is None
+    assert 50 < cost.peak_mib <= hostile.MOST_MIB
+    assert cost.try_seconds > 0

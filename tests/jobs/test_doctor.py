@@ -23,6 +23,7 @@ from pipeline.jobs import doctor
 from pipeline.jobs.doctor import machine
 from pipeline.jobs.run import run
 from pipeline.lake.lock import lock
+from pipeline.storage.mounts import file_system_of
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
 
@@ -249,7 +250,7 @@ MOUNTS = [("/", "ext4"), ("/srv", "nfs4"), ("/srv/local", "xfs"), ("/srv/local",
     ],
 )
 def test_the_file_system_is_that_of_the_last_mount_over_the_folder(place, kind):
-    assert machine.file_system_of(Path(place), MOUNTS) == kind
+    assert file_system_of(Path(place), MOUNTS) == kind
 
 
 def test_a_network_file_system_is_refused(tmp_path):
@@ -367,13 +368,13 @@ def test_no_password_of_an_endpoint_is_shown(endpoint, tmp_path, typed, monkeypa
         "".join(map(str, typed(*words))) for words in (["doctor"], ["run"], ["sql", "--data", "s3://b/x", "from x"])
     ]
 
-    assert [text for text in texts if "ter2" in text or "somebody" in text or "…@h" not in text] == []
+    assert [text for text in texts if "ter2" in text or "somebody" in text or "***@h" not in text] == []
 
 
 def test_no_key_in_the_address_of_a_bucket_is_shown(typed):
     code, out, err = typed("doctor", "--data", "s3://somebody:hunter2@bucket/lake")
 
-    assert (code, "hunter2" in out + err, "'s3://…@bucket/lake' names no bucket" in err) == (2, False, True)
+    assert (code, "hunter2" in out + err, "'s3://***@bucket/lake' names no bucket" in err) == (2, False, True)
 
 
 def test_an_account_with_an_endpoint_of_its_own_is_called_there(serve, account, tmp_path):
@@ -421,3 +422,33 @@ def test_each_call_is_logged_with_its_account(serve, tmp_path, caplog):
     assert [record.message.partition(" call=")[0] for record in caplog.records if " 200, " in record.message] == [
         "account='fine'"
     ]
+
+
+def times_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """When each file and folder was written and changed last."""
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_ctime_ns) for path in (folder, *folder.rglob("*"))}
+
+
+def test_it_changes_nothing_not_even_the_time_of_a_folder(serve, account, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "out").mkdir()
+    url = serve(images=3).url
+    run(tmp_path / "data", accounts=[account], endpoint=url)
+    before = times_of(tmp_path)
+    for data in ("data", "new"):
+        found, _ = examined(tmp_path / data, url, account, folders=[tmp_path / "out", tmp_path / "reports" / "html"])
+        assert all(found[f"folder '{tmp_path / name}'"].result == "good" for name in (data, "out", "reports/html"))
+
+    assert times_of(tmp_path) == before
+
+
+def test_it_restores_the_time_of_a_folder_where_a_file_needs_a_name(serve, account, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile._O_TMPFILE_WORKS", False)  # as on a file system without such files
+    (tmp_path / "data").mkdir()
+    os.utime(tmp_path / "data", (1, 2))
+    examined(tmp_path / "data", serve().url, account)
+
+    assert (tmp_path / "data").stat().st_mtime == 2
+    assert not list((tmp_path / "data").iterdir())

@@ -1,6 +1,8 @@
 """What is taken out is gone for every reader at once; its bytes go after a grace, and up to then it can come back."""
 
 import datetime as dt
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, LakeMissing, UnknownName
 from pipeline.extract.raw_pages import raw_paths
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
@@ -328,3 +331,31 @@ def test_the_copy_of_the_tombstones_outlives_either_folder(data):
     assert latest(data) == before
     shutil.rmtree(data / "raw")
     assert latest(data) == before
+
+
+def test_an_observation_comes_back_whole_beside_a_failed_try_that_stays_withdrawn(tmp_path):
+    run_id = write_run(
+        tmp_path, Seen("a", images=[image("m-1")]), Seen("b", error="Refused: no"), began="2026-10-30 02:00"
+    )
+    for account in "ab":
+        withdraw(tmp_path, f"{run_id}/{account}", at=NOW)
+    restore(tmp_path, f"{run_id}/a", at=NOW)
+
+    assert rows(tmp_path, "select account, image_id from images") == [("a", "m-1")]
+    prune(tmp_path, at=LATER)
+    assert rows(tmp_path, "select account, image_id from images") == [("a", "m-1")]
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_loss_beside_a_withdrawn_observation_is_mended_or_accepted_as_advised(data, typed, is_compacted):
+    withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
+    if is_compacted:
+        compact(data, at=NOW)
+    before = rows(data, "select account, image_id from images order by all")
+    (data / "raw" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet").unlink()
+    flip_a_bit(data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet")
+    for command in re.findall("`(ens-images [^`]*)`", "\n".join(map(str, check(data).findings))):
+        assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert check(data).findings == []
+    assert (rows(data, "select account, image_id from images order by all") == before) == is_compacted

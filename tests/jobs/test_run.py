@@ -259,8 +259,10 @@ def test_a_run_killed_before_publishing_shows_nothing_and_loses_no_page(serve, a
 
 
 def test_a_failed_account_has_a_row_with_the_reason_and_stops_no_other(tmp_path):
-    emulated = living_account(images=9)
-    keys = {"a": Key("secret", emulated), "b": Key("secret", emulated, is_permitted=False)}
+    keys = {
+        "a": Key("secret", living_account(images=9)),
+        "b": Key("secret", living_account(images=9, seed=2), is_permitted=False),
+    }
     accounts = [key_account("fine", "a", "secret"), key_account("refused", "b", "secret")]
     with Endpoint(keys) as endpoint, pytest.raises(Refused) as error:
         run(tmp_path, accounts=accounts, endpoint=endpoint.url)
@@ -325,8 +327,8 @@ def test_an_instant_is_observed_once_per_account(serve, account, tmp_path):
 
 
 def test_two_runs_at_one_instant_for_two_accounts_are_two_runs(serve, tmp_path):
-    endpoint = serve(images=3)
-    for label in ("a", "b"):
+    for seed, label in enumerate("ab"):
+        endpoint = serve(images=3, seed=seed)
         run_once(tmp_path, endpoint, key_account(label, "emulator", "emulator"), observed_at=ON)
 
     assert rows(tmp_path, "select account, run_id from observations order by account") == [
@@ -352,7 +354,7 @@ def test_no_secret_is_stored(tmp_path):
     token, secret = "token-that-is-secret", "secret-that-is-secret"
     keys = {
         "a": Key(secret, living_account(images=3), security_token=token),
-        "b": Key("other", living_account(images=3)),
+        "b": Key("other", living_account(images=3, seed=2)),
     }
     accounts = [key_account("fine", "a", secret, token), key_account("refused", "b", secret, token)]
     with Endpoint(keys) as endpoint, pytest.raises(Refused):

@@ -149,8 +149,16 @@ def test_a_summary_that_cannot_be_written_leaves_the_old_one_and_is_a_result(ser
         done = scheduled(tmp_path, "ftp://wrong")
 
     assert summary(tmp_path) == before
-    assert (done.exit_code, done.steps[-1].name) == (2, "summary")
+    assert (done.exit_code, done.steps[-1].name, done.steps[-1].exit_code) == (2, "summary", 0)
     assert "No space left" in str(done)
+
+
+def test_a_summary_that_cannot_be_written_fails_no_run(serve, tmp_path):
+    (tmp_path / "out" / "summary.json").mkdir(parents=True)
+    done = scheduled(tmp_path, serve(images=3).url)
+
+    assert (done.exit_code, done.steps[-1].name) == (0, "summary")
+    assert "not written" in str(done)
 
 
 def test_accounts_at_endpoints_of_their_own_are_one_run(serve, tmp_path):

@@ -25,6 +25,7 @@ from pipeline.errors import BadSetting, LakeDamaged, LakeMissing, Refused
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.demo import demo
 from pipeline.jobs.run import run
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.resources.tables import TABLES
 from pipeline.views.connection import connect
@@ -281,8 +282,10 @@ def test_rebuild_restores_the_tables_that_check_finds_missing(data):
 
 
 def test_a_lake_with_a_refused_account_is_intact(tmp_path):
-    stock = living_account(images=9)
-    keys = {"a": Key("secret", stock), "b": Key("secret", stock, is_permitted=False)}
+    keys = {
+        "a": Key("secret", living_account(images=9)),
+        "b": Key("secret", living_account(images=9, seed=2), is_permitted=False),
+    }
     with Endpoint(keys) as endpoint, pytest.raises(Refused):
         run(tmp_path, accounts=[key_account(name, name, "secret") for name in "ab"], endpoint=endpoint.url)
 
@@ -436,6 +439,25 @@ def test_a_loss_is_named_and_accepted_by_the_command_that_check_prints(data, typ
         rebuild(data)
     findings = "\n".join(map(str, check(data).findings))
     for command in dict.fromkeys(re.findall("`(ens-images withdraw [^`]*)`", findings)):
+        assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert check(data).findings == []
+    with contextlib.closing(connect(data)) as lake:
+        assert lake.sql("select count(distinct observed_at_utc) from images").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("table", ["observations", "images"])
+def test_a_lost_record_of_a_withdrawn_run_is_named_and_its_rest_moved_away(data, typed, table):
+    """Readers need the record of a withdrawn run too: it says what was withdrawn."""
+    shutil.rmtree(data / "raw")
+    withdraw(data, RUN)
+    flipped(file(data, table))
+    if table == "images":
+        assert check(data).findings == []
+    else:
+        with pytest.raises(LakeDamaged):
+            connect(data)
+        (command,) = {*re.findall("`(ens-images withdraw [^`]*)`", "\n".join(map(str, check(data).findings)))}
         assert typed(*shlex.split(command)[1:])[0] == 0
 
     assert check(data).findings == []

@@ -441,14 +441,14 @@ def test_as_of_the_ends_of_time_is_a_moment_or_told(data):
 def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
     asked = ["--data", str(data), "--as-of", "2026-10-02"]
     code, out, err = typed("sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images")
-    assert (code, out) == (0, "at\r\n2026-10-02 02:00:00\r\n")
+    assert (code, out) == (0, "at\r\n2026-10-02 02:00:00.000000\r\n")
     said = "(the lake as it was at 2026-10-02 23:59 UTC)"
     assert said in err
     for words in (["images", "images.csv"], ["--all", "all"]):
         code, _, err = typed("export", *asked, *words)
         assert (code, said in err) == (0, True)
     assert "2026-10-03" not in (tmp_path / "images.csv").read_text("utf-8")
-    assert '"as_of_utc": "2026-10-02T02:00:00"' in (tmp_path / "all" / "manifest.json").read_text("utf-8")
+    assert '"as_of_utc": "2026-10-02T02:00:00.000000Z"' in (tmp_path / "all" / "manifest.json").read_text("utf-8")
     assert said in typed("report", *asked, "image_age")[1]
     assert said in typed("questions", *asked, "1")[2]
     assert typed("report", *asked, "--html", "page.html")[0] == 0
@@ -473,7 +473,7 @@ def test_the_page_and_every_export_show_the_lake_as_it_was_and_say_so(data, tmp_
     assert "(the lake as it was at 2026-10-02 23:59 UTC)</bdi>" in page
     assert "2026-10-02" in page
     assert "2026-10-03" not in page
-    assert manifest["as_of_utc"] == "2026-10-02T02:00:00"
+    assert manifest["as_of_utc"] == "2026-10-02T02:00:00.000000Z"
     assert "(the lake as it was" in manifest["provenance"]
     days = (tmp_path / "all" / "capacity_by_day.csv").read_text("utf-8").splitlines()
     assert [line[:10] for line in days[1:]] == ["2026-10-01", "2026-10-02"]

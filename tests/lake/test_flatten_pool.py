@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.credentials import key_account
+from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.emulator.accounts import FileAccount
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.jobs.rebuild import rebuild
 from pipeline.jobs.run import run
@@ -64,7 +66,7 @@ def test_accounts_are_read_in_groups_of_limited_size(monkeypatch):
     assert group_accounts(pages) == {"a": [1, 2, 3, 4, 5, 6, 7], "d": [8, 9]}
 
 
-def test_a_row_group_is_read_once_for_all_accounts_of_a_group(serve, tmp_path, monkeypatch):
+def test_a_row_group_is_read_once_for_all_accounts_of_a_group(tmp_path, monkeypatch):
     groups: list[int] = []
     read = pq.ParquetFile.read_row_group
 
@@ -72,13 +74,12 @@ def test_a_row_group_is_read_once_for_all_accounts_of_a_group(serve, tmp_path, m
         groups.append(number)
         return read(file, number, **options)
 
-    accounts = []
-    endpoint = serve(images=3_000)
-    for number in range(8):
-        accounts.append(key_account(f"account {number}", "emulator", "emulator"))
-        accounts[-1].endpoint = endpoint.url
+    images = living_account(images=3_000).images_on(0)
+    keys = {f"key {number}": Key("emulator", FileAccount(images, number)) for number in range(1, 9)}
+    accounts = [key_account(key, key, "emulator") for key in keys]
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
-    run(tmp_path, accounts=accounts, rate=None, certificate="counted")
+    with Endpoint(keys) as endpoint:
+        run(tmp_path, accounts=accounts, endpoint=endpoint.url, rate=None, certificate="counted")
     (path,) = raw_paths(tmp_path)
     every = list(range(pq.ParquetFile(path).num_row_groups))
     assert len(every) > 1

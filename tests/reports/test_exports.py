@@ -6,29 +6,32 @@ import csv
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import openpyxl
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, image, strange, utc, write_run
 from reading import HOSTILE
 
 from pipeline.errors import BadSetting, LakeDamaged
+from pipeline.jobs.compaction import compact
 from pipeline.reports.export import MANIFEST, export, export_all
 from pipeline.reports.formats import export_formats, xlsx
 from pipeline.reports.formats.xlsx import write_workbook
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import Rows, relation
 from pipeline.reports.standing import STANDING
+from pipeline.views.catalog import relations
 from pipeline.views.connection import connect
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_export_holds_what_the_view_holds(lake, tmp_path):
@@ -43,8 +46,76 @@ def test_an_export_holds_what_the_view_holds(lake, tmp_path):
     with (out / "age.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image_id"] for row in rows] == [row[2] for row in expected]
-    assert rows[0]["created_at_utc"] == "2024-05-01 10:00:00"
+    assert rows[0]["created_at_utc"] == "2024-05-01 10:00:00.000000"
     assert sorted(path.name for path in out.iterdir()) == ["age.csv", "age.json", "age.parquet"]
+
+
+@pytest.fixture(scope="module")
+def strange_lakes(tmp_path_factory) -> list[Path]:
+    """A lake of many equal values, and the same lake compacted, at another place."""
+    plain = tmp_path_factory.mktemp("plain") / "data"
+    strange(plain)
+    compacted = tmp_path_factory.mktemp("compacted") / "data"
+    shutil.copytree(plain, compacted)
+    compact(compacted, grace="0s")
+    return [plain, compacted]
+
+
+@pytest.mark.parametrize("suffix", export_formats())
+def test_the_same_lake_gives_the_same_bytes_also_compacted_and_from_other_numbers_of_threads(
+    strange_lakes, tmp_path, suffix
+):
+    names = [*relations()] if suffix == "csv" else ["images", "image_versions", "image_changes"]
+    digests: dict[str, set[str]] = {}
+    for data, threads in zip([*strange_lakes, strange_lakes[0]], (1, 7, 4), strict=True):
+        with connect(data) as con:
+            con.execute(f"set threads = {threads}").fetchall()
+            for name in names:
+                export(con, name, tmp_path / f"x.{suffix}")
+                content = (tmp_path / f"x.{suffix}").read_bytes()
+                digests.setdefault(name, set()).add(hashlib.sha256(content).hexdigest())
+    assert {name: len(found) for name, found in digests.items() if len(found) != 1} == {}
+
+
+def test_a_table_of_many_files_is_exported_in_one_order(tmp_path):
+    days = [f"2026-10-{day:02} 02:00" for day in range(1, 5)]
+    for at in days:
+        write_run(tmp_path, Seen("b", at, [image(f"m-{n}") for n in (7, 3, 5)]), Seen("a", at, [image("m-9")]))
+    with connect(tmp_path) as con:
+        export(con, "images", tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["account"], row["observed_at_utc"][:16], row["image_id"]) for row in csv.DictReader(file)]
+    assert rows == [("a", at, "m-9") for at in days] + [("b", at, f"m-{n}") for at in days for n in (3, 5, 7)]
+
+
+def test_the_order_of_every_view_is_total(strange_lakes):
+    with connect(strange_lakes[0]) as con:
+        for name, view in relations().items():
+            _, is_ordered, keys = (view.query or "").rpartition("\norder by")
+            if is_ordered:
+                names = [re.sub(r" (desc|nulls last)\b", "", key).split(".")[-1].strip() for key in keys.split(",")]
+                shown = [column.name for column in view.columns]
+                keys = ", ".join(column for column in names if column in shown)
+                doubled = con.execute(f"select {keys} from {name} group by {keys} having count(*) > 1").fetchall()  # noqa: S608
+                assert doubled == [], name
+
+
+def test_pandas_reads_text_as_text_with_the_arguments_that_the_docs_show(tmp_path):
+    texts = ["24.10", "007", "1e5", "NA", "null", "true", "2026-10-30"]
+    write_run(
+        tmp_path,
+        Seen(images=[image(f"m-{n}", image_name=text, os_version=text) for n, text in enumerate(texts)]),
+    )
+    with connect(tmp_path) as con:
+        for suffix in ("csv", "json", "xlsx"):
+            export(con, "images_latest", tmp_path / f"x.{suffix}")
+    page = (Path(__file__).parents[2] / "docs" / "other-tools.md").read_text("utf-8")
+    shown: dict[str, Any] = {}
+    for line in page.splitlines():
+        if line.startswith(("text = ", "as_written = ", "from_csv = ", "from_excel = ", "from_json = ")):
+            exec(line.replace('"images.', f'"{tmp_path}/x.'), {"pd": pd}, shown)  # noqa: S102  (a line of our docs)
+    for name in ("from_csv", "from_excel", "from_json"):
+        assert shown[name]["image_name"].tolist() == shown[name]["os_version"].tolist() == texts, name
 
 
 def test_a_parquet_export_says_in_its_header_what_it_holds(lake, tmp_path):
@@ -186,7 +257,7 @@ def test_every_standing_report_is_in_the_folder_as_the_manifest_says(lake, tmp_p
         *(file["file"] for file in manifest["files"]),
     }
     assert manifest["provenance"] == provenance_line(con)
-    assert manifest["as_of_utc"] == "2026-10-30T02:00:00"
+    assert manifest["as_of_utc"] == "2026-10-30T02:00:00.000000Z"
     assert [(account["account"], account["certificate"]) for account in manifest["accounts"]] == [
         ("prod", "verified"),
         ("test", "verified"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +14,9 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -38,11 +43,69 @@ def test_every_kind_of_value_in_every_format(lake, output_format):
     golden(f"values.{'txt' if output_format == 'table' else output_format}", found)
 
 
-def test_json_keeps_integers_whole_and_instants_as_iso_text(lake):
+def test_json_keeps_integers_whole(lake):
     (row,) = json.loads(written(query(connect(lake), VALUES), "json"))
     assert row["large"] == 9007199254740993
-    assert row["instant"] == "2017-12-08T12:10:03"
     assert isinstance(row["whole"], int)
+
+
+INSTANTS = """
+set timezone = 'Asia/Shanghai';
+select timestamp '2017-12-08 12:10:03' as naive, timestamptz '2017-12-08 12:10:03.5+00' as zoned,
+    [timestamp '2017-12-08 12:10:03'] as listed, {'at': timestamptz '2017-12-08 20:10:03+08'} as nested
+"""
+
+
+@pytest.mark.parametrize(
+    ("output_format", "expected"),
+    [
+        (
+            "json",
+            (
+                '"naive": "2017-12-08T12:10:03.000000Z", "zoned": "2017-12-08T12:10:03.500000Z", '
+                '"listed": ["2017-12-08T12:10:03.000000Z"], "nested": {"at": "2017-12-08T12:10:03.000000Z"}'
+            ),
+        ),
+        (
+            "csv",
+            (
+                "2017-12-08 12:10:03.000000,2017-12-08 12:10:03.500000,"
+                '"[""2017-12-08T12:10:03.000000Z""]","{""at"": ""2017-12-08T12:10:03.000000Z""}"'
+            ),
+        ),
+    ],
+)
+def test_an_instant_is_utc_with_six_digits_of_a_second_whatever_the_zone_of_the_session(lake, output_format, expected):
+    assert expected in written(query(connect(lake), INSTANTS, only_reads=False), output_format)
+
+
+def test_other_programs_read_the_instants_of_json_as_the_same_instants(lake):
+    found = written(query(connect(lake), "select timestamp '2026-10-30 02:00:00' as observed_at_utc"), "json")
+    seconds = 1793325600  # date -u -d 2026-10-30T02:00:00Z +%s
+    (read,) = pd.to_datetime(pd.read_json(io.StringIO(found), dtype=False)["observed_at_utc"])
+    assert read == pd.Timestamp(seconds, unit="s", tz="UTC")
+    (value,) = (row["observed_at_utc"] for row in json.loads(found))
+    for command in (
+        ["jq", "-n", "--arg", "at", value, '$at | sub("[.][0-9]+Z"; "Z") | fromdateiso8601'],
+        ["node", "-e", "console.log(Date.parse(process.argv[1]) / 1000)", value],
+        ["date", "-d", value, "+%s"],
+    ):
+        if shutil.which(command[0]):
+            done = subprocess.run(
+                command, env={**os.environ, "TZ": "Asia/Shanghai"}, capture_output=True, text=True, check=True
+            )
+            assert int(done.stdout) == seconds, command
+
+
+def test_readers_of_csv_infer_one_type_for_instants_with_and_without_a_fraction(tmp_path):
+    instants = [(dt.datetime(2026, 10, 30, 2, 0, 0, fraction),) for fraction in (0, 500_000, 1)]  # noqa: DTZ001  (UTC without a zone)
+    text = written(Rows(("seen",), ("TIMESTAMP",), instants), "csv")
+    (tmp_path / "a.csv").write_text(text, newline="")
+    expected = [at for (at,) in instants]
+
+    assert pd.read_csv(io.StringIO(text), parse_dates=["seen"])["seen"].dt.to_pydatetime().tolist() == expected
+    assert pl.read_csv(io.StringIO(text), try_parse_dates=True)["seen"].to_list() == expected
+    assert duckdb.sql(f"select seen from '{tmp_path / 'a.csv'}'").fetchall() == instants  # noqa: S608
 
 
 @pytest.mark.parametrize(
@@ -87,7 +150,7 @@ def test_csv_comes_back_as_it_was_but_for_the_apostrophes(rows):
 @given(st.lists(st.tuples(st.one_of(st.none(), st.text(), st.booleans()), st.integers(), st.datetimes()), max_size=5))
 def test_json_comes_back_as_it_was(rows):
     back = json.loads(written(Rows(("a", "b", "c"), ("VARCHAR", "BIGINT", "TIMESTAMP"), rows), "json"))
-    assert back == [{"a": a, "b": b, "c": c.isoformat()} for a, b, c in rows]
+    assert back == [{"a": a, "b": b, "c": f"{c.isoformat(timespec='microseconds')}Z"} for a, b, c in rows]
 
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\uff1d1"])

@@ -259,6 +259,18 @@ def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, 
     assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(days[0], 7)]
 
 
+def test_a_deleted_format_file_is_written_again(lake, account_here):
+    run(lake, **account_here)
+    before = rows(lake, "from images_latest order by image_id")
+    format_file = BucketPath(f"{lake}/lake/format")
+    format_file.store.delete(format_file)
+
+    assert [str(finding).partition(":")[0] for finding in check(lake).findings] == ["lake/format"]
+    rebuild(lake)
+    assert check(lake).is_intact
+    assert rows(lake, "from images_latest order by image_id") == before
+
+
 def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lake, tmp_path, monkeypatch):
     for day in range(1, 4):
         write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))

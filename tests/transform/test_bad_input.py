@@ -177,9 +177,16 @@ def test_a_size_that_is_not_an_integer_is_rejected_as_sent(raw):
     [
         ("2017-12-08T12:10:03Z", "2017-12-08 12:10:03"),
         ("2017-12-08T12:10Z", "2017-12-08 12:10:00"),
-        ("0001-01-01T00:00:00Z", "0001-01-01 00:00:00"),
-        ("9999-12-31T23:59:59Z", "9999-12-31 23:59:59"),
         ("2024-02-29T00:00Z", "2024-02-29 00:00:00"),
+        ("2017-12-08T12:10:03+08:00", "2017-12-08 04:10:03"),
+        ("2017-12-08T00:10+08:00", "2017-12-07 16:10:00"),
+        ("2017-12-08T12:10:03-0530", "2017-12-08 17:40:03"),
+        ("2017-12-08T12:10:03+08", "2017-12-08 04:10:03"),
+        ("2017-12-08T12:10:03.25Z", "2017-12-08 12:10:03.250000"),
+        ("2017-12-08T12:10:03,5Z", "2017-12-08 12:10:03.500000"),
+        ("2017-12-08T12:10:03.123456789+08:00", "2017-12-08 04:10:03.123456"),
+        ("2009-01-01T00:00:00Z", "2009-01-01 00:00:00"),
+        ("2026-11-24T01:59:59.999999Z", "2026-11-24 01:59:59.999999"),
     ],
 )
 def test_a_timestamp_is_accepted(text, instant):
@@ -192,7 +199,10 @@ def test_a_timestamp_is_accepted(text, instant):
     "text",
     ["0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z", "2023-02-29T00:00:00Z", "2017-13-01T00:00Z", "2017-12-08"]  # noqa: RUF005  (one a line is a page)
     + ["2017-12-08T24:00:00Z", "2017-12-08T12:60Z", "2017-12-08T12:10:60Z", "2017-12-08 12:10:03Z", "12:10Z", "now"]
-    + ["2017-12-08T12:10:03", "2017-12-08T12:10:03z", "2017-12-08T12:10:03.5Z", "2017-12-08T12:10:03+08:00", "Z"]
+    + ["2017-12-08T12:10:03", "2017-12-08T12:10:03z", "2017-12-08T12:10:03.Z", "2017-12-08T12:10:03+8:00", "Z"]
+    + ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-08:00", "2017-12-08T12:10:03+24:00", "2017-12-08T24:00+08:00"]
+    + ["2017-12-08T12:10:03+08:60", "2017-12-08T12.5Z", "0001-01-01T00:00:00Z", "2008-12-31T23:59:59Z"]
+    + ["2009-01-01T07:59:59+08:00", "2026-11-24T02:00:00Z", "2026-11-24T10:00:00+08:00", "9999-12-31T23:59:59Z"]
     + ["٢٠١٧-12-08T12:10:03Z", "2017-12-08T12:10:03Z\\n", "-017-12-08T12:10:03Z", "2017-1-8T12:10:03Z", "0"],
 )
 def test_an_invalid_timestamp_is_rejected_as_sent(text):
@@ -240,18 +250,94 @@ def test_a_page_may_be_long():
         ('{"ImageId":"a","ImageName":"1","ImageName":"\\ud800"}', ("a",), [None]),
     ],
 )
-def test_of_a_repeated_key_the_last_counts_for_the_id_and_for_the_row(raw, ids, names):
+def test_by_reading_version_1_the_last_of_two_equal_keys_counts_for_the_id_and_for_the_row(raw, ids, names):
     sent = body(raw)
 
-    assert read_page(sent).ids == ids
-    assert flat(sent).images.column("image_name").to_pylist() == names
+    assert read_page(sent, 1).ids == ids
+    assert flatten([sent], "default", AT, reading=1).images.column("image_name").to_pylist() == names
 
 
-def test_of_two_lists_of_images_the_last_counts_for_the_ids_and_for_the_rows():
+def test_by_reading_version_1_the_last_of_two_lists_of_images_counts():
     sent = body('{"ImageId":"a"}', around=',"Images":{"Image":[{"ImageId":"b"}]}')
 
-    assert read_page(sent).ids == ("b",)
-    assert flat(sent).images.column("image_id").to_pylist() == ["b"]
+    assert read_page(sent, 1).ids == ("b",)
+    assert flatten([sent], "default", AT, reading=1).images.column("image_id").to_pylist() == ["b"]
+
+
+DISK_OF = '"DiskDeviceMappings":{"DiskDeviceMapping":[%s]}'
+
+
+@pytest.mark.parametrize("more", ["", ',"Odd":{"A:b":[1,":"]}', r',"Odd":"\ud800"'])
+@pytest.mark.parametrize(
+    ("raw", "field", "values"),
+    [
+        ('"ImageName":"1","ImageName":"2"', "ImageName", '["1","2"]'),
+        ('"ImageName" : "same",\n"ImageName"\t:"same"', "ImageName", '["same","same"]'),
+        (r'"ImageSize":1,"Image\u0053ize":{"a":[2,"}\"]"]}', "ImageSize", r'[1,{"a":[2,"}\"]"]}]'),
+        ('"CreationTime":null,"CreationTime":null', "CreationTime", "[null,null]"),
+        ('"Tags":":","Tags":1', "Tags", '[":",1]'),
+        ('"A:b":1,"A:b":2', "A:b", "[1,2]"),
+        ('"":1,"":[2,{"":3}]', "", '[1,[2,{"":3}]]'),
+        (DISK_OF % '{"Size":"1","Size":"2"}', "DiskDeviceMapping[1].Size", '["1","2"]'),
+        (DISK_OF % '{"Size":"1"},{"Serial":1,"Serial":2}', "DiskDeviceMapping[2].Serial", "[1,2]"),
+        (f'{DISK_OF % ""},"DiskDeviceMappings":null', "DiskDeviceMappings", '[{"DiskDeviceMapping":[]},null]'),
+        (
+            '"DiskDeviceMappings":{"DiskDeviceMapping":[],"DiskDeviceMapping":7}',
+            "DiskDeviceMappings.DiskDeviceMapping",
+            "[[],7]",
+        ),
+        ('"DiskDeviceMappings":{"N":1,"DiskDeviceMapping":[],"N":2}', "DiskDeviceMappings.N", "[1,2]"),
+    ],
+)
+def test_a_field_that_stands_twice_is_rejected_with_both_values(raw, field, values, more):
+    row, rejects = beside(raw + more)
+
+    name = next((column.name for column in IMAGES.columns if column.api == field), None)
+    assert name is None or row[name] is None
+    found = [reject for reject in rejects if reject["field"] != "Odd"]
+    assert [(reject["field"], reject["raw_json"]) for reject in found] == [(field, values)]
+    assert found[0]["reason"] == "twice in one object: a list of its values"
+
+
+@pytest.mark.parametrize("second", ['"ImageId":"m-1"', '"Image\\u0049d":"b"', '"ImageId":null', '"ImageId":7'])
+def test_an_image_whose_id_stands_twice_has_none(second):
+    raw = f'{{"ImageId":"m-1",{second}}}'
+    sent = body('{"ImageId":"m-0"}', raw)
+
+    assert read_page(sent).ids == ("m-0", f"raw JSON: {raw}")
+    assert flat(sent).images.column("image_id").to_pylist() == ["m-0"]
+    assert flat(sent).rejects.column("raw_json").to_pylist() == [raw]
+
+
+@pytest.mark.parametrize(
+    ("around", "name"),
+    [
+        (',"TotalCount":"1"', "TotalCount"),
+        (',"TotalCount":[2]', "TotalCount"),
+        (r',"Total\u0043ount":"2","RequestId":"\ud800"', "TotalCount"),
+        (',"PageSize" :50', "PageSize"),
+        (',"Code":0', "Code"),
+        (',"Images":null', "Images"),
+        (',"Images":{"Image":[]}', "Images"),
+        (',"Images":{"Image":[{"ImageId":"m-2"}]}', "Images"),
+        (',"RequestId":"a","RequestId":"b"', "RequestId"),
+    ],
+)
+@pytest.mark.parametrize("images", [[], ['{"ImageId":"m-1"}'], ['{"ImageId":7}'], ['{"ImageId":"m-1","A":"B:[]"}']])
+def test_an_answer_is_unusable_in_which_a_key_of_the_page_stands_twice(around, name, images):
+    with pytest.raises(NotAPage, match=rf"^{name} stands twice in one object, with the values \["):
+        read_page(body(*images, around=around))
+
+
+def test_an_answer_is_unusable_with_two_lists_of_images_in_one_object():
+    with pytest.raises(NotAPage, match="Image stands twice"):
+        read_page(b'{"Images":{"Image":[{"ImageId":"a"}],"Image":[{"ImageId":"a"}]},"TotalCount":1}')
+
+
+def test_an_unknown_key_beside_the_list_may_stand_twice_and_hold_lists():
+    decoded = read_page(body('{"ImageId":"a"}', around=',"More":["]"],"More":[{"TotalCount":7}]'))
+
+    assert (decoded.ids, decoded.total) == (("a",), 1)
 
 
 def test_a_byte_order_mark_is_ignored():
@@ -277,6 +363,7 @@ TEXTS = st.text(st.characters(exclude_categories=()), max_size=6).filter(lambda 
 """Any character, including half surrogate pairs and NUL."""
 LIKELY = st.sampled_from(
     ["20", "0", "-1", "2.5", "20GiB", "", "9" * 18, "9" * 19, "2017-12-08T12:10:03Z", "2017-12-08T12:10Z", "null"]  # noqa: RUF005  (one a line is a page)
+    + ["2017-12-08T12:10:03.25+08:00", "0001-01-01T00:00+14:00", "2026-11-23T23:00-05:00"]
     + ["0000-01-01T00:00Z", "9999-12-31T23:59:59Z", "2021-13-01T00:00:00Z", "2021-02-30T00:00Z", "\\ud800", "=cmd()"]
     + ["\u2028", "\r\n", "'; drop table images; --", "\x1b[31m"]
 )
@@ -374,44 +461,61 @@ def expected(column_kind: str, value: Any) -> tuple[Any, bool]:
         return None, False
     if column_kind == "timestamp":
         if isinstance(value, Spelled) or not re.fullmatch(
-            r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z", value
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})", value
         ):
             return None, True
         try:
-            return dt.datetime.fromisoformat(value[:-1]), False
-        except ValueError:
+            instant = dt.datetime.fromisoformat(value).astimezone(dt.UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError):
             return None, True
+        is_possible = instant.year >= 2009 and instant - AT < dt.timedelta(days=1)
+        return (instant, False) if is_possible else (None, True)
     longest = 12 if column_kind == "gib" else 18
     return (int(value), False) if re.fullmatch(rf"[0-9]{{1,{longest}}}", value) else (None, True)
+
+
+def doubled(values: Any) -> set[str]:
+    """The keys that stand twice in an object."""
+    names = Counter(name for name, _ in values.sent) if isinstance(values, Pairs) else {}
+    return {name for name, count in names.items() if count > 1 and is_readable(name)}
 
 
 def expected_row(table: Table, values: dict[str, Any], prefix: str) -> tuple[dict[str, Any], Counter[str]]:
     row, rejects = {}, Counter[str]()
     for column in table.columns:
         if column.api and not (table is IMAGE_DISKS and column.api == "ImageId"):
-            row[column.name], is_reject = expected(column.kind, values.get(column.api))
+            is_twice = column.api in doubled(values)
+            row[column.name], is_reject = (None, True) if is_twice else expected(column.kind, values.get(column.api))
             rejects[prefix + column.api] += is_reject
     return row, +rejects
 
 
-def unknown(values: dict[str, Any], known: list[str], prefix: str) -> tuple[dict[str, Any], Counter[str]]:
-    """The expected `extra`, and the rejects for its undecodable values."""
+def unknown(
+    values: dict[str, Any], known: list[str], prefix: str, twice: set[str]
+) -> tuple[dict[str, Any], Counter[str]]:
+    """The expected `extra`, and the rejects for its undecodable values and for the keys that stand `twice`."""
     extra, rejects = {}, Counter[str]()
     for name, value in values.items():
         if name not in known:
             shown = re.sub("[\ud800-\udfff]", "\ufffd", name)
-            extra[shown] = value if is_readable(value) else None
-            rejects[prefix + shown] += not is_readable(value)
+            extra[shown] = value if is_readable(value) and name not in twice else None
+            rejects[prefix + shown] += not is_readable(value) or name in twice
     return extra, +rejects
 
 
 def expect(image: Any) -> tuple[dict[str, Any], list[dict[str, Any]], Counter[str]] | None:
     """The row of an image, the rows of its disks and its rejects by field; None if it has no id."""
-    if not isinstance(image, dict) or not expected("text", image.get("ImageId"))[0]:
+    twice = doubled(image)
+    if not isinstance(image, dict) or not expected("text", image.get("ImageId"))[0] or "ImageId" in twice:
         return None
     row, rejects = expected_row(IMAGES, image, "")
     rest = dict(image)
     mappings = rest.pop("DiskDeviceMappings", None)
+    if "DiskDeviceMappings" in twice:
+        mappings, rejects["DiskDeviceMappings"] = None, 1
+    for name in doubled(mappings):
+        rejects[f"DiskDeviceMappings.{name}"] += 1
+        mappings[name] = None
     entries = mappings.pop("DiskDeviceMapping", None) if isinstance(mappings, dict) else None
     entries = [DEEP] if entries == DEEP else entries  # a list with one item that is not a disk
     rejects["DiskDeviceMappings"] += mappings is not None and not isinstance(mappings, dict)
@@ -419,13 +523,13 @@ def expect(image: Any) -> tuple[dict[str, Any], list[dict[str, Any]], Counter[st
     if isinstance(mappings, dict) and mappings:
         around = {re.sub("[\ud800-\udfff]", "\ufffd", name): value for name, value in mappings.items()}
         rest["DiskDeviceMappings"] = around if is_readable(around) else "\ud800"
-    extra, more = unknown(rest, IMAGE_NAMES, "")
+    extra, more = unknown(rest, IMAGE_NAMES, "", twice)
     disks = []
     for number, entry in enumerate(entries if isinstance(entries, list) else [], start=1):
         place = f"DiskDeviceMapping[{number}]"
         rejects[place] += not isinstance(entry, dict)
         disk, bad = expected_row(IMAGE_DISKS, entry if isinstance(entry, dict) else {}, f"{place}.")
-        disk_extra, worse = unknown(entry if isinstance(entry, dict) else {}, DISK_NAMES, f"{place}.")
+        disk_extra, worse = unknown(entry if isinstance(entry, dict) else {}, DISK_NAMES, f"{place}.", doubled(entry))
         disks.append({**disk, "disk_number": number, "extra": disk_extra or None})
         rejects += bad + worse
     return {**row, "extra": extra or None}, disks, +(rejects + more)

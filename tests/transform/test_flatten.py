@@ -126,7 +126,11 @@ def test_an_unknown_field_goes_to_extra_as_it_was_sent():
         ("CreationTime", "yesterday", "not an instant such as 2017-12-08T12:10:03Z"),
         ("CreationTime", "2017-02-30T12:10:03Z", "not an instant such as 2017-12-08T12:10:03Z"),
         ("CreationTime", "0000-01-01T00:00:00Z", "not an instant such as 2017-12-08T12:10:03Z"),
-        ("CreationTime", "2017-12-08T12:10:03+08:00", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", "2017-12-08T12:10:03+24:00", "not an instant such as 2017-12-08T12:10:03Z"),
+        ("CreationTime", "0001-01-01T00:00:00Z", "before 2009"),
+        ("CreationTime", "1970-01-01T08:00:00+08:00", "before 2009"),
+        ("CreationTime", "2026-11-24T02:00:00Z", "a day or more after the observation"),
+        ("CreationTime", "9999-12-31T23:59:59.9999999Z", "a day or more after the observation"),
         ("CreationTime", 1512735003, "not an instant such as 2017-12-08T12:10:03Z"),
         ("ImageName", {"a": 1}, "neither text nor a number"),
         ("DiskDeviceMappings", [], "not an object"),
@@ -150,10 +154,25 @@ def test_null_and_empty_text_are_missing_values():
     assert (row["image_size_gib"], row["created_at_utc"], row["image_name"]) == (None, None, "")
 
 
-def test_the_first_and_the_last_year_of_the_calendar_are_accepted():
-    rows = flat(image(CreationTime="0001-01-01T00:00:00Z"), {"ImageId": "m-2", "CreationTime": "9999-12-31T23:59:59Z"})
+def test_reading_version_1_accepts_every_year_and_no_offset():
+    texts = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2017-12-08T12:10:03+08:00", "2017-12-08T12:10:03.5Z")
+    body = page([{"ImageId": text, "CreationTime": text} for text in texts])
+    flattened = flatten([body], "default", AT, reading=1)
 
-    assert [row["created_at_utc"].year for row in rows.images.to_pylist()] == [1, 9999]
+    assert [str(row["created_at_utc"]) for row in flattened.images.to_pylist()] == [
+        "0001-01-01 00:00:00",
+        "9999-12-31 23:59:59",
+        "None",
+        "None",
+    ]
+    assert flattened.rejects.column("image_id").to_pylist() == list(texts[2:])
+
+
+@pytest.mark.parametrize("observed_at_utc", [dt.datetime.min, dt.datetime.max])  # noqa: DTZ901
+def test_an_observation_at_either_end_of_the_calendar_has_images(observed_at_utc):
+    flattened = flatten([page([image(CreationTime="2017-12-08T12:10:03Z")])], "default", observed_at_utc)
+
+    assert (len(flattened.images), len(flattened.rejects)) == (1, observed_at_utc.year == 1)
 
 
 def test_an_image_without_an_id_is_rejected_as_a_whole():

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +25,7 @@ from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.tables import TABLES
 from pipeline.views import connection, script
-from pipeline.views.catalog import IS_CURRENT, relations
+from pipeline.views.catalog import IS_CURRENT, SAME_ACCOUNT_AS, relations
 from pipeline.views.connection import connect, connect_empty
 from pipeline.views.database import begin_catalog, write_catalog
 from pipeline.views.read_only import refuse_writes
@@ -67,8 +68,8 @@ def test_a_table_means_and_holds_what_tables_py_declares():
             [table.name],
         ).fetchall()
         declared = [(column.name, column.duckdb_type, column.comment) for column in table.columns]
-        added = [("is_current", "BOOLEAN", IS_CURRENT.comment)] if table is IMAGE_VERSIONS else []
-        assert bound == declared + added
+        added = [("is_current", "BOOLEAN", IS_CURRENT.comment), ("same_account_as", "VARCHAR", SAME_ACCOUNT_AS.comment)]
+        assert bound == declared + (added if table is IMAGE_VERSIONS else [])
 
 
 @pytest.mark.parametrize("name", sorted(relations()))
@@ -309,10 +310,32 @@ def test_the_catalogue_opens_by_itself_and_from_anywhere(lake, monkeypatch):
         assert con.execute("select tags from duckdb_databases() where database_name = 'lake'").fetchall()
 
 
-def test_the_catalogue_is_written_for_duckdb_1_5(lake):
+def test_the_catalogue_is_written_for_duckdb_1_4(lake):
     head = write_catalog(lake).read_bytes()[8:20]
     assert head[:4] == b"DUCK"
-    assert int.from_bytes(head[4:12], "little") <= 68  # the storage version of 1.5
+    assert int.from_bytes(head[4:12], "little") == 67  # the storage version of 1.4: 1.5 has 68
+
+
+@pytest.mark.parametrize("version", ["v1.3.2", "v1.2.0", "v0.10.3", "v1.3.3-dev12"])
+def test_the_printed_views_are_refused_by_a_duckdb_that_would_show_them_without_rows(lake, version):
+    printed = views_sql(lake)
+    assert printed.startswith("-- For DuckDB 1.4 or newer.\n")
+    with duckdb.connect() as con:
+        con.execute(f"create macro version() as '{version}'").fetchall()
+        with pytest.raises(duckdb.InvalidInputException, match=f"need DuckDB 1.4 or newer, and this is {version}"):
+            con.execute(printed).fetchall()
+
+
+def test_a_client_that_asks_the_standard_catalog_finds_every_relation_as_a_view_with_its_comment(lake):
+    with duckdb.connect(write_catalog(lake), read_only=True) as con:
+        listed = con.execute(
+            "select table_name, table_type, table_comment from information_schema.tables where table_schema = 'main'"
+        ).fetchall()
+        shown = [name for (name,) in con.execute("show tables").fetchall()]
+        only_tables = con.execute("select table_name from duckdb_tables()").fetchall()
+    assert sorted(listed) == sorted((name, "VIEW", each.grain) for name, each in relations().items())
+    assert sorted(shown) == sorted(relations())
+    assert only_tables == []  # docs/other-tools.md says why
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all", None])
@@ -331,6 +354,20 @@ def test_a_lake_that_moved_is_read_where_it_is_now(lake, tmp_path):
     for room in ("lake", "raw", "lake.duckdb"):
         (lake / room).rename(moved / room)
     assert len(connect(moved).execute("from images_latest").fetchall()) == 3
+
+
+def test_a_lake_that_was_copied_with_its_catalog_is_read_where_it_is_now(own_lake, tmp_path, monkeypatch):
+    monkeypatch.chdir(own_lake.parent)
+    write_catalog(own_lake.name)  # by a relative path, which the copy has too
+    copied = tmp_path.parent / f"{tmp_path.name}-copied" / own_lake.name
+    shutil.copytree(own_lake, copied)
+    for file in (own_lake / "lake" / "images").rglob("*.parquet"):
+        file.write_bytes(b"not of the copy")
+    monkeypatch.chdir(copied.parent)
+
+    assert len(connect(copied.name).execute("from images_latest").fetchall()) == 5
+    with duckdb.connect(write_catalog(copied.name), read_only=True) as con:  # as the next run, or `rebuild`, does
+        assert len(con.execute("from images_latest").fetchall()) == 5
 
 
 def test_swapping_the_catalogue_leaves_nothing_beside_it_and_disturbs_no_reader(lake):
@@ -967,6 +1004,39 @@ def test_age_is_whole_elapsed_days_as_of_the_observation(tmp_path):
     ]
 
 
+def test_an_age_that_cannot_be_is_unknown(tmp_path):
+    times = ["0001-01-01", "1970-01-01", "2008-12-31 23:59:59", "2009-01-01", "2026-10-31 01:59", "2026-10-31 02:00"]
+    times.append("9999-12-31 23:59:59")
+    write_run(tmp_path, Seen(images=[image(f"m-{n}", created_at_utc=utc(at)) for n, at in enumerate(times)]))
+    lake = connect(tmp_path)
+    ages = pick(ask(lake, "from image_age order by image_id"), "age_days")
+    assert ages == [(None,), (None,), (None,), (6511,), (0,), (None,), (None,)]
+    assert pick(ask(lake, "from age_bands where image_count > 0"), "age_band", "image_count") == [
+        ("under 30 days", 1),
+        ("2 years and over", 1),
+        ("unknown", 5),
+    ]
+    assert ask(lake, "select sum(impossible_age_count) as n from age_bands") == [{"n": 5}]
+
+
+def test_a_creation_time_that_was_rejected_as_impossible_is_counted_beside_the_bands(tmp_path):
+    def reject(image_id, reason, field="CreationTime"):
+        return {"image_id": image_id, "field": field, "reason": reason, "raw_json": "1"}
+
+    images = [image(f"m-{n}", created_at_utc=None) for n in range(5)]
+    rejects = [
+        reject("m-0", "before 2009"),
+        reject("m-1", "a day or more after the observation"),
+        reject("m-2", "not a timestamp"),
+        reject("m-3", "before 2009", field="Other"),
+    ]
+    write_run(tmp_path, Seen(at="2026-10-29 02:00", images=images, rejects=[reject("m-4", "before 2009")]))
+    write_run(tmp_path, Seen(images=images, rejects=rejects))
+    counts = ask(connect(tmp_path), "select age_band, impossible_age_count as n from age_bands where image_count > 0")
+
+    assert counts == [{"age_band": "unknown", "n": 2}]
+
+
 @given(st.datetimes(min_value=utc("2015-01-01"), max_value=utc("2026-10-30 02:00")))
 def test_an_age_is_the_elapsed_seconds_over_86400_rounded_down(created):
     form = re.search(r"cast\(extract.* as bigint\)", FILES["image_age"])
@@ -1052,9 +1122,9 @@ def test_an_account_tells_its_last_observation_and_the_tries_that_failed_since(t
     write_run(tmp_path, Seen("a", "2026-10-04 02:00", error="Unreachable: last"))
     at = utc("2026-10-02 02:00")
     assert connect(tmp_path).execute("from accounts").fetchall() == [
-        ("a", at, run, "counted", 1, 2, 0, 2, 2, "Unreachable: last", True),
-        ("b", at, run, "verified", 1, 0, 0, 0, 0, None, False),
-        ("c", None, None, None, None, None, None, None, 1, "Refused: c", True),
+        ("a", at, run, "counted", 1, 2, 0, 2, 2, "Unreachable: last", True, None),
+        ("b", at, run, "verified", 1, 0, 0, 0, 0, None, False, None),
+        ("c", None, None, None, None, None, None, None, 1, "Refused: c", True, None),
     ]
 
 

@@ -22,9 +22,11 @@ from pipeline.errors import BadSetting
 from pipeline.extract.probe import probe
 from pipeline.jobs.doctor import machine, service
 from pipeline.jobs.doctor.findings import Finding, Findings, as_lines, as_rows, first_to_fix
+from pipeline.redaction import redact_userinfo
 from pipeline.storage.conditional_put import check_conditional_put
+from pipeline.storage.mounts import read_mounts
 from pipeline.storage.store import store_of
-from pipeline.text import NOTHING, redact_userinfo
+from pipeline.text import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,7 +111,7 @@ def _check_machine(findings: Findings, data: Path, folders: Iterable[Path], extr
     for folder in (data, *folders) if store.is_local else folders:
         findings.check(f"folder {str(folder)!r}", partial(machine.check_writable, folder))
     if store.is_local:
-        findings.check("file system", lambda: machine.check_file_system(data, machine.read_mounts()))
+        findings.check("file system", lambda: machine.check_file_system(data, read_mounts()))
         findings.check("free space", lambda: machine.check_free_space(data))
     else:
         findings.check(f"bucket {str(data)!r}", partial(check_conditional_put, data))

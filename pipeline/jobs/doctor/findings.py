@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import EnsImagesError, NoAccess
+from pipeline.redaction import redact
 from pipeline.reports.query import Rows
-from pipeline.text import escape_control
+from pipeline.text import escape_control, os_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ class Finding:
     result: str
     found: str
     error: EnsImagesError | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", redact(self.found))
 
 
 class Findings(list[Finding]):
@@ -47,7 +51,7 @@ class Findings(list[Finding]):
         except EnsImagesError as error:
             self.append(Finding(name, "wrong", f"{type(error).__name__}: {error}", error))
         except OSError as error:
-            no_access = NoAccess(f"{error.filename!r}: {error.strerror}")
+            no_access = NoAccess(os_reason(error))
             self.append(Finding(name, "wrong", f"NoAccess: {no_access}", no_access))
         else:
             self.append(Finding(name, "good", description))

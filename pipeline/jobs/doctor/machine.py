@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting, DiskFull, LakeLocked, NoAccess
@@ -16,11 +14,14 @@ from pipeline.jobs.doctor.findings import NotKnown
 from pipeline.lake.format import format_of
 from pipeline.lake.lock import lock_holder
 from pipeline.requirements import check_extra, check_versions
+from pipeline.storage.file_lock import check_locks, lock_folder
 from pipeline.storage.folder import existing, refuse_a_file_above
+from pipeline.storage.mounts import file_system_of
 from pipeline.text import escape_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _MIN_FREE_BYTES: Final = 64 << 20
 _FREE_RUNS: Final = 10
@@ -45,7 +46,7 @@ def check_extra_for(extra: str, key: str) -> str:
 
 
 def check_writable(folder: Path) -> str:
-    """Write, sync and rename a file in the folder, or in the nearest parent that exists; delete it again.
+    """Write and sync a file without a name in the folder, or in the nearest parent that exists.
 
     Raises:
         NoAccess: this user cannot write there.
@@ -54,7 +55,7 @@ def check_writable(folder: Path) -> str:
     refuse_a_file_above(folder)
     parent = existing(folder)
     try:
-        _replace_file_in(parent)
+        _write_unnamed_file(parent)
     except OSError as error:
         raise NoAccess(
             f"{str(parent)!r} cannot be written to: {error.strerror}: give it to this user, or name another folder"
@@ -62,16 +63,16 @@ def check_writable(folder: Path) -> str:
     return "writable" if parent == folder else f"will be made: {str(parent)!r} is writable"
 
 
-def _replace_file_in(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".ens-images-doctor.", dir=folder) as temporary:
-        old, new = Path(temporary) / "old", Path(temporary) / "new"
-        old.write_text("old")
-        new.write_text("new")
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        new.replace(old)
-        if old.read_text() != "new":
-            raise OSError(errno.EIO, "a rename did not replace", str(folder))
+def _write_unnamed_file(folder: Path) -> None:
+    """Write and sync a file without a name in `folder`: that changes nothing, not even the time of the folder."""
+    before = folder.stat()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"a file of `doctor`")
+        file.flush()
+        os.fsync(file.fileno())
+    if folder.stat().st_mtime_ns != before.st_mtime_ns:  # a file system where a file needs a name, for an instant
+        with contextlib.suppress(OSError):  # another user's folder
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def check_file_system(data: Path, mounts: Iterable[tuple[str, str]]) -> str:
@@ -90,33 +91,6 @@ def check_file_system(data: Path, mounts: Iterable[tuple[str, str]]) -> str:
             "two processes may get one lock: keep the lake on a local disk, and export from there"
         )
     return f"{file_system}: a rename is atomic"
-
-
-def file_system_of(path: Path, mounts: Iterable[tuple[str, str]]) -> str | None:
-    """Return the type of the file system that `path` lies on; `mounts` are mount points and types, in mount order."""
-    deepest: tuple[int, str] | None = None
-    for mount_point, file_system in mounts:
-        depth = len(Path(mount_point).parts)
-        if path.is_relative_to(mount_point) and (deepest is None or depth >= deepest[0]):
-            deepest = (depth, file_system)
-    return deepest[1] if deepest else None
-
-
-def read_mounts() -> list[tuple[str, str]]:
-    """Return mount point and type of each mounted file system, in mount order."""
-    mounts = Path("/proc/self/mounts")
-    if mounts.exists():
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
-        fields = [line.split(" ") for line in lines]
-        return [(mount_point.replace("\\040", " "), file_system) for _, mount_point, file_system, *_ in fields]
-    output = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False).stdout
-    return [_parse_mount(line) for line in output.splitlines()]
-
-
-def _parse_mount(line: str) -> tuple[str, str]:
-    """Parse a line of macOS: `/dev/disk3s1 on /System/Volumes/Data (apfs, local, …)`."""
-    mount_point, _, attributes = line.partition(" on ")[2].rpartition(" (")
-    return mount_point, attributes.rstrip(")").partition(",")[0]
 
 
 def check_free_space(data: Path) -> str:
@@ -152,7 +126,9 @@ def check_lock(data: Path) -> str:
 
     Raises:
         LakeLocked: a process has.
+        NoLocks: the file system has no locks.
     """
+    check_locks(existing(lock_folder(data)))
     holder = lock_holder(data)
     if holder is not None:
         raise LakeLocked(f"the lake in {str(data)!r} is locked by {escape_control(holder)}: wait until it is done")

@@ -11,7 +11,8 @@ from pipeline.extract.response import NotAPage, read_page
 from pipeline.extract.retry import RetryPolicy
 from pipeline.jobs.doctor.findings import NotKnown
 from pipeline.log import about
-from pipeline.text import escape_control, pluralize, redact_userinfo
+from pipeline.redaction import redact_userinfo
+from pipeline.text import escape_control, pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,6 +6,7 @@
         its pages    ─→ rows       built again, compared by key (deep)                     compare.py, later_fields.py
     compaction     ─→ versions   disjoint; each run restored, and checked as above       versions.py
     everything else ─→ strays     files that no commit names, the catalog              files.py
+    raw pages, records ─→ secrets    that an older version stored                      secrets.py
 
 One run at a time, in Arrow and DuckDB. A finding names the file, the problem,
 and how many rows have it.
@@ -21,6 +22,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.check.files import check_other_files
 from pipeline.lake.check.model import CheckResult, CheckState, Finding
 from pipeline.lake.check.runs import check_run, open_pages, read_plain_run
+from pipeline.lake.check.secrets import check_secrets
 from pipeline.lake.check.versions import check_compacted
 from pipeline.lake.compaction.damage import compaction_flaws
 from pipeline.lake.file_set import FileSet
@@ -97,6 +99,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
         if state.manifest is not None:
             check_compacted(state, state.manifest)
         check_other_files(state)
+        check_secrets(state)
     return result
 
 

@@ -10,6 +10,7 @@ from pipeline.lake.foreign_files import foreign_files
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
 from pipeline.lake.survey import pages_flaw
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
@@ -47,6 +48,7 @@ def read_table(state: CheckState, path: Path, table: Table) -> pa.Table | None:
         state.result.add(path, "missing: `ens-images rebuild` restores it if the raw pages of its run are there")
         return None
     except (pa.ArrowException, OSError) as error:
+        raise_if_out_of_memory(error)
         state.result.add(path, unreadable(error))
         return None
     state.result.row_count += len(rows)
@@ -64,6 +66,7 @@ def open_raw_run(state: CheckState, path: Path) -> RawRun | None:
         if flaw is None:
             return RawRun(path)
     except (pa.ArrowException, OSError) as error:
+        raise_if_out_of_memory(error)
         flaw = unreadable(error)
     except LakeDamaged as error:
         flaw = str(error).removeprefix(f"{path} ")
@@ -171,5 +174,8 @@ def _catalog(state: CheckState) -> None:
             con.execute(f"attach {sql_literal(str(path))} as catalog (read_only)")
             con.execute(f"select catalog.{CATALOG_FINGERPRINT}()").fetchall()
         except duckdb.Error as error:
+            raise_if_out_of_memory(error)
+            if "Could not set lock" in str(error):  # another program writes there, or there are no locks: no damage
+                return
             reason = str(error).splitlines()[0][:120]
             state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LakeDamaged
+from pipeline.extract.reading_version import READING, SINCE
 from pipeline.lake.layout import command, shown
 from pipeline.text import pluralize
 
@@ -52,6 +53,8 @@ class CheckResult:
     withdrawn_count: int = 0
     rebuilt_count: int = 0
     """Runs that were built again from their raw pages and compared."""
+    read_differently_count: int = 0
+    """Rows that the reading version of this release gives otherwise, of runs that an older one read (deep)."""
     orphan_count: int = 0
     without_digests_count: int = 0
     """Runs that an older version committed: nothing says what their files held."""
@@ -91,6 +94,12 @@ class CheckResult:
         if self.is_deep:
             lines.append(
                 f"{pluralize(self.rebuilt_count, 'run')} built again from the raw pages and compared row for row"
+            )
+        if self.read_differently_count:
+            lines.append(
+                f"{pluralize(self.read_differently_count, 'row')} read differently since {SINCE[READING]}, by reading "
+                f"version {READING}; the lake is as it was read: {command(self.data, 'rebuild', '--into', 'DIR')} "
+                "builds one by the new reading"
             )
         if self.without_digests_count:
             runs = pluralize(self.without_digests_count, "run")

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import LakeDamaged
+from pipeline.extract.reading_version import FIRST, READING
 from pipeline.lake.check import later_fields
 from pipeline.lake.check.compare import first_difference
 from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
 from pipeline.lake.check.rules import RUN_RULES
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import command, table_path
-from pipeline.lake.publish import evidence_of, publish, read_answers
+from pipeline.lake.publish import evidence_of, publish, read_answers, why_refused_anew
 from pipeline.lake.survey import ROW_TABLES
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
 from pipeline.resources.tables import LAKE_TABLES
@@ -58,6 +60,11 @@ class RunContents:
         """The run."""
         return self.record.stem
 
+    @property
+    def reading(self) -> int:
+        """The version that the answers were read with."""
+        return next((row["reading_version"] for row in self.observations if row["reading_version"]), FIRST)
+
     def rows(self, table: Table) -> pa.Table | None:
         """The rows of one table, `observations` among them."""
         if table is OBSERVATIONS:
@@ -74,7 +81,17 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
         return None
     observations = with_every_column(table, OBSERVATIONS).to_pylist()
     published = {row["account"] for row in observations if row["is_published"]}
-    return RunContents(record, observations, _row_tables(state, record, published))
+    tables = _row_tables(state, record, published)
+    return RunContents(record, observations, tables, _absent(state, record, tables))
+
+
+def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None) -> set[str]:
+    """Find the withdrawn accounts without a row: the run was restored from versions that lack them for good."""
+    if tables is None or state.manifest is None or record.stem not in state.manifest.runs:
+        return set()
+    covered = state.manifest.covered.get(record.stem, ())
+    gone = state.tombstones.withdrawn_from(record.stem).keys() - set(covered)
+    return gone - set(tables[IMAGES.name].column("account").to_pylist())
 
 
 def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
@@ -89,10 +106,14 @@ def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[st
     return readable if len(readable) == len(ROW_TABLES) else None
 
 
-def check_run(state: CheckState, run: RunContents, raw: RawRun | None) -> None:
-    """Check a run, and count it; `raw` is None where its pages are not there or cannot be read."""
+def check_run(state: CheckState, run: RunContents, raw: RawRun | None, *, is_checked: bool = False) -> None:
+    """Check a run, and count it; `raw` is None where its pages are not there or cannot be read.
+
+    `is_checked` says that its rows are those of a run whose contents were checked.
+    """
     state.result.observation_count += len(run.observations)
-    check_contents(state, run)
+    if not is_checked:
+        check_contents(state, run)
     if raw is None:
         state.result.without_pages_count += len(run.observations)
     else:
@@ -167,7 +188,7 @@ def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
     import pyarrow as pa
 
     try:
-        answers = read_answers(raw)
+        answers = read_answers(raw, reading=run.reading)
         state.result.row_count += sum(map(len, answers.values()))
         _check_evidence(state, run, raw, answers)
         if state.result.is_deep:
@@ -175,6 +196,7 @@ def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
     except LakeDamaged as error:
         state.result.add(raw.path, str(error).removeprefix(f"{raw.path} "))
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise_if_out_of_memory(error)
         state.result.add(raw.path, unreadable(error))
 
 
@@ -187,21 +209,27 @@ def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: _
         if account not in decisions:
             continue
         state.result.certificate_count += 1
-        for name, value in _expected_evidence(row, raw, decisions[account], answers.get(account, ())).items():
+        expected = _expected_evidence(row, raw, decisions[account], answers.get(account, ()), run.reading)
+        for name, value in expected.items():
             if row[name] != value and not _is_withdrawn_since(row, name):
                 problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"
                 state.result.add(run.record, problem)
 
 
 def _expected_evidence(
-    row: Mapping[str, Any], raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]
+    row: Mapping[str, Any],
+    raw: RawRun,
+    decision: Mapping[str, Any],
+    answers: Sequence[tuple[int, Answer]],
+    reading: int,
 ) -> dict[str, Any]:
     """Compute the columns of an observation that follow from the raw pages."""
-    expected = evidence_of(raw, decision, answers)
+    expected = evidence_of(raw, decision, answers, reading)
     if expected["observed_at_utc"] is not None:
         expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
     if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
-        expected["is_published"] = decision["is_published"]
+        refusal = why_refused_anew(raw, decision, answers, expected["certificate"], reading)
+        expected["is_published"] = decision["is_published"] and refusal is None
     if row["is_published"]:
         del expected["image_count"]  # a published observation counts the rows, which the rules compare
     return expected
@@ -214,25 +242,51 @@ def _is_withdrawn_since(row: Mapping[str, Any], name: str) -> bool:
 
 def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
     """Build the run again from its raw pages, in a temporary folder, and compare every row."""
-    import pyarrow.parquet as pq
-
     observations = {row["account"]: row for row in run.observations}
     for decision in raw.header["accounts"]:  # the decisions are compared as evidence; here it is what follows from them
         if decision["account"] in observations:
             row = observations[decision["account"]]
             decision |= {"is_published": row["is_published"], "error": row["error"]}
+    expected_tables = _built_again(raw, answers, run.reading)
+    state.result.rebuilt_count += 1
+    for table in LAKE_TABLES:
+        actual, expected = run.rows(table), expected_tables.get(table.name)
+        if actual is None or expected is None:
+            continue
+        actual, expected = later_fields.align(actual, expected, table)
+        if table is OBSERVATIONS:  # other code writes other bytes for the same rows, and older code no reading version
+            expected = expected.drop_columns([COMMITTED_FILES, "reading_version"])
+        difference = first_difference(actual, expected, table, without=run.absent)
+        if difference is not None:
+            state.result.add(sibling(run.record, table), f"not what the raw pages give: {difference}")
+    if run.reading < READING:
+        anew = _built_again(raw, read_answers(raw, reading=READING), READING)
+        state.result.read_differently_count += sum(
+            _count_differing_rows(state, expected_tables[table.name], anew[table.name]) for table in ROW_TABLES
+        )
+
+
+def _built_again(raw: RawRun, answers: _Answers, reading: int) -> dict[str, pa.Table]:
+    """Publish a run in a temporary folder. Returns: the rows of its tables, by name."""
+    import pyarrow.parquet as pq
+
     with tempfile.TemporaryDirectory(prefix="ens-images-check.") as folder:
-        publish(Path(folder), raw, answers)
-        state.result.rebuilt_count += 1
-        for table in LAKE_TABLES:
-            actual = run.rows(table)
-            path = table_path(Path(folder), table, run.run_id, raw.observed_on)
-            if actual is None or not path.exists():
-                continue
-            expected = pq.ParquetFile(path).read()
-            actual, expected = later_fields.align(actual, expected, table)
-            if table is OBSERVATIONS:  # other code writes other bytes for the same rows
-                expected = expected.drop_columns([COMMITTED_FILES])
-            difference = first_difference(actual, expected, table, without=run.absent)
-            if difference is not None:
-                state.result.add(sibling(run.record, table), f"not what the raw pages give: {difference}")
+        publish(Path(folder), raw, answers, reading=reading)
+        paths = {table: table_path(Path(folder), table, raw.path.stem, raw.observed_on) for table in LAKE_TABLES}
+        return {
+            table.name: pq.ParquetFile(path).read() if path.exists() else table.to_arrow([])
+            for table, path in paths.items()
+        }
+
+
+def _count_differing_rows(state: CheckState, before: pa.Table, after: pa.Table) -> int:
+    """Count the rows of one version of reading that another one does not give: changed, added or lost."""
+    if before.equals(after):
+        return 0
+    state.con.register("read_before", before)
+    state.con.register("read_after", after)
+    ((lost, added),) = state.con.execute(
+        "select (select count(*) from (from read_before except all from read_after)), "
+        "(select count(*) from (from read_after except all from read_before))"
+    ).fetchall()
+    return max(int(lost), int(added))

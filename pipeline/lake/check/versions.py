@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.lake.check.files import read_table
+from pipeline.lake.check.files import read_table, with_every_column
 from pipeline.lake.check.rules import VERSION_RULES
 from pipeline.lake.check.runs import (
     RunContents,
@@ -16,6 +16,7 @@ from pipeline.lake.check.runs import (
 from pipeline.lake.compaction.manifest import COMPACTED, ENDED
 from pipeline.lake.compaction.restore import open_versions, restored_run
 from pipeline.lake.layout import table_path
+from pipeline.lake.survey import ROW_TABLES
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
 
@@ -41,13 +42,26 @@ def check_compacted(state: CheckState, manifest: Manifest) -> None:
     for run_id, day in manifest.runs.items():
         record = table_path(state.data, OBSERVATIONS, run_id, day)
         with about(run=run_id):
-            if record.is_file():  # the newest of an account: what other engines read as "now"
-                plain = read_plain_run(state, record)
-                if plain is not None:
-                    check_contents(state, plain)
+            restored = _restore_run(state, manifest, record, day)
+            plain = read_plain_run(state, record) if record.is_file() else None
+            if plain is not None:
+                check_contents(state, plain)
+            is_checked = plain is not None and _has_rows_of(restored, plain)
             state.result.run_count += 1
-            check_run(state, _restore_run(state, manifest, record, day), open_pages(state, run_id))
+            check_run(state, restored, open_pages(state, run_id), is_checked=is_checked)
             _log.info("restored from compaction %s, and checked", manifest.name)
+
+
+def _has_rows_of(restored: RunContents, plain: RunContents) -> bool:
+    """Whether the versions give the rows of the daily files, which are checked already."""
+    if restored.tables is None or plain.tables is None or restored.observations != plain.observations:
+        return False
+    for table in ROW_TABLES:
+        order = [(column.name, "ascending") for column in table.stored if column.kind != "list"]
+        rows, others = (with_every_column(run.tables[table.name], table) for run in (restored, plain) if run.tables)
+        if len(rows) != len(others) or not rows.sort_by(order).equals(others.select(rows.column_names).sort_by(order)):
+            return False
+    return True
 
 
 def _check_versions(state: CheckState) -> None:

@@ -26,6 +26,7 @@ import msgspec
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.layout import command, shown
+from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS
@@ -156,6 +157,7 @@ def newest_manifest(data: Path) -> Manifest | None:
         except FileNotFoundError:  # replaced by a newer one, and deleted
             continue
         except OSError as error:
+            raise_if_out_of_memory(error)
             raise LakeDamaged(f"{str(path)!r} cannot be read ({error})") from error
         return _decode(path, content)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
 from pipeline.lake.scan import empty, instant, observations, pairs, rows_from_versions, scan_files, version_rows
@@ -22,8 +22,20 @@ if TYPE_CHECKING:
 
 
 def open_versions(con: duckdb.DuckDBPyConnection, files: FileSet) -> None:
-    """Make the view `version`, which `restored_run` reads: the rows of every version."""
-    con.execute(f"create or replace temp view version as {version_rows(files, ended=True)}").fetchall()
+    """Make what `restored_run` reads for each run: `version`, `record_of_lake` and `compacted_reject`.
+
+    They are tables, so that a run costs its rows and not those of the lake; more versions stay in their files.
+    """
+    versions = version_rows(files, ended=True)
+    ((count,),) = con.execute(f"select count(*) from ({versions}) as version").fetchall()  # noqa: S608
+    kind = "table" if count <= _VERSIONS_IN_MEMORY else "view"
+    con.execute(f"create or replace temp {kind} version as {versions}").fetchall()
+    con.execute(f"create or replace temp table record_of_lake as {observations(files)}").fetchall()
+    rejects = scan_files(COMPACTED[REJECTED], files.compacted[REJECTED])
+    con.execute(f"create or replace temp table compacted_reject as {rejects}").fetchall()
+
+
+_VERSIONS_IN_MEMORY: Final = 500_000
 
 
 def restored_run(
@@ -34,15 +46,13 @@ def restored_run(
     An account that was withdrawn before the compaction has a row in `observations`, and no other rows.
     """
     names = ", ".join(OBSERVATIONS.arrow().names)
-    query = (
-        f"select {names} from ({observations(files)}) as record where run_id = {sql_literal(run_id)} order by account"  # noqa: S608
-    )
+    query = f"select {names} from record_of_lake where run_id = {sql_literal(run_id)} order by account"  # noqa: S608
     records = con.sql(query).to_arrow_table().cast(OBSERVATIONS.arrow()).to_pylist()
     covered = files.manifest.covered.get(run_id, ()) if files.manifest else ()
     present = [row for row in records if row["is_published"] and row["account"] in covered]
     tables = {}
     for table in (IMAGES, IMAGE_DISKS, REJECTS):
-        query = _rejects_query(files, present) if table is REJECTS else _rows_query(table, present, day)
+        query = _rejects_query(present) if table is REJECTS else _rows_query(table, present, day)
         columns = ", ".join(column.name for column in table.stored)
         rows = con.sql(f"select {columns} from ({query}) as restored")  # noqa: S608
         tables[table.name] = rows.to_arrow_table().cast(table.arrow())
@@ -61,8 +71,7 @@ def _rows_query(table: Table, present: Sequence[dict[str, Any]], day: dt.date) -
     return rows_from_versions(table, "from version", spanned)
 
 
-def _rejects_query(files: FileSet, present: Sequence[dict[str, Any]]) -> str:
+def _rejects_query(present: Sequence[dict[str, Any]]) -> str:
     """Select the rejects of these observations: those of withdrawn ones stay in their file, and no reader uses them."""
     names = pairs((row["run_id"], row["account"]) for row in present)
-    rejects = scan_files(COMPACTED[REJECTED], files.compacted[REJECTED])
-    return f"from ({rejects}) as reject where (run_id, account) in ({names})"
+    return f"from compacted_reject where (run_id, account) in ({names})"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
-    """The statements that make the tables, in order; `accounts` empty: of all accounts."""
+    """The statements that make the tables, in order; `accounts` empty: of all accounts, each under one name."""
     yield _accounts(since, accounts)
     yield _VERSIONS
     yield _changes()
@@ -32,7 +32,12 @@ def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
 
 
 def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
-    of_accounts = f"account in ({', '.join(map(sql_literal, accounts))})" if accounts else "true"
+    asked = ", ".join(map(sql_literal, accounts))
+    of_accounts = (
+        f"account in ({asked}) and coalesce(same_account_as not in ({asked}), true)"
+        if accounts
+        else "same_account_as is null"
+    )
     return f"""
         create temp table diff_accounts as
         with published as (
@@ -58,9 +63,8 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
             ) as observation_count,
             new.failed_try_count,
             new.last_error
-        from accounts as new
+        from (from accounts where {of_accounts}) as new
         left join old using (account)
-        where {of_accounts}
         order by account"""  # noqa: S608  (identifiers of this module and quoted literals, as everywhere here)
 
 

@@ -1,18 +1,19 @@
 """CSV as in RFC 4180, in UTF-8.
 
-Null is empty, an empty text is `""`. A text that a spreadsheet would run as a
-formula (it begins with = + - @, a tab or a carriage return) gets an apostrophe
-before it.
+Null is empty, an empty text is `""`. An instant is `2026-10-30 02:00:00.000000`,
+in UTC without a zone. A text that a spreadsheet would run as a formula (it
+begins with = + - @, a tab or a carriage return) gets an apostrophe before it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from pipeline.reports.formats import OutputFormat
-from pipeline.text import escape_control, plain_text
+from pipeline.text import escape_control, plain_text, utc_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def export_csv(con: duckdb.DuckDBPyConnection, relation: Relation, path: Path) -
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = plain_text(value)
+    text = utc_text(value) if isinstance(value, dt.datetime) else plain_text(value)
     if isinstance(value, (str, bytes)) and (_FORMULA.match(text) or text.startswith(("\t", "\r"))):
         text = f"'{text}"
     if not text or any(character in text for character in ',;"\r\n'):

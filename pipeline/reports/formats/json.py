@@ -1,4 +1,4 @@
-"""JSON: an array of objects, one a line. Integers stay integers, instants are ISO text without a zone."""
+"""JSON: an array of objects, one a line. Integers stay integers, instants are `"2026-10-30T02:00:00.000000Z"`."""
 
 from __future__ import annotations
 

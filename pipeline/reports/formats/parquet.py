@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def export_parquet(con: duckdb.DuckDBPyConnection, relation: Relation, path: Path) -> int:
     """Copy a table or view to a file."""
-    from pipeline.reports.query import duckdb_message
+    from pipeline.reports.query import duckdb_message, ordered
 
     header = {
         "table": relation.name,
@@ -28,7 +28,7 @@ def export_parquet(con: duckdb.DuckDBPyConnection, relation: Relation, path: Pat
     pairs = ", ".join(f'"{key}": {sql_literal(value)}' for key, value in header.items())
     with duckdb_message():
         rows = con.execute(
-            f"copy (select * from {relation.name}) to {sql_literal(str(path))} "  # noqa: S608  (a known name)
+            f"copy ({ordered(relation)}) to {sql_literal(str(path))} "
             f"(format parquet, compression zstd, kv_metadata {{{pairs}}})"
         ).fetchall()
     return int(rows[0][0])

@@ -26,6 +26,7 @@ from pipeline.errors import BadSetting
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
 from pipeline.reports.standing.model import format_value
+from pipeline.runtime import any_home
 from pipeline.storage.folder import atomic_write
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def missing_packages() -> list[str]:
 
 def render_page(con: duckdb.DuckDBPyConnection) -> str:
     """Render the page of a lake as an HTML document."""
+    with any_home():
+        import altair  # noqa: F401, ICN001
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from pipeline.reports.html.charts import vega_lite

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from pipeline.reports.provenance import names_by_account
 from pipeline.reports.standing.capacity import (
     AGE_BANDS,
     BY_AGE,
@@ -83,7 +84,11 @@ def build_report(con: duckdb.DuckDBPyConnection) -> Report:
             title=_title(accounts),
             accounts=accounts_section,
             needs_attention=any(
-                row["is_stale"] or row["certificate"] != "verified" or row["reject_count"] or row["unknown_field_count"]
+                row["is_stale"]
+                or row["certificate"] != "verified"
+                or row["reject_count"]
+                or row["unknown_field_count"]
+                or row["same_account_as"]
                 for row in accounts
             ),
             figures=_figures(answers),
@@ -112,7 +117,8 @@ select
     unknown_field_count,
     failed_try_count,
     last_error,
-    is_stale
+    is_stale,
+    same_account_as
 from accounts
 order by
     is_stale desc,
@@ -123,8 +129,9 @@ order by
 def _accounts_section(accounts: Sequence[Row]) -> Section:
     stale = sum(1 for row in accounts if row["is_stale"])
     unverified = sum(1 for row in accounts if row["certificate"] not in {"verified", None})
-    total = summed(accounts)
+    total = summed([row for row in accounts if row["same_account_as"] is None])
     problems = (
+        *((1, f"{len(names)} names of one account") for names in names_by_account(accounts).values()),
         (stale, f"{stale:,} of {pluralize(len(accounts), 'account')} not seen by the last run"),
         (unverified, f"{unverified:,} not verified"),
         (total["reject_count"], pluralize(total["reject_count"], "reject")),
@@ -141,11 +148,18 @@ def _accounts_section(accounts: Sequence[Row]) -> Section:
         Column("failed_try_count", "failed tries since", "number", rank=1),
         Column("last_error", "why", "words"),
     )
-    rows = [{**row, "last_error": row["last_error"] or ""} for row in accounts]
+    rows = [{**row, "last_error": _note(row)} for row in accounts]
     return Section("accounts", "Accounts", finding, table("Accounts", "accounts", columns, rows), (_ACCOUNTS,))
 
 
+def _note(row: Row) -> str:
+    """The error of the last failed try, and the name that the account is counted under."""
+    name = row["same_account_as"]
+    return "; ".join(filter(None, (row["last_error"], name and f"another name of {name}, counted there")))
+
+
 def _title(accounts: Sequence[Row]) -> str:
+    accounts = [row for row in accounts if row["same_account_as"] is None]
     owner = label(accounts[0]["account"]) if len(accounts) == 1 else pluralize(len(accounts), "account")
     return f"Edge images of {owner}"
 

@@ -255,6 +255,7 @@ select
     image_count,
     image_size_gib,
     unsized_image_count,
+    impossible_age_count,
     shared_image_count
 from age_bands
 order by band_number""",
@@ -317,6 +318,7 @@ BY_AGE: Final = StandingReport(
         Column("image_size_gib", "GiB", "number"),
         share_column("of GiB", of="image_size_gib"),
         Column("unsized_image_count", "no size", "number", rank=3, only_if_any=True),
+        Column("impossible_age_count", "cannot be", "number", rank=3, only_if_any=True),
     ),
     finding=_age_finding,
     chart=_age_chart,

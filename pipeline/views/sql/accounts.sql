@@ -48,8 +48,11 @@ failed_since as (
         and (latest.run_id is null or tried.run_id > latest.run_id)
 ),
 
+-- Every row of an account has the same value.
 tried_accounts as (
-    select distinct account
+    select distinct
+        account,
+        same_account_as
     from observations
 )
 
@@ -64,7 +67,8 @@ select
     latest.unknown_field_count,
     coalesce(failed_since.failed_try_count, 0) as failed_try_count,    -- Runs after that observation that did not publish the account.
     failed_since.error as last_error,                                  -- Error of the last of these runs; null if there is none.
-    failed_since.account is not null as is_stale                       -- True if a later run tried the account and did not publish it.
+    failed_since.account is not null as is_stale,                      -- True if a later run tried the account and did not publish it.
+    tried_accounts.same_account_as                                     -- The account that this one is another name of: views count its images there; null where the account is counted.
 from tried_accounts
 left join latest
     on tried_accounts.account = latest.account

@@ -1,7 +1,7 @@
 -- Images and GiB by age: one row per age band, youngest first; an empty band has a row of zeros.
--- A year is 365 days. An image with a creation time after the observation (clocks differ) counts as under 30 days.
+-- A year is 365 days. A creation time less than a day after the observation (clocks differ) counts as under 30 days.
 -- The image columns count owned images. Shared images, and images of another or an unknown owner, are counted separately.
--- Reads: image_age.
+-- Reads: image_age, rejects_latest.
 -- Example: select age_band, image_count, image_size_gib from age_bands order by band_number
 
 with bands as (
@@ -20,20 +20,37 @@ with bands as (
     ) as band (band_number, age_band)
 ),
 
+impossible as (
+    select distinct
+        account,
+        image_id
+    from rejects_latest
+    where
+        field = 'CreationTime'
+        and (reason like 'before %' or reason like '%after the observation')
+),
+
 images as (
     select
         case
-            when age_days is null then 7
-            when age_days < 30 then 1
-            when age_days < 90 then 2
-            when age_days < 180 then 3
-            when age_days < 365 then 4
-            when age_days < 730 then 5
+            when image_age.age_days is null then 7
+            when image_age.age_days < 30 then 1
+            when image_age.age_days < 90 then 2
+            when image_age.age_days < 180 then 3
+            when image_age.age_days < 365 then 4
+            when image_age.age_days < 730 then 5
             else 6
         end as band_number,
-        ownership,
-        image_size_gib
+        image_age.ownership,
+        image_age.image_size_gib,
+        image_age.age_days is null
+        and (image_age.created_at_utc is not null or impossible.image_id is not null)
+            as is_impossible
     from image_age
+    left join impossible
+        on
+            image_age.account = impossible.account
+            and image_age.image_id = impossible.image_id
 )
 
 select
@@ -46,6 +63,9 @@ select
     count(
         case when images.ownership = 'owned' and images.image_size_gib is null then 1 end
     ) as unsized_image_count,                                        -- Owned images without a size.
+    count(
+        case when images.ownership = 'owned' and images.is_impossible then 1 end
+    ) as impossible_age_count,                                       -- Owned images with a creation time that cannot be: before 2009, or a day or more after the observation.
     count(case when images.ownership = 'shared' then 1 end) as shared_image_count,  -- Images shared with the account.
     count(case when images.ownership = 'other' then 1 end) as other_image_count     -- Images of another or an unknown owner.
 from bands

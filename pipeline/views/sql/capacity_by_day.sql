@@ -13,7 +13,9 @@ with published as (
         cast(lead(observed_at_utc) over account_observations as date) as next_day_utc,
         row_number() over account_observations as place
     from observations
-    where is_published
+    where
+        is_published
+        and same_account_as is null
     window account_observations as (partition by account order by observed_at_utc)
 ),
 
@@ -27,6 +29,7 @@ began as (
         sum(disk_count) as disk_count,
         sum(disk_size_gib) as disk_size_gib
     from image_versions
+    where same_account_as is null
     group by
         cast(first_seen_utc as date),
         image_owner
@@ -43,6 +46,7 @@ ended as (
         sum(disk_count) as disk_count,
         sum(disk_size_gib) as disk_size_gib
     from image_versions
+    where same_account_as is null
     group by
         account,
         last_seen_utc,

@@ -18,7 +18,9 @@ with published as (
             rows between unbounded preceding and 1 preceding
         ) as verified_before_utc
     from observations
-    where is_published
+    where
+        is_published
+        and same_account_as is null
 ),
 
 -- Versions aggregated to a few rows per observation; the counts below read these instead of image_versions.
@@ -30,6 +32,7 @@ begun as (
         count(*) as image_count,
         sum(image_size_gib) as image_size_gib
     from image_versions
+    where same_account_as is null
     group by
         account,
         first_seen_utc,
@@ -43,6 +46,7 @@ ended as (
         next_seen_utc,
         count(*) as image_count
     from image_versions
+    where same_account_as is null
     group by
         account,
         last_seen_utc,
@@ -91,7 +95,9 @@ gone as (
         count(*) as gone_image_count,
         sum(image_size_gib) as gone_image_size_gib
     from image_versions
-    where gone_at_utc is not null
+    where
+        gone_at_utc is not null
+        and same_account_as is null
     group by
         account,
         gone_at_utc
@@ -137,6 +143,7 @@ sides as (
     from image_versions as version
     where
         version.previous_seen_utc is not null
+        and version.same_account_as is null
         and exists (
             select 1
             from overlooked
@@ -154,6 +161,7 @@ sides as (
     from image_versions as version
     where
         version.next_seen_utc is not null
+        and version.same_account_as is null
         and exists (
             select 1
             from overlooked

@@ -30,7 +30,7 @@ kinds as (
     cross join settings
     where
         image.ownership = 'owned'
-        and image.created_at_utc is not null
+        and image.age_days is not null
 ),
 
 -- Newer means strictly newer: of two images created at the same instant, neither is newer.

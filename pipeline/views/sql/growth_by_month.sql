@@ -17,7 +17,9 @@ with published as (
             rows between unbounded preceding and 1 preceding
         ) as verified_before_utc
     from observations
-    where is_published
+    where
+        is_published
+        and same_account_as is null
 ),
 
 came_and_went as (
@@ -44,6 +46,7 @@ came_and_went as (
     where
         lower(image_owner) = 'self'
         and gone_at_utc is not null
+        and same_account_as is null
 ),
 
 moves as (

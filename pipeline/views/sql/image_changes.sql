@@ -30,7 +30,9 @@ with published as (
             rows between unbounded preceding and 1 preceding
         ) as verified_before_utc
     from observations
-    where is_published
+    where
+        is_published
+        and same_account_as is null
 ),
 
 -- Versions that begin without a version in the previous observation: appeared (proven) or seen (not proven).
@@ -72,7 +74,9 @@ gone as (
         gone_at_utc as observed_at_utc,
         last_seen_utc as previous_observed_at_utc
     from image_versions
-    where gone_at_utc is not null
+    where
+        gone_at_utc is not null
+        and same_account_as is null
 ),
 
 -- Versions that end before an observation that is not verified: the absence is not proven.
@@ -121,6 +125,7 @@ field_changes as (
     where
         later.previous_seen_utc is not null
         and earlier.next_seen_utc is not null
+        and later.same_account_as is null
         and each.old_value is distinct from each.new_value
 ),
 
@@ -170,6 +175,7 @@ disk_changes as (
     where
         later.previous_seen_utc is not null
         and earlier.next_seen_utc is not null
+        and later.same_account_as is null
         and later.disks is distinct from earlier.disks
 ),
 

@@ -15,7 +15,9 @@ with published as (
             rows between unbounded preceding and 1 preceding
         ) as verified_before_utc
     from observations
-    where is_published
+    where
+        is_published
+        and same_account_as is null
 ),
 
 lifetimes as (
