@@ -25,8 +25,13 @@ class Doubt:
 class Pass:
     """A pass in progress."""
 
-    def __init__(self, number: int, page_size: int, bounds: Bounds, previous_total: int | None = None) -> None:
-        """`previous_total` is the TotalCount of the pass before."""
+    def __init__(
+        self, number: int, page_size: int, bounds: Bounds, previous_total: int | None = None, *, is_counted: bool = True
+    ) -> None:
+        """`previous_total` is the TotalCount of the pass before.
+
+        `is_counted` says that the pass must prove something by itself: then a page unlike those before it is doubted.
+        """
         self.number = number
         self.page_size = page_size
         self.pages: dict[int, Page] = {}
@@ -34,6 +39,7 @@ class Pass:
         self._bounds = bounds
         self._started = time.monotonic()
         self._previous_total = previous_total
+        self._is_counted = is_counted
         self._totals: set[int | None] = set()
         self._empty_page_count = 0
         self._ids: set[str] = set()
@@ -74,6 +80,8 @@ class Pass:
         """A difference to the other pages, which a change of the account may explain."""
         if not self._totals and self._previous_total not in {None, page.total}:
             return f"its TotalCount is {page.total}, and was {self._previous_total} in the pass before"
+        if not self._is_counted:
+            return None
         if self._totals and page.total not in self._totals:
             return f"its TotalCount is {page.total}, unlike the pages before it"
         if page.size is not None and page.size != self.page_size:

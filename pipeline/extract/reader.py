@@ -170,7 +170,8 @@ class Reader:
             PassBroken: a page stayed unreadable.
         """
         previous = self._listing.last_pass
-        current = Pass(number, self._page_size, self._bounds, previous[0].total if previous else None)
+        total = previous[0].total if previous else None
+        current = Pass(number, self._page_size, self._bounds, total, is_counted=self._level != "verified")
         self._current = current
         settle = self._bounds.settle_seconds if number > 2 else 0.0  # two passes were not quiet
         await asyncio.sleep(settle)
@@ -222,6 +223,10 @@ class Reader:
         if current.number == 1:
             known = (self._look.ids if self._look else frozenset()) | ends
             if not all(known.issuperset(page.ids) for page in current.pages_in_order):
+                return
+        elif not current.pages_in_order[-1].ids:  # an empty page past the end may be the instant itself
+            self._prove()
+            if self._listing.claim is not None:
                 return
         await self._read_page(current, 1)
         if ends:
