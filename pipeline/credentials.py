@@ -81,6 +81,8 @@ class Account:
         self.endpoint = endpoint
         self.same_account_as: str | None = None
         """The account that this one is another name of; `none`: of no other; None: its image ids tell."""
+        self.settle_seconds: float | None = None
+        """Time after which an answer shows no older state than one before it; None: as a run assumes."""
         self._make_provider = provider
         self._where = where
         self.key: Key | None = None

@@ -9,6 +9,7 @@
     label = "production"                the account's name in the lake; default: the profile's name
     endpoint = "ens.ap-southeast-1.aliyuncs.com"
     same_account_as = "prod"            another name of that account: views count it once; "none": of no other account
+    settle = "30s"                      answers further apart than this never show an older state (default: 2s)
 
     [after_run]                         steps after a run
     prune = true                        with raw_older_than and grace
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 FILE: Final = "ens-images.toml"
 NO_OTHER: Final = "none"
 """The `same_account_as` of an account that is no other name of another one."""
+LONGEST_SETTLE: Final = dt.timedelta(minutes=10)
+"""A listing waits for this time, several times over."""
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary", "lock_dir")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
@@ -74,6 +77,7 @@ class AccountEntry(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
     endpoint: str | None = None
     same_account_as: str | None = None
+    settle: str | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +114,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     profiles_from: str | None = None
     certificate: str | None = None
+    strict: bool | None = None
     timeout: float | None = None
     max_answer: float | None = None
     max_shrink: float | None = None
@@ -260,12 +265,13 @@ def _in_words_of_toml(message: str) -> str:
 
 def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
     names = [entry.name for entry in entries]
-    for number, name in enumerate(names, start=1):
+    for number, (name, entry) in enumerate(zip(names, entries, strict=True), start=1):
         if not name.strip():
             raise BadSetting(f"{str(file)!r}: accounts[{number}] has neither a profile nor a label: give it one")
         if names.index(name) + 1 != number:
             first = names.index(name) + 1
             raise BadSetting(f"{str(file)!r}: accounts[{number}] is called {name!r}, and so is accounts[{first}]")
+        _check_settle(entry.settle, f"{str(file)!r}: accounts[{number}].settle")
     same_as = {entry.name: entry.same_account_as for entry in entries}
     for number, entry in enumerate(entries, start=1):
         other = entry.same_account_as
@@ -276,6 +282,17 @@ def _check_accounts(entries: tuple[AccountEntry, ...], file: Path) -> None:
             raise BadSetting(f'{place}: the name of another account of this file is expected, or "{NO_OTHER}"')
         if same_as[other] is not None:
             raise BadSetting(f"{place}: {other!r} has a same_account_as itself: name an account that has none")
+
+
+def _check_settle(settle: str | None, place: str) -> None:
+    if settle is None:
+        return
+    try:
+        is_short = span(settle) <= LONGEST_SETTLE
+    except BadSetting as error:
+        raise BadSetting(f"{place}: {error}") from None
+    if not is_short:
+        raise BadSetting(f"{place}: {settle!r} is longer than {LONGEST_SETTLE.total_seconds() / 60:.0f} minutes")
 
 
 def _check_output_paths(settings: Settings, file: Path) -> None:

@@ -105,6 +105,7 @@ def _progress() -> Iterator[Any]:
     show_default=True,
     help="Completeness that a listing must prove.",
 )
+@option("--strict", is_flag=True, help="Ask twice for an account of one page, too.")
 @timeout_option
 @option(
     "--max-shrink",

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.extract.proof import SETTLE_SECONDS, Kind, Proof, Sighting, prove, proves
+from pipeline.extract.proof import DEFAULT_TERMS, Kind, Proof, Sighting, Terms, prove, proves
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, contradiction
+from pipeline.extract.watch import count_clock_steps_back
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 RULE: Final = "one instant"
 """The name of the rule in the header of a raw file. A file without it was landed under the rule of two equal passes."""
@@ -31,6 +32,10 @@ class FirstLook:
     run_id: str
     ids: frozenset[str]
     ids_sha256: str | None
+    count_returned: Callable[[Collection[str]], int] = lambda _: 0
+    """Counts those of some ids, none of them in `ids`, that an earlier observation had: they are back."""
+    went_back: bool = False
+    """Whether answers of the account went back in time before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +115,26 @@ def _seconds(at: dt.datetime) -> float:
 def claim_of(
     answers: Sequence[Answer],
     look: FirstLook | None,
-    *,
-    settle_seconds: float = SETTLE_SECONDS,
-    needs_second_look: bool = False,
+    terms: Terms = DEFAULT_TERMS,
 ) -> Claim | None:
-    """Find how the answers prove the listing; None where they do not."""
+    """Find how the answers prove the listing; None where they do not.
+
+    Where the clock of the service went back between two of them, the listing is proven by two quiet passes alone.
+    """
     places = flawless(answers)
     sightings = _sightings(answers, places)
     if sightings is None:
         return None
     last_ids = look.ids if look else frozenset[str]()
-    proof = prove(sightings, last_ids, settle_seconds=settle_seconds, needs_second_look=needs_second_look)
+    if count_clock_steps_back(answers):
+        terms = replace(terms, is_quiet_only=True)
+    proof = prove(sightings, last_ids, terms)
     if proof is None:
         return None
     is_resting = proof.kind != "one page" and proof.seen_here < proof.total
     return Claim(
         kind=proof.kind,
-        settle_seconds=0.0 if proof.kind == "quiet" else settle_seconds,
+        settle_seconds=terms.settle_seconds if proof.kind == "instant" else 0.0,
         instant=_key(answers[places[proof.place]]),
         total=proof.total,
         seen_here=proof.seen_here,

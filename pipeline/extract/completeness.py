@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from pipeline.errors import classify
 from pipeline.extract.claim import Claim, instant_of, published_ids, published_places
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
+from pipeline.extract.watch import watched
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -159,8 +160,18 @@ def evidence(
         "last_request_id": answers[-1].request_id if answers else None,
         "started_at_utc": min((a.sent_at_utc for a in answers), default=None),
         "ended_at_utc": max((a.received_at_utc for a in answers), default=None),
+        **(
+            watched(answers, is_quiet=claim is not None and claim.kind != "instant")
+            if rule
+            else dict.fromkeys(_WATCHED_COLUMNS)
+        ),
         **proven,
     }
+
+
+_WATCHED_COLUMNS: Final = (
+    "server_clock_back_count", "server_clock_offset_seconds", "beyond_total_count", "is_total_constant",
+)  # fmt: skip
 
 
 def listed_ids(answers: Sequence[Answer], ended_passes: int, claim: Claim | None) -> set[str]:

@@ -62,11 +62,13 @@ def extract(
     bounds: Bounds | None = None,
     progress: Progress | None = None,
     looks: Mapping[str, FirstLook] | None = None,
+    is_strict: bool = False,
 ) -> list[Listing]:
     """Read the accounts concurrently, until each listing proves `level` or the bounds are reached.
 
     An account with an endpoint of its own is read there. Each endpoint has its own workers and rate limit.
-    Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account has.
+    Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account has;
+    with `is_strict` an account of one page is asked for twice.
 
     Returns:
         One listing per account, in the same order. An account that fails has the error in its listing.
@@ -99,8 +101,19 @@ def extract(
         def reader(account: Account) -> Reader:
             address = account.endpoint or endpoint
             look = (looks or {}).get(account.label)
+            time_limit = times[address]
             return Reader(
-                apis[address], account, level, filters or {}, land, limits, times[address], workers, progress, look
+                apis[address],
+                account,
+                level,
+                filters or {},
+                land,
+                limits,
+                time_limit,
+                workers,
+                progress,
+                look,
+                is_strict=is_strict,
             )
 
         readers = [reader(account) for account in accounts if account.label not in failed]

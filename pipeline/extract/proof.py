@@ -46,6 +46,20 @@ _IN_LAST_OBSERVATION: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a proof must keep to."""
+
+    settle_seconds: float = SETTLE_SECONDS
+    is_strict: bool = False
+    """Whether an account of one page is asked for twice."""
+    is_quiet_only: bool = False
+    """Whether answers of the account went back in time: then two whole passes without a change prove it, or nothing."""
+
+
+DEFAULT_TERMS: Final = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """One answer without a flaw: it may be the instant, and it shows that its ids exist."""
 
@@ -88,24 +102,27 @@ class Proof:
 def prove(
     sightings: Sequence[Sighting],
     last_ids: Collection[str] = (),
-    *,
-    settle_seconds: float = SETTLE_SECONDS,
-    needs_second_look: bool = False,
+    terms: Terms = DEFAULT_TERMS,
 ) -> Proof | None:
     """Find an instant at which the listing is proven; None where there is none yet.
 
     `last_ids` are those of the account's last published observation, whose answers all came before. The cost is near
-    linear in the number of ids. `needs_second_look` accepts no single page.
+    linear in the number of ids.
     """
     if not sightings:
         return None
     last = sightings[-1]
-    if not needs_second_look and _is_one_page(last):
+    if _is_one_page(last) and (not terms.is_strict or _is_one_page_again(sightings)):
         return Proof("one page", len(sightings) - 1, last.total, 0, frozenset())
+    settle_seconds = terms.settle_seconds
+    if terms.is_quiet_only:
+        last_ids = ()
     looks = _Looks(sightings, last_ids)
     if looks.is_quiet():
         for place in looks.candidates(0.0):
             return looks.proof("quiet", place, 0.0)
+    if terms.is_quiet_only:
+        return None
     for place in looks.candidates(settle_seconds):
         if looks.are_others_younger(place, settle_seconds):
             return looks.proof("instant", place, settle_seconds)
@@ -129,6 +146,14 @@ def proves(
 
 def _is_one_page(seen: Sighting) -> bool:
     return seen.page_number == 1 and seen.total == len(seen.ids) < seen.page_size
+
+
+def _is_one_page_again(sightings: Sequence[Sighting]) -> bool:
+    """Whether the last two answers are one page with the same images."""
+    if len(sightings) < 2:
+        return False
+    before, last = sightings[-2:]
+    return _is_one_page(before) and before.received < last.sent and set(before.ids) == set(last.ids)
 
 
 class _Looks:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
-from pipeline.extract.claim import Claim, FirstLook, claim_of
+from pipeline.extract.claim import Claim, FirstLook, claim_of, published_ids
 from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, why_not_proven
 from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
+from pipeline.extract.proof import Terms
 from pipeline.extract.response import PAGE_SIZE, Answer, Page
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
@@ -50,6 +51,8 @@ class Listing:
     level: Level | None = None
     claim: Claim | None = None
     """How the answers prove the listing, where they do."""
+    returned_count: int = 0
+    """Images that were gone by the last observation, and are back."""
     error: EnsImagesError | None = None
 
 
@@ -89,6 +92,8 @@ class Reader:
         workers: int,
         progress: Progress | None,
         look: FirstLook | None = None,
+        *,
+        is_strict: bool = False,
     ) -> None:
         self._url = api.url
         self._account = account.label
@@ -102,7 +107,11 @@ class Reader:
         self._listing = Listing(account.label)
         self._pages = PageReader(api, account, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
-        self._look = look
+        settle = bounds.settle_seconds if account.settle_seconds is None else account.settle_seconds
+        went_back = look is not None and look.went_back and account.settle_seconds is None
+        self._look = None if went_back else look
+        self._may_go_back = account.settle_seconds is not None
+        self._terms = Terms(settle, is_strict=is_strict, is_quiet_only=went_back)
         self._proving = _Proving()
 
     async def listing(self) -> Listing:
@@ -173,7 +182,7 @@ class Reader:
         total = previous[0].total if previous else None
         current = Pass(number, self._page_size, self._bounds, total, is_counted=self._level != "verified")
         self._current = current
-        settle = self._bounds.settle_seconds if number > 2 else 0.0  # two passes were not quiet
+        settle = self._terms.settle_seconds if number > 2 else 0.0  # two passes were not quiet
         await asyncio.sleep(settle)
         await self._read_page(current, 1)
         current.accept_page_size()
@@ -260,11 +269,21 @@ class Reader:
 
     def _prove(self) -> None:
         """Look for a proof in the answers so far; below `verified` a single page alone may be one."""
-        pages = self._listing.last_pass
-        if self._level == "verified" or len(pages) == 1:
-            with self._proving:
-                settle = self._bounds.settle_seconds
-                self._listing.claim = claim_of(self._listing.answers, self._look, settle_seconds=settle)
+        listing = self._listing
+        if self._level != "verified" and len(listing.last_pass) != 1:
+            return
+        with self._proving:
+            listing.claim = claim_of(listing.answers, self._look, self._terms)
+            if listing.claim is not None and self._look is not None:
+                new = published_ids(listing.answers, listing.claim) - self._look.ids
+                listing.returned_count = self._look.count_returned(new) if new else 0
+                if listing.returned_count and not self._may_go_back:
+                    _log.warning(
+                        "%s that the last observation had not, and an earlier one had: two quiet passes must prove it",
+                        pluralize(listing.returned_count, "image"),
+                    )
+                    self._look, self._terms = None, replace(self._terms, is_quiet_only=True)
+                    listing.claim = claim_of(listing.answers, None, self._terms)
 
     def _gives_up(self, current: Pass) -> bool:
         """Whether the pass ends: the listing is proven, or the pass cannot prove the level."""

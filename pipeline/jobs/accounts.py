@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.credentials import Account, environment_account, profile_account
 from pipeline.errors import BadSetting
 from pipeline.paths import user_path
-from pipeline.settings import AccountEntry
+from pipeline.settings import AccountEntry, span
 from pipeline.text import read_text
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _account(entry: AccountEntry) -> Account:
     else:
         account = profile_account(entry.profile, entry.label, entry.endpoint)
     account.same_account_as = entry.same_account_as
+    account.settle_seconds = None if entry.settle is None else span(entry.settle).total_seconds()
     return account
 
 

@@ -46,6 +46,7 @@ class Request:
     endpoint: str
     allow_plain_http: bool
     certificate: Level
+    is_strict: bool
     workers: int
     rate: float | None
     timeout_seconds: float | None
@@ -151,6 +152,7 @@ def _list_accounts(
         bounds=Bounds(max_answer_mib=request.max_answer_mib),
         progress=request.progress,
         looks=looks,
+        is_strict=request.is_strict,
     )
     return listings, rows
 
@@ -183,6 +185,7 @@ def _header(
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
                 "ended_passes": listing.ended_passes,
                 "proof": None if listing.claim is None else listing.claim.to_header(),
+                "returned_count": listing.returned_count,
                 **(names[listing.account].as_header() if listing.account in names else {}),
             }
             for listing in listings

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pipeline.errors import LakeDamaged
-from pipeline.extract.completeness import evidence
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.extract.stored_secrets import raw_secrets, stored_secrets, without_secrets, write_redacted
 from pipeline.lake.check.files import with_every_column
@@ -34,7 +33,7 @@ from pipeline.lake.compaction.manifest import (
 )
 from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
-from pipeline.lake.publish import read_answers
+from pipeline.lake.publish import evidence_of, read_answers
 from pipeline.lake.survey import survey
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import read_verified
@@ -115,8 +114,8 @@ def _require_same_evidence(before: RawRun, after: RawRun) -> None:
     """
     old, new = read_answers(before), read_answers(after)
     for decision in before.header["accounts"]:
-        account, passes = decision["account"], decision["ended_passes"]
-        expected, actual = (evidence([answer for _, answer in one.get(account, ())], passes) for one in (old, new))
+        account = decision["account"]
+        expected, actual = (evidence_of(before, decision, one.get(account, ()), before.reading) for one in (old, new))
         if {name: _redacted_text(value) for name, value in expected.items()} != actual:
             raise LakeDamaged(
                 f"{shown(before.path)!r} was left as it is: without its secrets it would prove something else for "

@@ -103,6 +103,7 @@ def run(
     endpoint: str = DEFAULT_ENDPOINT,
     allow_plain_http: bool = False,
     certificate: Level = "verified",
+    strict: bool = False,
     workers: int = DEFAULT_WORKERS,
     rate: float | None = DEFAULT_RATE,
     timeout_seconds: float | None = None,
@@ -122,6 +123,7 @@ def run(
         endpoint: The endpoint of the accounts that have none of their own.
         allow_plain_http: Allow an http:// endpoint on another machine.
         certificate: The completeness that a listing must prove.
+        strict: Ask twice for an account of one page too.
         workers: Concurrent calls to each endpoint.
         rate: Calls per second to each endpoint; None: no limit.
         timeout_seconds: The time limit of all listings; None: 4 times what the announced pages take at `rate`, and 10
@@ -146,6 +148,7 @@ def run(
         endpoint=endpoint,
         allow_plain_http=allow_plain_http,
         certificate=certificate,
+        is_strict=strict,
         workers=workers,
         rate=rate,
         timeout_seconds=timeout_seconds,

@@ -21,7 +21,7 @@ from pipeline.text import pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
@@ -65,20 +65,33 @@ def read_last_ids(lake: Any, damage: LakeUnusable | None, accounts: Sequence[str
 
 
 def _last_ids(lake: Any, account: str) -> FirstLook | None:
+    def count_returned(ids: Collection[str]) -> int:
+        with duckdb_message():
+            query = "select count(distinct image_id) from images where account = $1 and image_id in (select unnest($2))"
+            return int(lake.execute(query, [account, list(ids)]).fetchall()[0][0])
+
     with duckdb_message():
         found = lake.execute(_LAST, [account]).fetchall()
         if not found:
             return None
-        ids = lake.execute("select image_id from images_latest where account = ?", [account]).to_arrow_table()
+        ids = lake.sql("select image_id from images_latest where account = ?", params=[account]).to_arrow_table()
         if not len(ids):  # another name of an account is not in images_latest
             is_here = "account = ? and is_current and same_account_as is not null"
-            ids = lake.execute(f"select image_id from image_versions where {is_here}", [account]).to_arrow_table()  # noqa: S608
-        return FirstLook(found[0][0], frozenset(ids.column("image_id").to_pylist()), found[0][1])
+            query = f"select image_id from image_versions where {is_here}"  # noqa: S608
+            ids = lake.sql(query, params=[account]).to_arrow_table()
+    run_id, ids_sha256, went_back = found[0]
+    return FirstLook(run_id, frozenset(ids.column("image_id").to_pylist()), ids_sha256, count_returned, went_back)
 
 
 _LAST: Final = """
-    select run_id, image_ids_sha256 from observations
-    where account = ? and is_published order by observed_at_utc desc limit 1
+    select
+        run_id,
+        image_ids_sha256,
+        coalesce(bool_or(returned_count > 0 or server_clock_back_count > 0) over (), false) as went_back
+    from observations
+    where account = ? and is_published
+    order by observed_at_utc desc
+    limit 1
 """
 
 

@@ -89,6 +89,36 @@ OBSERVATIONS = Table(
             "True where TotalCount is a round number, such as 1,000: a service that cuts lists would cut there.",
             since="0.1.0",
         ),
+        integer(
+            "returned_count",
+            ADDED,
+            "Images that an earlier observation had, the last one had not, and this listing has again.",
+            since="0.1.0",
+        ),
+        integer(
+            "server_clock_back_count",
+            ADDED,
+            "Answers whose `Date` is more than a second before that of an earlier answer.",
+            since="0.1.0",
+        ),
+        seconds(
+            "server_clock_offset_seconds",
+            ADDED,
+            "How far the service's clock was ahead of the local one, at most; negative: behind.",
+            since="0.1.0",
+        ),
+        integer(
+            "beyond_total_count",
+            ADDED,
+            "Rows at positions beyond the TotalCount of their own answer.",
+            since="0.1.0",
+        ),
+        boolean(
+            "is_total_constant",
+            ADDED,
+            "True where images came or went while the account was read, and TotalCount was the same in every answer.",
+            since="0.1.0",
+        ),
         text(
             "committed_files",
             ADDED,

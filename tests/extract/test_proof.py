@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pipeline.extract.proof import Sighting, prove
+from pipeline.extract.proof import Sighting, Terms, prove
 
 DAY = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 SIZE = 3
@@ -98,7 +98,7 @@ def test_a_proof_is_the_account_at_its_instant(settle):
         known = frozenset(account.ids) if draw.random() < 0.5 else frozenset()
         change = draw.choice([0.0, 0.02, 0.1, 0.3])
         sightings, states = read(account, draw, calls=draw.randrange(1, 40), change=change)
-        proof = prove(sightings, known, settle_seconds=settle)
+        proof = prove(sightings, known, Terms(settle))
         if proof is None:
             continue
         proven += 1
@@ -131,7 +131,7 @@ def test_a_total_count_that_lies_about_a_quiet_account_proves_nothing_wrong(tota
             account.create(is_owned=False)
         known = frozenset(account.ids) if draw.random() < 0.5 else frozenset()
         sightings, states = read(account, draw, calls=30, change=0.0, total=total)
-        proof = prove(sightings, known, settle_seconds=0.0)
+        proof = prove(sightings, known, Terms(0.0))
         if proof is not None and proof.kind != "one page":
             found = witnesses(sightings, known, proof.place, 0.0)
             assert found == states[proof.place], (number, proof)
@@ -179,7 +179,7 @@ def test_a_million_images_are_proven_in_near_linear_time():
     ]  # fmt: skip
     again = Sighting(1, 50, len(ids) - 1, tuple(ids[:50]), 2.0 * pages + 5, 2.0 * pages + 6)
 
-    proof = prove([*sightings, again], settle_seconds=0.0)
+    proof = prove([*sightings, again], Terms(0.0))
 
     assert proof is not None
     assert proof.kind == "quiet"

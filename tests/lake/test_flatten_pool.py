@@ -45,7 +45,7 @@ def test_a_reader_that_waits_leaves_most_pages_in_the_file(serve, account, tmp_p
     ((name, answers),) = read_answers(raw).items()
     batches = batches_of([place for place, _ in answers])
     with FlattenPool() as pool:
-        flats = pool.flatten(raw, name, ON, batches, is_distinct=is_distinct)
+        flats = pool.flatten(raw, name, ON, batches, seen=None if is_distinct else set())
         first = next(flats)
         assert raw.page_count <= BATCH_PAGES * (THREADS + 1)
         rest = list(flats)
