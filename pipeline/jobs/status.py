@@ -31,8 +31,8 @@ _MOST_AHEAD: Final = dt.timedelta(days=1)
 """A run further ahead of the clock is none that can be."""
 _ACCOUNTS: Final = """
     select
-        accounts.account, accounts.observed_at_utc, accounts.certificate, accounts.image_count,
-        count(tried.run_id), arg_max(tried.error, tried.run_id)
+        accounts.account, accounts.observed_at_utc, accounts.certificate, accounts.proof, accounts.image_count,
+        count(tried.run_id), accounts.watch_note, arg_max(tried.error, tried.run_id)
     from accounts
     left join observations as tried
         on tried.account = accounts.account
@@ -49,8 +49,10 @@ _COLUMNS: Final = {
     "observed_at_utc": "TIMESTAMP",
     "age_hours": "DOUBLE",
     "certificate": "VARCHAR",
+    "proof": "VARCHAR",
     "image_count": "BIGINT",
     "failed_try_count": "BIGINT",
+    "watch_note": "VARCHAR",
     "last_error": "VARCHAR",
 }
 
@@ -84,9 +86,9 @@ def status(
     known = {row[0]: row[1:] for row in records}
     rows: list[tuple[Any, ...]] = []
     for name in sorted({*known, *(labels or ())}):
-        observed, *rest = known.get(name, (None, None, None, 0, None))
+        observed, *rest = known.get(name, (None, None, None, None, 0, None, None))
         age = None if observed is None else at - observed
-        state = _state(age, failed=rest[2], limit=limit, is_listed=labels is None or name in labels)
+        state = _state(age, failed=rest[3], limit=limit, is_listed=labels is None or name in labels)
         rows.append((name, state, observed, None if age is None else round(age / _HOUR, 1), *rest))
     late = [row for row in rows if row[1] not in _NOT_LATE]
     error = None

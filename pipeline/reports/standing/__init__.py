@@ -89,6 +89,7 @@ def build_report(con: duckdb.DuckDBPyConnection) -> Report:
                 or row["reject_count"]
                 or row["unknown_field_count"]
                 or row["same_account_as"]
+                or row["watch_note"]
                 for row in accounts
             ),
             figures=_figures(answers),
@@ -112,6 +113,8 @@ select
     account,
     observed_at_utc,
     certificate,
+    proof,
+    watch_note,
     image_count,
     reject_count,
     unknown_field_count,
@@ -142,6 +145,7 @@ def _accounts_section(accounts: Sequence[Row]) -> Section:
         Column("account", "account"),
         Column("observed_at_utc", "as of, UTC", "minute"),
         Column("certificate", "certificate"),
+        Column("proof", "proof", rank=4),
         Column("image_count", "images", "number"),
         Column("reject_count", "rejects", "number", rank=3),
         Column("unknown_field_count", "unknown fields", "number", rank=2),
@@ -153,9 +157,11 @@ def _accounts_section(accounts: Sequence[Row]) -> Section:
 
 
 def _note(row: Row) -> str:
-    """The error of the last failed try, and the name that the account is counted under."""
+    """The error of the last failed try, the name that the account is counted under, and what its listing showed."""
     name = row["same_account_as"]
-    return "; ".join(filter(None, (row["last_error"], name and f"another name of {name}, counted there")))
+    return "; ".join(
+        filter(None, (row["last_error"], name and f"another name of {name}, counted there", row["watch_note"]))
+    )
 
 
 def _title(accounts: Sequence[Row]) -> str:

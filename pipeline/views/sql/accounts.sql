@@ -13,6 +13,22 @@ with published as (
         disk_count,
         reject_count,
         unknown_field_count,
+        proof,
+        nullif(
+            concat_ws(
+                ', ',
+                case when returned_count > 0 then concat(returned_count, ' that were gone are back') end,
+                case when server_clock_back_count > 0 then 'the clock of the service went back' end,
+                case
+                    when abs(server_clock_offset_seconds) > 60
+                        then concat('the clock of the service differs by ', server_clock_offset_seconds, ' s')
+                end,
+                case when beyond_total_count > 0 then concat(beyond_total_count, ' rows beyond TotalCount') end,
+                case when is_total_constant then 'TotalCount stayed while images came or went' end,
+                case when is_round_total then concat('TotalCount is the round number ', total_count) end
+            ),
+            ''
+        ) as watch_note,
         row_number() over (partition by account order by observed_at_utc desc, run_id desc) as place_from_last
     from observations
     where is_published
@@ -27,7 +43,9 @@ latest as (
         image_count,
         disk_count,
         reject_count,
-        unknown_field_count
+        unknown_field_count,
+        proof,
+        watch_note
     from published
     where place_from_last = 1
 ),
@@ -61,6 +79,8 @@ select
     latest.observed_at_utc,
     latest.run_id,
     latest.certificate,
+    latest.proof,                                                      -- How it is proven: `one page`, `quiet`, `instant`; null where it is not, or an older version wrote it.
+    latest.watch_note,                                                 -- What the listing showed that a proof assumes not to happen; null if nothing.
     latest.image_count,
     latest.disk_count,
     latest.reject_count,
