@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,7 +100,7 @@ def test_churn_creates_and_deletes_one_between_any_two_answers(serve):
 
     states = [answer.ids() for answer in service.endpoint.answers]
     assert totals == [IMAGES] * 12
-    assert {len(one - two) for one, two in zip(states, states[1:], strict=False)} == {1}
+    assert {len(one - two) for one, two in pairwise(states)} == {1}
 
 
 def test_steady_changes_happen_by_the_clock_whatever_the_calls(serve):
@@ -129,9 +130,7 @@ def test_shared_images_come_and_go_and_come_again(serve):
     assert all(set(OWNED) <= state for state in states)
     assert any(state - set(ALL) for state in states)
     assert any(shared - state for state in states)
-    assert any(
-        earlier & later - between for earlier, between, later in zip(states, states[1:], states[9:], strict=False)
-    )
+    assert any(states[n] & (states[n + 8] - states[n + 1]) for n in range(len(states) - 8))
 
 
 def test_a_restored_image_has_its_id_and_its_place(serve):
