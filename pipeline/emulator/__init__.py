@@ -12,6 +12,7 @@ Run the pipeline, or another client of the API, against it without a cloud accou
     actions/          the API actions, one module each
     account_state     the items of an account: encoded once, cut into pages, edited
     draft             a response built in stages, with faults applied
+    state_faults      faults of time: old states, TotalCount beside the rows, creation times, the clock
     faults            the catalog of faults, by name
     fault_injector    which fault hits which response
     service           a request in, a response out

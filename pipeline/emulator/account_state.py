@@ -8,9 +8,10 @@ pages are cached in two parts, before and after it, and compressed once.
 
 from __future__ import annotations
 
+import bisect
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -51,31 +52,45 @@ class Page:
         return self._compressed + stored + struct.pack("<LL", zlib.crc32(tail, self._crc), size)
 
 
+class Edit(NamedTuple):
+    """One edit of the items: where, and when by the server's clock (seconds since 1970)."""
+
+    is_insertion: bool
+    item_id: str
+    position: int
+    item: Item
+    at: float
+
+
 class Journal:
     """The ids of an account's items, at every version."""
 
     def __init__(self, ids: list[str]) -> None:
         self._first_ids = ids
-        self._edits: list[tuple[bool, str]] = []  # (is an insertion, id)
+        self._edits: list[Edit] = []
 
     @property
     def version(self) -> int:
         """The current version: the number of edits."""
         return len(self._edits)
 
-    def record_insertion(self, item_id: str) -> None:
-        """Begin a version with this id."""
-        self._edits.append((True, item_id))
+    def version_at(self, at: float) -> int:
+        """Return the version at an instant of the server's clock."""
+        return bisect.bisect_right(self._edits, at, key=lambda edit: edit.at)
 
-    def record_deletion(self, item_id: str) -> None:
-        """Begin a version without this id."""
-        self._edits.append((False, item_id))
+    def record(self, edit: Edit) -> None:
+        """Begin a version."""
+        self._edits.append(edit)
+
+    def edits_since(self, version: int) -> list[Edit]:
+        """Return the edits after this version."""
+        return self._edits[version:]
 
     def ids_at(self, version: int) -> frozenset[str]:
         """Return the ids that existed at this version."""
         ids = set(self._first_ids)
-        for is_insertion, item_id in self._edits[:version]:
-            (ids.add if is_insertion else ids.discard)(item_id)
+        for edit in self._edits[:version]:
+            (ids.add if edit.is_insertion else ids.discard)(edit.item_id)
         return frozenset(ids)
 
 
@@ -89,15 +104,18 @@ class AccountState:
         self.action = action
         self._inserted: dict[str, Item] = dict(previous._inserted) if previous else {}  # noqa: SLF001 - its own kind
         self._deleted: set[str] = set(previous._deleted) if previous else set()  # noqa: SLF001
-        kept = [item for item in items if action.item_id(item) not in self._deleted] if self._deleted else items
+        edited = self._deleted | self._inserted.keys()
+        kept = [item for item in items if action.item_id(item) not in edited] if edited else items
         self.items = [*self._inserted.values(), *kept]
         self.rows = [msgspec.json.encode(item) for item in self.items]
         self.journal = Journal([action.item_id(item) for item in self.items])
+        self.marks: dict[Any, Any] = {}
+        """Values that a fault keeps from one answer to the next."""
         self._pages: dict[tuple[Filters, int, int], Page] = {}
         self._matching: dict[Filters, list[bytes]] = {}
 
-    def delete(self, position: int) -> Item:
-        """Delete the item at this position (from 0).
+    def delete(self, position: int, at: float = 0.0) -> Item:
+        """Delete the item at this position (from 0), at this time of the server's clock.
 
         Returns:
             The deleted item.
@@ -107,18 +125,33 @@ class AccountState:
         item_id = self.action.item_id(item)
         self._inserted.pop(item_id, None)
         self._deleted.add(item_id)
-        self.journal.record_deletion(item_id)
+        self.journal.record(Edit(is_insertion=False, item_id=item_id, position=position, item=item, at=at))
         self._clear_cache()
         return item
 
-    def insert(self, position: int, item: Item) -> None:
-        """Insert an item with a new id at this position (from 0)."""
+    def insert(self, position: int, item: Item, at: float = 0.0) -> None:
+        """Insert an item at this position (from 0), at this time of the server's clock."""
         item_id = self.action.item_id(item)
         self.items.insert(position, item)
         self.rows.insert(position, msgspec.json.encode(item))
         self._inserted[item_id] = item
-        self.journal.record_insertion(item_id)
+        self._deleted.discard(item_id)  # restored
+        self.journal.record(Edit(is_insertion=True, item_id=item_id, position=position, item=item, at=at))
         self._clear_cache()
+
+    def is_inserted(self, item_id: str) -> bool:
+        """Return whether the item was inserted since the endpoint began."""
+        return item_id in self._inserted
+
+    def items_at(self, version: int) -> list[Item]:
+        """Return the items of an earlier version, in listing order."""
+        items = list(self.items)
+        for edit in reversed(self.journal.edits_since(version)):
+            if edit.is_insertion:
+                del items[edit.position]
+            else:
+                items.insert(edit.position, edit.item)
+        return items
 
     def matching_items(self, filters: Filters) -> list[Item]:
         """Return the items that pass the filters, in listing order."""

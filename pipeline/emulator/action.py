@@ -58,7 +58,8 @@ class Action:
     """One API action that lists items page by page.
 
     `build_envelope` must place the RequestId after the items. `number_fields` are fields of an item that hold a
-    number as text; `bad_values` are values that no column accepts. Both, and `children`, are used by the faults.
+    number as text; `bad_values` are values that no column accepts; `owner_field` is "self" for an item that the account
+    owns. They, `created_field` and `children` are used by the faults.
     """
 
     name: str
@@ -73,6 +74,8 @@ class Action:
     number_fields: tuple[str, ...] = ()
     children: tuple[ChildList, ...] = ()
     bad_values: Mapping[str, Any] = field(default_factory=dict)
+    created_field: str = "CreationTime"
+    owner_field: str = "ImageOwnerAlias"
 
     def read_filters(self, parameters: Mapping[str, str]) -> Filters:
         """Read the filters of a request; an empty value does not filter."""

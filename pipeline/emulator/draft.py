@@ -2,6 +2,7 @@
 
     edit    the account changes                 no correct result
     refuse  the request is refused              no correct result
+    view    the state that is shown             DraftResponse.items, counted
     size    the page size changes               no correct result
     rows    the items of the page               DraftResponse.rows
     body    the envelope                        DraftResponse.body
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.emulator.action import ListResponse
+from pipeline.emulator.action import ListResponse, matches_all
 from pipeline.emulator.api_errors import JSON
 
 if TYPE_CHECKING:
@@ -29,18 +30,31 @@ if TYPE_CHECKING:
 
 Delivery = Literal["whole", "reset", "drip", "endless", "hang-up", "silent"]
 Place = Literal["start", "end", "anywhere"]
-Stage = Literal["edit", "refuse", "size", "rows", "body", "wire"]
-STAGES: tuple[Stage, ...] = ("edit", "refuse", "size", "rows", "body", "wire")
+Stage = Literal["edit", "refuse", "view", "size", "rows", "body", "wire"]
+STAGES: tuple[Stage, ...] = ("edit", "refuse", "view", "size", "rows", "body", "wire")
 
 
 class DraftResponse:
     """A response under construction: faults change its attributes."""
 
-    def __init__(self, state: AccountState, filters: Filters, number: int, size: int, request_id: str) -> None:
+    def __init__(
+        self, state: AccountState, filters: Filters, number: int, size: int, request_id: str, now: float = 0.0
+    ) -> None:
         self.state = state
+        self.first_version = state.journal.version
+        """The version before the edits of this answer."""
+        self.now = now
+        """The server's clock, in seconds since 1970."""
         self.action = state.action
         self.number = number
         self.size = size
+        self.echoed_size: int | None = None
+        """The PageSize of the body; None: that of the page."""
+        self.items: list[Item] = state.items
+        """The items that are cut into pages."""
+        self.counted: list[Item] = state.items
+        """The items that TotalCount counts."""
+        self.headers: dict[str, str] = {}
         self.rows: list[Item] = []
         self.body: dict[str, Any] = {}
         self.status = 200
@@ -55,7 +69,10 @@ class DraftResponse:
 
     def matching_items(self) -> list[Item]:
         """Return all items that pass the request's filters, in listing order."""
-        return self.state.matching_items(self._filters)
+        return self._matching(self.items)
+
+    def _matching(self, items: list[Item]) -> list[Item]:
+        return [item for item in items if matches_all(self._filters, item)] if self._filters else list(items)
 
     def page(self, number: int) -> list[Item]:
         """Return copies of the items of a page, safe to change."""
@@ -72,11 +89,14 @@ class DraftResponse:
 
     def build(self, stage: Stage) -> None:
         """Build the correct result of a stage."""
-        if stage == "rows":
+        if stage == "view":
+            self.items = self.counted = self.state.items
+        elif stage == "rows":
             self.rows = self.page(self.number)
         elif stage == "body":
-            total = len(self.matching_items())
-            response = ListResponse(self.rows, self._request_id, self.number, self.size, total)
+            total = len(self._matching(self.counted))
+            size = self.size if self.echoed_size is None else self.echoed_size
+            response = ListResponse(self.rows, self._request_id, self.number, size, total)
             self.body = self.action.build_envelope(response)
         elif stage == "wire":
             self.raw = msgspec.json.encode(self.body)
@@ -92,7 +112,8 @@ class FaultHit:
     ms: int | None
     place: Place
     rng: random.Random
-    new_item: Callable[[], Item]
+    new_item: Callable[[float], Item]
+    """Generate an item that is created at this time of the server's clock."""
 
 
 @dataclass(frozen=True)

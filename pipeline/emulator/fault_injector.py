@@ -109,7 +109,7 @@ class FaultInjector:
         self._requests = [0] * len(self.faults)
         self._page_requests: Counter[tuple[str, str, int]] = Counter()
 
-    def select(self, key_id: str, action_name: str, page: int, new_item: Callable[[], Item]) -> list[FaultHit]:
+    def select(self, key_id: str, action_name: str, page: int, new_item: Callable[[float], Item]) -> list[FaultHit]:
         """Count one request.
 
         Returns:
@@ -121,7 +121,7 @@ class FaultInjector:
         return sorted((hit for hit in found if hit), key=lambda hit: STAGES.index(hit.kind.stage))
 
     def _hit(
-        self, index: int, key_id: str, page: int, request_number: int, new_item: Callable[[], Item]
+        self, index: int, key_id: str, page: int, request_number: int, new_item: Callable[[float], Item]
     ) -> FaultHit | None:
         fault = self.faults[index]
         kind = FAULT_KINDS[fault.name]

@@ -5,7 +5,8 @@
     throttling:count=5,ms=200  bursts of five refusals, each with x-acs-retry-after: 200
 
 A fault is a function that changes a DraftResponse, and an entry in `FAULT_KINDS`: adding one touches only this
-module. `fault_injector` decides when a fault hits. No fault depends on one API action.
+module. `fault_injector` decides when a fault hits. No fault depends on one API action. `state_faults` has those of
+time: old states, TotalCount beside the rows, creation times, the clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.emulator.api_errors import ApiError
 from pipeline.emulator.draft import FaultKind
+from pipeline.emulator.state_faults import STATE_FAULT_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +40,13 @@ def _choose_position(hit: FaultHit, length: int) -> int:
 
 def _delete(draft: DraftResponse, hit: FaultHit) -> None:
     for _ in range(min(hit.count, len(draft.state.items))):
-        draft.state.delete(_choose_position(hit, len(draft.state.items)))
+        draft.state.delete(_choose_position(hit, len(draft.state.items)), draft.now)
 
 
 def _insert(draft: DraftResponse, hit: FaultHit) -> None:
     for _ in range(hit.count):
-        draft.state.insert(_choose_position(hit, len(draft.state.items) + 1), hit.new_item())
+        position = _choose_position(hit, len(draft.state.items) + 1)
+        draft.state.insert(position, hit.new_item(draft.now), draft.now)
 
 
 def _churn(draft: DraftResponse, hit: FaultHit) -> None:
@@ -297,5 +300,7 @@ FAULT_KINDS = {
     "cut-gzip": FaultKind("The last count bytes of the packed body are missing.", "wire", _cut_gzip, 8),
     "nested": FaultKind("An unknown field holds count lists in each other.", "wire", _nest, 100_000),
 }
+
+FAULT_KINDS |= STATE_FAULT_KINDS
 
 FAULTS = {name: kind.description for name, kind in FAULT_KINDS.items()}

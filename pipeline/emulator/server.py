@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 from urllib.parse import parse_qsl
 
@@ -42,7 +43,8 @@ class Endpoint:
     Port 0 chooses a free port. Each answer is delayed by `latency_ms`; requests are served concurrently. A key
     with more than `qps` requests a second is throttled. A PageSize above the action's limit is cut to it, or
     refused with `refuse_large_pages`. `older_signatures` accepts HMAC-SHA1 of old clients too. `faults` are
-    Fault(…) or text: "empty:page=5,times=1".
+    Fault(…) or text: "empty:page=5,times=1". `clock` is the server's clock: `Date`, changes by time, and the creation
+    time of inserted items; signatures are verified by the real time.
 
     Raises:
         ValueError: an argument is out of range.
@@ -61,6 +63,7 @@ class Endpoint:
         older_signatures: bool = False,
         seed: int = 0,
         faults: Iterable[Fault | str] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if qps is not None and qps <= 0:
             raise ValueError(f"qps {qps}: a rate must be above 0")
@@ -76,6 +79,7 @@ class Endpoint:
             older_signatures=older_signatures,
             seed=seed,
             faults=faults,
+            clock=clock,
         )
         self.day = day
         self._thread: threading.Thread | None = None

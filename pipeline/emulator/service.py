@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 import uuid
 from collections import deque
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.emulator.account_state import AccountState
@@ -24,7 +26,7 @@ from pipeline.emulator.older_signature import OLDER_SIGNATURE
 from pipeline.emulator.signature import ACS3, Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.emulator.account_state import Journal
     from pipeline.emulator.action import Action, Filters, Item
@@ -96,7 +98,10 @@ class RateLimiter:
 
 
 class Service:
-    """Answers requests for the accounts of its keys, as they are on `day`."""
+    """Answers requests for the accounts of its keys, as they are on `day`.
+
+    `clock` is the server's clock, in seconds since 1970: `Date`, and the creation time of inserted items.
+    """
 
     def __init__(
         self,
@@ -108,8 +113,10 @@ class Service:
         older_signatures: bool = False,
         seed: int = 0,
         faults: Iterable[Fault | str] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.day = day
+        self._clock = clock
         self.fault_injector = FaultInjector(faults)
         self.calls = 0
         self.answers: dict[str, Answer] = {}  # by request id, in order
@@ -148,6 +155,7 @@ class Service:
             response = Response(error.status, {"Content-Type": JSON, **error.headers}, body)
         answer.status = response.status
         response.headers["x-acs-request-id"] = answer.request_id
+        response.headers.setdefault("Date", formatdate(self._clock(), usegmt=True))
         self.answers[answer.request_id] = answer
         if len(self.answers) > RECORDED_ANSWERS:
             del self.answers[next(iter(self.answers))]
@@ -170,10 +178,10 @@ class Service:
 
         if self.fault_injector.faults:
             hits = self.fault_injector.select(
-                answer.key_id, action.name, number, lambda: self._new_item(action, answer.key_id)
+                answer.key_id, action.name, number, lambda at: self._new_item(action, answer.key_id, at)
             )
             if hits:
-                draft = DraftResponse(state, filters, number, size, answer.request_id)
+                draft = DraftResponse(state, filters, number, size, answer.request_id, self._clock())
                 return _faulty_response(request, answer, draft, hits)
         return _correct_response(request, answer, state, filters, size)
 
@@ -183,9 +191,10 @@ class Service:
             raise ApiError("InvalidParameter.PageSize")
         return min(size, action.largest_page_size)
 
-    def _new_item(self, action: Action, key_id: str) -> Item:
+    def _new_item(self, action: Action, key_id: str, at: float) -> Item:
         self._new_items += 1
-        return action.new_item(self._keys[key_id].account, self._new_items, self.day)
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+        return action.new_item(self._keys[key_id].account, self._new_items, self.day) | {action.created_field: created}
 
     def _new_request_id(self) -> str:
         seeded = hashlib.blake2b(f"{self._seed}/{self.calls}".encode(), digest_size=16).digest()
@@ -215,7 +224,7 @@ def _faulty_response(request: Request, answer: Answer, draft: DraftResponse, hit
         render(draft, hits)
     finally:
         answer.record_state(draft.state)  # after the edits
-    headers = {"Content-Type": draft.content_type}
+    headers = {"Content-Type": draft.content_type, **draft.headers}
     body = draft.raw
     if draft.encoding is not None:
         headers["Content-Encoding"] = draft.encoding
