@@ -179,7 +179,7 @@ def test_a_million_images_are_proven_in_near_linear_time():
     ]  # fmt: skip
     again = Sighting(1, 50, len(ids) - 1, tuple(ids[:50]), 2.0 * pages + 5, 2.0 * pages + 6)
 
-    proof = prove([*sightings, again], Terms(0.0))
+    proof = prove([*sightings, again], terms=Terms(0.0))
 
     assert proof is not None
     assert proof.kind == "quiet"

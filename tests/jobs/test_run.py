@@ -92,7 +92,7 @@ def test_a_thousand_images_arrive_with_every_disk_and_every_gib(serve, account, 
 def check_against(data: Path, images: list[dict[str, Any]]) -> None:
     """The lake's tables hold what the endpoint was made from, and nothing else."""
     stored = {row["image_id"]: row for row in pq.read_table(data / "lake" / "images").to_pylist()}
-    assert list(stored) == [image["ImageId"] for image in images]
+    assert sorted(stored) == sorted(image["ImageId"] for image in images)
     for image in images:
         size = image.get("ImageSize")
         assert stored[image["ImageId"]]["image_size_gib"] == (int(size) if size else None)
@@ -103,7 +103,8 @@ def check_against(data: Path, images: list[dict[str, Any]]) -> None:
         for number, disk in enumerate((image.get("DiskDeviceMappings") or {}).get("DiskDeviceMapping") or [], 1)
     ]
     table = pq.read_table(data / "lake" / "image_disks").to_pylist()
-    assert [(row["image_id"], row["disk_number"], row["disk_size_gib"]) for row in table] == disks
+    found = [(row["image_id"], row["disk_number"], row["disk_size_gib"]) for row in table]
+    assert sorted(found, key=str) == sorted(disks, key=str)
 
 
 SIZES = st.none() | st.just("") | st.integers(0, 10**6).map(str)
@@ -275,13 +276,12 @@ def test_a_failed_account_has_a_row_with_the_reason_and_stops_no_other(tmp_path)
     assert error.value.run.exit_code == 4
 
 
-def test_an_account_below_the_required_certificate_is_not_published(account, tmp_path, serve, monkeypatch):
-    monkeypatch.setattr("pipeline.extract.reader.certify", lambda _: "counted")
+def test_an_account_below_the_required_certificate_is_not_published(account, tmp_path, serve):
     with pytest.raises(IncompleteListing, match="read 5 times and is not proven 'verified': 60 ids of 60"):
-        run_once(tmp_path, serve(images=60), account)
+        run_once(tmp_path, serve(images=60, faults=["missing-id:page=1"]), account)
 
     assert rows(tmp_path, "select count(*) from images") == [(0,)]
-    assert rows(tmp_path, "select count(*) from raw_pages") == [(10,)]
+    assert rows(tmp_path, "select count(*) > 10 from raw_pages") == [(True,)]
 
 
 @pytest.mark.parametrize(
