@@ -94,7 +94,7 @@ def export_parquet(con: duckdb.DuckDBPyConnection, relation: Relation, path: Pat
         **{f"column {column.name}": column.comment for column in relation.columns},
     }
     pairs = ", ".join(f'"{key}": {sql_literal(value)}' for key, value in header.items())
-    with duckdb_message():
+    with duckdb_message(path):
         rows = con.execute(
             f"copy ({ordered(relation)}) to {sql_literal(str(path))} "
             f"(format parquet, compression zstd, kv_metadata {{{pairs}}})"
