@@ -35,6 +35,7 @@ def _open_lake(data: Path, as_of: str | None, **options: Any) -> Iterator[Any]:
 def _print_provenance(lake: Any) -> None:
     from pipeline.reports.provenance import provenance_line
 
+    sys.stdout.flush()  # first: of what could not be written, nothing is told
     click.echo(provenance_line(lake), err=True)
 
 

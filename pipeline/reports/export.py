@@ -71,7 +71,9 @@ def export_to_stream(con: duckdb.DuckDBPyConnection, name: str, output_format: s
     exported = relation(name)
     chosen = formats()[output_format]
     if chosen.write is not None:
-        return chosen.write(read(con, name), out)
+        rows = chosen.write(read(con, name), out)
+        out.flush()
+        return rows
     assert chosen.export is not None  # noqa: S101  (one of `export_formats`)
     staged = staging_folder() / f"{name}.{output_format}"
     try:
@@ -83,6 +85,7 @@ def export_to_stream(con: duckdb.DuckDBPyConnection, name: str, output_format: s
         out.flush()
         with staged.open("rb") as file:
             shutil.copyfileobj(file, out.buffer)
+        out.flush()
     finally:
         staged.unlink(missing_ok=True)
     return rows
