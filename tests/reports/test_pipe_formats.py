@@ -136,6 +136,22 @@ def test_other_readers_of_ndjson_get_text_with_line_breaks_quotes_and_control_ch
     assert pd.read_json(path, lines=True)["value"].tolist() == [text]
 
 
+def test_other_readers_of_csv_get_text_with_line_breaks_quotes_and_commas(tmp_path):
+    texts = ["数据 \"a\", b; 'c'", "a\nb", "a\r\nb", "😀", "x"]
+    path = tmp_path / "x.csv"
+    rows = Rows(("text", "whole"), ("VARCHAR", "BIGINT"), [*((text, -(2**63)) for text in texts), (None, None)])
+    path.write_text(written(rows, "csv"), "utf-8", newline="")
+    whole = [-(2**63)] * len(texts) + [None]
+    assert duckdb.sql(f"select text, whole from read_csv('{path}')").fetchall() == [  # noqa: S608
+        *zip([*texts, None], whole, strict=True)
+    ]
+    frame = pl.read_csv(path)
+    assert (frame["text"].to_list(), frame["whole"].to_list()) == ([*texts, None], whole)
+    read = pd.read_csv(path, dtype={"whole": "Int64"})
+    assert (read["text"].tolist()[:-1], read["whole"].tolist()[:-1]) == (texts, whole[:-1])
+    assert read.isna().sum().tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("output_format", ["csv", "json", "ndjson", "parquet"])
 def test_the_first_bytes_leave_before_the_last_row_is_read(output_format):
     below = io.BytesIO()
