@@ -186,7 +186,7 @@ def diff_command(
 @command(
     examples=(
         "ens-images export capacity_by_day trend.xlsx",
-        "ens-images export image_age - --format ndjson | jq -r .image_id",
+        "ens-images export image_age - --format ndjson > ages.ndjson",
         "ens-images export --all out/reports --format csv",
         "ens-images export --all out/lake.duckdb",
     ),
@@ -216,9 +216,9 @@ def diff_command(
 def export(
     data: Path, target: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
 ) -> None:
-    """Write a table or VIEW to FILE, or everything to a folder or a database.
+    """Write a table or VIEW to FILE, or all reports to a folder.
 
-    The suffix of FILE gives the format: one of those of --format. - is standard output.
+    The suffix of FILE gives the format: one of those of --format. - is standard output. --all takes a database too.
     """
     from pipeline.jobs import export as export_job
 
