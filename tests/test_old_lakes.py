@@ -255,7 +255,8 @@ images.IMAGES = more(
     schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
 )
 images.IMAGE_DISKS = more(images.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
-tables.LAKE_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS, control.OBSERVATIONS)
+tables.ROW_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS)
+tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
 tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])
 
 from pipeline import connect, rebuild

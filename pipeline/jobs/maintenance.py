@@ -28,8 +28,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
 from pipeline.lake.tombstones import ExpiredPages, Tombstones, read_tombstones, write_tombstones
 from pipeline.log import logger
-from pipeline.resources.control import REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -200,7 +199,7 @@ def runs_needed(edit: Edit) -> set[str]:
 
 def files_of(data: Path, run_id: str) -> list[Path]:
     """The daily files of a run, but for its commit record."""
-    return [table_path(data, table, run_id, day_of_run(run_id)) for table in (IMAGES, IMAGE_DISKS, REJECTS)]
+    return [table_path(data, table, run_id, day_of_run(run_id)) for table in ROW_TABLES]
 
 
 def _published(data: Path) -> list[Observation]:

@@ -22,17 +22,18 @@ from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
-from pipeline.lake.compaction.restore import open_versions, restored_run
+from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
-from pipeline.lake.survey import ROW_TABLES, RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
+from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.runtime import rare_collection
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -142,11 +143,11 @@ def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
         open_versions(con, files)
         for state in damaged_runs:
             day = day_of_run(state.run_id)
-            records, tables = restored_run(con, files, state.run_id, day)
+            (run,) = restored_runs(con, files, {state.run_id: day})
             publication = Publication(data, state.run_id, day, is_replacing=True)
             for table in ROW_TABLES:
-                publication.add(table, tables[table.name])
-            publication.commit(records, state.digests.get(RAW_PAGES.name))
+                publication.add(table, run.tables[table.name])
+            publication.commit(run.records, state.digests.get(RAW_PAGES.name))
             _log.info("restored run %s from the compacted versions", state.run_id)
     return [state.run_id for state in damaged_runs]
 

@@ -252,6 +252,16 @@ def test_status_says_that_there_are_files_which_are_not_the_lake_s(data, typed):
     assert "1 file or folder of other tools, not read" in told
 
 
+def test_each_damaged_run_is_named_with_its_own_count(data):
+    """The rules hold for many runs at once."""
+    first, last = (sorted((data / "lake" / "images").rglob("*.parquet"))[place] for place in (0, -1))
+    for path, count in ((first, 1), (last, 2)):
+        rewrite(lambda rows, count=count: pa.concat_tables([rows, rows.slice(0, count)]))(path)
+    shared = {f.location: f.problem.split()[0] for f in check(data).findings if "share their key" in f.problem}
+
+    assert shared == {str(first.relative_to(data)): "2", str(last.relative_to(data)): "4"}
+
+
 def test_orphans_of_a_killed_writer_are_counted_and_are_no_finding(data):
     (data / "lake" / ".staging" / "20261003T020000.000000Z-2").mkdir(parents=True)
     result = check(data)
