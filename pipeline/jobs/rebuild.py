@@ -12,6 +12,7 @@ a new lake, which is read anew: an account whose answers prove less by that read
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
@@ -20,7 +21,7 @@ from pipeline.extract.reading_version import READING
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
-from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
+from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, delete_compaction, loss_of, lost_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
@@ -97,7 +98,7 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
-        compacted = compacted_runs(data, None) if _set_aside_unreadable_manifests(data) else set[str]()
+        compacted = compacted_accounts(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(
@@ -108,21 +109,21 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged or compacted:
-            compacted |= compacted_runs(data, manifest)
-            left = compacted - states.keys() - published - tombstones.whole_runs
-            lost += [
-                f"run {run}: the versions that hold it are damaged, and its daily files and raw pages are gone"
-                for run in sorted(left)
-            ]
+            compacted |= compacted_accounts(data, manifest)
+            left = lost_runs(data, compacted, {*states, *published}, tombstones)
+            lost += [f"run {run}: {loss_of(data, run, accounts)}" for run, accounts in left.items()]
             if compaction_is_damaged and not left:
                 delete_compaction(data)
         if not lost:
+            is_empty = contextlib.suppress(LakeMissing)  # where every run was lost, and its loss accepted
             if compaction_is_damaged and store_of(data).has_lock:  # a bucket is not compacted: two machines would
-                compact(data)
+                with is_empty:
+                    compact(data)
             for path in undecided:  # their decision depends on the runs before them
                 _publish_in_place(data, RawRun(path), states)
             _set_aside_damaged_pages(data, states.values())
-            write_catalog(data, builder=builder)
+            with is_empty:
+                write_catalog(data, builder=builder)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")

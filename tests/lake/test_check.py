@@ -473,3 +473,50 @@ def test_a_lost_record_of_a_withdrawn_run_is_named_and_its_rest_moved_away(data,
     assert check(data).findings == []
     with contextlib.closing(connect(data)) as lake:
         assert lake.sql("select count(distinct observed_at_utc) from images").fetchall() == [(2,)]
+
+
+def emptied_folder(name: str) -> Callable[[Path], None]:
+    return lambda data: shutil.rmtree(data / "lake" / name)
+
+
+def flipped_manifest(data: Path) -> None:
+    flipped(next((data / "lake" / "manifests").iterdir()))
+
+
+@pytest.mark.parametrize("last_day", [2, 3])
+@pytest.mark.parametrize(
+    "damage", [emptied_folder("image_versions_open"), emptied_folder("compacted_observations"), flipped_manifest]
+)
+def test_days_that_a_lost_compaction_alone_held_are_named_and_accepted(tmp_path, typed, damage, last_day):
+    """An older version deleted the daily files of what it compacted; here two days, and perhaps a third after it."""
+
+    def write(day: int) -> None:
+        at = f"2026-10-0{day} 02:00"
+        write_run(tmp_path, *(Seen(account, at=at, images=[image("m-1")]) for account in ("prod", "test")))
+
+    write(1)
+    write(2)
+    compact(tmp_path)
+    for table in ("images", "image_disks", "rejects", "observations"):
+        shutil.rmtree(tmp_path / "lake" / table)
+    for day in range(3, last_day + 1):
+        write(day)
+    shutil.rmtree(tmp_path / "raw")
+    damage(tmp_path)
+    findings = "\n".join(map(str, check(tmp_path).findings))
+    commands = list(dict.fromkeys(re.findall("`(ens-images (?:withdraw|rebuild) [^`]*)`", findings)))
+    with pytest.raises(LakeDamaged, match="20261001T020000Z/prod"):
+        rebuild(tmp_path)
+
+    assert [command.split()[1] for command in commands] == [*["withdraw"] * 4, "rebuild"]
+    for command in commands:
+        assert typed(*shlex.split(command)[1:])[0] == 0
+    if last_day == 2:
+        with pytest.raises(LakeMissing):
+            check(tmp_path)
+    else:
+        assert check(tmp_path).findings == []
+        with contextlib.closing(connect(tmp_path)) as lake:
+            assert lake.sql("select observed_on::varchar, count(*) from images group by all").fetchall() == [
+                ("2026-10-03", 2)
+            ]
