@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
@@ -174,7 +174,7 @@ def write_catalog_if_intact(data: Path, tombstones: Tombstones | None = None) ->
     """Write the catalog; where damage elsewhere in the lake prevents that, delete it: it would show the lake before."""
     try:
         write_catalog(data, tombstones)
-    except LakeDamaged as error:
+    except (LakeDamaged, LakeMissing) as error:  # missing: every run is lost, and its loss accepted
         (data / CATALOG).unlink(missing_ok=True)
         _log.warning("lake.duckdb is deleted, because a new one cannot be written: %s", error)
 

@@ -25,6 +25,7 @@ from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.foreign_files import obstacles
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
@@ -98,6 +99,7 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
+        _set_aside_obstacles(data)
         compacted = compacted_accounts(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
@@ -178,6 +180,16 @@ def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
         publish_again(data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None)
+
+
+def _set_aside_obstacles(data: Path) -> None:
+    """Move each file or folder out of the way that stands where the lake needs the other."""
+    for path in obstacles(data):
+        target = data / "lake" / DAMAGED / "in_the_way" / "_".join(path.relative_to(data).parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = sum(other.name.startswith(target.name) for other in target.parent.iterdir())
+        path.rename(target.with_name(f"{target.name}.{number}"))
+        _log.info("moved %r aside: it is not what belongs there", str(path))
 
 
 def _set_aside_unreadable_manifests(data: Path) -> bool:

@@ -520,3 +520,57 @@ def test_days_that_a_lost_compaction_alone_held_are_named_and_accepted(tmp_path,
             assert lake.sql("select observed_on::varchar, count(*) from images group by all").fetchall() == [
                 ("2026-10-03", 2)
             ]
+
+
+# ── what stands in the way ───────────────────────────────────────────────────
+
+
+def file_for_folder(name: str) -> Callable[[Path], None]:
+    def replace(data: Path) -> None:
+        folder = data / "lake" / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.write_text("x")
+
+    return replace
+
+
+def folder_for_file(table: str) -> Callable[[Path], None]:
+    def replace(data: Path) -> None:
+        file(data, table).unlink()
+        file(data, table).mkdir()
+        (file(data, table) / "note.txt").write_text("x")
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(file_for_folder(name) for name in ("images", "manifests", "image_versions")),
+        *(folder_for_file(table) for table in ("images", "observations", "raw")),
+    ],
+)
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_moved_aside_by_the_advised_rebuild(data, typed, damage):
+    with contextlib.closing(connect(data)) as lake:
+        before = lake.sql("from images order by all").fetchall()
+    damage(data)
+    findings = "\n".join(map(str, check(data).findings))
+    (command,) = {*re.findall("`(ens-images [^`]*)`", findings)}
+    assert "move it away" not in findings
+    assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert check(data).findings == []
+    assert any((data / "lake" / ".damaged").iterdir())
+    with contextlib.closing(connect(data)) as lake:
+        assert lake.sql("from images order by all").fetchall() == before
+
+
+def test_status_names_a_run_of_which_only_the_raw_pages_are_left(data, typed):
+    for path in (data / "lake").rglob(f"{RUN}.parquet"):
+        path.unlink()
+    _, _, told = typed("status", "--data", str(data))
+    (command,) = re.findall(f"of run {RUN}: `(ens-images rebuild [^`]*)` publishes", told)
+    assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert "only the raw pages" not in typed("status", "--data", str(data))[2]

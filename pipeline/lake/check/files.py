@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
-from pipeline.lake.foreign_files import foreign_files
+from pipeline.lake.foreign_files import foreign_files, obstacles
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
 from pipeline.lake.survey import pages_flaw
@@ -141,8 +141,14 @@ def check_other_files(state: CheckState) -> None:
     committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
     _uncommitted_files(state, committed, orphan_files)
     _unpublished_runs(state, committed, orphan_files)
+    in_the_way = obstacles(state.data)
+    for path in in_the_way:
+        if not state.is_flawed(path):  # that it stands in the way is no second finding
+            flaw = "a folder, and a file of the lake" if path.is_dir() else "a file, and a folder of the lake"
+            state.result.add(path, f"{flaw} belongs there: {command(state.data, 'rebuild')} moves it aside")
     for path in foreign_files(state.data):
-        state.result.add(path, "no file of the lake: move it away")
+        if path not in in_the_way:
+            state.result.add(path, "no file of the lake: move it away")
     _catalog(state)
 
 

@@ -138,3 +138,7 @@ class CheckState:
     """What was found to hold secrets or not, by column, in each file that was read whole."""
     published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
     """Account and instant → the run that published it: keys hold across runs while these are unique."""
+
+    def is_flawed(self, path: Path) -> bool:
+        """Whether the survey found the file of a run damaged or missing."""
+        return path.stem in self.states and path in self.states[path.stem].flaws
