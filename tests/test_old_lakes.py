@@ -73,7 +73,7 @@ def test_an_old_lake_is_intact(old):
 
 
 def test_an_old_lake_says_once_that_its_files_have_no_digests_and_a_rebuild_gives_them(old, caplog, monkeypatch):
-    monkeypatch.setattr("pipeline.lake.verification.SETTLED_SECONDS", -1)
+    monkeypatch.setattr("pipeline.lake.verified_files.SETTLED_SECONDS", -1)
     for _ in range(2):
         connect(old).close()
     assert caplog.text.count("of an older version without a digest") == 1

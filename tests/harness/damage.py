@@ -53,7 +53,8 @@ from pipeline.lake.layout import CATALOG
 from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.storage import configuration
-from pipeline.storage.bucket import BucketPath, bucket_store
+from pipeline.storage.bucket import bucket_store
+from pipeline.storage.bucket_path import BucketPath
 from pipeline.views.catalog import relations
 from pipeline.views.database import write_catalog
 
