@@ -50,6 +50,8 @@ MISSING: Final = "it is missing"
 _PARQUET: Final = b"PAR1"
 """How a Parquet file begins and ends."""
 _THREADS: Final = 4
+_BYTES_FOR_THREADS: Final = 1 << 20
+"""Less is hashed before the threads have started."""
 
 
 class Verification:
@@ -142,8 +144,10 @@ class Verification:
         if not known:
             return
         shares = [known[start::_THREADS] for start in range(min(_THREADS, len(known)))]
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
-            found = list(pool.map(lambda share: [file_flaw(path, digest) for path, _, digest in share], shares))
+        is_small = self._store.is_local and sum(digest.bytes for _, _, digest in known) < _BYTES_FOR_THREADS
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:  # without a task, it starts none
+            run = map if is_small else pool.map
+            found = list(run(lambda share: [file_flaw(path, digest) for path, _, digest in share], shares))
         flaws = [
             (file, flaw) for share, of in zip(shares, found, strict=True) for file, flaw in zip(share, of, strict=True)
         ]
@@ -227,19 +231,15 @@ def committed_digests(
     daily = [path for path in files.daily[OBSERVATIONS.name] if path.stem in runs]
     daily += [path for path in files.retained.get(OBSERVATIONS.name, ()) if path.stem in runs & latest]
     names = ("run_id", COMMITTED_FILES)
-    queries = [scan_files(OBSERVATIONS, daily, names=names)] if daily else []
-    if left := runs - {path.stem for path in daily}:
-        where = f"run_id in ({', '.join(map(sql_literal, sorted(left)))})"
-        queries += [
-            scan_files(COMPACTED[RECORDS], paths, names=names, where=where)
-            for paths in [files.compacted.get(RECORDS)]
-            if paths
-        ]
-    if not queries:
-        return {}
-    record = " union all by name ".join(queries)
-    rows = con.execute(f"select distinct run_id, {COMMITTED_FILES} from ({record}) as record").fetchall()  # noqa: S608
-    return {run: decode_digests(text) for run, text in rows}
+    left = runs - {path.stem for path in daily}
+    encoded: dict[str, str | None] = {}
+    if left and files.compacted.get(RECORDS):
+        where = f"run_id between {sql_literal(min(left))} and {sql_literal(max(left))}"  # a list of many takes longer
+        query = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names, where=where)
+        encoded |= {run: text for run, text in con.execute(query).fetchall() if run in left}
+    if daily:
+        encoded |= dict(con.execute(scan_files(OBSERVATIONS, daily, names=names)).fetchall())
+    return {run: decode_digests(text) for run, text in encoded.items()}
 
 
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
