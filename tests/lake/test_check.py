@@ -483,9 +483,13 @@ def flipped_manifest(data: Path) -> None:
     flipped(next((data / "lake" / "manifests").iterdir()))
 
 
-@pytest.mark.parametrize("last_day", [2, 3])
 @pytest.mark.parametrize(
-    "damage", [emptied_folder("image_versions_open"), emptied_folder("compacted_observations"), flipped_manifest]
+    ("damage", "last_day"),
+    [
+        (emptied_folder("image_versions_open"), 3),
+        (emptied_folder("compacted_observations"), 3),
+        (flipped_manifest, 2),
+    ],
 )
 def test_days_that_a_lost_compaction_alone_held_are_named_and_accepted(tmp_path, typed, damage, last_day):
     """An older version deleted the daily files of what it compacted; here two days, and perhaps a third after it."""
