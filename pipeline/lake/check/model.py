@@ -11,6 +11,7 @@ from pipeline.lake.layout import command, shown
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -133,5 +134,11 @@ class CheckState:
     """Run → its commit record, where that is a file of its own."""
     raw_files: dict[str, Path]
     """Run → its raw file, where that is not expired."""
+    secrets: dict[Path, Counter[str]] = field(default_factory=dict)
+    """What was found to hold secrets or not, by column, in each file that was read whole."""
     published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
     """Account and instant → the run that published it: keys hold across runs while these are unique."""
+
+    def is_flawed(self, path: Path) -> bool:
+        """Whether the survey found the file of a run damaged or missing."""
+        return path.stem in self.states and path in self.states[path.stem].flaws
