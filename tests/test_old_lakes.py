@@ -73,7 +73,7 @@ def test_an_old_lake_is_intact(old):
 
 
 def test_an_old_lake_says_once_that_its_files_have_no_digests_and_a_rebuild_gives_them(old, caplog, monkeypatch):
-    monkeypatch.setattr("pipeline.lake.verification.SETTLED_SECONDS", -1)
+    monkeypatch.setattr("pipeline.lake.verified_files.SETTLED_SECONDS", -1)
     for _ in range(2):
         connect(old).close()
     assert caplog.text.count("of an older version without a digest") == 1
@@ -255,7 +255,8 @@ images.IMAGES = more(
     schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
 )
 images.IMAGE_DISKS = more(images.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
-tables.LAKE_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS, control.OBSERVATIONS)
+tables.ROW_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS)
+tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
 tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])
 
 from pipeline import connect, rebuild

@@ -14,11 +14,9 @@ import json
 import logging
 import os
 import re
-import ssl
 import stat
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import certifi
@@ -26,6 +24,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from conftest import in_this_process
+from loopback import LoopbackServer
 
 from pipeline import cli, connect, export, rebuild, run
 from pipeline.credentials import key_account
@@ -182,7 +181,7 @@ def test_no_text_gives_orders_to_the_terminal(hostile, output_format, monkeypatc
             if output_format == "table"
             else out.getvalue()
         )
-        assert not CONTROLS.search(ours.replace("\r\n", "\n"))
+        assert not CONTROLS.search(ours)
         assert "\x1b[31m" not in out.getvalue() + err.getvalue()
 
 
@@ -212,7 +211,7 @@ def test_no_label_and_no_error_gives_orders_to_the_terminal(serve, tmp_path):
 def test_what_the_service_says_in_an_error_gives_no_orders_to_the_terminal(tmp_path):
     body = json.dumps({"Code": "No\x1b[31m", "Message": "\x1b]0;x\x07\nsecond"}).encode()
     with answering(400, body) as server:
-        done = ens_images(tmp_path, "run", "--endpoint", f"http://127.0.0.1:{server.server_port}", **KEYS)
+        done = ens_images(tmp_path, "run", "--endpoint", f"http://127.0.0.1:{server.port}", **KEYS)
 
     assert done.returncode == 4, done.stderr
     assert not CONTROLS.search(done.stderr)
@@ -324,7 +323,7 @@ def test_a_folder_that_was_opened_to_others_stays_open_and_no_other_is(serve, tm
 
 
 @contextlib.contextmanager
-def answering(status: int, body: bytes, certificate: Path | None = None) -> Iterator[http.server.HTTPServer]:
+def answering(status: int, body: bytes, certificate: Path | None = None) -> Iterator[LoopbackServer]:
     """A server on loopback that answers all the same; with TLS where there is a certificate, and counting its calls."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -338,21 +337,9 @@ def answering(status: int, body: bytes, certificate: Path | None = None) -> Iter
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    class Server(http.server.ThreadingHTTPServer):
-        calls = 0
-
-        def handle_error(self, *_: object) -> None:
-            """A client that hangs up during the handshake is what is tested."""
-
-    with Server(("127.0.0.1", 0), Answer) as server:
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with LoopbackServer(Answer, certificate) as server:
+        server.server.calls = 0
         yield server
-        server.shutdown()
 
 
 def test_a_certificate_that_nobody_vouches_for_ends_the_run_before_anything_is_sent(self_signed, tmp_path):
@@ -361,9 +348,9 @@ def test_a_certificate_that_nobody_vouches_for_ends_the_run_before_anything_is_s
             run(
                 tmp_path,
                 accounts=[key_account("a", "emulator", "emulator")],
-                endpoint=f"https://127.0.0.1:{server.server_port}",
+                endpoint=f"https://127.0.0.1:{server.port}",
             )
-        assert server.calls == 0
+        assert server.server.calls == 0
     assert error.value.run.observations[0]["call_count"] == 1
 
 
@@ -371,16 +358,16 @@ def test_a_certificate_that_nobody_vouches_for_ends_the_run_before_anything_is_s
 def test_a_certificate_that_the_user_vouches_for_is_believed(self_signed, tmp_path, variable):
     body = json.dumps({"Code": "NoPermission", "Message": "Permission denied."}).encode()
     with answering(400, body, self_signed) as server:
-        url = f"https://127.0.0.1:{server.server_port}"
+        url = f"https://127.0.0.1:{server.port}"
         done = ens_images(tmp_path, "run", "--endpoint", url, **KEYS, **{variable: str(self_signed)})
 
-        assert (done.returncode, server.calls) == (4, 1), done.stderr
+        assert (done.returncode, server.server.calls) == (4, 1), done.stderr
     assert "NoPermission" in done.stderr
 
 
 def test_each_bundle_adds_to_the_others(self_signed, tmp_path):
     with answering(400, b"{}", self_signed) as server:
-        url = f"https://127.0.0.1:{server.server_port}"
+        url = f"https://127.0.0.1:{server.port}"
         bundles = {"SSL_CERT_FILE": certifi.where(), "CURL_CA_BUNDLE": certifi.where()}
         done = ens_images(tmp_path, "doctor", "--endpoint", url, **bundles, REQUESTS_CA_BUNDLE=str(self_signed))
 
@@ -427,9 +414,9 @@ def test_a_redirect_is_not_followed(tmp_path):
             run(
                 tmp_path,
                 accounts=[key_account("a", "emulator", "emulator")],
-                endpoint=f"http://127.0.0.1:{server.server_port}",
+                endpoint=f"http://127.0.0.1:{server.port}",
             )
-        assert server.calls == 1
+        assert server.server.calls == 1
 
 
 # ── SQL that somebody typed ──────────────────────────────────────────────────

@@ -14,7 +14,8 @@ from pipeline.cli.completion import complete_view
 from pipeline.cli.framework import command
 from pipeline.cli.options import LocalPath, MemorySize, as_of_option, data_option, format_option, option
 from pipeline.cli.settings_source import current_settings
-from pipeline.reports.formats import export_formats
+from pipeline.cli.streams import prepare_data
+from pipeline.reports.formats import export_formats, is_binary
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _open_lake(data: Path, as_of: str | None, **options: Any) -> Iterator[Any]:
 def _print_provenance(lake: Any) -> None:
     from pipeline.reports.provenance import provenance_line
 
+    sys.stdout.flush()  # first: of what could not be written, nothing is told
     click.echo(provenance_line(lake), err=True)
 
 
@@ -182,17 +184,22 @@ def diff_command(
 
 
 @command(
-    examples=("ens-images export capacity_by_day trend.xlsx", "ens-images export --all out/reports --format csv"),
+    examples=(
+        "ens-images export capacity_by_day trend.xlsx",
+        "ens-images export image_age - --format ndjson > ages.ndjson",
+        "ens-images export --all out/reports --format csv",
+        "ens-images export --all out/lake.duckdb",
+    ),
 )
 @data_option
 @as_of_option
 @option(
     "--all",
-    "folder",
+    "target",
     scope="export",
-    type=LocalPath(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Write every standing report into DIR, with a manifest.",
+    type=LocalPath(path_type=Path),
+    metavar="DIR|FILE.duckdb",
+    help="Write every standing report into DIR, with a manifest; or all tables and views as tables of one DuckDB file.",
 )
 @option(
     "--format",
@@ -202,29 +209,47 @@ def diff_command(
     type=click.Choice(export_formats()),
     default=("csv",),
     show_default=True,
-    help="With --all: the file format of the reports; repeatable.",
+    help="With --all DIR or with -: the format; with DIR repeatable.",
 )
 @click.argument("view", required=False, shell_complete=complete_view)
 @click.argument("file", required=False, type=LocalPath(dir_okay=False, path_type=Path))
 def export(
-    data: Path, folder: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
+    data: Path, target: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
 ) -> None:
     """Write a table or VIEW to FILE, or all reports to a folder.
 
-    The suffix of FILE gives the format: one of those of --format.
+    The suffix of FILE gives the format: one of those of --format. - is standard output. --all takes a database too.
     """
     from pipeline.jobs import export as export_job
 
-    thresholds = current_settings().thresholds
-    if folder is not None and view is None:
-        manifest, provenance = export_job.export_all(folder, data, formats=formats, as_of=as_of, thresholds=thresholds)
-        file_count = pluralize(len(manifest["files"]), "file")
-        click.echo(f"{file_count} and their manifest in {str(folder)!r}\n{provenance}", err=True)
-    elif view is not None and file is not None and folder is None:
-        rows, provenance = export_job.export(view, file, data, as_of=as_of, thresholds=thresholds)
-        click.echo(f"{pluralize(rows, 'row')} of {view} in {str(file)!r}\n{provenance}", err=True)
+    options: Any = {"as_of": as_of, "thresholds": current_settings().thresholds}
+    if target is not None and view is None and target.suffix.lower() == ".duckdb":
+        _refuse_other_formats(formats, "duckdb")
+        tables, rows, provenance = export_job.export_database(target, data, **options)
+        written = f"{pluralize(rows, 'row')} of {pluralize(tables, 'table')} in {str(target)!r}"
+    elif target is not None and view is None:
+        manifest, provenance = export_job.export_all(target, data, formats=formats, **options)
+        written = f"{pluralize(len(manifest['files']), 'file')} and their manifest in {str(target)!r}"
+    elif view is not None and file is not None and target is None and str(file) == "-":
+        if len(set(formats)) > 1:
+            raise click.UsageError("standard output takes one --format")
+        prepare_data(formats[0], is_binary=is_binary(formats[0]))
+        rows, provenance = export_job.export_to_stream(view, formats[0], sys.stdout, data, **options)
+        written = f"{pluralize(rows, 'row')} of {view} on standard output"
+    elif view is not None and file is not None and target is None:
+        _refuse_other_formats(formats, file.suffix.lower().removeprefix("."))
+        rows, provenance = export_job.export(view, file, data, **options)
+        written = f"{pluralize(rows, 'row')} of {view} in {str(file)!r}"
     else:
-        raise click.UsageError("give a VIEW and a FILE, or --all DIR")
+        raise click.UsageError("give a VIEW and a FILE, or --all DIR, or --all FILE.duckdb")
+    click.echo(f"{written}\n{provenance}", err=True)
+
+
+def _refuse_other_formats(formats: Sequence[str], suffix: str) -> None:
+    """Refuse a --format of the command line that the suffix of the file contradicts."""
+    source = click.get_current_context().get_parameter_source("formats")
+    if source is click.core.ParameterSource.COMMANDLINE and set(formats) != {suffix}:
+        raise click.UsageError("the suffix of the file gives its format: --format is for a DIR and for -")
 
 
 @command(examples=("ens-images describe images", "ens-images describe --format markdown"))

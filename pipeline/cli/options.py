@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pipeline.cli.streams import prepare_data
 from pipeline.errors import BadSetting
 from pipeline.paths import user_path
-from pipeline.reports.formats import stream_formats
+from pipeline.reports.formats import is_binary, stream_formats
 from pipeline.settings import Settings, memory_size, span
 from pipeline.storage.store import open_location
 
@@ -137,10 +138,20 @@ data_option = option(
     show_default=True,
     help="Folder of the lake, or s3://BUCKET/PREFIX.",
 )
+
+
+def _prepare_output(ctx: click.Context, _: click.Parameter, value: str) -> str:
+    """Prepare standard output for the format, before anything is read or listed."""
+    if not ctx.resilient_parsing:
+        prepare_data(value, is_binary=is_binary(value))
+    return value
+
+
 format_option = option(
     "--format",
     "output_format",
     type=click.Choice(stream_formats()),
+    callback=_prepare_output,
     default="table",
     show_default=True,
     help="Output format of the rows.",

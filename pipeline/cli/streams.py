@@ -3,6 +3,7 @@
 >&-  <&-  2>&-      /dev/null in their place
 2>/dev/full         the lines are dropped: a log that cannot be written costs no day
 >/dev/full          OutputFailed, so that it is not taken for a file of the lake
+> file, | program   data is UTF-8 in every locale
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import contextlib
 import io
 import os
 import sys
+
+from pipeline.errors import BadSetting
 
 
 class OutputFailed(OSError):
@@ -70,6 +73,22 @@ def _open_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # Python found it closed
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  (open until the end)
+
+
+def prepare_data(output_format: str, *, is_binary: bool) -> None:
+    """Make standard output ready for data: the same bytes in every locale.
+
+    Raises:
+        BadSetting: the format is not text, and standard output is a terminal.
+    """
+    if sys.stdout.isatty():
+        if is_binary:
+            raise BadSetting(
+                f"{output_format} is no text, and standard output is a terminal: add `> FILE.{output_format}`, "
+                "or pipe it into a program"
+            )
+    elif output_format != "table" and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def flush_output() -> None:

@@ -109,6 +109,11 @@ def digest(pages: Sequence[Page]) -> str:
     return _digest(_sorted_ids(pages))
 
 
+def digest_of_ids(ids: Iterable[str]) -> str:
+    """SHA-256 of distinct ids."""
+    return _digest(sorted(ids))
+
+
 def _digest(ids: Sequence[str]) -> str:
     sha256 = hashlib.sha256()
     for start in range(0, len(ids), _IDS_PER_CHUNK):  # a million joined at once need 50 MB

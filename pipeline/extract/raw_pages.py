@@ -184,6 +184,11 @@ class RawRun:
         return self._digest
 
     @property
+    def schema(self) -> pa.Schema:
+        """The schema of the file."""
+        return self._file.schema_arrow
+
+    @property
     def reading(self) -> int:
         """The version of reading that landed the pages."""
         return int(self.header.get("reading_version", FIRST))
@@ -199,10 +204,13 @@ class RawRun:
         given = self.header["observed_at_utc"]
         return None if given is None else dt.datetime.fromisoformat(given)
 
-    def answers(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-        """Every row in the order in which answers arrived: its columns without the body, and the body."""
-        for number in range(self._file.num_row_groups):
-            for row in self._group(number).to_pylist():
+    def answers(self, groups: Iterable[pa.Table] | None = None) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        """Every row in the order in which answers arrived: its columns without the body, and the body.
+
+        `groups` are those of the file, where the caller uses them as well.
+        """
+        for group in self.groups() if groups is None else groups:
+            for row in group.to_pylist():
                 body = row.pop("body")
                 yield row, body
 

@@ -11,6 +11,7 @@
     same_account.py    find accounts that are listed under two names
     volume_guard.py    refuse an account that lost most of its images
     compaction.py      retention.py and withdrawal.py too: what changes a lake
+    loss.py            accept the loss of what nothing brings back
     maintenance.py     the steps that these three share
     export.py          views to files
     status.py          freshness

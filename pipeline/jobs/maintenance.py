@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
@@ -28,8 +28,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
 from pipeline.lake.tombstones import ExpiredPages, Tombstones, read_tombstones, write_tombstones
 from pipeline.log import logger
-from pipeline.resources.control import REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -175,7 +174,7 @@ def write_catalog_if_intact(data: Path, tombstones: Tombstones | None = None) ->
     """Write the catalog; where damage elsewhere in the lake prevents that, delete it: it would show the lake before."""
     try:
         write_catalog(data, tombstones)
-    except LakeDamaged as error:
+    except (LakeDamaged, LakeMissing) as error:  # missing: every run is lost, and its loss accepted
         (data / CATALOG).unlink(missing_ok=True)
         _log.warning("lake.duckdb is deleted, because a new one cannot be written: %s", error)
 
@@ -200,7 +199,7 @@ def runs_needed(edit: Edit) -> set[str]:
 
 def files_of(data: Path, run_id: str) -> list[Path]:
     """The daily files of a run, but for its commit record."""
-    return [table_path(data, table, run_id, day_of_run(run_id)) for table in (IMAGES, IMAGE_DISKS, REJECTS)]
+    return [table_path(data, table, run_id, day_of_run(run_id)) for table in ROW_TABLES]
 
 
 def _published(data: Path) -> list[Observation]:

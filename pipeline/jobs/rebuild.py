@@ -12,6 +12,7 @@ a new lake, which is read anew: an account whose answers prove less by that read
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged, LakeMissing
@@ -20,19 +21,21 @@ from pipeline.extract.reading_version import READING
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
-from pipeline.lake.compaction.damage import compacted_runs, compaction_flaws, delete_compaction
+from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, delete_compaction, loss_of, lost_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
-from pipeline.lake.compaction.restore import open_versions, restored_run
+from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.foreign_files import obstacles
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
-from pipeline.lake.survey import ROW_TABLES, RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
+from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.runtime import rare_collection
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -96,7 +99,8 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
-        compacted = compacted_runs(data, None) if _set_aside_unreadable_manifests(data) else set[str]()
+        _set_aside_obstacles(data)
+        compacted = compacted_accounts(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(
@@ -107,21 +111,21 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged or compacted:
-            compacted |= compacted_runs(data, manifest)
-            left = compacted - states.keys() - published - tombstones.whole_runs
-            lost += [
-                f"run {run}: the versions that hold it are damaged, and its daily files and raw pages are gone"
-                for run in sorted(left)
-            ]
+            compacted |= compacted_accounts(data, manifest)
+            left = lost_runs(data, compacted, {*states, *published}, tombstones)
+            lost += [f"run {run}: {loss_of(data, run, accounts)}" for run, accounts in left.items()]
             if compaction_is_damaged and not left:
                 delete_compaction(data)
         if not lost:
+            is_empty = contextlib.suppress(LakeMissing)  # where every run was lost, and its loss accepted
             if compaction_is_damaged and store_of(data).has_lock:  # a bucket is not compacted: two machines would
-                compact(data)
+                with is_empty:
+                    compact(data)
             for path in undecided:  # their decision depends on the runs before them
                 _publish_in_place(data, RawRun(path), states)
             _set_aside_damaged_pages(data, states.values())
-            write_catalog(data, builder=builder)
+            with is_empty:
+                write_catalog(data, builder=builder)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")
@@ -142,11 +146,11 @@ def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
         open_versions(con, files)
         for state in damaged_runs:
             day = day_of_run(state.run_id)
-            records, tables = restored_run(con, files, state.run_id, day)
+            (run,) = restored_runs(con, files, {state.run_id: day})
             publication = Publication(data, state.run_id, day, is_replacing=True)
             for table in ROW_TABLES:
-                publication.add(table, tables[table.name])
-            publication.commit(records, state.digests.get(RAW_PAGES.name))
+                publication.add(table, run.tables[table.name])
+            publication.commit(run.records, state.digests.get(RAW_PAGES.name))
             _log.info("restored run %s from the compacted versions", state.run_id)
     return [state.run_id for state in damaged_runs]
 
@@ -176,6 +180,16 @@ def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
         publish_again(data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None)
+
+
+def _set_aside_obstacles(data: Path) -> None:
+    """Move each file or folder out of the way that stands where the lake needs the other."""
+    for path in obstacles(data):
+        target = data / "lake" / DAMAGED / "in_the_way" / "_".join(path.relative_to(data).parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = sum(other.name.startswith(target.name) for other in target.parent.iterdir())
+        path.rename(target.with_name(f"{target.name}.{number}"))
+        _log.info("moved %r aside: it is not what belongs there", str(path))
 
 
 def _set_aside_unreadable_manifests(data: Path) -> bool:

@@ -14,7 +14,9 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import NotFresh
+from pipeline.lake.committed import unpublished_runs
 from pipeline.lake.layout import command
+from pipeline.lake.tombstones import read_tombstones
 from pipeline.reports.query import Rows
 from pipeline.settings import span
 from pipeline.storage.store import open_location
@@ -118,6 +120,16 @@ def runs_ahead(data: str | Path, *, now: dt.datetime | None = None) -> list[str]
         f"{command(open_location(data), 'withdraw', f'{run}/{account}')} withdraws it"
         for run, account in found
     ]
+
+
+def runs_without_tables(data: str | Path) -> list[str]:
+    """Describe the runs of which only the raw pages are there: in a line with the command that publishes them."""
+    location = open_location(data)
+    runs = [path.stem for path in unpublished_runs(location, read_tombstones(location))]
+    if not runs:
+        return []
+    named = f"run {runs[0]}" if len(runs) == 1 else f"{len(runs):,} runs, {runs[0]} to {runs[-1]}"
+    return [f"only the raw pages are there of {named}: {command(location, 'rebuild')} publishes them"]
 
 
 def _run_id(at: dt.datetime) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, UnknownName
 from pipeline.extract.raw_pages import raw_path
+from pipeline.jobs.loss import accept_loss, move_away_lost_run
 from pipeline.jobs.maintenance import (
     GRACE,
     Edit,
@@ -19,19 +20,14 @@ from pipeline.jobs.maintenance import (
     Observation,
     files_of,
     maintain,
-    write_catalog_if_intact,
 )
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.lake.layout import command, shown, table_of, table_path
-from pipeline.lake.lock import lock
-from pipeline.lake.survey import cure, pages_flaw, survey
-from pipeline.lake.tombstones import Tombstones, Withdrawal, read_tombstones
-from pipeline.lake.verification import record_flaw
+from pipeline.lake.layout import command, shown, table_path
+from pipeline.lake.survey import cure, survey
+from pipeline.lake.tombstones import Tombstones, Withdrawal
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.storage.folder import commit_file
-from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id
-from pipeline.storage.store import open_location, store_of
-from pipeline.text import pluralize
+from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
+from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -51,7 +47,8 @@ def withdraw(
 ) -> Maintained:
     """Withdraw the observation called `<run>/<account>`, or by its run where that published one account.
 
-    Of a run whose commit record is lost, and which nothing brings back, what is left is moved to `lake/.damaged`.
+    Of a run whose commit record is lost, and which nothing brings back, what is left is moved to `lake/.damaged`. Of a
+    run that a damaged compaction alone held, the loss is accepted.
 
     Raises:
         UnknownName: there is no such published observation.
@@ -64,37 +61,12 @@ def withdraw(
         edit.tombstones = _withdraw(edit, observation)
         return ()
 
-    if lost := _files_of_lost_run(open_location(data), observation.partition("/")[0]):
-        return _move_away(open_location(data), observation.partition("/")[0], lost, dry_run=dry_run)
-    return maintain(data, edit, grace=grace, dry_run=dry_run, at=at)
-
-
-def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
-    """List what is left of a run whose commit record is damaged or missing; none where something can bring it back."""
-    if not is_run_id(run_id) or not store_of(data).is_local:
-        return []
-    day = day_of_run(run_id)
-    record = table_path(data, OBSERVATIONS, run_id, day)
-    left = [path for path in (record, *files_of(data, run_id), raw_path(data, run_id, day)) if path.is_file()]
-    if not left or not record_flaw(record):
-        return []
-    states = survey(data, read_tombstones(data))
-    if run_id in states:
-        return left if states[run_id].is_lost else []
-    has_pages = left[-1].is_relative_to(data / "raw") and pages_flaw(left[-1]) is None
-    return [] if has_pages else left  # with its pages, a rebuild publishes it
-
-
-def _move_away(data: Path, run_id: str, files: list[Path], *, dry_run: bool) -> Maintained:
-    target = data / "lake" / DAMAGED / run_id
-    would_be = "would be " if dry_run else ""
-    line = f"{run_id}: its commit record is lost: {pluralize(len(files), 'file')} {would_be}moved to {shown(target)!r}"
-    if not dry_run:
-        with lock(data):
-            for path in files:
-                commit_file(path, target / f"{table_of(path)}.parquet")
-            write_catalog_if_intact(data)
-    return Maintained(dry_run, (line,), (), (), (), (), 0)
+    location = open_location(data)
+    return (
+        move_away_lost_run(location, observation, dry_run=dry_run)
+        or accept_loss(location, observation, dry_run=dry_run, at=at)
+        or maintain(data, edit, grace=grace, dry_run=dry_run, at=at)
+    )
 
 
 def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt.datetime | None = None) -> Maintained:

@@ -15,6 +15,8 @@
           versions        image_versions, as SQL
           latest          each account's latest observation
       tombstones      what was withdrawn or has expired
+      verification    whether a file is what was committed, before it is read
+        verified_files  those that were verified before
       check/          every file, key, count and certificate
       foreign_files   files that are none of the lake
 

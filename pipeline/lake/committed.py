@@ -122,6 +122,17 @@ def published_accounts(record: Path) -> set[str]:
     return {row["account"] for row in rows if row["is_published"]}
 
 
+def unpublished_runs(data: Path, tombstones: Tombstones) -> list[Path]:
+    """List the raw files of runs that no commit names, and no writer is at work on; in a bucket nothing tells."""
+    if not store_of(data).has_lock:
+        return []
+    raw = raw_paths(data)  # before the commits: a run that is committed from here on is in both
+    manifest = newest_manifest(data)
+    committed = {*tombstones.raw_runs, *(manifest.runs if manifest else ())}
+    committed |= {path.stem for path in files(data, OBSERVATIONS)}
+    return [path for path in raw if path.stem not in committed and not _is_being_written(data, path.stem)]
+
+
 def taken_run_ids(data: Path) -> set[str]:
     """Return the run ids that are in use, landed or published: a new run takes another."""
     tables = {path.stem for table in LAKE_TABLES for path in files(data, table)}

@@ -39,6 +39,17 @@ def foreign_files(data: Path) -> list[Path]:
     return found + [path for path in _foreign(data / "raw") if path.name not in {*tombstones, *_OURS}]
 
 
+def obstacles(data: Path) -> list[Path]:
+    """List the files in the place of a folder of the lake, and the folders in the place of a run's file."""
+    if not store_of(data).is_local:
+        return []
+    tables = [data / "lake" / table.name for table in LAKE_TABLES]
+    compacted = [data / "lake" / name for name in (*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS)]
+    days = [day for folder in (*tables, data / "raw") for day in _entries(folder) if _DAY.fullmatch(day.name)]
+    files = [path for path in (*tables, *compacted, *days) if path.exists() and not path.is_dir()]
+    return files + [path for day in days for path in _entries(day) if is_run_file(path) and path.is_dir()]
+
+
 def _foreign(folder: Path) -> Iterator[Path]:
     for day in _entries(folder):
         if not _DAY.fullmatch(day.name):

@@ -12,7 +12,7 @@ from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
 from pipeline.lake.tombstones import settle_tombstones
-from pipeline.memory import raise_if_out_of_memory
+from pipeline.memory import memory_explained
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ _NO_ACCESS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 def _explain_os_errors(data: Path) -> Iterator[None]:
     """Translate errors of the operating system: DuckDB reports them as text, Python as a number."""
     try:
-        yield
+        with memory_explained():
+            yield
     except EnsImagesError:
         raise
     except Exception as error:
-        raise_if_out_of_memory(error)
         number = getattr(error, "errno", None)
         is_ours = isinstance(error, OSError) or type(error).__module__ == "_duckdb"
         reason = str(error).splitlines()[0] if is_ours and str(error) else ""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import pyarrow as pa
+
     from pipeline.extract.raw_pages import RawRun
     from pipeline.lake.prefetch import Prefetch
     from pipeline.lake.tombstones import Withdrawal
@@ -188,15 +190,20 @@ def _write(
 
 
 def read_answers(
-    raw: RawRun, prefetch: Prefetch | None = None, *, reading: int | None = None
+    raw: RawRun,
+    prefetch: Prefetch | None = None,
+    *,
+    reading: int | None = None,
+    groups: Iterable[pa.Table] | None = None,
 ) -> dict[str, list[tuple[int, Answer]]]:
     """Read the answers of a landed run by account, in the order they came, each with its place in the file.
 
-    `prefetch` takes each as it is read. `reading` is a version of reading; None: the one that landed them.
+    `prefetch` takes each as it is read. `reading` is a version of reading; None: the one that landed them. `groups` are
+    those of `raw`, where the caller uses them as well.
     """
     reading = reading or raw.reading
     answers: dict[str, list[tuple[int, Answer]]] = {}
-    for place, (row, body) in enumerate(raw.answers()):
+    for place, (row, body) in enumerate(raw.answers(groups)):
         page = None
         if row["status"] == 200 and body is not None:
             with contextlib.suppress(NotAPage):

@@ -215,8 +215,11 @@ def compacted(files: FileSet, as_of: dt.datetime | None = None) -> str:
     )
 
 
-def rows_from_versions(table: Table, versions: str, spanned: str) -> str:
-    """Write the query of `images` or `image_disks` for compacted observations, from the versions that cover them."""
+def rows_from_versions(table: Table, versions: str, spanned: str, also: Sequence[str] = ()) -> str:
+    """Write the query of `images` or `image_disks` for compacted observations, from the versions that cover them.
+
+    `also` names more columns of `spanned`.
+    """
     if table is IMAGES:
         # Versions written by an older release hold the disks, but not this count.
         unsized = "len(list_filter(version.disks, lambda disk: disk.disk_size_gib is null))"
@@ -232,8 +235,9 @@ def rows_from_versions(table: Table, versions: str, spanned: str) -> str:
             "select account, image_id, first_seen_utc, last_seen_utc, unnest(disks) as disk "  # noqa: S608
             f"from (\n{versions}\n) as version"
         )
+    of_observation = ", ".join(f"spanned.{name}" for name in ("observed_at_utc", "observed_on", *also))
     return (
-        f"select version.account, spanned.observed_at_utc, spanned.observed_on, version.image_id, {columns}\n"
+        f"select version.account, {of_observation}, version.image_id, {columns}\n"
         f"from (\n{versions}\n) as version\ninner join (\n{spanned}\n) as spanned\n"
         "    on version.account = spanned.account\n"
         "    and spanned.observed_at_utc between version.first_seen_utc and version.last_seen_utc"

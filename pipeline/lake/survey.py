@@ -18,8 +18,8 @@ from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
-from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from pipeline.resources.schema import Table
     from pipeline.storage.digest import FileDigest
 
-ROW_TABLES: Final = (IMAGES, IMAGE_DISKS, REJECTS)
 _THREADS: Final = 4
 
 
@@ -108,11 +107,15 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
     }
     _read_records(con, files, states)
     covered = files.manifest.covered if files.manifest else {}
-    for state in states.values():
-        state.withdrawn = frozenset(tombstones.withdrawn_from(state.run_id))
-        held = {*covered.get(state.run_id, ()), *state.withdrawn}  # of a whole compacted run, nothing else is missing
-        state.is_in_versions = state.is_compacted and set(state.accounts) <= held
-        _find_flaws(state)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
+        for state in states.values():
+            state.withdrawn = frozenset(tombstones.withdrawn_from(state.run_id))
+            held = {
+                *covered.get(state.run_id, ()),
+                *state.withdrawn,
+            }  # nothing else of a whole compacted run is missing
+            state.is_in_versions = state.is_compacted and set(state.accounts) <= held
+            _find_flaws(state, pool)
     return states
 
 
@@ -168,7 +171,7 @@ def _read_older_record(state: RunState) -> None:
         state.flaws[state.record] = "it is not a commit record: it has no account"
 
 
-def _find_flaws(state: RunState) -> None:
+def _find_flaws(state: RunState, pool: ThreadPoolExecutor) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     tables = {table.name: table for table in ROW_TABLES}
     if state.digests:
@@ -179,9 +182,8 @@ def _find_flaws(state: RunState) -> None:
             if state.raw_flaw is not None and replaces_pages(state.raw, raw.sha256):
                 state.raw_flaw = None
                 state.flaws[state.record] = "it names raw pages that were replaced without their secrets"
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
-            found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
-            state.flaws |= {path: flaw for path, flaw in found if flaw is not None}
+        found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
+        state.flaws |= {path: flaw for path, flaw in found if flaw is not None}
     elif state.accounts and not (state.is_compacted and not state.record.exists()):
         for table in ROW_TABLES:
             try:

@@ -5,42 +5,37 @@
     commit records      their own digests
       └─ images, image_disks, rejects, raw pages of each run      the digests in its record
 
-A file that was verified is not read again as long as nobody writes it: `.verified` in the data folder lists what was
-verified, by path, size, inode and times of the last write and change. It is a cache: where it cannot be written,
-files are verified once a process. In a bucket an object that has the tag of its commit is the committed one, unread;
-objects with another tag, such as those of a lake that was copied there, are verified once by each machine, which keeps
-its list in the user's cache folder.
+A file that was verified is not read again as long as nobody writes it (verified_files.py). In a bucket an
+object that has the tag of its commit is the committed one, unread; one with another tag, as in a lake that was copied
+there, is verified once by each machine.
 
 Files of older versions have no digest. They are read, which is said once: `rebuild` commits them again, with digests.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
-from pipeline.lake.layout import VERIFIED_FILE, command, shown, table_of, table_path
+from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.scan import scan_files
+from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.log import logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
 from pipeline.storage.partitions import day_of_run
-from pipeline.storage.store import read_whole, store_of
+from pipeline.storage.store import store_of
 from pipeline.text import pluralize, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     import duckdb
     import pyarrow as pa
@@ -54,10 +49,9 @@ DAMAGED: Final = "LakeDamaged: "
 MISSING: Final = "it is missing"
 _PARQUET: Final = b"PAR1"
 """How a Parquet file begins and ends."""
-_KEY_BYTES: Final = 8
-SETTLED_SECONDS: Final = 2
-"""A file that changed within this time is not remembered: the clock of a file system may not tell its next change."""
 _THREADS: Final = 4
+_BYTES_FOR_THREADS: Final = 1 << 20
+"""Less is hashed before the threads have started."""
 
 
 class Verification:
@@ -66,7 +60,7 @@ class Verification:
     def __init__(self, files: FileSet) -> None:
         self._files = files
         self._store = store_of(files.data)
-        self._verified = _Verified(files.data)
+        self._verified = VerifiedFiles(files.data)
         self._without_digest_count = 0
         """Files that an older version committed: nothing says what they held."""
         self.damaged_pages: LakeDamaged | None = None
@@ -150,8 +144,10 @@ class Verification:
         if not known:
             return
         shares = [known[start::_THREADS] for start in range(min(_THREADS, len(known)))]
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
-            found = list(pool.map(lambda share: [file_flaw(path, digest) for path, _, digest in share], shares))
+        is_small = self._store.is_local and sum(digest.bytes for _, _, digest in known) < _BYTES_FOR_THREADS
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:  # without a task, it starts none
+            run = map if is_small else pool.map
+            found = list(run(lambda share: [file_flaw(path, digest) for path, _, digest in share], shares))
         flaws = [
             (file, flaw) for share, of in zip(shares, found, strict=True) for file, flaw in zip(share, of, strict=True)
         ]
@@ -235,19 +231,15 @@ def committed_digests(
     daily = [path for path in files.daily[OBSERVATIONS.name] if path.stem in runs]
     daily += [path for path in files.retained.get(OBSERVATIONS.name, ()) if path.stem in runs & latest]
     names = ("run_id", COMMITTED_FILES)
-    queries = [scan_files(OBSERVATIONS, daily, names=names)] if daily else []
-    if left := runs - {path.stem for path in daily}:
-        where = f"run_id in ({', '.join(map(sql_literal, sorted(left)))})"
-        queries += [
-            scan_files(COMPACTED[RECORDS], paths, names=names, where=where)
-            for paths in [files.compacted.get(RECORDS)]
-            if paths
-        ]
-    if not queries:
-        return {}
-    record = " union all by name ".join(queries)
-    rows = con.execute(f"select distinct run_id, {COMMITTED_FILES} from ({record}) as record").fetchall()  # noqa: S608
-    return {run: decode_digests(text) for run, text in rows}
+    left = runs - {path.stem for path in daily}
+    encoded: dict[str, str | None] = {}
+    if left and files.compacted.get(RECORDS):
+        where = f"run_id between {sql_literal(min(left))} and {sql_literal(max(left))}"  # a list of many takes longer
+        query = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names, where=where)
+        encoded |= {run: text for run, text in con.execute(query).fetchall() if run in left}
+    if daily:
+        encoded |= dict(con.execute(scan_files(OBSERVATIONS, daily, names=names)).fetchall())
+    return {run: decode_digests(text) for run, text in encoded.items()}
 
 
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
@@ -265,67 +257,3 @@ def _content(path: Path) -> str:
     if table in {known.name for known in (*LAKE_TABLES, RAW_PAGES)}:
         return f"{table} of run {path.stem}"
     return "compacted runs"
-
-
-class _Verified:
-    """The files that were verified: a key of each, of its path and identity."""
-
-    _in_process: Final[dict[Path, set[bytes]]] = {}
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self._store = store_of(data)
-        self._path = data / VERIFIED_FILE if self._store.is_local else _user_cache(data)
-        self._known = self._in_process.setdefault(data, set())
-        self._met = set[bytes]()
-        self._here = set[bytes]()
-        """What was verified for this connection."""
-        self._unsettled = set[bytes]()
-        self._is_changed = False
-        with contextlib.suppress(OSError):
-            content = read_whole(self._path)
-            self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
-
-    def unknown_key(self, path: Path) -> bytes | None:
-        """Return the key of a file that is not known as verified; None for all others."""
-        try:
-            identity, changed_at = self._store.identity(path)
-        except FileNotFoundError:  # deleted since it was listed, or a link to nothing
-            return b""
-        name = str(path)[len(str(self._data)) :]
-        text = f"{name}\0{identity}".encode("utf-8", "surrogateescape")
-        key = hashlib.blake2b(text, digest_size=_KEY_BYTES).digest()
-        self._met.add(key)
-        if changed_at >= time.time() - SETTLED_SECONDS:
-            self._unsettled.add(key)
-        return None if key in self._known or key in self._here else key
-
-    def add(self, key: bytes) -> None:
-        """Remember a file as verified, by the key that it had before it was read."""
-        self._here.add(key)
-        if key not in self._unsettled:
-            self._known.add(key)
-            self._is_changed = True
-
-    def save(self) -> None:
-        """Write the cache, without keys of files that are no more; where that fails, it holds in this process."""
-        if not self._is_changed:
-            return
-        self._is_changed = False
-        if len(self._known) > 2 * len(self._met) + 1000:
-            self._known &= self._met
-        staged = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            if not self._store.is_local:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            staged.write_bytes(b"".join(sorted(self._known)))
-            staged.replace(self._path)
-
-
-def _user_cache(bucket: Path) -> Path:
-    """Return the file of this machine that lists the verified objects of a lake in a bucket; without a home, none."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (never raises)
-    if cache.startswith("~"):
-        cache = os.devnull  # not a folder: nothing is read or written there
-    name = hashlib.blake2b(str(bucket).encode(), digest_size=_KEY_BYTES).hexdigest()
-    return Path(cache, "ens-images", f"verified-{name}")

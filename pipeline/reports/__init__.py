@@ -3,7 +3,8 @@
     html/            the standing reports as one HTML page
     diff/            compare the lake at two instants
     report.py        write the standing reports: terminal, CSV, JSON, Markdown
-    export.py        write tables and views to files
+    database.py      write the whole lake to one DuckDB file
+    export.py        write tables and views to files, and to standard output
     standing/        each standing report, declared once
     questions.py     common questions and their SQL, of questions.sql
     dictionary.py    every table, view and column, with its meaning

@@ -1,7 +1,8 @@
 """Export tables and views to files; a file or folder is replaced as a whole or not at all.
 
-export        one table or view ──► a file, its format by its suffix
-export_all    every standing report ──► a folder with a manifest
+export              one table or view ──► a file, its format by its suffix
+export_to_stream    one table or view ──► standard output
+export_all          every standing report ──► a folder with a manifest
 
 manifest.json    {"as_of_utc": …, "accounts": […], "code_version": …, "files": [{"file", "rows", "sha256", …}]}
 """
@@ -21,11 +22,13 @@ from pipeline.reports.provenance import provenance_line
 from pipeline.reports.query import as_dicts, read, relation
 from pipeline.reports.standing import STANDING
 from pipeline.storage.folder import atomic_write
+from pipeline.storage.staging import staging_folder
 from pipeline.text import json_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import TextIO
 
     import duckdb
 
@@ -51,6 +54,41 @@ def export(con: duckdb.DuckDBPyConnection, name: str, path: Path) -> int:
     assert write is not None  # noqa: S101  (one of `export_formats`)
     with atomic_write(path) as staged:
         return write(con, exported, staged)
+
+
+def export_to_stream(con: duckdb.DuckDBPyConnection, name: str, output_format: str, out: TextIO) -> int:
+    """Write a table or view to a stream: the bytes that `export` writes to a file.
+
+    Text is written row by row. A format that is not text is finished in a temporary file first.
+
+    Returns: the number of rows.
+
+    Raises:
+        UnknownName: there is no such table or view.
+        BadSetting: an extra is missing, or the format cannot hold the rows.
+        LakeDamaged: a committed file is missing or unreadable.
+    """
+    exported = relation(name)
+    chosen = formats()[output_format]
+    if chosen.write is not None:
+        rows = chosen.write(read(con, name), out)
+        out.flush()
+        return rows
+    assert chosen.export is not None  # noqa: S101  (one of `export_formats`)
+    staged = staging_folder() / f"{name}.{output_format}"
+    try:
+        try:
+            rows = chosen.export(con, exported, staged)
+        except OSError as error:
+            problem = f"a temporary file in {str(staged.parent.parent)!r} cannot be written"
+            raise BadSetting(f"{problem}: {error.strerror or error}: set TMPDIR to a folder with space") from error
+        out.flush()
+        with staged.open("rb") as file:
+            shutil.copyfileobj(file, out.buffer)
+        out.flush()
+    finally:
+        staged.unlink(missing_ok=True)
+    return rows
 
 
 def export_all(con: duckdb.DuckDBPyConnection, folder: Path, suffixes: Sequence[str] = ("csv",)) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Errors of DuckDB keep DuckDB's own words.
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -22,6 +23,7 @@ from pipeline.views.read_only import first_lines, refuse_writes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     import duckdb
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 Row: TypeAlias = tuple[Any, ...]
 
 _BATCH_ROWS: Final = 10_000
+_REASON: Final = re.compile(r": ([^:\"\n]+)")
+"""The last of a message is the system's reason; DuckDB may write the whole as JSON."""
 
 
 @dataclass(slots=True)
@@ -106,8 +110,11 @@ def _fetch(con: duckdb.DuckDBPyConnection) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def duckdb_message() -> Iterator[None]:
-    """Raise an error of DuckDB as `LakeDamaged`, `OutOfMemory` or `BadQuery`, in DuckDB's words."""
+def duckdb_message(written: Path | None = None) -> Iterator[None]:
+    """Raise an error of DuckDB as `LakeDamaged`, `OutOfMemory` or `BadQuery`, in DuckDB's words.
+
+    `written` is the file that DuckDB writes: an error about it is an OSError.
+    """
     import duckdb
 
     try:
@@ -120,6 +127,8 @@ def duckdb_message() -> Iterator[None]:
                 "`ens-images sql` a larger --memory-limit"
             ) from error
         message = first_lines(error)
+        if written is not None and written.name in str(error):
+            raise OSError(_REASON.findall(str(error))[-1]) from error
         if DAMAGED in str(error):
             raise LakeDamaged(str(error).partition(DAMAGED)[2]) from error
         if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):

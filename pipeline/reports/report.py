@@ -1,7 +1,7 @@
 """Write the standing reports: in a terminal as findings, for a program as data.
 
     Report ──► table                  findings, aligned tables, bars, sparklines
-    views  ──► csv · json · markdown  the rows
+    views  ──► csv · json · …         the rows
 
 Data goes to `out`. The provenance line goes there too where the format has room
 for it, else to `err`.

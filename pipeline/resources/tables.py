@@ -8,7 +8,10 @@ from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
 from pipeline.resources.schema import ADDED, Table, text
 
-LAKE_TABLES = (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS)
+ROW_TABLES = (IMAGES, IMAGE_DISKS, REJECTS)
+"""The tables of what a run found."""
+
+LAKE_TABLES = (*ROW_TABLES, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""
 
 TABLES = (*LAKE_TABLES, IMAGE_VERSIONS, RAW_PAGES)

@@ -6,7 +6,8 @@ Modules:
     folder.py              FolderStore: fsync, rename; files written for a user
     file_lock.py           one writer at a time: the lock of a folder
     mounts.py              mounted file systems, and their types
-    bucket.py              BucketStore: list, GET, PUT if absent; BucketPath, the path of an object
+    bucket.py              BucketStore: list, GET, PUT if absent
+    bucket_path.py         BucketPath: the path of an object, or the prefix of several
     object_file.py         an object as a file: range requests, the footer kept
     conditional_put.py     check that a service refuses to overwrite
     configuration.py       endpoint, region and credentials of a bucket; its errors in our words

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeLocked, NoAccess
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.bucket_path import BucketPath
 
 if TYPE_CHECKING:
     from pathlib import Path

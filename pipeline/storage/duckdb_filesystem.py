@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.configuration import needs_extra
 
 if TYPE_CHECKING:

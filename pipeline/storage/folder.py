@@ -105,11 +105,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
+            for log in staged.parent.glob(f"{glob.escape(staged.name)}.*"):  # DuckDB's, of a database
+                log.unlink(missing_ok=True)
 
 
 def _delete_orphans_of(path: Path) -> None:
-    for orphan in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        pid = orphan.name.rpartition(".")[2]
+    prefix = f".{path.name}."
+    for orphan in path.parent.glob(f"{glob.escape(prefix)}*"):
+        pid = orphan.name.removeprefix(prefix).partition(".")[0]
         if pid.isascii() and pid.isdigit() and not is_alive(int(pid)):
             orphan.unlink(missing_ok=True)
 

@@ -9,7 +9,8 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pipeline.storage.bucket import BucketPath, BucketStore
+    from pipeline.storage.bucket import BucketStore
+    from pipeline.storage.bucket_path import BucketPath
 
 FOOTER_BYTES: Final = 32 << 10
 """Fetched from the end of an object at once: the footer of a Parquet file, or all of a small one."""

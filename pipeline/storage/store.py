@@ -177,7 +177,7 @@ def open_location(data: str | Path) -> Path:
                 raise BadSetting(f"{wrong}, below which DuckDB writes no file: rename the folder")
         return folder
 
-    from pipeline.storage.bucket import BucketPath
+    from pipeline.storage.bucket_path import BucketPath
 
     if isinstance(data, BucketPath):
         return data

@@ -16,8 +16,9 @@ from pipeline.lake.layout import command
 from pipeline.lake.scan import observations
 from pipeline.lake.verification import Verification
 from pipeline.memory import raise_if_out_of_memory
-from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.images import IMAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
 from pipeline.views.account_names import names_not_counted
 from pipeline.views.read_only import first_lines
@@ -176,7 +177,7 @@ def _refuse_two_claims(files: FileSet, published: list[LatestObservation]) -> No
 
 
 def _check_files_exist(files: FileSet, runs: set[str]) -> None:
-    for table in (IMAGES, IMAGE_DISKS, REJECTS):
+    for table in ROW_TABLES:
         for run_id in sorted(runs - {path.stem for path in files.daily[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: "

@@ -62,6 +62,7 @@ def test_a_command_without_any_stream_does_its_work(lake, url, command):
         "report",
         "views",
         "--version",
+        "sql 'select 1 as one'",
         "sql 'select range from range(100000)'",
         "sql --format csv 'select range from range(100000)'",
         "sql --format json 'select range from range(100000)'",

@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import pytest
+from loopback import LoopbackServer
 
 from pipeline.credentials import Account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
@@ -111,7 +111,7 @@ def test_a_closed_port_is_unreachable_and_every_attempt_is_reported(account):
     assert attempts[1].waited_seconds > 0
 
 
-class Answers:
+class Answers(LoopbackServer):
     """A server with prepared answers, for what the emulator never sends; the last one repeats."""
 
     def __init__(self, *answers: tuple[int, dict[str, str], bytes]) -> None:
@@ -135,16 +135,7 @@ class Answers:
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 def refusal(code: str) -> bytes:

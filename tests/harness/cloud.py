@@ -31,7 +31,7 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
 from pipeline.lake.check import check
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure
 from pipeline.storage.store import open_location

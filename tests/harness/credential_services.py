@@ -15,9 +15,11 @@ import socketserver
 import ssl
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from loopback import LoopbackServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,7 @@ FOUND = {
 }
 
 
-class CredentialServices:
+class CredentialServices(LoopbackServer):
     """Answers every request with `answer(host, path)`, and keeps what was asked."""
 
     def __init__(
@@ -103,25 +105,10 @@ class CredentialServices:
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http{'s' if is_tls else ''}://127.0.0.1:{self._server.server_port}"
-        if is_tls and certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler, certificate if is_tls else None)
 
 
-class DrippingService:
+class DrippingService(LoopbackServer):
     """Answers every connection with `start` at once, and one byte every 50 ms from then on."""
 
     def __init__(self, start: bytes) -> None:
@@ -134,14 +121,8 @@ class DrippingService:
                     while not stopped.wait(0.05):
                         self.request.sendall(b"H")
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Handler)
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *reason: object) -> None:
         self._is_stopped.set()
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__(*reason)

@@ -1,6 +1,7 @@
 """Damage tests: whatever happens to a file of a lake, no answer is wrong, and what `check` advises mends it.
 
     python tests/harness/damage.py --matrix --flips 1000 --later 100 --out docs/reliability.md
+    python tests/harness/damage.py --flips 100 --seed 2 --keep outcomes.jsonl    a part; --out writes all that is kept
 
     lake      real runs of two accounts on a local endpoint, by state                         lake_in
     damage    one file: a bit flipped, empty, half, deleted, swapped with another day's, a copy, a copied folder
@@ -19,6 +20,7 @@ import functools
 import hashlib
 import io
 import itertools
+import json
 import os
 import random
 import re
@@ -27,7 +29,7 @@ import shutil
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -51,7 +53,8 @@ from pipeline.lake.layout import CATALOG
 from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.storage import configuration
-from pipeline.storage.bucket import BucketPath, bucket_store
+from pipeline.storage.bucket import bucket_store
+from pipeline.storage.bucket_path import BucketPath
 from pipeline.views.catalog import relations
 from pipeline.views.database import write_catalog
 
@@ -471,6 +474,25 @@ def _portions(seed: int, count: int) -> Iterator[tuple[int, int]]:
         yield seed + number, min(20, count - start)
 
 
+PARTS: Final = ("matrix", "flips", "later")
+
+
+def keep(file: Path | None, kind: str, outcomes: Iterable[Outcome]) -> None:
+    """Add outcomes to a file, a line of JSON each."""
+    if file is not None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.writelines(json.dumps({"kind": kind, **asdict(outcome)}) + "\n" for outcome in outcomes)
+
+
+def kept(file: Path | None) -> dict[str, list[Outcome]]:
+    """Read the outcomes that were kept, by kind: a run that was stopped leaves those that it had."""
+    found: dict[str, list[Outcome]] = {kind: [] for kind in PARTS}
+    for line in file.read_text("utf-8").splitlines() if file is not None and file.exists() else ():
+        row = json.loads(line)
+        found[row.pop("kind")].append(Outcome(**{**row, "wrong": tuple(row["wrong"])}))
+    return found
+
+
 HEADING: Final = "## Damaged files"
 
 
@@ -518,8 +540,10 @@ def main() -> None:
     parser.add_argument("--later", type=int, default=0)
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a JSON-lines file: outcomes are added as they come, and read again")
     parser.add_argument("--out", type=Path, help="the report that gets the section")
     given = parser.parse_args()
+    before = kept(given.keep)
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         withdrawn, compacted = Path(folder, "withdrawn"), Path(folder, "compacted")
         if given.flips:
@@ -535,10 +559,15 @@ def main() -> None:
             [pool.submit(flips, withdrawn, seed, count) for seed, count in _portions(given.seed, given.flips)],
             [pool.submit(later, compacted, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
         ]
-        for number, job in enumerate(as_completed(itertools.chain(*parts)), start=1):
+        kind_of = {job: kind for kind, jobs in zip(PARTS, parts, strict=True) for job in jobs}
+        for number, job in enumerate(as_completed(kind_of), start=1):
             wrong = sum(bool(outcome.wrong) for outcome in job.result())
-            sys.stderr.write(f"part {number} of {sum(map(len, parts))}: {len(job.result())} damages, {wrong} wrong\n")
-        cells, turned, gone_on = ([outcome for job in part for outcome in job.result()] for part in parts)
+            keep(given.keep, kind_of[job], job.result())
+            sys.stderr.write(f"part {number} of {len(kind_of)}: {len(job.result())} damages, {wrong} wrong\n")
+        cells, turned, gone_on = (
+            [*before[kind], *(outcome for job in part for outcome in job.result())]
+            for kind, part in zip(PARTS, parts, strict=True)
+        )
     for outcome in (*cells, *turned, *gone_on):
         for line in outcome.wrong:
             sys.stdout.write(f"{outcome.what}: {line}\n")

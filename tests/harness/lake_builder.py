@@ -14,6 +14,7 @@ from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.lake.compaction.manifest import MANIFESTS, RECORDS
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.digest import OWN_DIGEST, digest_of
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def strange(data: Path) -> None:
 def commit_again(record: Path) -> None:
     """Write a commit record again, with the digests of the files as they are now."""
     data = record.parents[3]
-    places = {table.name: data / "lake" / table.name for table in (IMAGES, IMAGE_DISKS, REJECTS)}
+    places = {table.name: data / "lake" / table.name for table in ROW_TABLES}
     places[RAW_PAGES.name] = data / "raw"
     paths = {name: folder / record.parent.name / record.name for name, folder in places.items()}
     digests = {name: digest_of(path) for name, path in paths.items() if path.exists()}

@@ -29,7 +29,6 @@ import re
 import string
 import sys
 import tempfile
-import threading
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pyarrow.parquet as pq
 import urllib3
+from loopback import LoopbackServer
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import MaxRetryError
 
@@ -254,7 +254,7 @@ def _network(made: Secrets, quotation: str, status: int | None) -> Callable[...,
 class Quoting(http.server.BaseHTTPRequestHandler):
     """Answers a call with a quotation of it: status and quotation by the key id, `key-403-3`; as a proxy it refuses."""
 
-    server: QuotingServer
+    server: Any
 
     def do_POST(self) -> None:
         """Quote a call of the service."""
@@ -294,35 +294,19 @@ class Quoting(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-class QuotingServer(http.server.ThreadingHTTPServer):
-    """A server on loopback; it tells `made` which signatures it received."""
-
-    daemon_threads = True
+class QuotingServer(LoopbackServer):
+    """A server that tells `made` which signatures it received."""
 
     def __init__(self, made: Secrets) -> None:
-        super().__init__(("127.0.0.1", 0), Quoting)
-        self.made = made
-
-    def handle_error(self, *_: object) -> None:
-        """A client that hangs up is no matter."""
-
-
-@contextlib.contextmanager
-def quoting(made: Secrets) -> Iterator[QuotingServer]:
-    """Serve in a thread."""
-    with QuotingServer(made) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        super().__init__(Quoting)
+        self.server.made = made
 
 
 def run_everywhere(home: Path, made: Secrets, statuses: Iterable[int]) -> Iterator[tuple[str, str]]:
     """Run over an account for each status and quotation, beside two behind a proxy. Yields: place and text."""
     log = _Log()
-    with quoting(made) as server, log.listening():
-        address = f"127.0.0.1:{server.server_port}"
+    with QuotingServer(made) as server, log.listening():
+        address = f"127.0.0.1:{server.port}"
         password = made.password("proxy")
         proxy = f"http://user:{quote(password, safe='')}@{address}"
         environment = {"HOME": str(home), "HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": "", "no_proxy": ""}
@@ -355,16 +339,16 @@ def run_everywhere(home: Path, made: Secrets, statuses: Iterable[int]) -> Iterat
 
 def read_buckets(made: Secrets) -> Iterator[tuple[str, str]]:
     """Read an object of a bucket whose service refuses, and quotes. Yields: place, and the error with its causes."""
-    with quoting(made) as server:
+    with QuotingServer(made) as server:
         variables = {
             "AWS_SECRET_ACCESS_KEY": made.key("aws"),
             "AWS_SESSION_TOKEN": made.token("aws token"),
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
             "AWS_REGION": "x",
         }
         for status in (400, 403, 409):
             for number, quotation in enumerate(QUOTATIONS):
-                bucket = f"b{status}-{number}-{server.server_port}"  # a client stays for its bucket
+                bucket = f"b{status}-{number}-{server.port}"  # a client stays for its bucket
                 with mock.patch.dict(os.environ, {**variables, "AWS_ACCESS_KEY_ID": f"key-{status}-{number}"}):
                     try:
                         open_location(f"s3://{bucket}/lake/x").read_bytes()

@@ -22,7 +22,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -609,7 +609,15 @@ def main() -> None:
     lengths = [min(LENGTH, given.steps - start) for start in range(0, given.steps, LENGTH)]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         seeds = range(given.seed, given.seed + len(lengths))
-        outcomes = list(pool.map(live, seeds, lengths))
+        jobs = [pool.submit(live, seed, length) for seed, length in zip(seeds, lengths, strict=True)]
+        for number, job in enumerate(as_completed(jobs), start=1):
+            done = job.result()
+            how = "different" if done.difference else "equal"
+            passed = time.monotonic() - began
+            sys.stderr.write(
+                f"history {number} of {len(jobs)}: seed {done.seed}, {done.steps} steps, {how}; {passed:,.0f} s\n"
+            )
+        outcomes = [job.result() for job in jobs]
     counts = sum((outcome.counts for outcome in outcomes), start=Counter[str]())
     different = [outcome for outcome in outcomes if outcome.difference]
     for outcome in different:

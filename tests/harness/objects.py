@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from pipeline.storage.bucket import BucketPath
+from pipeline.storage.bucket_path import BucketPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

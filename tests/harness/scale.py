@@ -38,6 +38,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import table_path
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import write_catalog
 
@@ -94,7 +95,7 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
             ],
             REJECTS.name: [],
         }
-        for table in (IMAGES, IMAGE_DISKS, REJECTS, OBSERVATIONS):
+        for table in LAKE_TABLES:
             path = table_path(data, table, run_id, at.date())
             path.parent.mkdir(parents=True, exist_ok=True)
             if not rows[table.name] and table.name in empty:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from damage import DAMAGES, KINDS, STATES, flips, lake_in, matrix
+from damage import DAMAGES, KINDS, PARTS, STATES, Outcome, flips, keep, kept, lake_in, matrix
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -30,3 +30,13 @@ def test_a_flipped_bit_gives_no_wrong_answer_and_is_mended_as_advised(tmp_path):
     found = flips(tmp_path, os.getpid(), count=2)
 
     assert [(outcome.what, outcome.wrong) for outcome in found if outcome.wrong] == []
+
+
+def test_outcomes_are_kept_as_they_come_and_read_again(tmp_path):
+    file = tmp_path / "outcomes.jsonl"
+    first, second = (Outcome(f"fresh, raw, {number}", ("é",), number == 1, was_found=True) for number in (1, 2))
+    assert kept(file) == {kind: [] for kind in PARTS}
+    keep(file, "flips", [first])
+    keep(file, "matrix", [second])
+
+    assert kept(file) == {"flips": [first], "matrix": [second], "later": []}

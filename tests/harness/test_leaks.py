@@ -37,8 +37,8 @@ def test_a_secret_is_found_in_every_spelling(spell):
 def test_no_profile_and_no_proxy_tells_its_secret_to_a_terminal_or_a_lake(tmp_path):
     made = leaks.Secrets.of(2)
     names = leaks.write_profiles(tmp_path, made)
-    with leaks.quoting(made) as server:
-        address = f"127.0.0.1:{server.server_port}"
+    with leaks.QuotingServer(made) as server:
+        address = f"127.0.0.1:{server.port}"
         proxy = f"http://user:{quote(made.password('proxy'), safe='')}@{address}"
         variables = environment(tmp_path, HTTPS_PROXY=proxy, HTTP_PROXY=proxy, DEBUG="sdk", PYTHONASYNCIODEBUG="1")
         chosen = [word for name in names for word in ("--profile", name)]

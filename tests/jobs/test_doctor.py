@@ -9,12 +9,11 @@ import json
 import os
 import re
 import shutil
-import ssl
-import threading
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from loopback import LoopbackServer
 
 from pipeline.credentials import Account, key_account, profile_account
 from pipeline.emulator import Endpoint, Key, living_account
@@ -59,18 +58,8 @@ def server(
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    class Server(http.server.ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """A client that hangs up during the handshake is what is tested."""
-
-    with Server(("127.0.0.1", 0), Answer) as listening:
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http{'s' if certificate else ''}://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
+    with LoopbackServer(Answer, certificate) as server:
+        yield server.url
 
 
 def test_a_good_setup_passes_every_check(serve, account, tmp_path):

@@ -252,6 +252,16 @@ def test_status_says_that_there_are_files_which_are_not_the_lake_s(data, typed):
     assert "1 file or folder of other tools, not read" in told
 
 
+def test_each_damaged_run_is_named_with_its_own_count(data):
+    """The rules hold for many runs at once."""
+    first, last = (sorted((data / "lake" / "images").rglob("*.parquet"))[place] for place in (0, -1))
+    for path, count in ((first, 1), (last, 2)):
+        rewrite(lambda rows, count=count: pa.concat_tables([rows, rows.slice(0, count)]))(path)
+    shared = {f.location: f.problem.split()[0] for f in check(data).findings if "share their key" in f.problem}
+
+    assert shared == {str(first.relative_to(data)): "2", str(last.relative_to(data)): "4"}
+
+
 def test_orphans_of_a_killed_writer_are_counted_and_are_no_finding(data):
     (data / "lake" / ".staging" / "20261003T020000.000000Z-2").mkdir(parents=True)
     result = check(data)
@@ -463,3 +473,108 @@ def test_a_lost_record_of_a_withdrawn_run_is_named_and_its_rest_moved_away(data,
     assert check(data).findings == []
     with contextlib.closing(connect(data)) as lake:
         assert lake.sql("select count(distinct observed_at_utc) from images").fetchall() == [(2,)]
+
+
+def emptied_folder(name: str) -> Callable[[Path], None]:
+    return lambda data: shutil.rmtree(data / "lake" / name)
+
+
+def flipped_manifest(data: Path) -> None:
+    flipped(next((data / "lake" / "manifests").iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "last_day"),
+    [
+        (emptied_folder("image_versions_open"), 3),
+        (emptied_folder("compacted_observations"), 3),
+        (flipped_manifest, 2),
+    ],
+)
+def test_days_that_a_lost_compaction_alone_held_are_named_and_accepted(tmp_path, typed, damage, last_day):
+    """An older version deleted the daily files of what it compacted; here two days, and perhaps a third after it."""
+
+    def write(day: int) -> None:
+        at = f"2026-10-0{day} 02:00"
+        write_run(tmp_path, *(Seen(account, at=at, images=[image("m-1")]) for account in ("prod", "test")))
+
+    write(1)
+    write(2)
+    compact(tmp_path)
+    for table in ("images", "image_disks", "rejects", "observations"):
+        shutil.rmtree(tmp_path / "lake" / table)
+    for day in range(3, last_day + 1):
+        write(day)
+    shutil.rmtree(tmp_path / "raw")
+    damage(tmp_path)
+    findings = "\n".join(map(str, check(tmp_path).findings))
+    commands = list(dict.fromkeys(re.findall("`(ens-images (?:withdraw|rebuild) [^`]*)`", findings)))
+    with pytest.raises(LakeDamaged, match="20261001T020000Z/prod"):
+        rebuild(tmp_path)
+
+    assert [command.split()[1] for command in commands] == [*["withdraw"] * 4, "rebuild"]
+    for command in commands:
+        assert typed(*shlex.split(command)[1:])[0] == 0
+    if last_day == 2:
+        with pytest.raises(LakeMissing):
+            check(tmp_path)
+    else:
+        assert check(tmp_path).findings == []
+        with contextlib.closing(connect(tmp_path)) as lake:
+            assert lake.sql("select observed_on::varchar, count(*) from images group by all").fetchall() == [
+                ("2026-10-03", 2)
+            ]
+
+
+# ── what stands in the way ───────────────────────────────────────────────────
+
+
+def file_for_folder(name: str) -> Callable[[Path], None]:
+    def replace(data: Path) -> None:
+        folder = data / "lake" / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.write_text("x")
+
+    return replace
+
+
+def folder_for_file(table: str) -> Callable[[Path], None]:
+    def replace(data: Path) -> None:
+        file(data, table).unlink()
+        file(data, table).mkdir()
+        (file(data, table) / "note.txt").write_text("x")
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(file_for_folder(name) for name in ("images", "manifests", "image_versions")),
+        *(folder_for_file(table) for table in ("images", "observations", "raw")),
+    ],
+)
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_moved_aside_by_the_advised_rebuild(data, typed, damage):
+    with contextlib.closing(connect(data)) as lake:
+        before = lake.sql("from images order by all").fetchall()
+    damage(data)
+    findings = "\n".join(map(str, check(data).findings))
+    (command,) = {*re.findall("`(ens-images [^`]*)`", findings)}
+    assert "move it away" not in findings
+    assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert check(data).findings == []
+    assert any((data / "lake" / ".damaged").iterdir())
+    with contextlib.closing(connect(data)) as lake:
+        assert lake.sql("from images order by all").fetchall() == before
+
+
+def test_status_names_a_run_of_which_only_the_raw_pages_are_left(data, typed):
+    for path in (data / "lake").rglob(f"{RUN}.parquet"):
+        path.unlink()
+    _, _, told = typed("status", "--data", str(data))
+    (command,) = re.findall(f"of run {RUN}: `(ens-images rebuild [^`]*)` publishes", told)
+    assert typed(*shlex.split(command)[1:])[0] == 0
+
+    assert "only the raw pages" not in typed("status", "--data", str(data))[2]

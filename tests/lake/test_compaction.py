@@ -441,7 +441,7 @@ def test_as_of_the_ends_of_time_is_a_moment_or_told(data):
 def test_the_commands_show_the_lake_as_it_was_and_say_so(data, tmp_path, typed):
     asked = ["--data", str(data), "--as-of", "2026-10-02"]
     code, out, err = typed("sql", *asked, "--format", "csv", "select max(observed_at_utc) as at from images")
-    assert (code, out) == (0, "at\r\n2026-10-02 02:00:00.000000\r\n")
+    assert (code, out) == (0, "at\n2026-10-02 02:00:00.000000\n")
     said = "(the lake as it was at 2026-10-02 23:59 UTC)"
     assert said in err
     for words in (["images", "images.csv"], ["--all", "all"]):

@@ -306,7 +306,7 @@ def test_the_exit_code_says_that_they_differ_only_where_it_is_asked(lake, typed)
     code, out, err = typed(*asked)
     assert (code, "1 appeared" in out, err) == (0, True, "")
     code, out, err = typed(*asked, "--exit-code", "--format", "csv")
-    assert (code, out.count("\r\n")) == (7, 7)
+    assert (code, out.count("\n")) == (7, 7)
     assert err.splitlines()[-1] == "error: Differs: 1 appeared, 1 gone, 1 changed, 1 seen"
     assert typed(*asked, "2026-10-27", "--exit-code")[0] == 0
     assert typed(*asked, "--account", "test", "2026-10-27", "--exit-code")[0] == 2  # it was not there yet

@@ -127,7 +127,7 @@ def test_a_parquet_export_says_in_its_header_what_it_holds(lake, tmp_path):
 
 @pytest.mark.parametrize("name", ["age.xls", "age", ".csv"])
 def test_an_export_needs_a_suffix_that_it_knows(lake, tmp_path, name):
-    with pytest.raises(BadSetting, match=r"\.csv, \.json, \.parquet or \.xlsx"):
+    with pytest.raises(BadSetting, match=r"\.csv, \.json, \.ndjson, \.parquet or \.xlsx"):
         export(connect(lake), "image_age", tmp_path / name)
 
 

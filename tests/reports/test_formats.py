@@ -37,7 +37,7 @@ select 'text' as words, 1234567 as whole, cast(-1234567.5 as double) as real, tr
 """
 
 
-@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown", "ndjson"])
 def test_every_kind_of_value_in_every_format(lake, output_format):
     found = written(query(connect(lake), VALUES), output_format)
     golden(f"values.{'txt' if output_format == 'table' else output_format}", found)
@@ -119,7 +119,7 @@ def test_json_names_columns_of_one_name_apart(lake):
     assert json.loads(written(query(connect(lake), "select 1 as a, 2 as a"), "json")) == [{"a": 1, "a_2": 2}]
 
 
-@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown", "ndjson"])
 def test_a_result_without_a_row_is_still_a_result(lake, output_format):
     found = written(query(connect(lake), "select 1 as a where false"), output_format)
     assert (
@@ -129,6 +129,7 @@ def test_a_result_without_a_row_is_still_a_result(lake, output_format):
             "csv": ["a"],
             "json": ["[]"],
             "markdown": ["|", "a", "|", "|---:|"],
+            "ndjson": [],
         }[output_format]
         or output_format == "table"
     )
@@ -155,26 +156,27 @@ def test_json_comes_back_as_it_was(rows):
 
 @pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", " =1", "\ufeff=1", "\uff1d1"])
 def test_csv_text_that_a_spreadsheet_would_run_gets_an_apostrophe(formula):
-    assert next(csv.reader([written(one(formula), "csv").split("\r\n", 1)[1]]))[0].startswith("'")
+    assert next(csv.reader([written(one(formula), "csv").split("\n", 1)[1]]))[0].startswith("'")
 
 
 def test_csv_numbers_get_none_and_null_and_empty_text_differ():
-    assert written(one(-5, "BIGINT"), "csv") == "value\r\n-5\r\n"
+    assert written(one(-5, "BIGINT"), "csv") == "value\n-5\n"
     rows = Rows(("a", "b"), ("VARCHAR", "VARCHAR"), [(None, "")])
-    assert written(rows, "csv") == 'a,b\r\n,""\r\n'
+    assert written(rows, "csv") == 'a,b\n,""\n'
 
 
-@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown"])
+@pytest.mark.parametrize("output_format", ["table", "csv", "json", "markdown", "ndjson"])
 def test_what_the_service_sent_is_shown_and_never_obeyed(output_format):
     rows = Rows((HOSTILE, "b"), ("VARCHAR", "VARCHAR"), [(HOSTILE, "[red]b[/red]")])
     out = Terminal()
     write_rows(rows, output_format, out)
-    found = out.getvalue().replace("\r\n", "\n")
+    found = out.getvalue()
     kept = found.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[2m", "")  # the table's own bold and dim
     assert not set(kept) & set("\x1b\x9b\r\t\u202e\u2028")
     assert "[red]b[/red]" in kept.replace("\\", "")
-    if output_format == "json":
-        assert json.loads(found)[0][HOSTILE] == HOSTILE
+    if output_format in {"json", "ndjson"}:
+        (row,) = [json.loads(found)] if output_format == "ndjson" else json.loads(found)
+        assert row[HOSTILE] == HOSTILE
 
 
 def test_a_long_result_as_a_table_is_cut_and_says_so(lake):

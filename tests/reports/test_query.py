@@ -57,7 +57,7 @@ def test_a_lake_file_that_is_gone_is_a_damaged_lake_and_no_bad_query(own_lake):
 
 
 def test_of_several_statements_the_last_one_answers(lake):
-    assert written(query(connect(lake), "create temp table t as select 7 as n; from t"), "csv") == "n\r\n7\r\n"
+    assert written(query(connect(lake), "create temp table t as select 7 as n; from t"), "csv") == "n\n7\n"
 
 
 def test_a_query_and_its_csv_load_neither_pandas_nor_arrow_nor_rich_nor_the_sdk(lake):

@@ -27,9 +27,10 @@ from pipeline import connect, diff, export, rebuild, run
 from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, Unreachable
 from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
-from pipeline.lake.verification import _Verified
+from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.storage import bucket, configuration
-from pipeline.storage.bucket import BucketPath, bucket_store
+from pipeline.storage.bucket import bucket_store
+from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
 from pipeline.storage.partitions import files_by_day
@@ -276,10 +277,10 @@ def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lak
         write_run(tmp_path, Seen("default", f"2026-10-{day:02} 02:00", [image("m-1", 40)]))
     upload(tmp_path, lake, "raw", "lake")
     fetched = []
-    monkeypatch.setattr("pipeline.lake.verification.SETTLED_SECONDS", -1)
+    monkeypatch.setattr("pipeline.lake.verified_files.SETTLED_SECONDS", -1)
     for _ in range(2):
         bucket_store.cache_clear()
-        _Verified._in_process.clear()  # as another process  # noqa: SLF001
+        VerifiedFiles._in_process.clear()  # as another process  # noqa: SLF001
         with counted_requests() as traffic:
             connect(lake).close()
         fetched.append(traffic["get"])

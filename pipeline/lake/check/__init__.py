@@ -2,13 +2,13 @@
 
     commit records ─→ files      readable, checksums right, of the declared schema       files.py
         a run        ─→ rules      keys unique, disks belong to images, counts and ids     runs.py, rules.py
-        its pages    ─→ evidence   computed again, every column of it                      runs.py
+        its pages    ─→ evidence   computed again, every column of it                      pages.py
         its pages    ─→ rows       built again, compared by key (deep)                     compare.py, later_fields.py
     compaction     ─→ versions   disjoint; each run restored, and checked as above       versions.py
     everything else ─→ strays     files that no commit names, the catalog              files.py
     raw pages, records ─→ secrets    that an older version stored                      secrets.py
 
-One run at a time, in Arrow and DuckDB. A finding names the file, the problem,
+A batch of runs at a time, in Arrow and DuckDB. A finding names the file, the problem,
 and how many rows have it.
 """
 
@@ -21,24 +21,27 @@ from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.check.files import check_other_files
 from pipeline.lake.check.model import CheckResult, CheckState, Finding
-from pipeline.lake.check.runs import check_run, open_pages, read_plain_run
+from pipeline.lake.check.pages import check_against_pages
+from pipeline.lake.check.runs import check_contents, find_violations, in_batches, read_plain_run
 from pipeline.lake.check.secrets import check_secrets
 from pipeline.lake.check.versions import check_compacted
-from pipeline.lake.compaction.damage import compaction_flaws
+from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, loss_of, lost_runs
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.format import FORMAT_FILE, format_of
-from pipeline.lake.layout import command
+from pipeline.lake.layout import command, table_path
 from pipeline.lake.survey import RunState, cure, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones, tombstones_flaws
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.schema import FORMAT
+from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import open_location, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
+    from pipeline.lake.check.runs import RunContents
     from pipeline.lake.compaction.manifest import Manifest
 
 __all__ = ["CheckResult", "Finding", "check"]
@@ -61,18 +64,20 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     result = CheckResult(location, deep)
     tombstones = _tombstones(location, result)
     result.withdrawn_count = len(tombstones.active)
-    manifest, flaws = _compaction(location, result)
+    manifest, flaws = compaction_flaws(location)
     _format(location, result)
     everything = Tombstones()  # what is withdrawn is checked too, as long as it is there
     try:
         files = FileSet.read(location, everything, ignore_format=True, ignore_compaction=bool(flaws))
     except LakeMissing:
+        _compaction_findings(result, manifest, flaws, (), tombstones)
         if result.is_intact:
             raise
         return result
     records = files.daily[OBSERVATIONS.name]
     states = survey(location, tombstones, ignore_compaction=bool(flaws))
     _survey_findings(result, states)
+    _compaction_findings(result, manifest, flaws, states, tombstones)
     flawed = {path for state in states.values() for path in state.flaws}
     intact = {name: tuple(path for path in paths if path not in flawed) for name, paths in files.daily.items()}
     with duckdb.connect() as con:
@@ -88,19 +93,25 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
             records={path.stem: path for path in (*records, *files.retained[OBSERVATIONS.name])},
             raw_files={path.stem: path for path in raw_paths(location) if path.stem not in tombstones.raw_runs},
         )
-        for record in records:
-            with about(run=record.stem):
-                result.run_count += 1
-                raw = open_pages(state, record.stem)
-                run = read_plain_run(state, record)
-                if run is not None:
-                    check_run(state, run, raw)
-                    _log.info("checked, with %d observations", len(run.observations))
+        result.run_count += len(records)
+        _check_daily(state, (run for record in records if (run := read_plain_run(state, record)) is not None))
         if state.manifest is not None:
             check_compacted(state, state.manifest)
         check_other_files(state)
         check_secrets(state)
     return result
+
+
+def _check_daily(state: CheckState, runs: Iterable[RunContents]) -> None:
+    """Check runs by themselves and against their raw pages, a batch of bounded size at a time."""
+    for batch in in_batches(runs, lambda run: run.row_count):
+        violations = find_violations(state, batch)
+        for run, problems in zip(batch, violations, strict=True):
+            with about(run=run.run_id):
+                check_contents(state, run, problems)
+                check_against_pages(state, run)
+                _log.info("checked, with %d observations", len(run.observations))
+        batch.clear()  # before the next one is read
 
 
 def _tombstones(data: Path, result: CheckResult) -> Tombstones:
@@ -114,11 +125,21 @@ def _tombstones(data: Path, result: CheckResult) -> Tombstones:
     return tombstones
 
 
-def _compaction(data: Path, result: CheckResult) -> tuple[Manifest | None, dict[Path, str]]:
-    manifest, flaws = compaction_flaws(data)
+def _compaction_findings(
+    result: CheckResult,
+    manifest: Manifest | None,
+    flaws: Mapping[Path, str],
+    with_record: Collection[str],
+    tombstones: Tombstones,
+) -> None:
+    """Name what is lost with a damaged compaction, then its files: once the loss is accepted, it begins again."""
+    data = result.data
+    lost = lost_runs(data, compacted_accounts(data, manifest), with_record, tombstones) if flaws else {}
+    for run_id, accounts in lost.items():
+        result.add(table_path(data, OBSERVATIONS, run_id, day_of_run(run_id)), loss_of(data, run_id, accounts))
+    then = "then " if lost else ""
     for path, flaw in flaws.items():
-        result.add(path, f"{flaw}: {command(data, 'rebuild')} compacts again from the daily files")
-    return manifest, flaws
+        result.add(path, f"{flaw}: {then}{command(data, 'rebuild')} compacts again from the daily files")
 
 
 def _format(data: Path, result: CheckResult) -> None:

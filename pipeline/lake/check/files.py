@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import RawRun
-from pipeline.lake.foreign_files import foreign_files
+from pipeline.lake.foreign_files import foreign_files, obstacles
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
 from pipeline.lake.survey import pages_flaw
@@ -57,21 +57,28 @@ def read_table(state: CheckState, path: Path, table: Table) -> pa.Table | None:
 
 def open_raw_run(state: CheckState, path: Path) -> RawRun | None:
     """Open a raw file. Returns: None where that fails, with a finding."""
+    state.result.file_count += 1
+    try:
+        raw = RawRun(path)
+        flaw = schema_flaw(raw.schema, RAW_PAGES)
+    except LakeDamaged as error:
+        flaw = _foreign_flaw(path) or str(error).removeprefix(f"{path} ")
+    if flaw is None:
+        return raw
+    state.result.add(path, flaw)
+    return None
+
+
+def _foreign_flaw(path: Path) -> str | None:
+    """Return why a file is none of raw pages by its schema, which tells more than a header that is not there."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    state.result.file_count += 1
     try:
-        flaw = schema_flaw(pq.read_schema(store_of(path).open(path)), RAW_PAGES)
-        if flaw is None:
-            return RawRun(path)
+        return schema_flaw(pq.read_schema(store_of(path).open(path)), RAW_PAGES)
     except (pa.ArrowException, OSError) as error:
         raise_if_out_of_memory(error)
-        flaw = unreadable(error)
-    except LakeDamaged as error:
-        flaw = str(error).removeprefix(f"{path} ")
-    state.result.add(path, flaw)
-    return None
+        return unreadable(error)
 
 
 def schema_flaw(schema: pa.Schema, table: Table) -> str | None:
@@ -83,8 +90,7 @@ def schema_flaw(schema: pa.Schema, table: Table) -> str | None:
     version = metadata.get(b"format", b"").decode(errors="replace")
     if not version.isdigit() or int(version) > int(FORMAT):
         return f"its format is {version!r}; {FORMAT!r} is the newest that this version reads"
-    declared = {column.name: column.type for column in table.arrow()}
-    declared |= {column.renamed_from: declared[column.name] for column in table.stored if column.renamed_from}
+    declared = _DECLARED_TYPES.get(table.name) or _DECLARED_TYPES.setdefault(table.name, _declared_types(table))
     for column in schema:
         if column.name not in declared:
             return f"column {column.name!r} is not declared"
@@ -94,15 +100,24 @@ def schema_flaw(schema: pa.Schema, table: Table) -> str | None:
     return f"it lacks {missing[0]!r}, a part of the key" if missing else None
 
 
+_DECLARED_TYPES: Final[dict[str, dict[str, Any]]] = {}
+
+
+def _declared_types(table: Table) -> dict[str, pa.DataType]:
+    """Return the type of each column, under its present name and under the one of older versions."""
+    return {name: column.arrow().type for column in table.stored for name in (column.name, column.renamed_from) if name}
+
+
 def with_every_column(rows: pa.Table, table: Table) -> pa.Table:
     """Give the columns of an older version their present names, and add those that it did not have, as nulls."""
     import pyarrow as pa
 
     present = {column.renamed_from: column.name for column in table.stored if column.renamed_from}
-    rows = rows.rename_columns([present.get(name, name) for name in rows.column_names])
-    for column in table.arrow():
-        if column.name not in rows.column_names:
-            rows = rows.append_column(column, pa.nulls(len(rows), column.type))
+    if present.keys() & set(rows.column_names):
+        rows = rows.rename_columns([present.get(name, name) for name in rows.column_names])
+    there = set(rows.column_names)
+    for field in [column.arrow() for column in table.stored if column.name not in there]:
+        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     return rows
 
 
@@ -126,8 +141,14 @@ def check_other_files(state: CheckState) -> None:
     committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
     _uncommitted_files(state, committed, orphan_files)
     _unpublished_runs(state, committed, orphan_files)
+    in_the_way = obstacles(state.data)
+    for path in in_the_way:
+        if not state.is_flawed(path):  # that it stands in the way is no second finding
+            flaw = "a folder, and a file of the lake" if path.is_dir() else "a file, and a folder of the lake"
+            state.result.add(path, f"{flaw} belongs there: {command(state.data, 'rebuild')} moves it aside")
     for path in foreign_files(state.data):
-        state.result.add(path, "no file of the lake: move it away")
+        if path not in in_the_way:
+            state.result.add(path, "no file of the lake: move it away")
     _catalog(state)
 
 

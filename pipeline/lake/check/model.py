@@ -11,6 +11,7 @@ from pipeline.lake.layout import command, shown
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -48,6 +49,8 @@ class CheckResult:
     observation_count: int = 0
     certificate_count: int = 0
     """Observations of which the evidence was computed again from their raw pages."""
+    not_proven_again_count: int = 0
+    """Observations of which the proof rests on a run that is gone, or was withdrawn since."""
     without_pages_count: int = 0
     """Observations of which the raw pages are no longer there."""
     withdrawn_count: int = 0
@@ -91,6 +94,11 @@ class CheckResult:
             f"{self.certificate_count:,} of {certificates} computed again from the raw pages"
             + (f"; {self.without_pages_count:,} without pages" if self.without_pages_count else ""),
         ]
+        if self.not_proven_again_count:
+            lines.append(
+                f"{pluralize(self.not_proven_again_count, 'proof')} not computed again: the run that each rests on is "
+                "gone, or withdrawn"
+            )
         if self.is_deep:
             lines.append(
                 f"{pluralize(self.rebuilt_count, 'run')} built again from the raw pages and compared row for row"
@@ -133,5 +141,13 @@ class CheckState:
     """Run → its commit record, where that is a file of its own."""
     raw_files: dict[str, Path]
     """Run → its raw file, where that is not expired."""
+    secrets: dict[Path, Counter[str]] = field(default_factory=dict)
+    """What was found to hold secrets or not, by column, in each file that was read whole."""
+    listed_ids: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    """Account → the last run that was checked and published it, and its images: the next one rests on them."""
     published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
     """Account and instant → the run that published it: keys hold across runs while these are unique."""
+
+    def is_flawed(self, path: Path) -> bool:
+        """Whether the survey found the file of a run damaged or missing."""
+        return path.stem in self.states and path in self.states[path.stem].flaws

@@ -1,46 +1,43 @@
-"""One run: its commit record, its rows, and, where the raw pages are there, the evidence and every row again.
+"""One run by itself: its commit record, and its rows against that and against each other.
 
-    commit record ─→ RunContents ─┬─ rules      keys, counts, disks, ids
-    or compaction                 ├─ evidence   computed again from the raw pages, every column of it
-                                  └─ rows       built again from the raw pages, compared by key      (deep)
+    commit record ─→ RunContents ─→ rules      keys, counts, disks, ids
+    or compaction
 
-The same steps for a run of plain files and for one that comes back from versions.
+The same steps for a run of plain files and for one that comes back from versions. The rules hold for a batch of runs at
+once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from pipeline.errors import LakeDamaged
-from pipeline.extract.reading_version import FIRST, READING
-from pipeline.lake.check import later_fields
-from pipeline.lake.check.compare import first_difference
-from pipeline.lake.check.files import open_raw_run, read_table, sibling, unreadable, with_every_column
-from pipeline.lake.check.rules import RUN_RULES
-from pipeline.lake.committed_digests import COMMITTED_FILES
-from pipeline.lake.layout import command, table_path
-from pipeline.lake.publish import evidence_of, publish, read_answers, why_refused_anew
-from pipeline.lake.survey import ROW_TABLES
-from pipeline.memory import raise_if_out_of_memory
+from pipeline.extract.reading_version import FIRST
+from pipeline.extract.stored_secrets import stored_secrets
+from pipeline.lake.check.files import read_table, sibling, with_every_column
+from pipeline.lake.check.rules import RULE_COLUMNS, RUN_RULES, Rule
+from pipeline.lake.layout import command
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import ROW_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pyarrow as pa
 
-    from pipeline.extract.raw_pages import RawRun
-    from pipeline.extract.response import Answer
     from pipeline.lake.check.model import CheckState
     from pipeline.resources.schema import Table
 
-_Answers = dict[str, list[tuple[int, "Answer"]]]
+_Item = TypeVar("_Item")
+Violation = tuple[Rule, "Sequence[Any]"]
+"""A rule, and the values of its message."""
+
+_BATCH_ROWS: Final = 100_000
+_BATCH_RUNS: Final = 500
+"""So many rows or runs are in memory at once; more rows where one run has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,16 @@ class RunContents:
         return self.record.stem
 
     @property
+    def present(self) -> list[dict[str, Any]]:
+        """The observations whose rows are in `tables`."""
+        return [row for row in self.observations if row["account"] not in self.absent]
+
+    @property
+    def row_count(self) -> int:
+        """Rows in `tables`."""
+        return sum(map(len, (self.tables or {}).values()))
+
+    @property
     def reading(self) -> int:
         """The version that the answers were read with."""
         return next((row["reading_version"] for row in self.observations if row["reading_version"]), FIRST)
@@ -79,6 +86,7 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
     table = read_table(state, record, OBSERVATIONS)
     if table is None:
         return None
+    state.secrets[record] = stored_secrets(table)
     observations = with_every_column(table, OBSERVATIONS).to_pylist()
     published = {row["account"] for row in observations if row["is_published"]}
     tables = _row_tables(state, record, published)
@@ -106,46 +114,59 @@ def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[st
     return readable if len(readable) == len(ROW_TABLES) else None
 
 
-def check_run(state: CheckState, run: RunContents, raw: RawRun | None, *, is_checked: bool = False) -> None:
-    """Check a run, and count it; `raw` is None where its pages are not there or cannot be read.
-
-    `is_checked` says that its rows are those of a run whose contents were checked.
-    """
-    state.result.observation_count += len(run.observations)
-    if not is_checked:
-        check_contents(state, run)
-    if raw is None:
-        state.result.without_pages_count += len(run.observations)
-    else:
-        _check_pages(state, run, raw)
-
-
-def open_pages(state: CheckState, run_id: str) -> RawRun | None:
-    """Open the raw pages of a run. Returns: None where they are not there, or cannot be read."""
-    path = state.raw_files.get(run_id)
-    is_damaged = run_id in state.states and state.states[run_id].raw_flaw is not None
-    return None if path is None or is_damaged else open_raw_run(state, path)
+def in_batches(items: Iterable[_Item], row_count: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Group items in their order: a batch holds a bounded number of rows, or one item with more."""
+    batch: list[_Item] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += row_count(item)
+        if total >= _BATCH_ROWS or len(batch) >= _BATCH_RUNS:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
 
 
-# ── by itself ────────────────────────────────────────────────────────────────
-
-
-def check_contents(state: CheckState, run: RunContents) -> None:
-    """Check the rows of a run against each other."""
+def check_contents(state: CheckState, run: RunContents, violations: Iterable[Violation]) -> None:
+    """Check the rows of a run against each other; `violations` of the rules were found for its batch."""
     _check_record(state, run)
     if run.tables is None:
         return
-    present = [row for row in run.observations if row["account"] not in run.absent]
-    for table in ROW_TABLES:
-        state.con.register(f"{table.name}_of_run", with_every_column(run.tables[table.name], table))
-    state.con.register("observations_of_run", OBSERVATIONS.to_arrow(present))
-    for rule in RUN_RULES:
-        for row in state.con.execute(rule.query).fetchall():
-            state.result.add(sibling(run.record, rule.table), rule.problem.format(*row))
-    for observation in present:
+    for rule, values in violations:
+        state.result.add(sibling(run.record, rule.table), rule.problem.format(*values))
+    for observation in run.present:
         if observation["is_published"] and not _has_ids(observation, run.tables[IMAGES.name], run.tables[REJECTS.name]):
             problem = f"account {observation['account']!r}: other images than the observation counted"
             state.result.add(sibling(run.record, IMAGES), problem)
+
+
+def find_violations(state: CheckState, runs: Sequence[RunContents]) -> list[list[Violation]]:
+    """Find the rules that each of these runs violates, in a few queries for all of them."""
+    numbered = [(number, run.tables, run) for number, run in enumerate(runs) if run.tables is not None]
+    found: list[list[Violation]] = [[] for _ in runs]
+    if not numbered:
+        return found
+    for table in ROW_TABLES:
+        parts = [(number, with_every_column(tables[table.name], table)) for number, tables, _ in numbered]
+        _register(state, table, parts)
+    _register(state, OBSERVATIONS, [(number, OBSERVATIONS.to_arrow(run.present)) for number, _, run in numbered])
+    for rule in RUN_RULES:
+        for number, *values in state.con.execute(rule.query).fetchall():
+            found[number].append((rule, values))
+    return found
+
+
+def _register(state: CheckState, table: Table, parts: Iterable[tuple[int, pa.Table]]) -> None:
+    """Make `<table>_of_runs` of the rows of each run, given with its number: the columns that the rules read."""
+    import pyarrow as pa
+
+    columns = list(RULE_COLUMNS[table.name])
+    rows = pa.concat_tables(
+        part.select(columns).append_column("run", pa.repeat(pa.scalar(number, pa.int32()), len(part)))
+        for number, part in parts
+    )
+    state.con.register(f"{table.name}_of_runs", rows)
 
 
 def _check_record(state: CheckState, run: RunContents) -> None:
@@ -179,114 +200,3 @@ def _has_ids(observation: Mapping[str, Any], images: pa.Table, rejects: pa.Table
     unique = sorted(set(ids(images).to_pylist()) - {None})
     digest = hashlib.sha256("\n".join(unique).encode("utf-8", "surrogatepass")).hexdigest()
     return digest == str(observation["image_ids_sha256"])
-
-
-# ── against its raw pages ────────────────────────────────────────────────────
-
-
-def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
-    import pyarrow as pa
-
-    try:
-        answers = read_answers(raw, reading=run.reading)
-        state.result.row_count += sum(map(len, answers.values()))
-        _check_evidence(state, run, raw, answers)
-        if state.result.is_deep:
-            _check_rows(state, run, raw, answers)
-    except LakeDamaged as error:
-        state.result.add(raw.path, str(error).removeprefix(f"{raw.path} "))
-    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
-        raise_if_out_of_memory(error)
-        state.result.add(raw.path, unreadable(error))
-
-
-def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
-    decisions = {decision["account"]: decision for decision in raw.header["accounts"]}
-    if decisions.keys() != {row["account"] for row in run.observations}:
-        state.result.add(run.record, "it names other accounts than the raw pages of its run")
-    for row in run.observations:
-        account = row["account"]
-        if account not in decisions:
-            continue
-        state.result.certificate_count += 1
-        expected = _expected_evidence(row, raw, decisions[account], answers.get(account, ()), run.reading)
-        for name, value in expected.items():
-            if row[name] != value and not _is_withdrawn_since(row, name):
-                problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"
-                state.result.add(run.record, problem)
-
-
-def _expected_evidence(
-    row: Mapping[str, Any],
-    raw: RawRun,
-    decision: Mapping[str, Any],
-    answers: Sequence[tuple[int, Answer]],
-    reading: int,
-) -> dict[str, Any]:
-    """Compute the columns of an observation that follow from the raw pages."""
-    expected = evidence_of(raw, decision, answers, reading)
-    if expected["observed_at_utc"] is not None:
-        expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
-    if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
-        refusal = why_refused_anew(raw, decision, answers, expected["certificate"], reading)
-        expected["is_published"] = decision["is_published"] and refusal is None
-    if row["is_published"]:
-        del expected["image_count"]  # a published observation counts the rows, which the rules compare
-    return expected
-
-
-def _is_withdrawn_since(row: Mapping[str, Any], name: str) -> bool:
-    """Whether a rebuild left the account out of the lake because it had been withdrawn."""
-    return name in {"is_published", "image_count"} and str(row["error"]).startswith("Withdrawn: ")
-
-
-def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
-    """Build the run again from its raw pages, in a temporary folder, and compare every row."""
-    observations = {row["account"]: row for row in run.observations}
-    for decision in raw.header["accounts"]:  # the decisions are compared as evidence; here it is what follows from them
-        if decision["account"] in observations:
-            row = observations[decision["account"]]
-            decision |= {"is_published": row["is_published"], "error": row["error"]}
-    expected_tables = _built_again(raw, answers, run.reading)
-    state.result.rebuilt_count += 1
-    for table in LAKE_TABLES:
-        actual, expected = run.rows(table), expected_tables.get(table.name)
-        if actual is None or expected is None:
-            continue
-        actual, expected = later_fields.align(actual, expected, table)
-        if table is OBSERVATIONS:  # other code writes other bytes for the same rows, and older code no reading version
-            expected = expected.drop_columns([COMMITTED_FILES, "reading_version"])
-        difference = first_difference(actual, expected, table, without=run.absent)
-        if difference is not None:
-            state.result.add(sibling(run.record, table), f"not what the raw pages give: {difference}")
-    if run.reading < READING:
-        anew = _built_again(raw, read_answers(raw, reading=READING), READING)
-        state.result.read_differently_count += sum(
-            _count_differing_rows(state, expected_tables[table.name], anew[table.name]) for table in ROW_TABLES
-        )
-
-
-def _built_again(raw: RawRun, answers: _Answers, reading: int) -> dict[str, pa.Table]:
-    """Publish a run in a temporary folder. Returns: the rows of its tables, by name."""
-    import pyarrow.parquet as pq
-
-    with tempfile.TemporaryDirectory(prefix="ens-images-check.") as folder:
-        publish(Path(folder), raw, answers, reading=reading)
-        paths = {table: table_path(Path(folder), table, raw.path.stem, raw.observed_on) for table in LAKE_TABLES}
-        return {
-            table.name: pq.ParquetFile(path).read() if path.exists() else table.to_arrow([])
-            for table, path in paths.items()
-        }
-
-
-def _count_differing_rows(state: CheckState, before: pa.Table, after: pa.Table) -> int:
-    """Count the rows of one version of reading that another one does not give: changed, added or lost."""
-    if before.equals(after):
-        return 0
-    state.con.register("read_before", before)
-    state.con.register("read_after", after)
-    ((lost, added),) = state.con.execute(
-        "select (select count(*) from (from read_before except all from read_after)), "
-        "(select count(*) from (from read_after except all from read_before))"
-    ).fetchall()
-    return max(int(lost), int(added))

@@ -13,7 +13,6 @@ from pipeline.lake.verification import read_verified
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections import Counter
     from pathlib import Path
 
     from pipeline.lake.check.model import CheckState
@@ -32,7 +31,9 @@ def check_secrets(state: CheckState) -> None:
 
 def _add(state: CheckState, path: Path, *, is_raw: bool = False) -> None:
     try:
-        found: Counter[str] = raw_secrets(RawRun(path)) if is_raw else stored_secrets(read_verified(path))
+        found = state.secrets.get(path)
+        if found is None:  # no other step of the check read it
+            found = raw_secrets(RawRun(path)) if is_raw else stored_secrets(read_verified(path))
     except LakeDamaged:
         return  # a finding already
     if found:

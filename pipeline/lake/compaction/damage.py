@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
+from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import (
     COMPACTED,
     OLDER_COMPACTED,
@@ -13,11 +14,16 @@ from pipeline.lake.compaction.manifest import (
     manifest_paths,
     newest_manifest,
 )
+from pipeline.lake.layout import command
 from pipeline.lake.orphans import delete
+from pipeline.lake.survey import pages_flaw
 from pipeline.lake.verification import file_flaw, read_verified
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from pipeline.lake.tombstones import Tombstones
 
 
 def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
@@ -46,16 +52,48 @@ def _older_flaw(path: Path) -> str | None:
     return None
 
 
-def compacted_runs(data: Path, manifest: Manifest | None) -> set[str]:
-    """Return the runs that were compacted: by the manifest, or, without it, by the newest readable records."""
+def compacted_accounts(data: Path, manifest: Manifest | None) -> dict[str, tuple[str, ...]]:
+    """Return the runs that were compacted, by the manifest, or, without it, by the newest readable records.
+
+    Returns: run → the accounts of which the versions held rows.
+    """
     if manifest is not None:
-        return set(manifest.runs)
+        return {run_id: manifest.covered.get(run_id, ()) for run_id in manifest.runs}
     for path in sorted(_compacted_files(data, RECORDS), key=lambda path: path.name, reverse=True):
         try:
-            return set(read_verified(path).column("run_id").to_pylist())
-        except LakeDamaged:
+            rows = read_verified(path).select(["run_id", "account", "is_published"]).to_pylist()
+        except (LakeDamaged, KeyError):
             continue
-    return set()
+        found: dict[str, tuple[str, ...]] = {}
+        for row in rows:
+            found[row["run_id"]] = (*found.get(row["run_id"], ()), *([row["account"]] if row["is_published"] else []))
+        return found
+    return {}
+
+
+def lost_runs(
+    data: Path, compacted: Mapping[str, Sequence[str]], with_record: Collection[str], tombstones: Tombstones
+) -> dict[str, list[str]]:
+    """Select the runs that a damaged compaction alone held: nothing brings back what they published.
+
+    `compacted` is as from `compacted_accounts`; the runs `with_record` have a daily commit record.
+
+    Returns: run → its accounts that are not withdrawn, which accepts their loss.
+    """
+    raw = {path.stem: path for path in raw_paths(data) if path.stem not in tombstones.raw_runs}
+    left = {
+        run_id: [account for account in accounts if account not in tombstones.withdrawn_from(run_id)]
+        for run_id, accounts in sorted(compacted.items())
+        if run_id not in with_record and (run_id not in raw or pages_flaw(raw[run_id]) is not None)
+    }
+    return {run_id: accounts for run_id, accounts in left.items() if accounts}
+
+
+def loss_of(data: Path, run_id: str, accounts: Iterable[str]) -> str:
+    """Say what of a run is lost with the compaction, and how to accept it."""
+    accept = ", ".join(command(data, "withdraw", f"{run_id}/{account}") for account in accounts)
+    gone = "the versions that hold its rows are damaged, and its daily files and raw pages are gone"
+    return f"{gone}: {accept} accepts the loss"
 
 
 def delete_compaction(data: Path) -> None:

@@ -166,7 +166,7 @@ def manifest_paths(data: Path) -> list[Path]:
     """List every manifest."""
     found: list[Path] = []
     for folder in (MANIFESTS, OLDER_MANIFESTS):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found += [path for path in (data / "lake" / folder).iterdir() if _MANIFEST_FILE.fullmatch(path.name)]
     return found
 

@@ -1,18 +1,18 @@
-"""A compacted run as its daily files had it, read from the compaction alone."""
+"""Compacted runs as their daily files had them, read from the compaction alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
-from pipeline.lake.scan import empty, instant, observations, pairs, rows_from_versions, scan_files, version_rows
+from pipeline.lake.scan import observations, rows_from_versions, scan_files, version_rows
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping
 
     import duckdb
     import pyarrow as pa
@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from pipeline.resources.schema import Table
 
 
+class RestoredRun(NamedTuple):
+    """A compacted run."""
+
+    run_id: str
+    records: list[dict[str, Any]]
+    """Its rows of `observations`. One of an account that was withdrawn before the compaction has no other rows."""
+    tables: dict[str, pa.Table]
+    """The rows of the other tables, by name."""
+
+
 def open_versions(con: duckdb.DuckDBPyConnection, files: FileSet) -> None:
-    """Make what `restored_run` reads for each run: `version`, `record_of_lake` and `compacted_reject`.
+    """Make what `restored_runs` reads: `version`, `record_of_lake` and `compacted_reject`.
 
     They are tables, so that a run costs its rows and not those of the lake; more versions stay in their files.
     """
@@ -38,40 +48,52 @@ def open_versions(con: duckdb.DuckDBPyConnection, files: FileSet) -> None:
 _VERSIONS_IN_MEMORY: Final = 500_000
 
 
-def restored_run(
-    con: duckdb.DuckDBPyConnection, files: FileSet, run_id: str, day: dt.date
-) -> tuple[list[dict[str, Any]], dict[str, pa.Table]]:
-    """Read a compacted run of a day. Returns: its rows of `observations`; and by name the rows of the other tables.
+def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return about how many rows each run of `record_of_lake` has, by run."""
+    query = "select run_id, sum(image_count + disk_count + reject_count) from record_of_lake group by run_id"
+    return {run_id: int(count or 0) for run_id, count in con.execute(query).fetchall()}
 
-    An account that was withdrawn before the compaction has a row in `observations`, and no other rows.
+
+def restored_runs(con: duckdb.DuckDBPyConnection, files: FileSet, days: Mapping[str, dt.date]) -> Iterator[RestoredRun]:
+    """Read compacted runs, given with their days, in a few queries: all of them are in memory at once."""
+    import pyarrow as pa
+
+    runs = ", ".join(map(sql_literal, days))
+    query = f"select {', '.join(OBSERVATIONS.arrow().names)} from record_of_lake where run_id in ({runs})"  # noqa: S608
+    read = con.sql(f"{query} order by account").to_arrow_table().cast(OBSERVATIONS.arrow()).to_pylist()
+    records: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in days}
+    for row in read:
+        records[row["run_id"]].append(row)
+    columns = ("run_id", "account", "observed_at_utc", "observed_on")
+    schema = pa.schema(zip(columns, (pa.string(), pa.string(), pa.timestamp("us"), pa.date32()), strict=True))
+    covered = files.manifest.covered if files.manifest else {}
+    wanted = [
+        {**row, "observed_on": days[row["run_id"]]}
+        for row in read
+        if row["is_published"] and row["account"] in covered.get(row["run_id"], ())
+    ]
+    con.register("wanted_observation", pa.Table.from_pylist(wanted, schema=schema))
+    tables = {table.name: _rows_by_run(con, table) for table in ROW_TABLES}
+    con.unregister("wanted_observation")
+    none = {table.name: table.to_arrow([]) for table in ROW_TABLES}
+    for run_id in days:
+        yield RestoredRun(run_id, records[run_id], {name: tables[name].get(run_id, none[name]) for name in tables})
+
+
+def _rows_by_run(con: duckdb.DuckDBPyConnection, table: Table) -> dict[str, pa.Table]:
+    """Read the rows of the wanted observations. Rejects of withdrawn ones stay in their file, and no reader uses them.
+
+    Returns: a table for each run that has rows.
     """
-    names = ", ".join(OBSERVATIONS.arrow().names)
-    query = f"select {names} from record_of_lake where run_id = {sql_literal(run_id)} order by account"  # noqa: S608
-    records = con.sql(query).to_arrow_table().cast(OBSERVATIONS.arrow()).to_pylist()
-    covered = files.manifest.covered.get(run_id, ()) if files.manifest else ()
-    present = [row for row in records if row["is_published"] and row["account"] in covered]
-    tables = {}
-    for table in (IMAGES, IMAGE_DISKS, REJECTS):
-        query = _rejects_query(present) if table is REJECTS else _rows_query(table, present, day)
-        columns = ", ".join(column.name for column in table.stored)
-        rows = con.sql(f"select {columns} from ({query}) as restored")  # noqa: S608
-        tables[table.name] = rows.to_arrow_table().cast(table.arrow())
-    return records, tables
-
-
-def _rows_query(table: Table, present: Sequence[dict[str, Any]], day: dt.date) -> str:
-    """Select the images or disks of these observations from the versions."""
-    if not present:
-        return empty(table)
-    spanned = " union all ".join(
-        f"select {sql_literal(row['account'])} as account, {instant(row['observed_at_utc'])} as observed_at_utc, "
-        f"date '{day}' as observed_on"
-        for row in present
-    )
-    return rows_from_versions(table, "from version", spanned)
-
-
-def _rejects_query(present: Sequence[dict[str, Any]]) -> str:
-    """Select the rejects of these observations: those of withdrawn ones stay in their file, and no reader uses them."""
-    names = pairs((row["run_id"], row["account"]) for row in present)
-    return f"from compacted_reject where (run_id, account) in ({names})"
+    if table is REJECTS:
+        query = "from compacted_reject semi join wanted_observation using (run_id, account)"
+    else:
+        query = rows_from_versions(table, "from version", "from wanted_observation", ("run_id",))
+    columns = ", ".join(column.name for column in table.stored)
+    found = con.sql(f"select run_id as run, {columns} from ({query}) as restored order by run").to_arrow_table()  # noqa: S608
+    rows = found.select([column.name for column in table.stored]).cast(table.arrow())
+    by_run, start = {}, 0
+    for count in found.column("run").value_counts().to_pylist():  # in the order of the rows
+        by_run[count["values"]] = rows.slice(start, count["counts"])
+        start += count["counts"]
+    return by_run

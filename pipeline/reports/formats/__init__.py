@@ -1,7 +1,8 @@
 """Output formats: one module a format, found by its name.
 
-    rows  ──►  write     table  csv  json  markdown      to a text stream, as `--format` names it
-    view  ──►  export    csv  json  parquet  xlsx        to a file, by its suffix
+    rows  ──►  write          table  csv  json  markdown  ndjson      to a stream of text, as `--format` names it
+    rows  ──►  write_bytes    parquet                                 to a stream of bytes, which no terminal shows
+    view  ──►  export         csv  json  ndjson  parquet  xlsx        to a file, by its suffix
 
 Each module here declares `FORMAT`, and the module's name is the format's name and suffix. A new format is one
 new module: the command line, the settings file and the exports offer it as soon as it exists. The modules import
@@ -14,6 +15,7 @@ import functools
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting
@@ -22,7 +24,7 @@ from pipeline.text import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-    from typing import TextIO
+    from typing import BinaryIO, TextIO
 
     import duckdb
 
@@ -36,6 +38,8 @@ class OutputFormat:
 
     write: Callable[[Rows, TextIO], int] | None = None
     """Write rows to a text stream. Returns: the number of rows."""
+    write_bytes: Callable[[Rows, BinaryIO], int] | None = None
+    """Write rows to a stream of bytes, where the format is not text. Returns: the number of rows."""
     write_tables: Callable[[Iterable[tuple[str, Rows]], TextIO], None] | None = None
     """Write several named results as one document; None where a document holds one table."""
     export: Callable[[duckdb.DuckDBPyConnection, Relation, Path], int] | None = None
@@ -50,8 +54,13 @@ def formats() -> dict[str, OutputFormat]:
 
 
 def stream_formats() -> tuple[str, ...]:
-    """The formats in which a result is written to a text stream."""
-    return tuple(name for name, output_format in formats().items() if output_format.write)
+    """The formats in which a result is written to a stream."""
+    return tuple(name for name, output_format in formats().items() if output_format.write or output_format.write_bytes)
+
+
+def is_binary(name: str) -> bool:
+    """Tell whether a format is not text."""
+    return formats()[name].write is None
 
 
 def export_formats() -> tuple[str, ...]:
@@ -78,10 +87,22 @@ def check_export_formats(names: Sequence[str]) -> None:
 
 
 def write_rows(rows: Rows, output_format: str, out: TextIO) -> int:
-    """Write `rows` to a text stream.
+    """Write `rows` to a stream; a format that is not text writes to the bytes below it.
 
     Returns: the number of rows written.
     """
-    write = formats()[output_format].write
-    assert write is not None, output_format  # noqa: S101  (the command line offers `stream_formats` alone)
-    return write(rows, out)
+    chosen = formats()[output_format]
+    if chosen.write is not None:
+        return chosen.write(rows, out)
+    assert chosen.write_bytes is not None, output_format  # noqa: S101  (the command line offers `stream_formats` alone)
+    out.flush()
+    return chosen.write_bytes(rows, out.buffer)
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Number the names that repeat an earlier one: `a`, `a_2`. A format whose columns are keys needs that."""
+    unique: list[str] = []
+    for name in names:
+        numbered = (name if number == 1 else f"{name}_{number}" for number in count(1))
+        unique.append(next(candidate for candidate in numbered if candidate not in unique))
+    return unique

@@ -1,4 +1,4 @@
-"""CSV as in RFC 4180, in UTF-8.
+"""CSV as in RFC 4180, in UTF-8, but each line ends with LF, as shells and databases write it.
 
 Null is empty, an empty text is `""`. An instant is `2026-10-30 02:00:00.000000`,
 in UTC without a zone. A text that a spreadsheet would run as a formula (it
@@ -35,7 +35,7 @@ def write_csv(rows: Rows, out: TextIO) -> int:
     for count, row in enumerate(chain([rows.columns], rows.rows)):  # noqa: B007  (the header is row 0)
         cells = [_cell(value) for value in row]
         line = ",".join(cells) if cells != [""] else '""'  # an empty line would be no row
-        out.write((escape_control(line) if on_terminal else line) + "\r\n")
+        out.write((escape_control(line) if on_terminal else line) + "\n")
     return count
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from pipeline.reports.formats import OutputFormat
+from pipeline.reports.formats import OutputFormat, unique_names
 from pipeline.text import escape_control, json_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from typing import TextIO
 
@@ -42,20 +42,20 @@ def export_json(con: duckdb.DuckDBPyConnection, relation: Relation, path: Path) 
         return write_json(read(con, relation.name), out)
 
 
-def _write_array(rows: Rows, out: TextIO, indent: str = "") -> int:
-    """Write an array; columns of the same name get a number.
+def objects(rows: Rows) -> Iterator[str]:
+    """Spell each row as an object in one line."""
+    names = unique_names(rows.columns)
+    for row in rows.rows:
+        line = json.dumps({name: json_value(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False)
+        yield escape_control(line, json_escapes=True)
 
-    Returns: the number of rows.
-    """
-    names: list[str] = []
-    for name in rows.columns:
-        number = 1 + names.count(name)
-        names.append(name if number == 1 else f"{name}_{number}")
+
+def _write_array(rows: Rows, out: TextIO, indent: str = "") -> int:
+    """Write an array. Returns: the number of rows."""
     count = 0
     out.write("[")
-    for count, row in enumerate(rows.rows, start=1):
-        line = json.dumps({name: json_value(value) for name, value in zip(names, row, strict=True)}, ensure_ascii=False)
-        out.write(f"{',' if count > 1 else ''}\n{indent}{escape_control(line, json_escapes=True)}")
+    for count, line in enumerate(objects(rows), start=1):
+        out.write(f"{',' if count > 1 else ''}\n{indent}{line}")
     out.write(f"\n{indent}]" if count else "]")
     return count
 

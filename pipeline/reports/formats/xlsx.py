@@ -6,6 +6,7 @@ a formula. The same rows give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 from decimal import Decimal
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import BadSetting
 from pipeline.reports.formats import OutputFormat
+from pipeline.storage.staging import staging_folder
 from pipeline.text import plain_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import duckdb
@@ -58,10 +61,7 @@ def write_workbook(path: Path, relation: Relation, rows: Rows, provenance: str) 
     """
     if find_spec("xlsxwriter") is None:
         raise BadSetting("an Excel file needs XlsxWriter, not installed here: pip install 'ens-images[excel]'")
-    import xlsxwriter
-
-    book = xlsxwriter.Workbook(str(path), {"constant_memory": True})
-    try:
+    with _workbook(path) as book:
         book.set_properties({"title": relation.name, "comments": provenance, "created": _NO_INSTANT})
         sheet = book.add_worksheet(relation.name[:31])
         header = book.add_format({"bold": True, "bottom": 1})
@@ -84,9 +84,27 @@ def write_workbook(path: Path, relation: Relation, rows: Rows, provenance: str) 
                 _write_cell(sheet, (count, place), value, cell_formats)
         sheet.autofilter(0, 0, max(count, 1), len(rows.columns) - 1)
         _write_about(book, relation, provenance)
-    finally:
-        book.close()
     return count
+
+
+@contextlib.contextmanager
+def _workbook(path: Path) -> Iterator[Any]:
+    """Open a workbook; its sheets wait in our temporary folder until it is closed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import xlsxwriter
+    from xlsxwriter.exceptions import FileCreateError
+
+    book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(staging_folder())})
+    try:
+        yield book
+    finally:
+        try:
+            book.close()
+        except FileCreateError as error:  # it stands for an OSError, and is none
+            raise OSError(*error.args[0].args) from error
 
 
 def _write_cell(sheet: Any, at: tuple[int, int], value: object, cell_formats: dict[str, Any]) -> None:

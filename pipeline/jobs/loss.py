@@ -1,0 +1,98 @@
+"""Accept a loss: the observation is withdrawn, though nothing of it can be read.
+
+its commit record is lost             what is left of its run is moved to lake/.damaged
+a damaged compaction held it alone    a tombstone, so that `rebuild` compacts again without it
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pipeline.extract.raw_pages import raw_path
+from pipeline.jobs.maintenance import Maintained, files_of, write_catalog_if_intact
+from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, lost_runs
+from pipeline.lake.layout import command, shown, table_of, table_path
+from pipeline.lake.lock import lock
+from pipeline.lake.survey import pages_flaw, survey
+from pipeline.lake.tombstones import Withdrawal, read_tombstones, write_tombstones
+from pipeline.lake.verification import record_flaw
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.storage.folder import commit_file
+from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id
+from pipeline.storage.store import store_of
+from pipeline.text import pluralize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
+    """List what is left of a run whose commit record is damaged or missing; none where something can bring it back."""
+    if not is_run_id(run_id) or not store_of(data).is_local:
+        return []
+    day = day_of_run(run_id)
+    record = table_path(data, OBSERVATIONS, run_id, day)
+    left = [path for path in (record, *files_of(data, run_id), raw_path(data, run_id, day)) if path.is_file()]
+    if not left or not record_flaw(record):
+        return []
+    states = survey(data, read_tombstones(data))
+    if run_id in states:
+        return left if states[run_id].is_lost else []
+    has_pages = left[-1].is_relative_to(data / "raw") and pages_flaw(left[-1]) is None
+    return [] if has_pages else left  # with its pages, a rebuild publishes it
+
+
+def move_away_lost_run(data: Path, observation: str, *, dry_run: bool) -> Maintained | None:
+    """Move away what is left of a run whose commit record is lost. Returns: None where it is none of these."""
+    run_id = observation.partition("/")[0]
+    files = _files_of_lost_run(data, run_id)
+    if not files:
+        return None
+    target = data / "lake" / DAMAGED / run_id
+    would_be = "would be " if dry_run else ""
+    line = f"{run_id}: its commit record is lost: {pluralize(len(files), 'file')} {would_be}moved to {shown(target)!r}"
+    if not dry_run:
+        with lock(data):
+            for path in files:
+                commit_file(path, target / f"{table_of(path)}.parquet")
+            write_catalog_if_intact(data)
+    return Maintained(dry_run, (line,), (), (), (), (), 0)
+
+
+def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime | None) -> Maintained | None:
+    """Withdraw an observation that is lost while the compaction is damaged. Returns: None where it is none of these.
+
+    Without an account, every lost one of the run is withdrawn.
+    """
+    run_id, _, account = observation.partition("/")
+    if not is_run_id(run_id) or not store_of(data).is_local:
+        return None
+    manifest, flaws = compaction_flaws(data)
+    if not flaws:
+        return None
+    now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
+    tombstones = read_tombstones(data)
+    states = survey(data, tombstones, ignore_compaction=True)
+    lost = lost_runs(data, compacted_accounts(data, manifest), states, tombstones)
+    if run_id in states and states[run_id].is_lost:
+        lost[run_id] = [each for each in states[run_id].accounts if each not in states[run_id].withdrawn]
+    accounts = [each for each in lost.get(run_id, ()) if account in {"", each}]
+    if not accounts:
+        return None
+    published = tuple(sorted({*lost[run_id], *tombstones.withdrawn_from(run_id)}))
+    would_be = "would be " if dry_run else ""
+    lines = tuple(
+        f"{run_id}/{each}: its rows are lost: {would_be}withdrawn; once no other loss is left, "
+        f"{command(data, 'rebuild')} compacts again"
+        for each in accounts
+    )
+    if not dry_run:
+        instant = instant_of_run(run_id)
+        new = tuple(Withdrawal(each, run_id, instant, now, now, published) for each in accounts)
+        with lock(data):
+            write_tombstones(data, msgspec.structs.replace(tombstones, withdrawn=(*tombstones.withdrawn, *new)))
+            write_catalog_if_intact(data)
+    return Maintained(dry_run, lines, (), (), (), (), 0)
