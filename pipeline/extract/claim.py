@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.extract.proof import DEFAULT_TERMS, Kind, Proof, Sighting, Terms, prove, proves
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, contradiction
-from pipeline.extract.watch import count_clock_steps_back
+from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -119,8 +119,11 @@ def claim_of(
 ) -> Claim | None:
     """Find how the answers prove the listing; None where they do not.
 
-    Where the clock of the service went back between two of them, the listing is proven by two quiet passes alone.
+    Nothing does where an answer has rows beyond its own TotalCount. Where the clock of the service went back, two quiet
+    passes alone do; where an image was seen, not seen and seen again, quiet answers alone.
     """
+    if is_contradicted(answers):
+        return None
     places = flawless(answers)
     sightings = _sightings(answers, places)
     if sightings is None:
@@ -129,7 +132,7 @@ def claim_of(
     if count_clock_steps_back(answers):
         terms = replace(terms, is_quiet_only=True)
     proof = prove(sightings, last_ids, terms)
-    if proof is None:
+    if proof is None or (proof.kind == "instant" and has_returned(answers)):
         return None
     is_resting = proof.kind != "one page" and proof.seen_here < proof.total
     return Claim(
@@ -146,6 +149,8 @@ def claim_of(
 
 def is_proven(answers: Sequence[Answer], claim: Claim, last_ids: Collection[str]) -> bool:
     """Compute the proof of a claim again, with the ids of the observation that it rests on."""
+    if is_contradicted(answers) or (claim.kind == "instant" and has_returned(answers)):
+        return False
     places = flawless(answers)
     sightings = _sightings(answers, places)
     place = next((n for n, at in enumerate(places) if _key(answers[at]) == claim.instant), None)
@@ -165,7 +170,16 @@ def instant_of(answers: Sequence[Answer], claim: Claim) -> Answer:
     Raises:
         LookupError: it is not among the answers.
     """
-    return next(answer for answer in answers if _key(answer) == claim.instant)
+    for answer in answers:
+        if _key(answer) == claim.instant and answer.page is not None:
+            return answer
+    raise LookupError(f"there is no usable answer {claim.instant}, pass, page and try, which is the instant")
+
+
+def is_usable(answers: Sequence[Answer], claim: Claim) -> bool:
+    """Whether the answer that is the instant is there, and every answer that was taken when it came is taken now."""
+    is_there = any(_key(answer) == claim.instant and answer.page is not None for answer in answers)
+    return is_there and not any(a.page is None and a.status == 200 and a.error is None for a in answers)
 
 
 def published_places(answers: Sequence[Answer], claim: Claim) -> tuple[list[int], bool]:

@@ -22,7 +22,9 @@ back in time; TotalCount counts what is listed.
 
 Whether an id is in *a* itself counts for nothing: how rows and TotalCount of one answer are made is not known.
 
-`quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen.
+`quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen. The last
+observation is a look before *a* for `quiet` alone: in the day since, an image may have been shared, un-shared and
+shared again, which a changing TotalCount does not show.
 `one page` is a single answer with as many images as its TotalCount, and fewer than its page size.
 """
 
@@ -123,6 +125,8 @@ def prove(
             return looks.proof("quiet", place, 0.0)
     if terms.is_quiet_only:
         return None
+    if last_ids:
+        looks = _Looks(sightings, ())
     for place in looks.candidates(settle_seconds):
         if looks.are_others_younger(place, settle_seconds):
             return looks.proof("instant", place, settle_seconds)
@@ -137,7 +141,7 @@ def proves(
         only = sightings[place]
         return Proof(kind, place, only.total, 0, frozenset()) if _is_one_page(only) else None
     settle = 0.0 if kind == "quiet" else settle_seconds
-    looks = _Looks(sightings, last_ids)
+    looks = _Looks(sightings, last_ids if kind == "quiet" else ())
     if place not in set(looks.candidates(settle)):
         return None
     is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle)

@@ -5,18 +5,21 @@
     rows at positions beyond the TotalCount of their answer       TotalCount counts less than what is listed
     images came or went, and TotalCount never changed             TotalCount may be cached, or is not of the list
 
-It is counted in the evidence. An id that was gone and is back is found by the run, which has the lake at hand.
+It is counted in the evidence. Rows beyond TotalCount show that it cannot be trusted: nothing is proven then. An id that
+is seen, not seen and seen again is no witness of an instant. An id that was gone by the last observation and is back is
+found by the run, which has the lake at hand.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pipeline.extract.response import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pipeline.extract.response import Answer
 
@@ -58,6 +61,34 @@ def _clock_offset(answers: Sequence[Answer]) -> float | None:
         return None
     ahead, behind = max(offsets), min(offsets)
     return round(ahead if ahead > -behind else behind, 1)
+
+
+def is_contradicted(answers: Iterable[Answer]) -> bool:
+    """Whether an answer has rows beyond its own TotalCount: then TotalCount does not count what is listed."""
+    return any(map(_rows_beyond_total, answers))
+
+
+def has_returned(answers: Iterable[Answer]) -> bool:
+    """Whether an image was seen, then its neighbours side by side without it, then it again.
+
+    It was restored or shared again, or an answer shows an older state than one before it.
+    """
+    following: dict[str, str] = {}
+    gone: set[str] = set()
+    for answer in sorted(answers, key=lambda answer: answer.sent_at_utc):
+        ids = answer.page.ids if answer.page else ()
+        if not gone.isdisjoint(ids):
+            return True
+        for image_id, next_id in pairwise(ids):
+            between: list[str] = []
+            found = following.get(image_id)
+            while found is not None and found != next_id and len(between) < len(ids):
+                between.append(found)
+                found = following.get(found)
+            if found == next_id:
+                gone.update(between)
+            following[image_id] = next_id
+    return False
 
 
 def _rows_beyond_total(answer: Answer) -> int:

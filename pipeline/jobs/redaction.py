@@ -115,7 +115,7 @@ def _require_same_evidence(before: RawRun, after: RawRun) -> None:
     old, new = read_answers(before), read_answers(after)
     for decision in before.header["accounts"]:
         account = decision["account"]
-        expected, actual = (evidence_of(before, decision, one.get(account, ()), before.reading) for one in (old, new))
+        expected, actual = (evidence_of(before, decision, one.get(account, ())) for one in (old, new))
         if {name: _redacted_text(value) for name, value in expected.items()} != actual:
             raise LakeDamaged(
                 f"{shown(before.path)!r} was left as it is: without its secrets it would prove something else for "

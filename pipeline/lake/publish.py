@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.extract.claim import Claim, published_places
+from pipeline.extract.claim import Claim, is_usable, published_places
 from pipeline.extract.completeness import LEVELS, evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
@@ -84,7 +84,7 @@ def _observation(
 ) -> dict[str, Any]:
     """Make the row of one account in `observations`, all but the counts of what is written."""
     header = raw.header
-    proven = evidence_of(raw, decision, answers, reading)
+    proven = evidence_of(raw, decision, answers)
     refusal = why_refused_anew(raw, decision, answers, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
@@ -103,16 +103,14 @@ def _observation(
     return row
 
 
-def evidence_of(
-    raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]], reading: int
-) -> dict[str, object]:
+def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]) -> dict[str, object]:
     """Compute the evidence of an account under the rule of the run that landed it.
 
-    Where another reading does not take an answer any more that was taken then, the claim counts for nothing.
+    Where an answer that was taken then is none any more, by another reading or by damage, the claim counts for nothing.
     """
     mine = [answer for _, answer in answers]
     claim = Claim.from_decision(decision)
-    if reading != raw.reading and any(a.page is None and a.status == 200 and a.error is None for a in mine):
+    if claim is not None and not is_usable(mine, claim):
         claim = None
     return evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
 

@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from proof_rules import RULES, has_returned, is_total_too_low
+from proof_rules import RULES, as_landed
 from reading_strategies import Result, drive, is_flawless
 from simulated_account import Account, Activity, Answer, Service, at
 from simulated_faults import FAULTS
+
+from pipeline.extract.watch import has_returned, is_contradicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -114,9 +116,10 @@ def watched(answers: Sequence[Answer], known: frozenset[str], gone: frozenset[st
     ids = {image_id for answer in answers for image_id in answer.page.ids}
     if known and ids & gone:
         found.add("back")
-    if is_total_too_low(answers):
+    landed = as_landed(answers)
+    if is_contradicted(landed):
         found.add("beyond")
-    if has_returned(answers):
+    if has_returned(landed):
         found.add("returned")
     if any(abs(answer.server_at - at(answer.received)) > dt.timedelta(seconds=60) for answer in answers):
         found.add("date")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from lake_builder import Seen, commit_again, image, write_run
@@ -172,7 +171,8 @@ def test_an_intact_lake_passes_and_the_result_counts_what_was_examined(data):
         ("observations", changed("total_count", 7), "total_count is 7, and 6"),
         ("observations", changed("run_id", "x"), "it names run 'x', which is not its file name"),
         ("observations", changed("is_published", False), "is_published is False, and True by the raw pages"),
-        ("raw", rewrite(lambda rows: rows.filter(pc.equal(rows.column("pass_number"), 1))), "by the raw pages"),
+        ("raw", rewrite(lambda rows: rows.slice(1)), "by the raw pages"),
+        ("raw", rewrite(lambda rows: rows.slice(0, len(rows) - 1)), "do not prove the listing as the header says"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_problem(data, table, damage, problem):

@@ -113,7 +113,7 @@ def _expected_evidence(
     reading: int,
 ) -> dict[str, Any]:
     """Compute the columns of an observation that follow from the raw pages."""
-    expected = evidence_of(raw, decision, answers, reading)
+    expected = evidence_of(raw, decision, answers)
     if raw.header.get("completeness_rule") is None and row["proof"] is None:
         del expected["proof"]  # a version that did not name it wrote the record
     if expected["observed_at_utc"] is not None:

@@ -1,0 +1,68 @@
+"""What answers show of that which a proof assumes not to happen."""
+
+import datetime as dt
+
+import pytest
+
+from pipeline.extract.response import Answer, Page
+from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted, watched
+
+START = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001
+
+
+def answer(number: int, ids: str, *, total: int, sent: float, server: float | None = None) -> Answer:
+    """An answer with pages of three: `sent` and `server` in seconds."""
+    at = START + dt.timedelta(seconds=sent)
+    served = None if server is None else START + dt.timedelta(seconds=server)
+    page = Page(number, 3, total, tuple(ids.split()), is_null=False, request_id=None)
+    later = at + dt.timedelta(seconds=0.1)
+    return Answer("default", 1, number, 1, None, 200, at, later, 0.0, None, None, served, page)
+
+
+def test_rows_beyond_the_total_contradict_it():
+    within = [answer(1, "a b c", total=5, sent=0), answer(2, "d e", total=5, sent=1)]
+    beyond = [answer(1, "a b c", total=4, sent=2), answer(2, "d e", total=4, sent=3)]
+
+    assert not is_contradicted(within)
+    assert is_contradicted(beyond)
+    assert watched([*within, *beyond], is_quiet=False)["beyond_total_count"] == 1
+
+
+def test_an_image_has_returned_that_its_neighbours_were_seen_without():
+    deleted = [answer(1, "a b c", total=5, sent=0), answer(1, "a c d", total=4, sent=1)]
+
+    assert not has_returned(deleted)
+    assert has_returned([*deleted, answer(1, "b c d", total=5, sent=2)])
+    assert not has_returned([*deleted, answer(1, "new a c", total=5, sent=2)])
+
+
+@pytest.mark.parametrize(
+    ("dates", "count"), [((0, 1, 2), 0), ((1, 0, 1), 0), ((5, 3, 5), 1), ((5, 3, 2), 2), ((None, 3, 5), 0)]
+)
+def test_a_clock_that_goes_back_is_counted_by_more_than_its_resolution(dates, count):
+    answers = [answer(1, "a", total=1, sent=n, server=date) for n, date in enumerate(dates)]
+
+    assert count_clock_steps_back(answers) == count
+    assert watched(answers, is_quiet=False)["server_clock_back_count"] == count
+
+
+def test_answers_side_by_side_have_no_order():
+    assert (
+        count_clock_steps_back([answer(1, "a", total=1, sent=0, server=9), answer(2, "", total=1, sent=0.05, server=3)])
+        == 0
+    )
+
+
+@pytest.mark.parametrize(("server", "offset"), [(None, None), (0, 0.0), (-1, -0.0), (3600, 3599.9), (-3600, -3599.0)])
+def test_the_offset_of_the_clock_is_the_least_that_explains_the_answer(server, offset):
+    found = watched([answer(1, "a", total=1, sent=0, server=server)], is_quiet=False)["server_clock_offset_seconds"]
+
+    assert found == offset
+
+
+def test_a_total_that_stays_while_images_come_and_go_is_told():
+    churn = [answer(1, "a b", total=2, sent=0), answer(1, "b c", total=2, sent=1)]
+
+    assert watched(churn, is_quiet=False)["is_total_constant"]
+    assert not watched(churn[:1], is_quiet=False)["is_total_constant"]
+    assert not watched([churn[0], answer(1, "a b c", total=3, sent=1)], is_quiet=False)["is_total_constant"]
