@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: spark readers bench-spark beyond help demo test browser check lint types docs faults crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark readers bench-spark beyond help demo test browser check lint types docs faults laboratory crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo           run the pipeline for 30 days on a local endpoint, then print the reports"
@@ -15,6 +15,7 @@ help:
 	@echo "make check          what CI runs: lint, import contracts, types, tests, documentation"
 	@echo "make docs           write the generated pages again: data/dictionary.md, data/questions.md"
 	@echo "make faults         fault tests: every fault, thousands of random schedules and histories; writes docs/reliability.md"
+	@echo "make laboratory     rules of proof in simulated time, under faults of time; writes docs/laboratory.md"
 	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
 	@echo "make soak           readers beside writers, for minutes"
 	@echo "make fuzz           random malformed responses, for minutes; then ten times the random inputs of make test"
@@ -80,6 +81,9 @@ faults: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/faults.py --schedules 2000 --out docs/reliability.md
 	@PYTHONPATH=tests/harness $(BIN)/python tests/harness/damage.py --matrix --flips 1000 --later 100 --out docs/reliability.md
 	@$(BIN)/python tests/harness/model.py --steps 2000
+
+laboratory: $(VENV)/installed-dev
+	@PYTHONPATH=tests/harness $(BIN)/python tests/harness/laboratory.py --out docs/laboratory.md
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/crash.py
