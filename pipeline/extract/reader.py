@@ -15,6 +15,7 @@ from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.proof import Terms
 from pipeline.extract.response import PAGE_SIZE, Answer, Page
+from pipeline.extract.watch import remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.text import pluralize
@@ -125,6 +126,7 @@ class Reader:
             await self._read_within()
             error = self._listing.error
             result = self._listing.level if error is None else type(error).__name__
+            self._log_watch()
             _log.info("%s, in %.3f s", result, time.monotonic() - started)
             return self._listing
 
@@ -284,6 +286,13 @@ class Reader:
                     )
                     self._look, self._terms = None, replace(self._terms, is_quiet_only=True)
                     listing.claim = claim_of(listing.answers, None, self._terms)
+
+    def _log_watch(self) -> None:
+        """Log what the answers showed that a proof assumes not to happen; `status` shows it too."""
+        claim = self._listing.claim
+        seen = watched(self._listing.answers, is_quiet=claim is not None and claim.kind != "instant")
+        if told := remarkable(seen):
+            _log.warning("the answers show %s", ", ".join(f"{name} {value}" for name, value in told.items()))
 
     def _gives_up(self, current: Pass) -> bool:
         """Whether the pass ends: the listing is proven, or the pass cannot prove the level."""

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Final
 from pipeline.extract.response import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pipeline.extract.response import Answer
 
+MOST_CLOCK_OFFSET_SECONDS: Final = 60.0
+"""No correct pair of clocks differs by more."""
 _SECOND: Final = dt.timedelta(seconds=1)
 """The resolution of `Date`: two servers whose clocks agree may differ by so much."""
 
@@ -34,6 +36,17 @@ def watched(answers: Sequence[Answer], *, is_quiet: bool) -> dict[str, object]:
         "server_clock_offset_seconds": _clock_offset(answers),
         "beyond_total_count": sum(map(_rows_beyond_total, answers)),
         "is_total_constant": not is_quiet and _is_total_constant(answers),
+    }
+
+
+def remarkable(seen: Mapping[str, object]) -> dict[str, object]:
+    """Select the columns that say something: a clock may differ by a minute."""
+    offset = seen["server_clock_offset_seconds"]
+    is_off = isinstance(offset, float) and abs(offset) > MOST_CLOCK_OFFSET_SECONDS
+    return {
+        name: value
+        for name, value in seen.items()
+        if (is_off if name == "server_clock_offset_seconds" else bool(value))
     }
 
 

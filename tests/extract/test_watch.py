@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from pipeline.extract.response import Answer, Page
-from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted, watched
+from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted, remarkable, watched
 
 START = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001
 
@@ -58,6 +58,19 @@ def test_the_offset_of_the_clock_is_the_least_that_explains_the_answer(server, o
     found = watched([answer(1, "a", total=1, sent=0, server=server)], is_quiet=False)["server_clock_offset_seconds"]
 
     assert found == offset
+
+
+def test_only_what_says_something_is_remarkable():
+    fine = [answer(1, "a", total=1, sent=0, server=30)]
+    late = [answer(1, "a", total=1, sent=0, server=3600), answer(1, "a b", total=1, sent=1, server=0)]
+
+    assert remarkable(watched(fine, is_quiet=True)) == {}
+    assert remarkable(watched(late, is_quiet=False)) == {
+        "server_clock_back_count": 1,
+        "server_clock_offset_seconds": 3599.9,
+        "beyond_total_count": 1,
+        "is_total_constant": True,
+    }
 
 
 def test_a_total_that_stays_while_images_come_and_go_is_told():

@@ -231,8 +231,8 @@ between any two answers. So the share that is proven is that of very busy accoun
 
 - *double read*: whole passes, until one is complete and lists what an earlier complete one listed.
 - *one instant*: the rule of [completeness.md](completeness.md), with a settle time of 0 s and of 2 s.
-- *wrong*: the account had no such set of images while the answer that is its instant was under way. *Lost* and *invented*
-  count the listings that lack an image, or have one too many.
+- *wrong*: the account had no such set of images while the answer that is its instant was under way. *Lost* and
+  *invented* count the listings that lack an image, or have one too many.
 - *watched*: in how many of all, and of the wrong ones, a watch says something: `back` an id that was gone by an older
   observation, `returned` one that was seen, not seen and seen again in this listing, `beyond` rows beyond TotalCount,
   `date` a clock that goes back or is off, `constant` a TotalCount that stays while images come and go.
