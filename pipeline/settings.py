@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 FILE: Final = "ens-images.toml"
 NO_OTHER: Final = "none"
 """The `same_account_as` of an account that is no other name of another one."""
-LONGEST_SETTLE: Final = dt.timedelta(minutes=10)
-"""A listing waits for this time, several times over."""
+SETTLE: Final = (dt.timedelta(seconds=2), dt.timedelta(minutes=1))
+"""The least that `settle` may be, which every run assumes, and the most: a listing waits so long several times over."""
 _SECRETIVE: Final = re.compile("secret|token|passw|credential|access_?key|key_?id|private|api_?key", re.IGNORECASE)
 _PATHS: Final = ("data", "profiles_from", "summary", "lock_dir")
 _TABLES: Final = ("accounts", "after_run", "thresholds", "bucket")
@@ -288,11 +288,11 @@ def _check_settle(settle: str | None, place: str) -> None:
     if settle is None:
         return
     try:
-        is_short = span(settle) <= LONGEST_SETTLE
+        is_possible = SETTLE[0] <= span(settle) <= SETTLE[1]
     except BadSetting as error:
         raise BadSetting(f"{place}: {error}") from None
-    if not is_short:
-        raise BadSetting(f"{place}: {settle!r} is longer than {LONGEST_SETTLE.total_seconds() / 60:.0f} minutes")
+    if not is_possible:
+        raise BadSetting(f"{place}: from 2s to 1m is expected, and this is {settle!r}")
 
 
 def _check_output_paths(settings: Settings, file: Path) -> None:

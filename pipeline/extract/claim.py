@@ -51,6 +51,8 @@ class Claim:
     """Images that were seen before the instant in this listing; the others were in the observation it rests on."""
     later_ids: tuple[str, ...]
     """Ids that are left to the next observation."""
+    first_pass: int = 1
+    """The pass from which on answers count."""
     rests_on: str | None = None
     """The run whose ids are the first look; None where none of them was needed."""
     rests_on_ids_sha256: str | None = None
@@ -72,12 +74,13 @@ def _key(answer: Answer) -> tuple[int, int, int]:
     return answer.pass_number, answer.page_number, answer.attempt_number
 
 
-def flawless(answers: Sequence[Answer]) -> list[int]:
+def flawless(answers: Sequence[Answer], first_pass: int = 1) -> list[int]:
     """Return the places of the answers that hold together, and have a TotalCount: no others prove anything."""
     return [
         place
         for place, answer in enumerate(answers)
         if answer.page is not None
+        and answer.pass_number >= first_pass
         and answer.page.total is not None
         and contradiction(answer.page, answer.page_number, PAGE_SIZE) is None
     ]
@@ -124,7 +127,16 @@ def claim_of(
     """
     if is_contradicted(answers):
         return None
-    places = flawless(answers)
+    claim = _claim_of(answers, 1, look, terms)
+    last_pass = answers[-1].pass_number if answers else 0
+    if claim is None and last_pass > 2:  # two quiet passes at last, whatever changed before them
+        claim = _claim_of(answers, last_pass - 1, None, replace(terms, is_quiet_only=True))
+    return claim
+
+
+def _claim_of(answers: Sequence[Answer], first_pass: int, look: FirstLook | None, terms: Terms) -> Claim | None:
+    """Find how the answers from this pass on prove the listing."""
+    places = flawless(answers, first_pass)
     sightings = _sightings(answers, places)
     if sightings is None:
         return None
@@ -132,16 +144,17 @@ def claim_of(
     if count_clock_steps_back(answers):
         terms = replace(terms, is_quiet_only=True)
     proof = prove(sightings, last_ids, terms)
-    if proof is None or (proof.kind == "instant" and has_returned(answers)):
+    if proof is None or (proof.kind == "instant" and has_returned(answers[place] for place in places)):
         return None
     is_resting = proof.kind != "one page" and proof.seen_here < proof.total
     return Claim(
         kind=proof.kind,
-        settle_seconds=terms.settle_seconds if proof.kind == "instant" else 0.0,
+        settle_seconds={"instant": terms.settle_seconds, "quiet": terms.quiet_settle_seconds}.get(proof.kind, 0.0),
         instant=_key(answers[places[proof.place]]),
         total=proof.total,
         seen_here=proof.seen_here,
         later_ids=tuple(sorted(proof.later_ids)),
+        first_pass=first_pass,
         rests_on=look.run_id if look and is_resting else None,
         rests_on_ids_sha256=look.ids_sha256 if look and is_resting else None,
     )
@@ -149,9 +162,9 @@ def claim_of(
 
 def is_proven(answers: Sequence[Answer], claim: Claim, last_ids: Collection[str]) -> bool:
     """Compute the proof of a claim again, with the ids of the observation that it rests on."""
-    if is_contradicted(answers) or (claim.kind == "instant" and has_returned(answers)):
+    places = flawless(answers, claim.first_pass)
+    if is_contradicted(answers) or (claim.kind == "instant" and has_returned(answers[place] for place in places)):
         return False
-    places = flawless(answers)
     sightings = _sightings(answers, places)
     place = next((n for n, at in enumerate(places) if _key(answers[at]) == claim.instant), None)
     if sightings is None or place is None:

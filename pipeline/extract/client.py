@@ -216,12 +216,13 @@ class EnsApi:
 
 
 def _server_time(date: str) -> dt.datetime | None:
-    """The instant of a `Date` header in UTC, without a zone."""
+    """The instant of a `Date` header in UTC, without a zone; None for what no clock shows."""
     try:
         at = parsedate_to_datetime(date)
-    except ValueError:
+        at = at.replace(tzinfo=at.tzinfo or dt.UTC).astimezone(dt.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(dt.UTC).replace(tzinfo=None)
+    return at if 2000 <= at.year < 2200 else None
 
 
 def _received(

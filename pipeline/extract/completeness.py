@@ -23,9 +23,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
-from pipeline.extract.claim import Claim, instant_of, published_ids, published_places
+from pipeline.extract.claim import RULE, Claim, instant_of, published_ids, published_places
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
-from pipeline.extract.watch import watched
+from pipeline.extract.watch import is_contradicted, watched
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
     does, or equal passes that are not complete, are therefore an error of the service, and waiting does not help.
     """
     final = list({(a.pass_number, a.page_number): a for a in answers if a.status == 200}.values())
-    proven = evidence(answers, ended_passes)
+    proven = evidence(answers, ended_passes, rule=RULE)
     passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
     ids = [_sorted_ids(pages) for pages in passes]
     totals = [{page.total for page in pages} for pages in passes]
@@ -253,7 +253,10 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
         return f"the service sends no TotalCount that is an integer; {report}; {publish}"
     if passes and (count := sum(image_id.startswith(NO_ID_PREFIX) for image_id in ids[-1])):
         return f"{pluralize(count, 'image')} without an id, which may also be listed with one; {report}; {publish}"
-    if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2]:
+    if is_contradicted(answers):
+        rows = f"{proven['beyond_total_count']} rows at positions beyond the TotalCount of their own answer"
+        return f"{rows}; {report}; {publish}"
+    if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2] and len(totals[-1]) > 1:
         values = " and ".join(sorted("none" if total is None else f"{total:,}" for total in totals[-1]))
         return (
             "the account does not change, and the service contradicts itself: "

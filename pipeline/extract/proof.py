@@ -52,6 +52,8 @@ class Terms:
     """What a proof must keep to."""
 
     settle_seconds: float = SETTLE_SECONDS
+    quiet_settle_seconds: float = 0.0
+    """The same where nothing changed: 0, unless answers of the account are known to go back in time."""
     is_strict: bool = False
     """Whether an account of one page is asked for twice."""
     is_quiet_only: bool = False
@@ -116,21 +118,24 @@ def prove(
     last = sightings[-1]
     if _is_one_page(last) and (not terms.is_strict or _is_one_page_again(sightings)):
         return Proof("one page", len(sightings) - 1, last.total, 0, frozenset())
-    settle_seconds = terms.settle_seconds
-    if terms.is_quiet_only:
-        last_ids = ()
-    looks = _Looks(sightings, last_ids)
-    if looks.is_quiet():
-        for place in looks.candidates(0.0):
-            return looks.proof("quiet", place, 0.0)
-    if terms.is_quiet_only:
-        return None
-    if last_ids:
-        looks = _Looks(sightings, ())
-    for place in looks.candidates(settle_seconds):
-        if looks.are_others_younger(place, settle_seconds):
-            return looks.proof("instant", place, settle_seconds)
+    alone = _Looks(sightings, ())
+    is_read_twice = len(sightings) >= 2 * len({sighting.page_number for sighting in sightings})
+    proof = _quiet_proof(alone, terms) if is_read_twice or not last_ids else None
+    if proof is None and last_ids and not terms.is_quiet_only:
+        proof = _quiet_proof(_Looks(sightings, last_ids), terms)
+    if proof is not None or terms.is_quiet_only:
+        return proof
+    settle = terms.settle_seconds
+    for place in alone.candidates(settle):
+        if alone.are_others_younger(place, settle):
+            return alone.proof("instant", place, settle)
     return None
+
+
+def _quiet_proof(looks: _Looks, terms: Terms) -> Proof | None:
+    settle = terms.quiet_settle_seconds
+    places = looks.candidates(settle) if looks.is_quiet() else iter(())
+    return next((looks.proof("quiet", place, settle) for place in places), None)
 
 
 def proves(
@@ -140,12 +145,11 @@ def proves(
     if kind == "one page":
         only = sightings[place]
         return Proof(kind, place, only.total, 0, frozenset()) if _is_one_page(only) else None
-    settle = 0.0 if kind == "quiet" else settle_seconds
     looks = _Looks(sightings, last_ids if kind == "quiet" else ())
-    if place not in set(looks.candidates(settle)):
+    if place not in set(looks.candidates(settle_seconds)):
         return None
-    is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle)
-    return looks.proof(kind, place, settle) if is_proven else None
+    is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle_seconds)
+    return looks.proof(kind, place, settle_seconds) if is_proven else None
 
 
 def _is_one_page(seen: Sighting) -> bool:

@@ -54,6 +54,8 @@ class Listing:
     """How the answers prove the listing, where they do."""
     returned_count: int = 0
     """Images that were gone by the last observation, and are back."""
+    is_quiet_only: bool = False
+    """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
 
 
@@ -108,11 +110,14 @@ class Reader:
         self._listing = Listing(account.label)
         self._pages = PageReader(api, account, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
-        settle = bounds.settle_seconds if account.settle_seconds is None else account.settle_seconds
-        went_back = look is not None and look.went_back and account.settle_seconds is None
-        self._look = None if went_back else look
-        self._may_go_back = account.settle_seconds is not None
-        self._terms = Terms(settle, is_strict=is_strict, is_quiet_only=went_back)
+        self._look = look
+        self._is_settled = account.settle_seconds is not None
+        self._terms = Terms(
+            bounds.settle_seconds if account.settle_seconds is None else account.settle_seconds,
+            account.settle_seconds or 0.0,
+            is_strict=is_strict,
+            is_quiet_only=look is not None and look.went_back and not self._is_settled,
+        )
         self._proving = _Proving()
 
     async def listing(self) -> Listing:
@@ -125,6 +130,7 @@ class Reader:
             started = time.monotonic()
             await self._read_within()
             error = self._listing.error
+            self._listing.is_quiet_only = self._terms.is_quiet_only
             result = self._listing.level if error is None else type(error).__name__
             self._log_watch()
             _log.info("%s, in %.3f s", result, time.monotonic() - started)
@@ -155,7 +161,10 @@ class Reader:
         second_ended_at = float("inf")
         is_broken = False
         for number in range(1, self._bounds.passes + 1):
-            if time.monotonic() - second_ended_at > self._bounds.seconds_after_two:
+            if (
+                time.monotonic() - second_ended_at
+                > self._bounds.seconds_after_two + 4 * self._terms.quiet_settle_seconds
+            ):
                 break
             listing.begun_passes = number
             try:
@@ -184,11 +193,11 @@ class Reader:
         total = previous[0].total if previous else None
         current = Pass(number, self._page_size, self._bounds, total, is_counted=self._level != "verified")
         self._current = current
-        settle = self._terms.settle_seconds if number > 2 else 0.0  # two passes were not quiet
-        await asyncio.sleep(settle)
+        settle = self._terms.settle_seconds if number > 2 else self._terms.quiet_settle_seconds
+        await asyncio.sleep(settle if number > 1 else 0.0)
         await self._read_page(current, 1)
         current.accept_page_size()
-        await asyncio.sleep(settle)
+        await asyncio.sleep(settle if (current.page_count() or 0) > 1 else 0.0)
         ends = await self._read_ends(current)
         requested = 1
         while True:
@@ -216,7 +225,13 @@ class Reader:
             The ids at the ends that are new.
         """
         page_count = current.page_count() or 0
-        if self._level != "verified" or self._look is None or current.number > 1 or page_count < 2:
+        if (
+            self._level != "verified"
+            or self._look is None
+            or self._terms.is_quiet_only
+            or current.number > 1
+            or page_count < 2
+        ):
             return set()
         await self._read_page(current, page_count)
         new = {image_id for page in current.pages_in_order for image_id in page.ids} - self._look.ids
@@ -232,7 +247,7 @@ class Reader:
         if self._level != "verified" or (len(current.pages) == 1 and current.is_one_page()):
             return
         if current.number == 1:
-            known = (self._look.ids if self._look else frozenset()) | ends
+            known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends
             if not all(known.issuperset(page.ids) for page in current.pages_in_order):
                 return
         elif not current.pages_in_order[-1].ids:  # an empty page past the end may be the instant itself
@@ -279,13 +294,13 @@ class Reader:
             if listing.claim is not None and self._look is not None:
                 new = published_ids(listing.answers, listing.claim) - self._look.ids
                 listing.returned_count = self._look.count_returned(new) if new else 0
-                if listing.returned_count and not self._may_go_back:
+                if listing.returned_count and not self._is_settled and not self._terms.is_quiet_only:
                     _log.warning(
                         "%s that the last observation had not, and an earlier one had: two quiet passes must prove it",
                         pluralize(listing.returned_count, "image"),
                     )
-                    self._look, self._terms = None, replace(self._terms, is_quiet_only=True)
-                    listing.claim = claim_of(listing.answers, None, self._terms)
+                    self._terms = replace(self._terms, is_quiet_only=True)
+                    listing.claim = claim_of(listing.answers, self._look, self._terms)
 
     def _log_watch(self) -> None:
         """Log what the answers showed that a proof assumes not to happen; `status` shows it too."""

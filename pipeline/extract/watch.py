@@ -5,9 +5,9 @@
     rows at positions beyond the TotalCount of their answer       TotalCount counts less than what is listed
     images came or went, and TotalCount never changed             TotalCount may be cached, or is not of the list
 
-It is counted in the evidence. Rows beyond TotalCount show that it cannot be trusted: nothing is proven then. An id that
-is seen, not seen and seen again is no witness of an instant. An id that was gone by the last observation and is back is
-found by the run, which has the lake at hand.
+It is counted in the evidence. Rows beyond TotalCount, twice, show that it cannot be trusted: nothing is proven then. An
+id that is seen, not seen and seen again is no witness of an instant. An id that was gone by the last observation and is
+back is found by the run, which has the lake at hand.
 """
 
 from __future__ import annotations
@@ -77,8 +77,18 @@ def _clock_offset(answers: Sequence[Answer]) -> float | None:
 
 
 def is_contradicted(answers: Iterable[Answer]) -> bool:
-    """Whether an answer has rows beyond its own TotalCount: then TotalCount does not count what is listed."""
-    return any(map(_rows_beyond_total, answers))
+    """Whether a page had rows beyond its own TotalCount, and again when it was asked for again.
+
+    Then TotalCount does not count what is listed. Once alone, it may be a change between the rows and their count.
+    """
+    before: dict[int, bool] = {}
+    for answer in answers:
+        is_beyond = bool(_rows_beyond_total(answer))
+        if is_beyond and before.get(answer.page_number):
+            return True
+        if answer.page is not None:
+            before[answer.page_number] = is_beyond
+    return False
 
 
 def has_returned(answers: Iterable[Answer]) -> bool:
@@ -106,7 +116,7 @@ def has_returned(answers: Iterable[Answer]) -> bool:
 
 def _rows_beyond_total(answer: Answer) -> int:
     page = answer.page
-    if page is None or page.total is None:
+    if page is None or page.total is None or page.number not in {None, answer.page_number}:
         return 0
     before = (answer.page_number - 1) * (page.size or PAGE_SIZE)
     return min(len(page.ids), max(0, before + len(page.ids) - page.total))

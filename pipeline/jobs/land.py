@@ -186,6 +186,7 @@ def _header(
                 "ended_passes": listing.ended_passes,
                 "proof": None if listing.claim is None else listing.claim.to_header(),
                 "returned_count": listing.returned_count,
+                "is_quiet_only": listing.is_quiet_only,
                 **(names[listing.account].as_header() if listing.account in names else {}),
             }
             for listing in listings

@@ -79,20 +79,28 @@ def _last_ids(lake: Any, account: str) -> FirstLook | None:
             is_here = "account = ? and is_current and same_account_as is not null"
             query = f"select image_id from image_versions where {is_here}"  # noqa: S608
             ids = lake.sql(query, params=[account]).to_arrow_table()
-    run_id, ids_sha256, went_back = found[0]
-    return FirstLook(run_id, frozenset(ids.column("image_id").to_pylist()), ids_sha256, count_returned, went_back)
+    run_id, ids_sha256, certificate, went_back = found[0]
+    last_ids = frozenset(ids.column("image_id").to_pylist())
+    if certificate != "verified":  # what it lacks may not have been gone
+        return FirstLook(run_id, last_ids, ids_sha256, went_back=went_back)
+    return FirstLook(run_id, last_ids, ids_sha256, count_returned, went_back)
 
 
 _LAST: Final = """
-    select
-        run_id,
-        image_ids_sha256,
-        coalesce(bool_or(returned_count > 0 or server_clock_back_count > 0) over (), false) as went_back
-    from observations
-    where account = ? and is_published
+    with recent as (
+        select run_id, image_ids_sha256, certificate, observed_at_utc,
+            returned_count > 0 or server_clock_back_count > 0 as went_back
+        from observations
+        where account = ? and is_published
+        order by observed_at_utc desc
+        limit 30
+    )
+    select run_id, image_ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
+    from recent
     order by observed_at_utc desc
     limit 1
 """
+"""The last observation, and whether answers went back in time in one of the last thirty."""
 
 
 def volume_drop(account: str, before: frozenset[str], image_ids: set[str], max_percent: float) -> AccountShrank | None:

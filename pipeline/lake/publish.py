@@ -92,7 +92,7 @@ def _observation(
         "is_published": decision["is_published"] and withdrawal is None and refusal is None,
         "error": withdrawal.error if withdrawal else refusal or decision["error"],
         "reading_version": reading,
-        "returned_count": decision.get("returned_count"),
+        **{name: decision.get(name) for name in ("returned_count", "is_quiet_only")},
         **{name: header[name] for name in ("asked_certificate", "code_version")},
         "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all

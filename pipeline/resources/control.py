@@ -76,11 +76,16 @@ OBSERVATIONS = Table(
         text(
             "rests_on_run_id",
             ADDED,
-            "The run that saw images of the account before; null where this listing saw all of them twice.",
+            "The run whose images are seen before the instant; null where this listing alone proves it.",
             since="0.1.0",
         ),
-        integer("witness_here_count", ADDED, "Images that this listing saw before the instant.", since="0.1.0"),
-        integer("witness_before_count", ADDED, "Images that `rests_on_run_id` saw.", since="0.1.0"),
+        integer(
+            "witness_here_count",
+            ADDED,
+            "Images that were seen before the instant by this listing, and not by `rests_on_run_id`.",
+            since="0.1.0",
+        ),
+        integer("witness_before_count", ADDED, "Images that were seen by `rests_on_run_id`.", since="0.1.0"),
         integer("left_to_next_count", ADDED, "Images created after the instant, left to the next run.", since="0.1.0"),
         seconds("settle_seconds", ADDED, "Time that was kept between the instant and its witnesses.", since="0.1.0"),
         boolean(
@@ -93,6 +98,12 @@ OBSERVATIONS = Table(
             "returned_count",
             ADDED,
             "Images that an earlier observation had, the last one had not, and this listing has again.",
+            since="0.1.0",
+        ),
+        boolean(
+            "is_quiet_only",
+            ADDED,
+            "True where two passes without a change alone could prove it: answers of the account went back in time.",
             since="0.1.0",
         ),
         integer(

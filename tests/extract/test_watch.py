@@ -1,6 +1,7 @@
 """What answers show of that which a proof assumes not to happen."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -19,13 +20,20 @@ def answer(number: int, ids: str, *, total: int, sent: float, server: float | No
     return Answer("default", 1, number, 1, None, 200, at, later, 0.0, None, None, served, page)
 
 
-def test_rows_beyond_the_total_contradict_it():
+def test_rows_beyond_the_total_contradict_it_if_they_come_again():
     within = [answer(1, "a b c", total=5, sent=0), answer(2, "d e", total=5, sent=1)]
     beyond = [answer(1, "a b c", total=4, sent=2), answer(2, "d e", total=4, sent=3)]
 
-    assert not is_contradicted(within)
-    assert is_contradicted(beyond)
+    assert not is_contradicted([*within, *beyond, *within])
+    assert is_contradicted([*within, *beyond, beyond[1]])
     assert watched([*within, *beyond], is_quiet=False)["beyond_total_count"] == 1
+
+
+def test_another_page_in_place_of_the_last_one_is_not_beyond_its_total():
+    other = answer(2, "a b c", total=5, sent=0)
+    other = replace(other, page=replace(other.page, number=1))
+
+    assert not is_contradicted([other, other])
 
 
 def test_an_image_has_returned_that_its_neighbours_were_seen_without():

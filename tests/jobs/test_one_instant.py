@@ -11,6 +11,7 @@ from pipeline import connect
 from pipeline.credentials import Account, key_account
 from pipeline.emulator import Endpoint, Key
 from pipeline.errors import IncompleteListing
+from pipeline.extract.client import _server_time
 from pipeline.jobs.rebuild import rebuild
 from pipeline.jobs.run import run
 from pipeline.jobs.status import status
@@ -151,3 +152,84 @@ def test_an_account_whose_images_come_back_is_proven_by_two_quiet_passes_until_i
     with Endpoint({"emulator": Key("emulator", shelf)}) as endpoint:
         run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=DAY + dt.timedelta(days=9))
         assert endpoint.calls == 4
+
+
+def listed(endpoint: Endpoint, data: Path, account: Account, day: int, **options: Any) -> int:
+    before = endpoint.calls
+    run(data, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=DAY + dt.timedelta(days=day), **options)
+    return endpoint.calls - before
+
+
+def test_an_answer_of_an_older_state_is_no_proof_where_a_settle_time_is_set(tmp_path, account):
+    """One image goes and another comes before page 1; page 3 is answered once from before: TotalCount stays."""
+    account.settle_seconds = 2.0
+    shelf = Shelf(OLD[:120])
+    with Endpoint({"emulator": Key("emulator", shelf)}) as endpoint:
+        listed(endpoint, tmp_path, account, 0)
+    shelf.days = [[*shelf.days[0][:119], *Shelf(FIVE[:1]).days[0]]]
+    faults = ["churn:page=1,times=1,place=end", "replica:page=3,times=1,ms=0,count=2"]
+    with Endpoint({"emulator": Key("emulator", shelf)}, faults=faults) as endpoint:
+        listed(endpoint, tmp_path, account, 1)
+        truth = next(a for a in endpoint.answers if a.request_id == observed(tmp_path, "first_request_id")[1][0]).ids()
+
+    assert ids_by_day(tmp_path)[1] == truth
+    assert observed(tmp_path, "settle_seconds") == [(2.0,), (2.0,)]
+
+
+@pytest.mark.parametrize(
+    "fault", ["wrong-total:count=-3,times=1,page=3", "repeated:page=3,times=1", "other-page:times=1,page=2,count=-1"]
+)
+def test_an_answer_that_was_corrected_when_it_was_asked_for_again_hinders_no_proof(tmp_path, account, fault):
+    with Endpoint({"emulator": Key("emulator", Shelf(OLD[:123]))}, faults=[fault]) as endpoint:
+        assert listed(endpoint, tmp_path, account, 0) <= 12
+
+    assert observed(tmp_path, "certificate, image_count") == [("verified", 123)]
+
+
+def test_rows_beyond_their_total_are_told_where_the_last_pass_is_whole(tmp_path, account):
+    faults = ["wrong-total:count=-3,times=3,page=3"]
+    with (
+        Endpoint({"emulator": Key("emulator", Shelf(OLD[:123]))}, faults=faults) as endpoint,
+        pytest.raises(IncompleteListing, match=r": 9 rows at positions beyond .*--certificate counted publishes"),
+    ):
+        listed(endpoint, tmp_path, account, 0)
+
+
+def test_an_account_whose_answers_went_back_is_proven_by_its_last_two_passes(tmp_path, account):
+    shelf = Shelf(OLD[:120], OLD[1:120], OLD[:120])
+    run_days(tmp_path, shelf, account)
+    shelf.days = [shelf.days[2]]
+    with Endpoint({"emulator": Key("emulator", shelf)}, faults=["insertions:page=2,times=1"]) as endpoint:
+        assert listed(endpoint, tmp_path, account, 9) <= 12
+
+    assert observed(tmp_path, "certificate, image_count, proof, is_quiet_only")[-1] == ("verified", 121, "quiet", True)
+    assert check(tmp_path).findings == []
+    rows, _ = status(tmp_path)
+    assert "two quiet passes must prove it" in dict(zip(rows.columns, rows.rows[0], strict=True))["watch_note"]
+
+
+def test_an_image_that_an_unproven_observation_lacks_was_not_gone(tmp_path, account):
+    shelf = Shelf(OLD[:120], OLD[1:120], OLD[:120], OLD[:120])
+    with Endpoint({"emulator": Key("emulator", shelf)}) as endpoint:
+        for day in range(4):
+            endpoint.day = day
+            listed(endpoint, tmp_path, account, day, certificate="counted" if day == 1 else "verified")
+
+    assert observed(tmp_path, "returned_count, is_quiet_only") == [(0, False)] * 4
+
+
+def test_a_listing_that_was_read_twice_rests_on_itself(tmp_path, account):
+    new = numbered(0, 141, "new")
+    run_days(tmp_path, Shelf(OLD[:120], [*OLD[:60], *new, *OLD[60:120]]), account)
+
+    columns = "proof, rests_on_run_id, witness_here_count, witness_before_count"
+    assert observed(tmp_path, columns)[1] == ("quiet", None, 261, 0)
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 -2300", "Fri, 31 Dec 9999 23:59:59 GMT", "yesterday"])
+def test_a_date_that_no_clock_shows_is_none(date):
+    assert _server_time(date) is None
+
+
+def test_a_date_without_a_zone_is_utc():
+    assert _server_time("Sun, 29 Nov 2026 13:00:00 -0000") == dt.datetime(2026, 11, 29, 13)  # noqa: DTZ001

@@ -18,6 +18,7 @@ with published as (
             concat_ws(
                 ', ',
                 case when returned_count > 0 then concat(returned_count, ' that were gone are back') end,
+                case when is_quiet_only then 'answers went back in time lately, so that two quiet passes must prove it' end,
                 case when server_clock_back_count > 0 then 'the clock of the service went back' end,
                 case
                     when abs(server_clock_offset_seconds) > 60
