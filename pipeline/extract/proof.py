@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 Kind = Literal["one page", "quiet", "instant"]
 
@@ -45,6 +45,7 @@ SETTLE_SECONDS: Final = 2.0
 """Time after which an answer shows no older state than one before it."""
 
 _IN_LAST_OBSERVATION: Final = -1
+_NEVER: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Proof:
 
 def prove(
     sightings: Sequence[Sighting],
-    last_ids: Collection[str] = (),
+    last_ids: frozenset[str] = frozenset(),
     terms: Terms = DEFAULT_TERMS,
 ) -> Proof | None:
     """Find an instant at which the listing is proven; None where there is none yet.
@@ -118,13 +119,15 @@ def prove(
     last = sightings[-1]
     if _is_one_page(last) and (not terms.is_strict or _is_one_page_again(sightings)):
         return Proof("one page", len(sightings) - 1, last.total, 0, frozenset())
-    alone = _Looks(sightings, ())
-    is_read_twice = len(sightings) >= 2 * len({sighting.page_number for sighting in sightings})
-    proof = _quiet_proof(alone, terms) if is_read_twice or not last_ids else None
+    proof, alone = None, None
+    if not last_ids or len(sightings) >= 2 * len({sighting.page_number for sighting in sightings}):
+        alone = _Looks(sightings)
+        proof = _quiet_proof(alone, terms)
     if proof is None and last_ids and not terms.is_quiet_only:
         proof = _quiet_proof(_Looks(sightings, last_ids), terms)
     if proof is not None or terms.is_quiet_only:
         return proof
+    alone = alone or _Looks(sightings)
     settle = terms.settle_seconds
     for place in alone.candidates(settle):
         if alone.are_others_younger(place, settle):
@@ -139,13 +142,13 @@ def _quiet_proof(looks: _Looks, terms: Terms) -> Proof | None:
 
 
 def proves(
-    sightings: Sequence[Sighting], last_ids: Collection[str], kind: Kind, place: int, settle_seconds: float
+    sightings: Sequence[Sighting], last_ids: frozenset[str], kind: Kind, place: int, settle_seconds: float
 ) -> Proof | None:
     """Examine whether this answer proves the listing in this way. Returns: the proof, or None."""
     if kind == "one page":
         only = sightings[place]
         return Proof(kind, place, only.total, 0, frozenset()) if _is_one_page(only) else None
-    looks = _Looks(sightings, last_ids if kind == "quiet" else ())
+    looks = _Looks(sightings, last_ids if kind == "quiet" else frozenset())
     if place not in set(looks.candidates(settle_seconds)):
         return None
     is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle_seconds)
@@ -167,24 +170,23 @@ def _is_one_page_again(sightings: Sequence[Sighting]) -> bool:
 class _Looks:
     """When each id was first and last seen. Ids that were seen in the same two answers are counted together."""
 
-    def __init__(self, sightings: Sequence[Sighting], last_ids: Collection[str]) -> None:
+    def __init__(self, sightings: Sequence[Sighting], last_ids: frozenset[str] = frozenset()) -> None:
         self._sightings = sightings
         self._first: dict[str, int] = {}
         self._last: dict[str, int] = {}
-        known = last_ids if isinstance(last_ids, (set, frozenset)) else frozenset(last_ids)
-        by_arrival = sorted(range(len(sightings)), key=lambda place: sightings[place].received)
-        for place in by_arrival:
-            for image_id in sightings[place].ids:
-                if image_id not in self._first:
-                    self._first[image_id] = _IN_LAST_OBSERVATION if image_id in known else place
+        self._by_arrival = sorted(range(len(sightings)), key=lambda place: sightings[place].received)
+        for place in reversed(self._by_arrival):  # the first of several counts, and both dictionaries have one order
+            self._first.update(dict.fromkeys(sightings[place].ids, place))
+        self._last.update(self._first)
         for place in sorted(range(len(sightings)), key=lambda place: sightings[place].sent):
             self._last.update(dict.fromkeys(sightings[place].ids, place))
-        self._by_arrival = by_arrival
-        pairs = Counter((first, self._last[image_id]) for image_id, first in self._first.items())
+        if last_ids:
+            self._first.update(dict.fromkeys(self._first.keys() & last_ids, _IN_LAST_OBSERVATION))
+        pairs = Counter(zip(self._first.values(), self._last.values(), strict=True))
         received = [sighting.received for sighting in sightings]
         # place -1 stands for the last observation: before everything
         self._groups = sorted(
-            (received[first] if first >= 0 else float("-inf"), sightings[last].sent, count)
+            (received[first] if first >= 0 else _NEVER, sightings[last].sent, count)
             for (first, last), count in pairs.items()
         )
         self._young = {image_id: created for sighting in sightings for image_id, created in sighting.young.items()}
@@ -195,7 +197,7 @@ class _Looks:
 
     def candidates(self, settle: float) -> Iterator[int]:
         """Yield the answers that have as many witnesses as their TotalCount, and the end seen after them."""
-        last_end = max((sighting.sent for sighting in self._sightings if sighting.is_end), default=float("-inf"))
+        last_end = max((sighting.sent for sighting in self._sightings if sighting.is_end), default=_NEVER)
         counts = self._witness_counts(settle)
         for place in self._by_arrival:
             sighting = self._sightings[place]
@@ -256,8 +258,8 @@ class _Looks:
     def proof(self, kind: Kind, place: int, settle: float) -> Proof:
         """Return the proof by an answer."""
         instant = self._sightings[place]
-        witnesses = [image_id for image_id in self._first if self._is_witness(image_id, instant, settle)]
-        seen_here = sum(self._first[image_id] != _IN_LAST_OBSERVATION for image_id in witnesses)
+        before, after = instant.sent - settle, instant.received + settle
+        seen_here = sum(count for first, last, count in self._groups if _NEVER < first < before and last > after)
         later = frozenset[str]()
         if kind == "instant":
             later = frozenset(image_id for image_id in self._first if self._is_later(image_id, instant, settle))

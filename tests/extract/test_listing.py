@@ -258,7 +258,7 @@ def test_impossible_settings_are_refused_before_anything_is_sent(account, option
 def test_the_level_can_be_computed_again_from_the_answers(serve, account):
     listing = read(serve(images=123), account)
     assert listing.claim is not None
-    assert is_proven(listing.answers, listing.claim, ())
+    assert is_proven(listing.answers, listing.claim, frozenset())
     proven = evidence(listing.answers, listing.ended_passes, rule=RULE, claim=listing.claim)
     assert (proven["certificate"], proven["pass_count"], proven["page_count"], proven["call_count"]) == (
         "verified",
@@ -403,7 +403,7 @@ def test_an_unreadable_page_breaks_its_pass_and_the_next_starts_anew(serve, acco
 
     assert (listing.level, listing.error, listing.begun_passes) == ("verified", None, 3)
     assert listing.claim is not None
-    assert is_proven(listing.answers, listing.claim, ())
+    assert is_proven(listing.answers, listing.claim, frozenset())
 
 
 def test_two_equal_passes_verify_with_a_broken_one_between_them(serve, account):
