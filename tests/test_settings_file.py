@@ -24,6 +24,7 @@ rate = 5
 workers = 2
 profiles_from = "names.txt"
 certificate = "counted"
+strict = true
 timeout = 600
 max_answer = 16
 max_shrink = 10
@@ -258,7 +259,7 @@ def test_the_thresholds_of_the_file_apply_to_the_steps_after_a_run(serve, typed,
         ("[tresholds.stale_images]\nx = 1", r"tresholds is not a setting: did you mean thresholds\?"),
         (
             "grace = 'soon'\n[after_run]\nexport_formats = ['cvs']",
-            r"export_formats: .* called cvs: did you mean csv\? there are csv, json, parquet, xlsx",
+            r"export_formats: .* called cvs: did you mean csv\? there are csv, json, ndjson, parquet, xlsx",
         ),
         ("[after_run]\nexport_formats = []", "export_formats names no format"),
     ],

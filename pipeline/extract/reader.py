@@ -204,9 +204,8 @@ class Reader:
             page_count = current.page_count() or 0
             if self._gives_up(current):
                 return current.pages_in_order
-            missing = [n for n in range(requested + 1, page_count + 1) if n not in current.pages]
-            if missing and not current.has_too_many_empty_pages():
-                await self._read_concurrently(current, missing)
+            if page_count > requested and not current.has_too_many_empty_pages():
+                await self._read_concurrently(current, range(requested + 1, page_count + 1))
                 requested = page_count
             elif current.continues():
                 await self._read_page(current, max(current.pages) + 1)
@@ -258,14 +257,15 @@ class Reader:
         if ends:
             await self._read_page(current, max(current.pages))
 
-    async def _read_concurrently(self, current: Pass, numbers: Sequence[int]) -> None:
-        remaining = iter(numbers)
+    async def _read_concurrently(self, current: Pass, numbers: range) -> None:
+        remaining = iter(numbers)  # a wrong TotalCount makes them many
 
         async def worker() -> None:
             for number in remaining:
                 if current.has_too_many_empty_pages() or self._gives_up(current):
                     return
-                await self._read_page(current, number)
+                if number not in current.pages:
+                    await self._read_page(current, number)
 
         await gather(worker() for _ in range(min(self._workers, len(numbers))))
 

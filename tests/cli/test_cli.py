@@ -129,7 +129,7 @@ def test_a_run_prints_its_result_to_stderr_and_leaves_a_lake(serve, tmp_path):
 
     assert (done.returncode, done.stdout) == (0, "")
     assert re.search(
-        r"^default: verified, 60 images, \d+ disks, 0 rejects, as of .* UTC \(4 calls\)$", done.stderr, re.MULTILINE
+        r"^default: verified, 60 images, \d+ disks, 0 rejects, as of .* UTC \(5 calls\)$", done.stderr, re.MULTILINE
     )
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
         ".lock",

@@ -24,7 +24,7 @@ from pipeline.errors import (
     Unreachable,
 )
 from pipeline.extract.bounds import Bounds
-from pipeline.extract.claim import RULE, instant_of, is_proven, published_ids
+from pipeline.extract.claim import RULE, is_proven
 from pipeline.extract.client import EnsApi
 from pipeline.extract.completeness import evidence
 from pipeline.extract.listing import extract
@@ -318,17 +318,6 @@ def test_the_error_distinguishes_a_changing_account_from_a_contradictory_service
 
     assert isinstance(listing.error, IncompleteListing)
     assert re.search(message, str(listing.error)), listing.error
-
-
-def test_an_account_that_grows_with_every_pass_is_verified(serve, account):
-    endpoint = serve(images=123, faults=["insertions:page=2"])
-    listing = read(endpoint, account, workers=1, bounds=QUICK)
-
-    assert (listing.level, listing.claim and listing.claim.kind) == ("verified", "instant")
-    assert listing.claim is not None
-    instant = instant_of(listing.answers, listing.claim)
-    truth = next(answer for answer in endpoint.answers if answer.request_id == instant.request_id)
-    assert published_ids(listing.answers, listing.claim) == truth.ids()
 
 
 def test_a_count_that_differs_between_pages_is_told(serve, account):

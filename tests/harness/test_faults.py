@@ -87,7 +87,6 @@ def test_the_drill_sees_a_loss_where_there_is_one():
         "wrong-total",
         "wrong-total:count=-1",
         "wrong-total:count=1000000000000",
-        "wrong-total:page=3,count=1000000000000",
         "no-total",
         "repeated",
         "null",
@@ -104,6 +103,13 @@ def test_a_lie_that_never_ends_over_1037_images_ends_within_90_seconds(lie):
     assert outcome.error == "IncompleteListing"
     assert outcome.said["pass_count"] <= bounds.passes
     assert outcome.calls / DEFAULT_RATE + waited <= 90
+
+
+def test_a_total_that_is_wrong_on_one_page_alone_hinders_no_proof_by_the_others():
+    outcome = read_once(Schedule(1037, ("wrong-total:page=3,count=1000000000000",)))
+
+    assert (outcome.level, outcome.is_wrong, outcome.said["total_count"]) == ("verified", False, 1037)
+    assert outcome.calls <= 800
 
 
 def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever():

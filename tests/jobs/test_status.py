@@ -42,8 +42,10 @@ def test_each_account_is_listed_with_its_age_certificate_and_failures(lake):
         "observed_at_utc": utc("2026-10-31 01:00"),
         "age_hours": 1.0,
         "certificate": "verified",
+        "proof": None,
         "image_count": 2,
         "failed_try_count": 0,
+        "watch_note": None,
         "last_error": None,
     }
     assert (accounts["refused"]["state"], accounts["refused"]["failed_try_count"]) == ("failed since", 1)
