@@ -6,11 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadSetting
+from pipeline.lake.verification import ALL_BUT_PAGES
 from pipeline.paths import user_path
 from pipeline.reports import database
 from pipeline.reports import export as exports
 from pipeline.reports.formats import export_formats
 from pipeline.reports.provenance import provenance_line
+from pipeline.resources.control import RAW_PAGES
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def export(
         BadSetting: the suffix is none of those, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES | {view})) as lake:
         return exports.export(lake, view, user_path(file)), provenance_line(lake)
 
 
@@ -67,7 +69,7 @@ def export_to_stream(
         BadSetting: the format needs an extra, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES | {view})) as lake:
         return exports.export_to_stream(lake, view, output_format, out), provenance_line(lake)
 
 
@@ -89,7 +91,9 @@ def export_database(
         BadSetting: the file is not an earlier export, cannot be written, or there was no observation by then.
         LakeMissing: there is no lake in `data`.
     """
-    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+    with contextlib.closing(
+        connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES | {RAW_PAGES.name})
+    ) as lake:
         return *database.export_database(lake, user_path(file)), provenance_line(lake)
 
 
@@ -114,5 +118,5 @@ def export_all(
     """
     if unknown := set(formats) - set(export_formats()):
         raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(export_formats())}")
-    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds)) as lake:
+    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES)) as lake:
         return exports.export_all(lake, user_path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)

@@ -22,17 +22,18 @@ from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
 from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, delete_compaction, loss_of, lost_runs
+from pipeline.lake.compaction.differences import differing_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.foreign_files import obstacles
+from pipeline.lake.foreign_files import move_aside
 from pipeline.lake.layout import shown
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstones import Tombstones, read_tombstones
-from pipeline.lake.verification import Verification
+from pipeline.lake.verification import MISSING, Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.tables import ROW_TABLES
@@ -43,6 +44,7 @@ from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from pipeline.lake.tombstones import Withdrawal
@@ -99,7 +101,6 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
-        _set_aside_obstacles(data)
         compacted = compacted_accounts(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
@@ -116,9 +117,17 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             lost += [f"run {run}: {loss_of(data, run, accounts)}" for run, accounts in left.items()]
             if compaction_is_damaged and not left:
                 delete_compaction(data)
+        begins_again = bool(compaction_is_damaged)
+        if not lost and not compaction_is_damaged and _has_wrong_rows(data, states, published):
+            begins_again = True
+            held, unreadable = _write_what_it_alone_holds(data, states)
+            undecided += held
+            lost += unreadable
+            if not lost:
+                delete_compaction(data)
         if not lost:
             is_empty = contextlib.suppress(LakeMissing)  # where every run was lost, and its loss accepted
-            if compaction_is_damaged and store_of(data).has_lock:  # a bucket is not compacted: two machines would
+            if begins_again and store_of(data).has_lock:  # a bucket is not compacted: two machines would
                 with is_empty:
                     compact(data)
             for path in undecided:  # their decision depends on the runs before them
@@ -130,6 +139,33 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")
     return [path.stem for path in missing] + restored
+
+
+def _has_wrong_rows(data: Path, states: Mapping[str, RunState], published: AbstractSet[str]) -> bool:
+    """Whether the versions give other rows of a run than its daily files, intact or just `published`."""
+    import duckdb
+
+    whole = {run for run, state in states.items() if run in published or not (state.flaws or state.is_accepted)}
+    if not any(states[run].is_compacted for run in whole):
+        return False
+    with duckdb.connect() as con:
+        store_of(data).register_filesystem(con)
+        found = differing_runs(con, FileSet.read(data, Tombstones(), ignore_format=True), whole)
+    for run_id, tables in found.items():
+        _log.info("the versions give other %s of run %s than its daily files", ", ".join(tables), run_id)
+    return bool(found)
+
+
+def _write_what_it_alone_holds(data: Path, states: Mapping[str, RunState]) -> tuple[list[Path], list[str]]:
+    """Write the daily files that an older version deleted, before the compaction begins again. Returns: as below."""
+    held = [state for state in states.values() if state.is_compacted and not state.record.exists()]
+    for state in held:
+        state.flaws[state.record] = MISSING
+    undecided, unreadable = _publish_decided(
+        data, [state.raw for state in held if state.raw is not None and state.has_usable_pages], states
+    )
+    _restore(data, held)
+    return undecided, unreadable + [line for state in held for line in loss(state, data)]
 
 
 def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
@@ -182,16 +218,6 @@ def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -
         publish_again(data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None)
 
 
-def _set_aside_obstacles(data: Path) -> None:
-    """Move each file or folder out of the way that stands where the lake needs the other."""
-    for path in obstacles(data):
-        target = data / "lake" / DAMAGED / "in_the_way" / "_".join(path.relative_to(data).parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        number = sum(other.name.startswith(target.name) for other in target.parent.iterdir())
-        path.rename(target.with_name(f"{target.name}.{number}"))
-        _log.info("moved %r aside: it is not what belongs there", str(path))
-
-
 def _set_aside_unreadable_manifests(data: Path) -> bool:
     """Move each newest manifest that cannot be read out of the way: the one before it, if there is any, counts again.
 
@@ -205,7 +231,10 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
             newest_manifest(data)
         except LakeDamaged:
             path = max(manifest_paths(data), key=lambda path: path.name)
-            store_of(data).set_aside(path, data / "lake" / DAMAGED / path.parent.name / path.name)
+            if store_of(data).is_local and not path.is_file():
+                move_aside(data, path)
+            else:
+                store_of(data).set_aside(path, data / "lake" / DAMAGED / path.parent.name / path.name)
             is_moved = True
             _log.info("moved the manifest %r aside, which cannot be read", str(path))
         else:

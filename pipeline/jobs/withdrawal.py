@@ -25,6 +25,7 @@ from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import command, shown, table_path
 from pipeline.lake.survey import cure, survey
 from pipeline.lake.tombstones import Tombstones, Withdrawal
+from pipeline.lake.verification import damaged, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import open_location
@@ -99,11 +100,13 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
         consequence = f"{would_be or 'is now '}{instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
     else:
         consequence = f"{would_be or 'is '}none: nothing is left" if was_latest else "stays"
-    undone = (
-        f"{command(edit.data, 'restore', observation.name)} brings it back until {edit.until:%F %T} UTC"
-        if edit.until > edit.now
-        else "without a grace period: nothing brings it back"
-    )
+    state = survey(edit.data, edit.tombstones).get(observation.run_id)
+    if state is not None and state.is_lost:
+        undone = "its files and raw pages are damaged or gone: nothing brings it back"
+    elif edit.until > edit.now:
+        undone = f"{command(edit.data, 'restore', observation.name)} brings it back until {edit.until:%F %T} UTC"
+    else:
+        undone = "without a grace period: nothing brings it back"
     edit.lines.append(
         f"{observation.name}: {would_be}withdrawn, as of {observation.observed_at_utc:%F %T} UTC; "
         f"the latest of {observation.account!r} {consequence}; {undone}"
@@ -130,13 +133,15 @@ def _with_withdrawal(
 
 def _find_failed(edit: Edit, name: str) -> Observation | None:
     """The failed try of an account that a user calls `name`; None where that is published, withdrawn or unknown."""
-    import pyarrow.parquet as pq
-
     run_id, _, account = name.partition("/")
     record = table_path(edit.data, OBSERVATIONS, run_id, day_of_run(run_id)) if is_run_id(run_id) else None
     if record is None or not record.is_file() or account in edit.tombstones.withdrawn_from(run_id):
         return None
-    rows = pq.ParquetFile(record).read(["account", "is_published"]).to_pylist()
+    if any((one.run_id, one.account) == (run_id, account) for one in edit.published):  # as the compacted record says
+        return None
+    if flaw := record_flaw(record):
+        raise damaged(edit.data, record, flaw)
+    rows = read_verified(record).select(["account", "is_published"]).to_pylist()
     if {"account": account, "is_published": False} not in rows:
         return None
     return Observation(account, run_id, instant_of_run(run_id), day_of_run(run_id))

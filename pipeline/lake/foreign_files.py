@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPACTED, OLDER_MANIFESTS
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_path
+from pipeline.lake.layout import CATALOG, digest_path
+from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_copy, tombstones_path
+from pipeline.log import logger
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, is_run_file
 from pipeline.storage.store import store_of
@@ -16,6 +18,8 @@ from pipeline.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
 _COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
@@ -40,14 +44,31 @@ def foreign_files(data: Path) -> list[Path]:
 
 
 def obstacles(data: Path) -> list[Path]:
-    """List the files in the place of a folder of the lake, and the folders in the place of a run's file."""
+    """List what stands in the place of a folder or a file of the lake and is none: a folder, a link to nothing, a FIFO.
+
+    A manifest is not among them: the one before it counts again (see `jobs.rebuild`).
+    """
     if not store_of(data).is_local:
         return []
     tables = [data / "lake" / table.name for table in LAKE_TABLES]
     compacted = [data / "lake" / name for name in (*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS)]
     days = [day for folder in (*tables, data / "raw") for day in _entries(folder) if _DAY.fullmatch(day.name)]
-    files = [path for path in (*tables, *compacted, *days) if path.exists() and not path.is_dir()]
-    return files + [path for day in days for path in _entries(day) if is_run_file(path) and path.is_dir()]
+    catalog = data / CATALOG
+    single = [data / "lake" / FORMAT_FILE, tombstones_path(data), tombstones_copy(data), older_tombstones_path(data)]
+    single += [catalog, catalog.with_name(f"{CATALOG}.wal"), digest_path(catalog)]
+    files = [*single, *(path for day in days for path in _entries(day) if is_run_file(path))]
+    found = [path for path in (*tables, *compacted, *days) if not path.is_dir()]
+    found += [path for path in files if not path.is_file()]
+    return [path for path in found if path.exists() or path.is_symlink()]
+
+
+def move_aside(data: Path, path: Path) -> None:
+    """Move what stands in the way to `lake/.damaged/in_the_way`, under a name that is free."""
+    target = data / "lake" / DAMAGED / "in_the_way" / "_".join(path.relative_to(data).parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = sum(other.name.startswith(target.name) for other in target.parent.iterdir())
+    path.rename(target.with_name(f"{target.name}.{number}"))
+    _log.info("moved %r aside: it is not what belongs there", str(path))
 
 
 def _foreign(folder: Path) -> Iterator[Path]:

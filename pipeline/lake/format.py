@@ -44,6 +44,7 @@ def format_of(data: Path) -> str | None:
         raise_if_out_of_memory(error)
         raise LakeDamaged(
             f"{shown(path)!r} should hold the format of the lake, but cannot be read: {error.strerror or error}"
+            + ("" if path.is_file() else f": {command(data, 'rebuild')} writes it again")
         ) from error
     is_changed = bool(stated.strip()) and stated.strip() != _digest(content)  # an older version wrote no digest
     if is_changed or not (content.strip().isascii() and content.strip().isdigit()):

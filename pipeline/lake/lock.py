@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DiskFailed, DiskFull, EnsImagesError, NoAccess
+from pipeline.lake.foreign_files import move_aside, obstacles
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
     """Lock the lake for writing, and delete what a killed writer left; yields the deleted paths.
 
-    A bucket has no lock. Where the writer fails, its orphans are deleted at once. `is_mending` writes a damaged format
-    file again.
+    A bucket has no lock. Where the writer fails, its orphans are deleted at once. `is_mending` moves aside what
+    stands in the place of a file or a folder of the lake, and writes a damaged format file again.
 
     Raises:
         LakeLocked: another process has the lock; the message names it.
@@ -41,6 +42,8 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
             store.make_folder(folder, 0o700)
         with store.lock(data / LOCK):
             if is_mending:
+                for path in obstacles(data):
+                    move_aside(data, path)
                 mend_format(data)
                 settle_tombstones(data)
             format_of(data)

@@ -7,7 +7,8 @@
 
 A file that was verified is not read again as long as nobody writes it (verified_files.py). In a bucket an
 object that has the tag of its commit is the committed one, unread; one with another tag, as in a lake that was copied
-there, is verified once by each machine.
+there, is verified once by each machine. What is written from a file is written from what was verified just now
+(`anew`): a disk can lose a bit of a file that nobody writes, and a new file would give it a good digest.
 
 Files of older versions have no digest. They are read, which is said once: `rebuild` commits them again, with digests.
 """
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
+from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.layout import command, shown, table_of, table_path
@@ -28,7 +30,7 @@ from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
-from pipeline.storage.partitions import day_of_run
+from pipeline.storage.partitions import day_of_run, is_run_file
 from pipeline.storage.store import store_of
 from pipeline.text import pluralize, sql_literal
 
@@ -47,6 +49,8 @@ _log = logger(__name__)
 DAMAGED: Final = "LakeDamaged: "
 """What begins the message of this error where it passes through DuckDB."""
 MISSING: Final = "it is missing"
+ALL_BUT_PAGES: Final = frozenset((*(table.name for table in LAKE_TABLES), *COMPACTED))
+"""The tables and the folders of compacted files, without `raw_pages`."""
 _PARQUET: Final = b"PAR1"
 """How a Parquet file begins and ends."""
 _THREADS: Final = 4
@@ -55,10 +59,14 @@ _BYTES_FOR_THREADS: Final = 1 << 20
 
 
 class Verification:
-    """What is known of the files of one lake."""
+    """What is known of the files of one lake.
 
-    def __init__(self, files: FileSet) -> None:
+    The files of the tables and folders `anew` are read again, whatever the cache says of them.
+    """
+
+    def __init__(self, files: FileSet, *, anew: AbstractSet[str] = frozenset()) -> None:
         self._files = files
+        self._anew = anew
         self._store = store_of(files.data)
         self._verified = VerifiedFiles(files.data)
         self._without_digest_count = 0
@@ -132,7 +140,8 @@ class Verification:
         self._compare(unknown, [digests.get(f"{path.parent.name}/{path.stem}") for path, _ in unknown])
 
     def _unknown(self, paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
-        return [(path, key) for path in paths if (key := self._verified.unknown_key(path)) is not None]
+        keys = ((path, self._verified.unknown_key(path, anew=table_of(path) in self._anew)) for path in paths)
+        return [(path, key) for path, key in keys if key is not None]
 
     def _compare(self, files: Sequence[tuple[Path, bytes]], committed: Sequence[FileDigest | None]) -> None:
         pairs = list(zip(files, committed, strict=True))
@@ -244,9 +253,11 @@ def committed_digests(
 
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
     """Return the error for a damaged file: it names the file, what is wrong with it, what it held, and the cure."""
+    is_without_pages = is_run_file(path) and not raw_path(data, path.stem, day_of_run(path.stem)).is_file()
+    mends = "and prints the command for each" if is_without_pages else f"{command(data, 'rebuild')} mends it"
     return LakeDamaged(
         f"{shown(path)!r} is damaged: {flaw}. It held {_content(path)}; nothing of it was read. "
-        f"{command(data, 'check')} lists all damage, {command(data, 'rebuild')} mends it"
+        f"{command(data, 'check')} lists all damage, {mends}"
     )
 
 

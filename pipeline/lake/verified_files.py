@@ -43,8 +43,11 @@ class VerifiedFiles:
             content = read_whole(self._path)
             self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
 
-    def unknown_key(self, path: Path) -> bytes | None:
-        """Return the key of a file that is not known as verified; None for all others."""
+    def unknown_key(self, path: Path, *, anew: bool = False) -> bytes | None:
+        """Return the key of a file that is not known as verified; None for all others.
+
+        With `anew`, only what was verified for this connection is known.
+        """
         try:
             identity, changed_at = self._store.identity(path)
         except FileNotFoundError:  # deleted since it was listed, or a link to nothing
@@ -55,7 +58,7 @@ class VerifiedFiles:
         self._met.add(key)
         if changed_at >= time.time() - SETTLED_SECONDS:
             self._unsettled.add(key)
-        return None if key in self._known or key in self._here else key
+        return None if key in self._here or (key in self._known and not anew) else key
 
     def add(self, key: bytes) -> None:
         """Remember a file as verified, by the key that it had before it was read."""

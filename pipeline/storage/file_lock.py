@@ -102,6 +102,8 @@ def _locked(path: Path, lake: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BadSetting(f"{str(path)!r} is a link, and a lock is a file: delete the link") from error
+        if error.errno == errno.EISDIR:
+            raise BadSetting(f"{str(path)!r} is a folder, and a lock is a file: move the folder away") from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

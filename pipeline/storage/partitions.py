@@ -25,19 +25,29 @@ OLDER_STAGING: Final = ".aside"
 """Its name before format 4: orphans in it are deleted too."""
 
 
-_RUN_ID: Final = re.compile(r"(\d{4})(\d\d)(\d\d)T\d{6}(?:\.\d{6})?Z(?:-[0-9a-f]+)?", re.ASCII)
+_RUN_ID: Final = re.compile(
+    r"(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3])(?:[0-5]\d){2}(?:\.\d{6})?Z(?:-[0-9a-f]+)?", re.ASCII
+)
 """A run's id. Where another run had its instant, a number follows; in a bucket always a random one."""
 
 
 def is_run_id(text: str) -> bool:
-    """Return whether a text has the form of a run's id."""
-    return _RUN_ID.fullmatch(text) is not None
+    """Return whether a text has the form of a run's id, and its instant is one."""
+    if _RUN_ID.fullmatch(text) is None:
+        return False
+    try:
+        instant_of_run(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_run_file(path: Path) -> bool:
     """Return whether a file has the name of a run's file, and lies in the folder of its day."""
     match = _RUN_ID.fullmatch(path.stem) if path.suffix == ".parquet" else None
-    return match is not None and path.parent.name == "observed_on={}-{}-{}".format(*match.groups())
+    if match is None or path.parent.name != "observed_on={}-{}-{}".format(*match.groups()):
+        return False
+    return match.group(3) <= "28" or is_run_id(path.stem)
 
 
 def instant_of_run(run_id: str) -> dt.datetime:

@@ -201,7 +201,7 @@ def read_whole(path: Path) -> bytes:
         OSError: it cannot be read, or is not a file.
     """
     if store_of(path).is_local and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is not a file: move it away")
+        raise OSError(errno.EINVAL, "it is not a file")
     return path.read_bytes()
 
 

@@ -19,6 +19,8 @@ from pipeline.views.script import data_script, refuse_pages, static_script, thre
 from pipeline.views.state import LakeState, published_observations
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     import duckdb
 
     from pipeline.lake.latest import LatestObservation
@@ -32,6 +34,7 @@ def connect(
     only_lake: bool = False,
     memory_limit: str | None = None,
     thresholds: Thresholds | None = None,
+    anew: AbstractSet[str] = frozenset(),
 ) -> duckdb.DuckDBPyConnection:
     """Open the lake: an in-memory DuckDB connection with its tables and views, each with comments.
 
@@ -40,6 +43,7 @@ def connect(
     `only_lake` confines the connection to the files of the lake and locks its configuration, for SQL of users (see
     `refuse_writes`). `memory_limit` is a share of the machine's memory, such as `50%`, or a size, such as `4GB`.
     `thresholds` replace those of the views' files: `{"stale_images": {"older_than_days": 365}}`.
+    `anew` names tables whose files are verified again, though they were before: for a caller that writes rows to files.
 
     Raises:
         BadSetting: `as_of` has no meaning, there was no observation by then, or there is no such threshold.
@@ -53,7 +57,7 @@ def connect(
     con = duckdb.connect()
     try:
         store_of(open_location(data)).register_filesystem(con)
-        verification = Verification(files)
+        verification = Verification(files, anew=anew)
         instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files, verification))
         catalog = load_catalog(con, open_location(data))
         if catalog is None:

@@ -25,7 +25,9 @@ from pipeline.jobs.compaction import compact
 from pipeline.jobs.demo import demo
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import withdraw
+from pipeline.lake import verified_files
 from pipeline.lake.check import check
+from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.resources.tables import TABLES
 from pipeline.views.connection import connect
 from pipeline.views.database import write_catalog
@@ -190,6 +192,61 @@ def test_a_wrong_value_that_no_count_shows_is_found_by_deep(data):
     (finding,) = check(data, deep=True).findings
     assert "not what the raw pages give: account 'demo', image_id" in finding.problem
     assert ": image_size_gib is " in finding.problem
+
+
+def answers(data: Path) -> dict[str, list[tuple[object, ...]]]:
+    with contextlib.closing(connect(data)) as lake:
+        return {name: sorted(lake.sql(f"from {name}").fetchall(), key=repr) for name in EVERY_TABLE}
+
+
+def rotted(path: Path, monkeypatch) -> None:
+    """Change a value in a file that is known as verified, as a disk does: the file system tells of no change."""
+    monkeypatch.setattr(verified_files, "SETTLED_SECONDS", -1)
+    rewrite(first_size_is_another)(path)
+    known = VerifiedFiles(path.parents[3].resolve())
+    known.add(known.unknown_key(path.resolve()) or b"")
+    known.save()
+
+
+@pytest.mark.parametrize("command", ["compact", "export images {}/images.csv"])
+def test_nothing_is_written_from_a_file_that_rotted_since_it_was_verified(data, typed, tmp_path, monkeypatch, command):
+    record = file(data, "observations")
+    before = record.read_bytes()
+    rotted(file(data, "images"), monkeypatch)
+    record.write_bytes(before)
+    assert typed("sql", "select count(*) from images", "--data", str(data))[0] == 0
+
+    code, _, err = typed(*command.format(tmp_path).split(), "--data", str(data))
+
+    assert code == 6
+    assert f"lake/images/observed_on=2026-10-02/{RUN}.parquet' is damaged: " in err
+    assert not list(data.glob("lake/manifests/*"))
+    assert not (tmp_path / "images.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [("images", "region_id", "other"), ("image_disks", "disk_size_gib", 1), ("observations", "total_count", 999)],
+)
+def test_versions_of_other_rows_than_an_intact_daily_file_are_a_finding_and_compacted_again(
+    data, typed, table, column, value
+):
+    right = {path: path.read_bytes() for path in data.glob("lake/*/*/*.parquet")}
+    expected = answers(data)
+    rewrite_column = changed(column, value)
+    rewrite_column(file(data, table))
+    compact(data)
+    for path, content in right.items():
+        path.write_bytes(content)
+
+    (finding,) = check(data, deep=True).findings
+
+    assert finding.location == "lake/manifests/000001.json"
+    assert re.search(f"give other [a-z_, ]*{table} of run {RUN} than its daily files, which are", finding.problem)
+    (command,) = re.findall("`(ens-images [^`]*)`", finding.problem)
+    assert typed(*shlex.split(command)[1:])[0] == 0
+    assert check(data, deep=True).is_intact
+    assert answers(data) == expected
 
 
 def test_files_without_a_commit_record_are_named(data):
@@ -408,6 +465,44 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(data):
     assert precious.read_text() == "mine"
 
 
+def test_a_record_copied_under_another_run_id_promises_no_rebuild(data, typed):
+    path = file(data, "observations")
+    shutil.copy(path, path.with_name(path.name.replace("T020000", "T030000")))
+
+    with pytest.raises(LakeDamaged, match="lists all damage, and prints the command for each"):
+        connect(data)
+    (finding,) = check(data).findings
+    (command,) = re.findall("`(ens-images [^`]*)`", finding.problem)
+    assert typed(*shlex.split(command)[1:])[0] == 0
+    assert check(data).is_intact
+
+
+def test_a_lock_that_is_a_folder_is_refused_in_words(data):
+    (data / ".lock").unlink(missing_ok=True)
+    (data / ".lock").mkdir()
+    with pytest.raises(BadSetting, match="a lock is a file: move the folder away"):
+        rebuild(data)
+
+
+def test_a_damaged_record_of_a_compacted_run_does_not_prevent_its_withdrawal(data, typed):
+    compact(data)
+    emptied(file(data, "observations"))
+
+    assert typed("withdraw", f"{RUN}/nobody", "--data", str(data))[0] == 6
+    assert typed("withdraw", f"{RUN}/demo", "--data", str(data))[0] == 0
+
+
+@pytest.mark.parametrize("name", ["20261304T020000.000000Z", "20261004T250000.000000Z", "20260230T020000.000000Z"])
+def test_a_run_of_an_instant_that_cannot_be_is_unknown_and_its_file_foreign(data, typed, name):
+    code, _, err = typed("withdraw", f"{name}/demo", "--data", str(data))
+    assert code == 2
+    assert "UnknownName" in err
+    path = data / "lake" / "images" / f"observed_on={name[:4]}-{name[4:6]}-{name[6:8]}" / f"{name}.parquet"
+    path.parent.mkdir()
+    shutil.copy(file(data, "images"), path)
+    assert [finding.problem for finding in check(data).findings] == ["no file of the lake: move it away"]
+
+
 @pytest.mark.parametrize(
     "damage", [truncated, flipped, Path.unlink, lambda path: path.write_bytes(b""), link_to_nothing]
 )
@@ -449,7 +544,9 @@ def test_a_loss_is_named_and_accepted_by_the_command_that_check_prints(data, typ
         rebuild(data)
     findings = "\n".join(map(str, check(data).findings))
     for command in dict.fromkeys(re.findall("`(ens-images withdraw [^`]*)`", findings)):
-        assert typed(*shlex.split(command)[1:])[0] == 0
+        code, _, told = typed(*shlex.split(command)[1:])
+        assert code == 0
+        assert "brings it back until" not in told
 
     assert check(data).findings == []
     with contextlib.closing(connect(data)) as lake:
@@ -548,26 +645,50 @@ def folder_for_file(table: str) -> Callable[[Path], None]:
     return replace
 
 
+def folder_in_place_of(name: str) -> Callable[[Path], None]:
+    def replace(data: Path) -> None:
+        withdraw(data, f"{RUN}/demo")
+        compact(data)
+        path = data / name
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        (path / "note.txt").write_text("x")
+
+    return replace
+
+
+_SINGLE_FILES = ["raw/_tombstones.json", "lake/tombstones.json", "lake/format", "lake.duckdb", "lake.duckdb.wal"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        *(folder_in_place_of(name) for name in (*_SINGLE_FILES, "lake/manifests/000001.json")),
+        lambda data: link_to_nothing(file(data, "raw")),
+        lambda data: link_to_nothing(file(data, "images")),
+        lambda data: (file(data, "images").unlink(), os.mkfifo(file(data, "images"))),
         *(file_for_folder(name) for name in ("images", "manifests", "image_versions")),
         *(folder_for_file(table) for table in ("images", "observations", "raw")),
     ],
 )
 def test_a_file_for_a_folder_and_a_folder_for_a_file_are_moved_aside_by_the_advised_rebuild(data, typed, damage):
-    with contextlib.closing(connect(data)) as lake:
-        before = lake.sql("from images order by all").fetchall()
+    before = images_but_of_withdrawn(data)
     damage(data)
-    findings = "\n".join(map(str, check(data).findings))
+    found = check(data).findings
+    findings = "\n".join(map(str, found))
     (command,) = {*re.findall("`(ens-images [^`]*)`", findings)}
     assert "move it away" not in findings
+    assert len({finding.location for finding in found}) == len(found)
     assert typed(*shlex.split(command)[1:])[0] == 0
 
     assert check(data).findings == []
     assert any((data / "lake" / ".damaged").iterdir())
+    assert images_but_of_withdrawn(data) == before
+
+
+def images_but_of_withdrawn(data: Path) -> list[tuple[object, ...]]:
     with contextlib.closing(connect(data)) as lake:
-        assert lake.sql("from images order by all").fetchall() == before
+        return lake.sql("from images where observed_on <> '2026-10-02' order by all").fetchall()
 
 
 def test_status_names_a_run_of_which_only_the_raw_pages_are_left(data, typed):

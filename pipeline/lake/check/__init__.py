@@ -80,6 +80,8 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     _compaction_findings(result, manifest, flaws, states, tombstones)
     flawed = {path for state in states.values() for path in state.flaws}
     intact = {name: tuple(path for path in paths if path not in flawed) for name, paths in files.daily.items()}
+    is_local = store_of(location).is_local
+    raw = [path for path in raw_paths(location) if path.is_file() or not is_local]  # no link to nothing
     with duckdb.connect() as con:
         store_of(location).register_filesystem(con)
         state = CheckState(
@@ -91,7 +93,7 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
             tombstones=tombstones,
             states=states,
             records={path.stem: path for path in (*records, *files.retained[OBSERVATIONS.name])},
-            raw_files={path.stem: path for path in raw_paths(location) if path.stem not in tombstones.raw_runs},
+            raw_files={path.stem: path for path in raw if path.stem not in tombstones.raw_runs},
         )
         result.run_count += len(records)
         _check_daily(state, (run for record in records if (run := read_plain_run(state, record)) is not None))

@@ -142,10 +142,12 @@ def check_other_files(state: CheckState) -> None:
     _uncommitted_files(state, committed, orphan_files)
     _unpublished_runs(state, committed, orphan_files)
     in_the_way = obstacles(state.data)
+    named = {finding.location for finding in state.result.findings}
     for path in in_the_way:
-        if not state.is_flawed(path):  # that it stands in the way is no second finding
-            flaw = "a folder, and a file of the lake" if path.is_dir() else "a file, and a folder of the lake"
-            state.result.add(path, f"{flaw} belongs there: {command(state.data, 'rebuild')} moves it aside")
+        if str(path.relative_to(state.data)) not in named:  # that it stands in the way is no second finding
+            found = "a folder" if path.is_dir() else "no file"
+            flaw = "a file, and a folder" if path.is_file() else f"{found}, and a file"
+            state.result.add(path, f"{flaw} of the lake belongs there: {command(state.data, 'rebuild')} moves it aside")
     for path in foreign_files(state.data):
         if path not in in_the_way:
             state.result.add(path, "no file of the lake: move it away")
@@ -181,10 +183,7 @@ def _catalog(state: CheckState) -> None:
     import duckdb
 
     path = state.data / CATALOG
-    if not path.exists():
-        return
     if not path.is_file():
-        state.result.add(path, "it is not a file: move it away")
         return
     if is_changed(path):
         problem = "another program changed it since a run wrote it"

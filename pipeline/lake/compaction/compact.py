@@ -36,7 +36,7 @@ from pipeline.lake.compaction.plan import Plan, make_plan, record_rows
 from pipeline.lake.compaction.verify import verify
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.scan import pairs, scan_files
-from pipeline.lake.verification import Verification
+from pipeline.lake.verification import ALL_BUT_PAGES, Verification
 from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES
@@ -135,6 +135,8 @@ def _next_plan(data: Path, now: dt.datetime) -> Plan:
 
 def _publish(plan: Plan, until: dt.datetime) -> None:
     """Write the files of one step, verify them, and commit; `until` ends the grace period of what they replace."""
+    with _connect() as con:
+        Verification(plan.read_files, anew=ALL_BUT_PAGES).verify_tables(con)
     commit = CompactionCommit(plan.data, plan.name)
     with system_allocator(), _connect(commit.staging) as con:
         open_count, ended = merge(con, plan, commit)

@@ -158,7 +158,9 @@ def newest_manifest(data: Path) -> Manifest | None:
             continue
         except OSError as error:
             raise_if_out_of_memory(error)
-            raise LakeDamaged(f"{str(path)!r} cannot be read ({error})") from error
+            raise LakeDamaged(
+                f"{shown(path)!r} cannot be read ({error.strerror or error}): {command(data, 'rebuild')} compacts again"
+            ) from error
         return _decode(path, content)
 
 

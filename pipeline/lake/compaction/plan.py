@@ -14,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, Manifest, next_name
+from pipeline.lake.compaction.manifest import COMPACTED, ENDED, OPEN, RECORDS, Manifest, next_name
 from pipeline.lake.scan import pairs, scan_files
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.tables import LAKE_TABLES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -116,6 +117,20 @@ class Plan:
         runs = {record.run_id for record in self.taken}
         daily = {name: tuple(path for path in paths if path.stem in runs) for name, paths in self.files.daily.items()}
         return replace(self.files, daily=daily)
+
+    @property
+    def read_files(self) -> FileSet:
+        """The files that the step reads: what is written from them must be what was committed."""
+        runs = {record.run_id for record in self.taken} | self.whole_runs.keys()
+        daily = {
+            table.name: tuple(
+                path for path in self.files.daily[table.name] if table is OBSERVATIONS or path.stem in runs
+            )
+            for table in LAKE_TABLES
+        }
+        places = (OPEN, RECORDS, *((ENDED,) if self.rebuilt else ()))
+        compacted = {place: self.files.compacted.get(place, ()) for place in places}
+        return replace(self.files, daily=daily, compacted=compacted)
 
 
 def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.datetime) -> Plan:
