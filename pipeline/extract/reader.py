@@ -21,7 +21,7 @@ from pipeline.memory import raise_if_out_of_memory
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pipeline.credentials import Account
     from pipeline.extract.bounds import Bounds
