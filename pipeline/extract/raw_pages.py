@@ -263,6 +263,6 @@ class RawRun:
 
         try:
             return self._file.read_row_group(number, columns=columns)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise_if_out_of_memory(error)
             raise LakeDamaged(f"{self.path} cannot be read: {str(error).splitlines()[0]}; move it away") from error

@@ -221,7 +221,7 @@ def read_verified(path: Path) -> pa.Table:
             return file.read()
     except FileNotFoundError as error:
         raise LakeDamaged(MISSING) from error
-    except (pa.ArrowException, OSError, LookupError) as error:
+    except (pa.ArrowException, OSError, LookupError, UnicodeDecodeError) as error:
         raise_if_out_of_memory(error)
         raise LakeDamaged(f"it cannot be read: {str(error).splitlines()[0][:200]}") from error
 

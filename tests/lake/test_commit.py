@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import LakeLocked, LakeMissing
+from pipeline.errors import LakeDamaged, LakeLocked, LakeMissing
 from pipeline.lake import committed, layout
 from pipeline.lake.commit import ROW_GROUP_ROWS, Publication
 from pipeline.lake.committed import committed_files, published_accounts
@@ -19,6 +19,7 @@ from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
+from pipeline.lake.verification import read_verified
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
@@ -206,3 +207,12 @@ def test_workers_of_one_job_state_the_format_at_the_same_time(tmp_path):
 
     assert format_of(tmp_path) == FORMAT
     assert orphans(tmp_path) == [tmp_path / "lake" / "format"]  # no run is committed yet
+
+
+def test_a_file_whose_column_names_are_no_text_is_damaged(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"account": ["prod"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"account", b"\xf5ccount"))
+
+    with pytest.raises(LakeDamaged, match="it cannot be read"):
+        read_verified(path)

@@ -47,7 +47,7 @@ def read_table(state: CheckState, path: Path, table: Table) -> pa.Table | None:
     except FileNotFoundError:
         state.result.add(path, "missing: `ens-images rebuild` restores it if the raw pages of its run are there")
         return None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise_if_out_of_memory(error)
         state.result.add(path, unreadable(error))
         return None
@@ -76,7 +76,7 @@ def _foreign_flaw(path: Path) -> str | None:
 
     try:
         return schema_flaw(pq.read_schema(store_of(path).open(path)), RAW_PAGES)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise_if_out_of_memory(error)
         return unreadable(error)
 
