@@ -57,6 +57,8 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
     code = _run_command(group, arguments)
     try:
         flush_output()
+    except KeyboardInterrupt:  # once more, after the command
+        return 128 + ending_signal()
     except BrokenPipeError:  # `| head` closed the pipe
         return code
     except OSError as error:

@@ -62,8 +62,11 @@ TRIED = [writer for writer in WRITERS if writer.name != "first compaction"]
 def test_a_writer_killed_at_any_step_costs_nothing(in_memory, url, writer):
     found = kill_everywhere(writer, in_memory, url, seed=os.getpid(), limit=2)
 
+    if not found.points[writer.name]:  # the order of threads may end it before both points
+        found = kill_everywhere(writer, in_memory, url, seed=os.getpid() + 1, limit=8)
+
     assert found.wrong == []
-    assert found.points[writer.name] >= 1  # the order of threads may end it first
+    assert found.points[writer.name] >= 1
 
 
 def test_every_kind_of_step_is_met(in_memory, url):
