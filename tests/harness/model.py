@@ -111,7 +111,7 @@ class ServedAccount:
             "ImageOwnerAlias": self._draw.choice(("self", "self", "self", "others", "market")),
             "Status": "Available",
             "RegionId": self._draw.choice(("cn-wulanchabu", "cn-hangzhou")),
-            "CreationTime": f"2026-0{self._draw.randint(1, 9)}-11T0{self._draw.randint(0, 9)}:20:30Z",
+            "CreationTime": f"2019-0{self._draw.randint(1, 9)}-11T0{self._draw.randint(0, 9)}:20:30Z",
             "ImageSize": str(self._draw.choice((20, 40, 60))),
         }
         if self._draw.random() < 0.7:
