@@ -223,6 +223,10 @@ def published_places(answers: Sequence[Answer], claim: Claim) -> tuple[list[int]
 
 def published_ids(answers: Sequence[Answer], claim: Claim) -> set[str]:
     """Return the ids of the images at the instant."""
-    places, _ = published_places(answers, claim)
+    return ids_at(answers, published_places(answers, claim)[0], claim)
+
+
+def ids_at(answers: Sequence[Answer], places: Sequence[int], claim: Claim) -> set[str]:
+    """Return the ids of the images at the instant, given the places that are published."""
     pages = map(operator.attrgetter("page"), (answers[place] for place in places))
     return {image_id for page in pages for image_id in page.ids} - set(claim.later_ids)

@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
-from pipeline.extract.claim import RULE, Claim, instant_of, published_ids, published_places
+from pipeline.extract.claim import RULE, Claim, ids_at, instant_of, published_ids, published_places
 from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
 from pipeline.extract.watch import is_contradicted, watched
 from pipeline.text import pluralize
@@ -209,7 +209,7 @@ def _proof_columns(answers: Sequence[Answer], claim: Claim) -> dict[str, object]
     """The columns of a listing that is proven at one instant."""
     instant = instant_of(answers, claim)
     places, _ = published_places(answers, claim)
-    ids = sorted(published_ids(answers, claim))
+    ids = sorted(ids_at(answers, places, claim))
     return {
         "observed_at_utc": instant.received_at_utc,
         "certificate": "verified",
