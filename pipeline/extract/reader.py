@@ -130,6 +130,8 @@ class Reader:
             started = time.monotonic()
             await self._read_within()
             error = self._listing.error
+            if error is not None:
+                self._listing.claim = None  # answers came after it, and it was not proven again
             self._listing.is_quiet_only = self._terms.is_quiet_only
             result = self._listing.level if error is None else type(error).__name__
             self._log_watch()

@@ -28,7 +28,7 @@ from pipeline.extract.claim import RULE, is_proven
 from pipeline.extract.client import EnsApi
 from pipeline.extract.completeness import evidence
 from pipeline.extract.listing import extract
-from pipeline.extract.reader import Listing
+from pipeline.extract.reader import Listing, Reader
 from pipeline.extract.retry import RetryPolicy
 from pipeline.extract.time_limit import Estimate, TimeLimit
 
@@ -543,3 +543,20 @@ def test_an_error_while_landing_ends_every_reader_and_reaches_the_caller(serve, 
     endpoint = serve(images=500)
     with pytest.raises(OSError, match="no space"):
         extract([account], full, endpoint=endpoint.url, rate=None)
+
+
+def test_a_listing_that_ended_with_an_error_claims_no_proof(serve, account, monkeypatch):
+    """A proof may be found while other pages are under way, and the time end before it is computed with them."""
+    endpoint = serve(images=123)
+    claim = read(endpoint, account).claim
+    assert claim is not None
+
+    async def ends_after_a_proof(reader):
+        reader._listing.claim = claim  # noqa: SLF001
+        raise IncompleteListing("no time left")
+
+    monkeypatch.setattr(Reader, "_read", ends_after_a_proof)
+    listing = read(endpoint, account)
+
+    assert isinstance(listing.error, IncompleteListing)
+    assert listing.claim is None
