@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
 from pipeline.extract.claim import Claim, FirstLook, claim_of, published_ids
@@ -52,11 +52,20 @@ class Listing:
     level: Level | None = None
     claim: Claim | None = None
     """How the answers prove the listing, where they do."""
+    claimed_ids: set[str] = field(default_factory=set)
+    """The ids at the instant of the claim."""
     returned_count: int = 0
     """Images that were gone by the last observation, and are back."""
     is_quiet_only: bool = False
     """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
+
+
+class _Ends(NamedTuple):
+    """Both ends of the list, as the first pass reads them before the rest."""
+
+    last_page: int
+    new_ids: set[str]
 
 
 class _Proving:
@@ -216,14 +225,14 @@ class Reader:
                 await self._read_first_page_again(current, ends)
                 return current.pages_in_order
 
-    async def _read_ends(self, current: Pass) -> set[str]:
+    async def _read_ends(self, current: Pass) -> _Ends:
         """Read the last page second, where the last observation is a first look at most of the account.
 
         Where it has not all of both ends, page 1 is read again: it is the instant then, and what is new at the ends was
         seen before it.
 
         Returns:
-            The ids at the ends that are new.
+            The last page, and the ids at the ends that are new.
         """
         page_count = current.page_count() or 0
         if (
@@ -233,22 +242,24 @@ class Reader:
             or current.number > 1
             or page_count < 2
         ):
-            return set()
+            return _Ends(page_count, set())
         await self._read_page(current, page_count)
         new = {image_id for page in current.pages_in_order for image_id in page.ids} - self._look.ids
         if new:
             await self._read_page(current, 1)
-        return new
+        return _Ends(page_count, new)
 
-    async def _read_first_page_again(self, current: Pass, ends: set[str]) -> None:
-        """Read page 1 after the others: its images are seen after the instant too. The last page as well, after `ends`.
+    async def _read_first_page_again(self, current: Pass, ends: _Ends) -> None:
+        """Read page 1 after the others: its images are seen after the instant too.
+
+        With new images at the ends, the last page as well: it was read before the instant.
 
         In the first pass only where that may prove the listing: every image was seen before.
         """
         if self._level != "verified" or (len(current.pages) == 1 and current.is_one_page()):
             return
         if current.number == 1:
-            known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends
+            known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends.new_ids
             if not all(known.issuperset(page.ids) for page in current.pages_in_order):
                 return
         elif not current.pages_in_order[-1].ids:  # an empty page past the end may be the instant itself
@@ -256,8 +267,8 @@ class Reader:
             if self._listing.claim is not None:
                 return
         await self._read_page(current, 1)
-        if ends:
-            await self._read_page(current, max(current.pages))
+        if ends.new_ids:
+            await self._read_page(current, ends.last_page)
 
     async def _read_concurrently(self, current: Pass, numbers: range) -> None:
         remaining = iter(numbers)  # a wrong TotalCount makes them many
@@ -292,9 +303,9 @@ class Reader:
         if self._level != "verified" and len(listing.last_pass) != 1:
             return
         with self._proving:
-            listing.claim = claim_of(listing.answers, self._look, self._terms)
+            self._claim()
             if listing.claim is not None and self._look is not None:
-                new = published_ids(listing.answers, listing.claim) - self._look.ids
+                new = listing.claimed_ids - self._look.ids
                 listing.returned_count = self._look.count_returned(new) if new else 0
                 if listing.returned_count and not self._is_settled and not self._terms.is_quiet_only:
                     _log.warning(
@@ -302,7 +313,12 @@ class Reader:
                         pluralize(listing.returned_count, "image"),
                     )
                     self._terms = replace(self._terms, is_quiet_only=True)
-                    listing.claim = claim_of(listing.answers, self._look, self._terms)
+                    self._claim()
+
+    def _claim(self) -> None:
+        listing = self._listing
+        listing.claim = claim_of(listing.answers, self._look, self._terms)
+        listing.claimed_ids = published_ids(listing.answers, listing.claim) if listing.claim else set()
 
     def _log_watch(self) -> None:
         """Log what the answers showed that a proof assumes not to happen; `status` shows it too."""
