@@ -193,12 +193,16 @@ class _Quiet:
         self._is_quiet = {sighting.total for sighting in sightings} == {len(ids)}
 
     def candidates(self, settle: float) -> Iterator[int]:
-        """Yield the answers before and after which every id was seen, and after which the end was."""
+        """Yield the answers before and after which every id was seen, and after which the end was.
+
+        Those of page 1 first: a pass begins with it, and what is written while pages come has its instant.
+        """
         if not self._is_quiet:
             return
         seen_after = min(self._all_seen_after, _last_end(self._sightings)) - settle
         seen_before = self._all_seen_before + settle
-        for place in sorted(range(len(self._sightings)), key=lambda place: self._sightings[place].received):
+        order = sorted(enumerate(self._sightings), key=lambda item: (item[1].page_number > 1, item[1].received))
+        for place, _ in order:
             if seen_before < self._sightings[place].sent and self._sightings[place].received < seen_after:
                 yield place
 
