@@ -123,11 +123,17 @@ def prove(
         proof = _quiet_proof(sightings, frozenset(), terms)
     if proof is None and last_ids and not terms.is_quiet_only:
         proof = _quiet_proof(sightings, last_ids, terms)
-    if proof is not None or terms.is_quiet_only:
+    if proof is not None or terms.is_quiet_only or not _may_be_seen_twice(sightings):
         return proof
     looks, settle = _Looks(sightings), terms.settle_seconds
     places = (place for place in looks.candidates(settle) if looks.are_others_younger(place, settle))
     return next((looks.proof(place, settle) for place in places), None)
+
+
+def _may_be_seen_twice(sightings: Sequence[Sighting]) -> bool:
+    """Whether there are rows enough for every image of some instant to be in two answers."""
+    row_count = sum(len(sighting.ids) for sighting in sightings)
+    return row_count >= 2 * min(sighting.total for sighting in sightings)
 
 
 def _quiet_proof(sightings: Sequence[Sighting], last_ids: frozenset[str], terms: Terms) -> Proof | None:

@@ -128,6 +128,7 @@ class Reader:
             is_quiet_only=look is not None and look.went_back and not self._is_settled,
         )
         self._proving = _Proving()
+        self._claimed_answer_count = 0
 
     async def listing(self) -> Listing:
         """Read until the level is proven, within the limits.
@@ -262,10 +263,6 @@ class Reader:
             known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends.new_ids
             if not all(known.issuperset(page.ids) for page in current.pages_in_order):
                 return
-        elif not current.pages_in_order[-1].ids:  # an empty page past the end may be the instant itself
-            self._prove()
-            if self._listing.claim is not None:
-                return
         await self._read_page(current, 1)
         if ends.new_ids:
             await self._read_page(current, ends.last_page)
@@ -302,6 +299,8 @@ class Reader:
         listing = self._listing
         if self._level != "verified" and len(listing.last_pass) != 1:
             return
+        if listing.claim is not None and self._claimed_answer_count == len(listing.answers):
+            return
         with self._proving:
             self._claim()
             if listing.claim is not None and self._look is not None:
@@ -317,6 +316,7 @@ class Reader:
 
     def _claim(self) -> None:
         listing = self._listing
+        self._claimed_answer_count = len(listing.answers)
         listing.claim = claim_of(listing.answers, self._look, self._terms)
         listing.claimed_ids = published_ids(listing.answers, listing.claim) if listing.claim else set()
 
