@@ -72,6 +72,8 @@ class _Proving:
     """The time that proving takes: within a pass it is tried when that costs little beside the reading."""
 
     _SHARE = 30
+    _FEW_ANSWERS = 64
+    """So many cost nothing: a small account takes the same calls each time."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -84,9 +86,9 @@ class _Proving:
         self._ended_at = time.monotonic()
         self._seconds = self._ended_at - self._began_at
 
-    def is_due(self) -> bool:
-        """Whether thirty times as long as the last try took has gone by."""
-        return time.monotonic() - self._ended_at > self._SHARE * self._seconds
+    def is_due(self, answer_count: int) -> bool:
+        """Whether thirty times as long as the last try took has gone by, or the answers are few."""
+        return answer_count <= self._FEW_ANSWERS or time.monotonic() - self._ended_at > self._SHARE * self._seconds
 
 
 class Reader:
@@ -281,7 +283,7 @@ class Reader:
 
     async def _read_page(self, current: Pass, number: int) -> None:
         current.accept(number, await self._pages.read(current, number))
-        if current.number > 1 and self._proving.is_due():
+        if current.number > 1 and self._proving.is_due(len(self._listing.answers)):
             self._prove()
         page_count = current.page_count()
         self._limit.announce(self._account, max(page_count or 0, len(current.pages)))
