@@ -54,10 +54,14 @@ class Filter(NamedTuple):
 
     def matches(self, item: Item, wanted: tuple[str, ...]) -> bool:
         """Compare the item with the values of the parameter; upper and lower case differ."""
-        found = (text for path in self.paths or (self.name,) for text in _texts(item, path.split(".")))
         if self.is_exact or self.is_list:
-            return any(text in wanted for text in found)
-        return any(wanted[0] in text for text in found)
+            return any(text in wanted for text in self.texts(item))
+        return any(wanted[0] in text for text in self.texts(item))
+
+    def texts(self, item: Item) -> Iterator[str]:
+        """Yield the values of the item that the parameter is compared with."""
+        for path in self.paths or (self.name,):
+            yield from _texts(item, path.split("."))
 
 
 class SortKey(NamedTuple):
