@@ -170,7 +170,7 @@ class Service:
         answer.record_state(state)
         if self._rate_limiter:
             self._rate_limiter.check(answer.key_id, answer.served_at.timestamp())
-        if not self._keys[answer.key_id].is_permitted:
+        if not self._keys[answer.key_id].permits(action.name, self.day):
             raise ApiError("NoPermission")
         answer.page_number = number = _read_integer(parameters, "PageNumber", 1)
         size = self._read_page_size(parameters, action)

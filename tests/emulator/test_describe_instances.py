@@ -195,6 +195,30 @@ def test_an_instance_that_is_created_during_the_listing_is_last_in_the_order_of_
     assert set(seen[-2:]) == set(seen) - set(ids(ALL))
 
 
+def test_a_right_can_be_missing_come_late_and_be_revoked():
+    days = {
+        "never": {"DescribeInstances": ()},
+        "late": {"DescribeInstances": range(2, 400)},
+        "revoked": {"DescribeInstances": range(2)},
+    }
+    keys = {name: Key("emulator", ACCOUNT, permitted_days=permitted) for name, permitted in days.items()}
+    allowed: dict[str, list[bool]] = {name: [] for name in keys}
+
+    with Endpoint(keys) as served:
+        for served.day in (0, 1, 2, 3):
+            for name, answers in allowed.items():
+                got = call(served, key=name, x_acs_action="DescribeInstances")
+                answers.append(got.status == 200)
+                assert got.status == 200 or got.body["Code"] == "NoPermission"
+                assert call(served, key=name).status == 200
+
+    assert allowed == {
+        "never": [False] * 4,
+        "late": [False, False, True, True],
+        "revoked": [True, True, False, False],
+    }
+
+
 def test_all_numbers_can_be_text_and_all_number_texts_numbers():
     def first(fault: str) -> dict[str, Any]:
         with Endpoint({"emulator": ("emulator", ACCOUNT)}, faults=[fault]) as served:
