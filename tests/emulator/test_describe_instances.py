@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +22,7 @@ from pipeline.emulator import Endpoint, Key, living_account, read_account
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = Path(__file__).parents[2]
 ACCOUNT = living_account(images=143, seed=1, instances=237)
 ALL = ACCOUNT.instances_on(0)
 
@@ -234,6 +242,45 @@ def test_all_numbers_can_be_text_and_all_number_texts_numbers():
         assert as_text["SystemDisk"]["Size"] == str(sent["SystemDisk"]["Size"])
         for disk, disk_as_text in zip(disks_of(sent), disks_of(as_text), strict=True):
             assert disk_as_text["DiskSize"] == str(disk["DiskSize"])
+
+
+@contextmanager
+def emulate(*options: str) -> Iterator[Any]:
+    """Run the command on a free port; yields an object with its URL."""
+    command = [sys.executable, "-m", "pipeline", "emulate", "--port", "0", *options]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield SimpleNamespace(url=re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())[0])
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+
+
+def test_emulate_serves_as_many_instances_as_asked_and_denies_an_action():
+    with emulate("--images", "9", "--instances", "12", "--seed", "4", "--deny", "DescribeSelfImages") as served:
+        got = list_instances(served, {"PageSize": "100"})
+        refused = call(served)
+
+    assert instances_of(got) == living_account(9, 4, 12).instances_on(0)
+    assert refused.body["Code"] == "NoPermission"
+
+
+def test_emulate_serves_the_images_and_instances_of_a_file_and_other_ids_to_a_second_key(tmp_path):
+    path = tmp_path / "account.json"
+    images = {"Image": [{"ImageId": "m-1"}]}
+    instances = [{"InstanceId": "i-1", "ImageId": "m-1"}, {"InstanceId": "i-2", "ImageId": "centos_7"}]
+    path.write_text(json.dumps({"Images": images, "Instances": instances}))
+
+    with emulate("--file", str(path), "--key", "one:secret", "--key", "two:secret") as served:
+        first, second = (
+            call(served, key=key, secret="secret", x_acs_action="DescribeInstances") for key in ("one", "two")
+        )
+
+    assert instances_of(first) == instances
+    assert instances_of(second) == [
+        {"InstanceId": "i-1-2", "ImageId": "m-1-2"},
+        {"InstanceId": "i-2-2", "ImageId": "centos_7"},
+    ]
 
 
 def disks_of(instance: dict[str, Any]) -> list[dict[str, Any]]:
