@@ -244,6 +244,16 @@ def test_all_numbers_can_be_text_and_all_number_texts_numbers():
             assert disk_as_text["DiskSize"] == str(disk["DiskSize"])
 
 
+def test_a_fault_of_instances_changes_no_image_and_an_account_owns_all_of_its_instances():
+    faults = [f"{name}:action=DescribeInstances,times=1" for name in ("deletions", "sharing", "owned-total")]
+    with Endpoint({"emulator": ("emulator", ACCOUNT)}, faults=faults) as served:
+        instances, images = list_instances(served, {"PageSize": "100"}), call(served, {"PageSize": "50"})
+
+    assert instances.body["TotalCount"] == 236
+    assert images.body["TotalCount"] == "143"
+    assert images.body["Images"]["Image"] == ACCOUNT.images_on(0)[:50]
+
+
 @contextmanager
 def emulate(*options: str) -> Iterator[Any]:
     """Run the command on a free port; yields an object with its URL."""
