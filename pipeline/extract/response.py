@@ -77,6 +77,8 @@ class Answer:
     server_at_utc: dt.datetime | None
     """The `Date` of the answer."""
     page: Page | None
+    resource: str = "images"
+    """The resource that was listed."""
 
 
 class _Id(msgspec.Struct):
