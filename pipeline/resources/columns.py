@@ -12,5 +12,4 @@ OBSERVED_AT = timestamp_utc(
     "The instant at which the account looked like this: the first answer of the last pass of its listing.",
 )
 OBSERVED_ON = day("observed_on", ADDED, "UTC day on which the run began; the name of the folder.")
-IMAGE_ID = text("image_id", "ImageId", "The image, unique in the account.", is_distinct=True)
 EXTRA = "JSON text of the fields that this version does not know; null where there are none."

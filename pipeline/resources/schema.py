@@ -45,6 +45,9 @@ EARLIEST_PAST = dt.datetime(2009, 1, 1)  # noqa: DTZ001  (UTC without a zone, as
 LATEST_PAST = dt.timedelta(days=1)
 """Clocks differ, and an image may be made while its account is listed; a whole day is neither."""
 
+FAR_FUTURE = dt.datetime(2099, 1, 1)  # noqa: DTZ001
+"""An instant from here on stands for never: pay-as-you-go instances expire in 2099 or in 2119."""
+
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
     "integer": "BIGINT",
@@ -90,6 +93,11 @@ class Column:
     """True where nearly every row has a value of its own: the file has no dictionary for it."""
     is_past: bool = False
     """True for an instant behind the observation: not before EARLIEST_PAST, and less than LATEST_PAST after it."""
+    is_from_mib: bool = False
+    """True for a size in GiB that the API sends in MiB: divided exactly, a remainder is a reject."""
+    never: str | None = None
+    """For an instant that the API sets to FAR_FUTURE or later where it means never: the boolean column that is true
+    there, false at any other instant and null at none; the instant is null then."""
 
     @property
     def unit(self) -> str | None:
@@ -166,9 +174,9 @@ def integer(
     return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from)
 
 
-def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+def gib(name: str, api: str | None, doc: str, *, since: str | None = None, is_from_mib: bool = False) -> Column:
     """An integer number of GiB."""
-    return Column(name, "gib", api, doc, since=since)
+    return Column(name, "gib", api, doc, since=since, is_from_mib=is_from_mib)
 
 
 def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -176,9 +184,17 @@ def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -
     return Column(name, "seconds", api, doc, since=since)
 
 
-def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None, is_past: bool = False) -> Column:
+def timestamp_utc(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_past: bool = False,
+    never: str | None = None,
+) -> Column:
     """An instant in UTC, without a zone, to the microsecond."""
-    return Column(name, "timestamp", api, doc, since=since, is_past=is_past)
+    return Column(name, "timestamp", api, doc, since=since, is_past=is_past, never=never)
 
 
 def boolean(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:

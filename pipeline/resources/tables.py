@@ -1,20 +1,23 @@
-"""Every table, and those of a compaction."""
+"""Every resource, every table, and the tables of a compaction."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
 
-ROW_TABLES = (IMAGES, IMAGE_DISKS, REJECTS)
+RESOURCES = (IMAGES_RESOURCE,)
+"""Every resource, in the order in which a run lists them."""
+
+ROW_TABLES = (*(table for resource in RESOURCES for table in resource.tables), REJECTS)
 """The tables of what a run found."""
 
 LAKE_TABLES = (*ROW_TABLES, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""
 
-TABLES = (*LAKE_TABLES, IMAGE_VERSIONS, RAW_PAGES)
+TABLES = (*LAKE_TABLES, *(resource.versions for resource in RESOURCES), RAW_PAGES)
 """Every declared table."""
 
 
