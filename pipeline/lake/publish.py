@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.lake.prefetch import Prefetch
-    from pipeline.lake.tombstones import Withdrawal
+    from pipeline.lake.tombstones import Listed, Withdrawal
 
 
 def publish(
@@ -38,14 +38,14 @@ def publish(
     answers: Mapping[str, Sequence[tuple[int, Answer]]],
     *,
     prefetch: Prefetch | None = None,
-    withdrawn: Mapping[str, Withdrawal] | None = None,
+    withdrawn: Mapping[Listed, Withdrawal] | None = None,
     reading: int | None = None,
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
-    `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts whose observation was
-    withdrawn since: their row in `observations` says so, and the other tables have none of theirs. `reading` is the
-    version that `answers` were read with; None: the one that landed them.
+    `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts and resources whose
+    observation was withdrawn since: their row in `observations` says so, and the other tables have none of theirs.
+    `reading` is the version that `answers` were read with; None: the one that landed them.
 
     Returns: the rows of `observations`.
     """
@@ -54,7 +54,7 @@ def publish(
     header = raw.header
     publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
     observations = [
-        _observation(raw, decision, answers.get(decision["account"], ()), withdrawn.get(decision["account"]), reading)
+        _observation(raw, decision, answers.get(decision["account"], ()), withdrawn.get(_listed(decision)), reading)
         for decision in header["accounts"]
     ]
     selections = {
@@ -75,6 +75,11 @@ def publish(
     return observations
 
 
+def _listed(decision: Mapping[str, Any]) -> Listed:
+    """Account and resource of a decision; before format 5 there was one resource."""
+    return decision["account"], decision.get("resource", "images")
+
+
 def _observation(
     raw: RawRun,
     decision: Mapping[str, Any],
@@ -88,6 +93,7 @@ def _observation(
     refusal = why_refused_anew(raw, decision, answers, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
+        "resource": _listed(decision)[1],
         "run_id": header["run_id"],
         "is_published": decision["is_published"] and withdrawal is None and refusal is None,
         "error": withdrawal.error if withdrawal else refusal or decision["error"],

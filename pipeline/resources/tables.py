@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 RESOURCES = (IMAGES_RESOURCE,)
 """Every resource, in the order in which a run lists them."""
 
 ROW_TABLES = (*(table for resource in RESOURCES for table in resource.tables), REJECTS)
 """The tables of what a run found."""
+
+
+def tables_of(names: Collection[str]) -> tuple[Table, ...]:
+    """Return the tables of what a run found, where it published these resources."""
+    return (*(table for resource in RESOURCES if resource.name in names for table in resource.tables), REJECTS)
+
 
 LAKE_TABLES = (*ROW_TABLES, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""

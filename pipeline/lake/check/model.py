@@ -145,8 +145,8 @@ class CheckState:
     """What was found to hold secrets or not, by column, in each file that was read whole."""
     listed_ids: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
     """Account → the last run that was checked and published it, and its images: the next one rests on them."""
-    published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
-    """Account and instant → the run that published it: keys hold across runs while these are unique."""
+    published_by: dict[tuple[Any, Any, Any], str] = field(default_factory=dict)
+    """Account, resource and instant → the run that published it: keys hold across runs while these are unique."""
 
     def is_flawed(self, path: Path) -> bool:
         """Whether the survey found the file of a run damaged or missing."""

@@ -43,7 +43,7 @@ def check_proof(state: CheckState, raw: RawRun, decision: Mapping[str, Any], ans
 
 def _ids_of(state: CheckState, run_id: str, account: str) -> frozenset[str] | None:
     """Return the ids that a run published of an account; None where it is gone, or was withdrawn since."""
-    if account in state.tombstones.withdrawn_from(run_id):
+    if (account, "images") in state.tombstones.withdrawn_from(run_id):
         return None
     run, ids = state.listed_ids.get(account, (None, None))
     if run == run_id:
