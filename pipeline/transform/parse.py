@@ -19,7 +19,7 @@ import pyarrow.json
 from pipeline.extract.doubled_keys import doubled_values
 from pipeline.extract.json_repair import NO_PLACEHOLDERS, Placeholders
 from pipeline.extract.reading_version import FIRST, READING
-from pipeline.extract.response import decode_object, image_list, require_utf8
+from pipeline.extract.response import decode_object, item_list, require_utf8
 from pipeline.transform.parse_irregular import (
     as_json,
     decode_objects,
@@ -52,7 +52,7 @@ _MAX_BYTES: Final = 1 << 30
 
 def parse_pages(bodies: Sequence[bytes], reading: int = READING) -> TextColumns:
     """Parse the bodies of some pages by the fastest parser that can."""
-    return parse_bodies(bodies) or _parse_any_lists([image_list(body) for body in bodies], reading)
+    return parse_bodies(bodies) or _parse_any_lists([item_list(body) for body in bodies], reading)
 
 
 def _parse_any_lists(lists: list[tuple[bytes, Placeholders]], reading: int) -> TextColumns:

@@ -10,7 +10,7 @@ from conftest import page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract.response import image_list
+from pipeline.extract.response import item_list
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.transform.assemble import FlatTables, assemble, flatten
@@ -255,7 +255,7 @@ def tables(flat_tables: FlatTables) -> list[pa.Table]:
 
 @given(PLAIN_PAGES)
 def test_all_parsers_give_the_same_tables(pages):
-    lists = [image_list(body) for body in pages]
+    lists = [item_list(body) for body in pages]
     by_bodies = parse_bodies(pages)
     by_lists = parse_lists([raw for raw, _ in lists])
     irregular = concatenate([parse_irregular(*raw_and_placeholders) for raw_and_placeholders in lists])
