@@ -82,6 +82,7 @@ class Answer:
     """The `Date` of the answer."""
     page: Page | None
     resource: str = IMAGES_RESOURCE.name
+    """The resource that was listed."""
 
 
 decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

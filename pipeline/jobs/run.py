@@ -88,8 +88,9 @@ class Run:
 def _account_line(row: dict[str, Any]) -> str:
     if not row["is_published"]:
         return f"{row['account']}: not published: {row['error']}"
-    words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
-    counts = ", ".join(pluralize(row[f"{word}_count"], word.replace("_", " ")) for word in words)
+    words = {"item": "image", "child_item": "disk", "reject": "reject"}
+    words |= {"unknown_field": "unknown field"} if row["unknown_field_count"] else {}
+    counts = ", ".join(pluralize(row[f"{name}_count"], word) for name, word in words.items())
     calls = pluralize(row["call_count"], "call")
     return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
 

@@ -88,14 +88,14 @@ def _last_ids(lake: Any, account: str) -> FirstLook | None:
 
 _LAST: Final = """
     with recent as (
-        select run_id, image_ids_sha256, certificate, observed_at_utc,
+        select run_id, ids_sha256, certificate, observed_at_utc,
             returned_count > 0 or server_clock_back_count > 0 as went_back
         from observations
-        where account = ? and is_published
+        where account = ? and resource = 'images' and is_published
         order by observed_at_utc desc
         limit 30
     )
-    select run_id, image_ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
+    select run_id, ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
     from recent
     order by observed_at_utc desc
     limit 1

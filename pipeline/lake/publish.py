@@ -180,8 +180,8 @@ def _write(
     flats = pool.flatten(raw, account, at, batches[len(counts) :], seen=seen, reading=reading)
     total = sum((write_rows(publication, flat) for flat in flats), start=sum(counts, start=RowCounts()))
     return {
-        "image_count": total.image_count,
-        "disk_count": total.disk_count,
+        "item_count": total.image_count,
+        "child_item_count": total.disk_count,
         "reject_count": total.reject_count,
         "unknown_field_count": len(total.unknown_fields),
     }

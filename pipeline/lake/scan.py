@@ -34,8 +34,10 @@ def empty(table: Table) -> str:
     return f"select\n{columns}\nwhere false"
 
 
-def scan_files(table: Table, paths: Sequence[Path], *, names: Collection[str] = (), where: str = "") -> str:
-    """Write the query of exactly these files, with the declared types; `names` selects columns.
+def scan_files(
+    table: Table, paths: Sequence[Path], *, names: Collection[str] = (), where: str = "", also: str = ""
+) -> str:
+    """Write the query of exactly these files, with the declared types; `names` selects columns, `also` adds one.
 
     A column that an older file lacks is read from `extra`. The day is read from the folder's name, not by
     `hive_partitioning`: `schema` excludes it, and it would read a `name=value` above the lake as a column too.
@@ -51,9 +53,9 @@ def scan_files(table: Table, paths: Sequence[Path], *, names: Collection[str] = 
         if name and not column.in_folder
     )
     expressions = _with_extra(wanted) | {
-        column.name: f"coalesce({column.name}, {column.renamed_from}) as {column.name}"
+        column.name: f"coalesce({', '.join(_in_older_files(column))}) as {column.name}"
         for column in wanted
-        if column.renamed_from
+        if column.renamed_from or column.default
     }
     columns = ",\n".join(
         f"    cast(regexp_extract(filename, '{column.name}=([0-9-]+)/[^/]*$', 1) as date) as {column.name}"
@@ -61,11 +63,18 @@ def scan_files(table: Table, paths: Sequence[Path], *, names: Collection[str] = 
         else f"    {expressions.get(column.name, column.name)}"
         for column in wanted
     )
+    columns += f",\n    {also}" if also else ""
     listed = ",\n".join(f"        {sql_literal(escape_glob(path))}" for path in paths)
     return (
         f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)" + (f"\nwhere {where}" if where else "")
     )
+
+
+def _in_older_files(column: Column) -> list[str]:
+    """List the expressions of a column whose name or default older files lack, the present name first."""
+    default = None if column.default is None else sql_literal(column.default)
+    return [name for name in (column.name, column.renamed_from, default) if name]
 
 
 def _with_extra(columns: Sequence[Column], beside: str = "") -> dict[str, str]:

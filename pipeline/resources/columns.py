@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.resources.schema import ADDED, day, text, timestamp_utc
 
 ACCOUNT = text("account", ADDED, "Label of the credentials that were used: the profile's name, else `default`.")
+RESOURCE = text("resource", ADDED, "The resource that was listed, such as `images`.", since="0.1.0", default="images")
 OBSERVED_AT = timestamp_utc(
     "observed_at_utc",
     ADDED,

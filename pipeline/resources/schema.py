@@ -28,13 +28,14 @@ Kind = Literal["text", "integer", "gib", "seconds", "timestamp", "boolean", "byt
 ADDED = None
 """In place of an API field: the pipeline adds the column."""
 
-FORMAT = "4"
+FORMAT = "5"
 """The format of a lake that this version writes; it reads all before.
 
 1   runs as daily files
 2   versions beside them; `lake/folds/<n>.json` lists the runs
 3   each group of accounts listed once in that file
 4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
+5   `observations`, `rejects` and `raw_pages` name the resource; their counts are of items
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
 """
@@ -84,6 +85,8 @@ class Column:
     """The release that added the column; None: the first. Older files hold the field in `extra`."""
     renamed_from: str | None = None
     """The name of the column in files of older versions."""
+    default: str | None = None
+    """The value in files that lack the column, and in rows that name none."""
     of: tuple[Column, ...] = ()
     """The columns of each row in a list."""
     is_distinct: bool = False
@@ -148,9 +151,20 @@ class Column:
         return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
 
 
-def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_distinct: bool = False) -> Column:
+def text(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_distinct: bool = False,
+    renamed_from: str | None = None,
+    default: str | None = None,
+) -> Column:
     """Text, stored as sent."""
-    return Column(name, "text", api, doc, since=since, is_distinct=is_distinct)
+    return Column(
+        name, "text", api, doc, since=since, is_distinct=is_distinct, renamed_from=renamed_from, default=default
+    )
 
 
 def integer(
@@ -260,7 +274,8 @@ class Table:
         )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-        """Type `rows` as declared: N rows in, N rows out, same order; a missing value is null."""
+        """Type `rows` as declared: N rows in, N rows out, same order; a missing value is null, or the default."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())
+        defaults = {column.name: column.default for column in self.stored if column.default is not None}
+        return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=self.arrow())

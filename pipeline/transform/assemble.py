@@ -158,8 +158,9 @@ def _reject_table(
     rows = [
         {
             "account": account,
+            "resource": IMAGES.name,
             "observed_at_utc": observed_at_utc,
-            "image_id": ids[reject.image_row].as_py(),
+            "item_id": ids[reject.image_row].as_py(),
             "field": reject.field,
             "reason": reject.reason,
             "raw_json": reject.raw_json,

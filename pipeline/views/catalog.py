@@ -37,7 +37,7 @@ LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS, "re
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
     "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
-    "rejects_latest": "select image_id, field, raw_json from rejects_latest where reason = 'before 2009'",
+    "rejects_latest": "select item_id, field, raw_json from rejects_latest where reason = 'before 2009'",
 }
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"

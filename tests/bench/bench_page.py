@@ -102,7 +102,7 @@ def run_id(day: int) -> str:
 
 def _told(day: int, images: int) -> dict[str, Any]:
     at = FIRST + dt.timedelta(days=day)
-    counts = {"total_count": images, "image_count": images, "disk_count": images}
+    counts = {"total_count": images, "item_count": images, "child_item_count": images}
     return {
         "run_id": run_id(day),
         "account": ACCOUNT,

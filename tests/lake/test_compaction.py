@@ -173,7 +173,7 @@ def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
 
     assert there is not None
     assert sorted(there.runs) == [run_id(day) for day in range(7)]
-    assert format_of(lived) == "4"
+    assert format_of(lived) == "5"
     assert len(plain(lived)) == 8  # the grace goes on
 
 

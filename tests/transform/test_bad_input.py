@@ -95,7 +95,7 @@ def test_an_undecodable_value_is_rejected_alone(raw, reason, kept, name):
     assert [row["image_id"] for row in flattened.images.to_pylist()] == ["m-1", "m-2", "m-3"]
     assert flattened.images.column("image_size_gib").to_pylist()[::2] == [7, 7]
     (reject,) = flattened.rejects.to_pylist()
-    assert (reject["image_id"], reject["field"], reject["raw_json"]) == ("m-2", name, kept or raw)
+    assert (reject["item_id"], reject["field"], reject["raw_json"]) == ("m-2", name, kept or raw)
     assert reject["reason"] == reason or name == "DiskDeviceMappings"
     assert flattened.images.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
 

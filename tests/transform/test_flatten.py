@@ -144,7 +144,7 @@ def test_a_bad_value_is_null_and_rejected_and_affects_nothing_else(field, value,
     column = next((c.name for c in IMAGES.columns if c.api == field), None)
     assert column is None or flattened.images.to_pylist()[1][column] is None
     reject = only(flattened.rejects)
-    assert (reject["image_id"], reject["field"], reject["reason"]) == ("m-2", field, reason)
+    assert (reject["item_id"], reject["field"], reject["reason"]) == ("m-2", field, reason)
     assert json.loads(reject["raw_json"]) == value
 
 
@@ -165,7 +165,7 @@ def test_reading_version_1_accepts_every_year_and_no_offset():
         "None",
         "None",
     ]
-    assert flattened.rejects.column("image_id").to_pylist() == list(texts[2:])
+    assert flattened.rejects.column("item_id").to_pylist() == list(texts[2:])
 
 
 @pytest.mark.parametrize("observed_at_utc", [dt.datetime.min, dt.datetime.max])  # noqa: DTZ901

@@ -1021,7 +1021,7 @@ def test_an_age_that_cannot_be_is_unknown(tmp_path):
 
 def test_a_creation_time_that_was_rejected_as_impossible_is_counted_beside_the_bands(tmp_path):
     def reject(image_id, reason, field="CreationTime"):
-        return {"image_id": image_id, "field": field, "reason": reason, "raw_json": "1"}
+        return {"item_id": image_id, "field": field, "reason": reason, "raw_json": "1"}
 
     images = [image(f"m-{n}", created_at_utc=None) for n in range(5)]
     rejects = [

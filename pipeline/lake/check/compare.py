@@ -49,5 +49,5 @@ def _sorted(rows: pa.Table, key: Sequence[str], without: Collection[str]) -> pa.
 
 
 def _row_name(rows: pa.Table, row: int, key: Sequence[str]) -> str:
-    names = [name for name in key or ("account", "image_id", "field") if name != "observed_at_utc"]
+    names = [name for name in key or ("account", "item_id", "field") if name != "observed_at_utc"]
     return ", ".join(f"{name} {rows.column(name)[row].as_py()!r}" for name in names)

@@ -122,13 +122,13 @@ def _expected_evidence(
         refusal = why_refused_anew(raw, decision, answers, expected["certificate"], reading)
         expected["is_published"] = decision["is_published"] and refusal is None
     if row["is_published"]:
-        del expected["image_count"]  # a published observation counts the rows, which the rules compare
+        del expected["item_count"]  # a published observation counts the rows, which the rules compare
     return expected
 
 
 def _is_withdrawn_since(row: Mapping[str, Any], name: str) -> bool:
     """Whether a rebuild left the account out of the lake because it had been withdrawn."""
-    return name in {"is_published", "image_count"} and str(row["error"]).startswith("Withdrawn: ")
+    return name in {"is_published", "item_count"} and str(row["error"]).startswith("Withdrawn: ")
 
 
 def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:

@@ -192,11 +192,11 @@ def _has_ids(observation: Mapping[str, Any], images: pa.Table, rejects: pa.Table
     """Whether the ids in `images` are those that the certificate was computed over."""
     import pyarrow.compute as pc
 
-    def ids(table: pa.Table) -> pa.ChunkedArray:
-        return table.filter(pc.equal(table.column("account"), observation["account"])).column("image_id")
+    def ids(table: pa.Table, name: str) -> pa.ChunkedArray:
+        return table.filter(pc.equal(table.column("account"), observation["account"])).column(name)
 
-    if observation["image_ids_sha256"] is None or ids(rejects).null_count:
+    if observation["ids_sha256"] is None or ids(rejects, "item_id").null_count:
         return True  # the certificate counts an image without an id, which has no row
-    unique = sorted(set(ids(images).to_pylist()) - {None})
+    unique = sorted(set(ids(images, "image_id").to_pylist()) - {None})
     digest = hashlib.sha256("\n".join(unique).encode("utf-8", "surrogatepass")).hexdigest()
-    return digest == str(observation["image_ids_sha256"])
+    return digest == str(observation["ids_sha256"])

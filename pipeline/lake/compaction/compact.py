@@ -41,7 +41,6 @@ from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.runtime import system_allocator
-from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,7 +80,7 @@ def needs_compaction(data: Path) -> bool:
     Verification(files).verify_records()
     with _connect() as con:
         records = record_rows(con, files)
-    return sum(record.image_count for record in records if record.run_id in runs) >= files.manifest.open_count
+    return sum(record.item_count for record in records if record.run_id in runs) >= files.manifest.open_count
 
 
 def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None = None) -> list[str]:
@@ -173,13 +172,7 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
     paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
     if not paths:
         return False
-    names = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
-    listed = ", ".join(sql_literal(escape_glob(path)) for path in paths)
-    day = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
-    rows = (
-        f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {names}, {day} "  # noqa: S608
-        f"from read_parquet([{listed}], filename = true, hive_partitioning = false)"
-    )
+    rows = scan_files(REJECTS, paths, also="regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id")
     kept = f"select * from ({rows}) as row where (run_id, account) not in ({pairs(plan.expired)})"  # noqa: S608
     if not con.execute(f"select exists(from ({kept}))").fetchall()[0][0]:
         return False

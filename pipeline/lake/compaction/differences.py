@@ -29,9 +29,9 @@ _RECORD_COLUMNS: Final = (
     "is_published",
     "certificate",
     "total_count",
-    "image_ids_sha256",
-    "image_count",
-    "disk_count",
+    "ids_sha256",
+    "item_count",
+    "child_item_count",
 )
 """What a record says of the rows: another release may write the rest otherwise."""
 

@@ -89,7 +89,7 @@ def _versions_before(plan: Plan) -> tuple[str, str]:
 
 
 def _certificates(plan: Plan) -> str:
-    names = ("account", "run_id", "certificate", "image_count", "disk_count")
+    names = ("account", "run_id", "certificate")
     parts = [scan_files(OBSERVATIONS, plan.files.daily[OBSERVATIONS.name], names=names)]
     if plan.before is not None:
         parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS], names=names))

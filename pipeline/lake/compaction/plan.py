@@ -45,8 +45,8 @@ class RecordRow:
     observed_at_utc: Any
     """The instant; None where no listing ended."""
     is_published: bool
-    image_count: int = 0
-    disk_count: int = 0
+    item_count: int = 0
+    child_item_count: int = 0
 
     @property
     def key(self) -> _Key:
@@ -56,7 +56,7 @@ class RecordRow:
 
 def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRow]:
     """Read every row of every commit record as it was written, whatever was withdrawn since."""
-    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count", "disk_count")
+    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "item_count", "child_item_count")
     parts = [scan_files(OBSERVATIONS, files.daily[OBSERVATIONS.name], names=names)]
     if files.manifest is not None:
         parts.append(scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names))
@@ -65,8 +65,8 @@ def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRo
         "order by observed_at_utc, run_id"
     ).fetchall()
     return [
-        RecordRow(account, run_id, day, at, is_published, images or 0, disks or 0)
-        for account, run_id, day, at, is_published, images, disks in rows
+        RecordRow(account, run_id, day, at, is_published, items or 0, children or 0)
+        for account, run_id, day, at, is_published, items, children in rows
     ]
 
 
@@ -181,10 +181,10 @@ def _earliest(new: list[RecordRow]) -> list[RecordRow]:
     count, runs = 0, set[str]()
     for record in new:
         if record.run_id not in runs:
-            if runs and count + record.image_count > STEP_ROWS:
+            if runs and count + record.item_count > STEP_ROWS:
                 break
             runs.add(record.run_id)
-        count += record.image_count
+        count += record.item_count
     return [record for record in new if record.run_id in runs]
 
 

@@ -50,7 +50,7 @@ _VERSIONS_IN_MEMORY: Final = 500_000
 
 def row_counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Return about how many rows each run of `record_of_lake` has, by run."""
-    query = "select run_id, sum(image_count + disk_count + reject_count) from record_of_lake group by run_id"
+    query = "select run_id, sum(item_count + child_item_count + reject_count) from record_of_lake group by run_id"
     return {run_id: int(count or 0) for run_id, count in con.execute(query).fetchall()}
 
 

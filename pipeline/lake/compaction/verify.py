@@ -53,9 +53,10 @@ def verify(con: duckdb.DuckDBPyConnection, plan: Plan, commit: CompactionCommit)
     for record in plan.taken:
         key = (record.account, record.observed_at_utc)
         equal = equal_images.get(key, (0,))[0], equal_disks.get(key, (0,))[0]
-        if not equal == restored.get(key, (0, 0)) == (record.image_count, record.disk_count):
+        if not equal == restored.get(key, (0, 0)) == (record.item_count, record.child_item_count):
             raise LakeDamaged(
-                f"account {record.account!r} of run {record.run_id} cannot be compacted: of {record.image_count:,} "
-                f"images and {record.disk_count:,} disks, {equal[0]:,} and {equal[1]:,} would come back unchanged: "
+                f"account {record.account!r} of run {record.run_id} cannot be compacted: of {record.item_count:,} "
+                f"images and {record.child_item_count:,} disks, {equal[0]:,} and {equal[1]:,} would come back "
+                "unchanged: "
                 "`ens-images check` names what is wrong"
             )

@@ -42,7 +42,7 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
         create temp table diff_accounts as
         with published as (
             from observations
-            where is_published and {of_accounts}
+            where is_published and resource = 'images' and {of_accounts}
         ),
         old as (
             from published
@@ -53,7 +53,7 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
             account,
             old.observed_at_utc as old_observed_at_utc,
             old.certificate as old_certificate,
-            old.image_count as old_image_count,
+            old.item_count as old_image_count,
             new.observed_at_utc as new_observed_at_utc,
             new.certificate as new_certificate,
             new.image_count as new_image_count,
@@ -119,7 +119,7 @@ published as (
                 count(*) filter (certificate = 'verified') over by_time
                 - (coalesce(certificate, '') = 'verified')::int as verified_count
             from observations
-            where is_published
+            where is_published and resource = 'images'
             window by_time as (partition by account order by observed_at_utc)
         )"""
 
