@@ -109,7 +109,7 @@ def pieces(lake: Path, folder: Path) -> None:
     for table in (IMAGES, IMAGE_DISKS):
         writer = _TableWriter(table, folder / f"{table.name}.parquet")
         for tables in flat:
-            writer.add(getattr(tables, table.name))
+            writer.add(tables.by_table[table])
         writer.close()
     timed("compression and write of tables", began)
     (answers,) = read_answers(raw).values()

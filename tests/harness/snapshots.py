@@ -24,7 +24,7 @@ _PARTS = Child(
     columns=(
         text("part_kind", ADDED, "`first` or `other`."),
         text("part_id", "PartId", "The part.", is_distinct=True),
-        gib("part_size_gib", "Size", "Size of the part.", is_from_mib=True),
+        gib("part_size_gib", "Size", "Size of the part.", is_from_mib=True, is_number=True),
         boolean("is_encrypted", "Encrypted", "True where the part is encrypted."),
     ),
     example="select part_kind, count(*) as part_count from snapshot_parts group by part_kind",
@@ -50,8 +50,8 @@ SNAPSHOTS = Resource(
     created="created_at_utc",
     columns=(
         text("snapshot_name", "SnapshotName", "Name of the snapshot."),
-        gib("snapshot_size_gib", "Size", "Size of the snapshot.", is_from_mib=True),
-        integer("cpu_count", "Cpu", "Processors."),
+        gib("snapshot_size_gib", "Size", "Size of the snapshot.", is_from_mib=True, is_number=True),
+        integer("cpu_count", "Cpu", "Processors.", is_number=True),
         timestamp_utc("created_at_utc", "CreationTime", "When it was created.", is_past=True),
         timestamp_utc("expires_at_utc", "ExpiredTime", "When it expires; null: never.", never="is_kept"),
         boolean("is_kept", ADDED, "True where it never expires."),
