@@ -43,6 +43,7 @@ class ChildPath:
     """Where the child items stand in an item."""
 
     path: tuple[str, ...]
+    """One name or two: `("SystemDisk",)`, `("DataDisk", "DataDisk")`."""
     is_object: bool = False
     """True where the path leads to a single object; false: to a list of objects."""
     values: tuple[tuple[str, str], ...] = ()

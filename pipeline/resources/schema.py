@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+Sent = Literal["text", "number", "boolean"]
+
 Kind = Literal["text", "integer", "gib", "seconds", "timestamp", "boolean", "bytes", "day", "list"]
 
 ADDED = None
@@ -98,6 +100,13 @@ class Column:
     never: str | None = None
     """For an instant that the API sets to FAR_FUTURE or later where it means never: the boolean column that is true
     there, false at any other instant and null at none; the instant is null then."""
+    is_number: bool = False
+    """True where the API publishes a JSON number; numbers and texts are read of every field."""
+
+    @property
+    def sent(self) -> Sent:
+        """The JSON type that the API publishes: text, unless declared otherwise."""
+        return "number" if self.is_number else "boolean" if self.kind == "boolean" else "text"
 
     @property
     def unit(self) -> str | None:
@@ -168,15 +177,29 @@ def text(
 
 
 def integer(
-    name: str, api: str | None, doc: str, *, since: str | None = None, renamed_from: str | None = None
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    renamed_from: str | None = None,
+    is_number: bool = False,
 ) -> Column:
     """An integer without a unit: a count, a position, a number whose unit the API does not state."""
-    return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from)
+    return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from, is_number=is_number)
 
 
-def gib(name: str, api: str | None, doc: str, *, since: str | None = None, is_from_mib: bool = False) -> Column:
+def gib(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_from_mib: bool = False,
+    is_number: bool = False,
+) -> Column:
     """An integer number of GiB."""
-    return Column(name, "gib", api, doc, since=since, is_from_mib=is_from_mib)
+    return Column(name, "gib", api, doc, since=since, is_from_mib=is_from_mib, is_number=is_number)
 
 
 def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:

@@ -12,8 +12,23 @@ from pipeline.resources.schema import ADDED, Table, text
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from pipeline.resources.resource import Resource
+
 RESOURCES = (IMAGES_RESOURCE,)
 """Every resource, in the order in which a run lists them."""
+
+
+def resource_named(name: str) -> Resource:
+    """Return the resource called `name`.
+
+    Raises:
+        LookupError: there is none.
+    """
+    for resource in RESOURCES:
+        if resource.name == name:
+            return resource
+    raise LookupError(f"{name!r} is no resource")
+
 
 ROW_TABLES = (*(table for resource in RESOURCES for table in resource.tables), REJECTS)
 """The tables of what a run found."""
