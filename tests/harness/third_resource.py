@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
 from typing import TYPE_CHECKING, Any
 
 from pipeline.resources import control, tables
@@ -17,6 +16,7 @@ from pipeline.resources.resource import Action, Child, ChildPath, Resource, coun
 from pipeline.resources.schema import ADDED, gib, integer, text, timestamp_utc
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Iterator
     from pathlib import Path
 

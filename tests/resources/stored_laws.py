@@ -160,4 +160,4 @@ def main(root: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
-    print("held")
+    sys.stdout.write("held\n")
