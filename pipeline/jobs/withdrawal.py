@@ -18,7 +18,6 @@ from pipeline.jobs.maintenance import (
     Edit,
     Maintained,
     Observation,
-    files_of,
     maintain,
 )
 from pipeline.lake.check.files import with_every_column
@@ -28,6 +27,7 @@ from pipeline.lake.survey import cure, survey
 from pipeline.lake.tombstones import Listed, Tombstones, Withdrawal, is_called
 from pipeline.lake.verification import damaged, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.tables import tables_of
 from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import open_location
 
@@ -191,7 +191,9 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     manifest = newest_manifest(edit.data)
     is_in_versions = manifest is not None and withdrawal.listed in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    has_files = all(path.is_file() for path in files_of(edit.data, withdrawal.run_id))
+    tables = tables_of({withdrawal.resource})
+    day = day_of_run(withdrawal.run_id)
+    has_files = all(table_path(edit.data, table, withdrawal.run_id, day).is_file() for table in tables)
     if is_compacted_without or not (is_in_versions or has_files):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
             has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
@@ -212,7 +214,6 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     for other in edit.published:
         if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
             raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
-    day = day_of_run(withdrawal.run_id)
     at = withdrawal.observed_at_utc
     edit.published.append(Observation(withdrawal.account, withdrawal.run_id, at, day, withdrawal.resource))
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
@@ -227,6 +228,6 @@ def _find(name: str, candidates: Iterable[_Named], noun: str) -> list[_Named]:
     if found:
         raise UnknownName(f"run {name!r} has {len(accounts)} of them: name one, such as {found[0].name!r}")
     raise UnknownName(
-        f"{name!r} is not a {noun}: `<run>/<account>` is expected, "
-        "as in the columns run_id and account of `observations`"
+        f"{name!r} is not a {noun}: `<run>/<account>` is expected, or `<run>/<account>/<resource>`, "
+        "as in the columns run_id, account and resource of `observations`"
     )

@@ -137,6 +137,12 @@ def main(root: Path) -> None:
         restore(data, f"{run}/a")
     assert shown(plain) == shown(compacted) == before
 
+    # an account of a run that did not list the made-up resource comes back as well
+    for data in (plain, compacted):
+        withdraw(data, "20261004T020000Z/a", at=AT)
+        restore(data, "20261004T020000Z/a")
+    assert shown(plain) == shown(compacted) == before
+
     # a compaction past the grace period takes a withdrawn resource away, and it alone
     for data in (plain, compacted):
         withdraw(data, f"{run}/a/{made_up.name}", grace="0d", at=AT)
