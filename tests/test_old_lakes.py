@@ -244,18 +244,21 @@ LATER = """
 import dataclasses, json, pathlib, sys
 from pipeline.resources import control, images, schema, tables
 
-def more(table, *columns):
-    at = [column.name for column in table.columns].index("extra")
-    return dataclasses.replace(table, columns=(*table.columns[:at], *columns, *table.columns[at:]))
+def more(declared, *columns, **changes):
+    return dataclasses.replace(declared, columns=(*declared.columns, *columns), **changes)
 
-images.IMAGES = more(
-    images.IMAGES,
+(disks,) = images.IMAGES_RESOURCE.children
+disks = more(disks, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
+resource = images.IMAGES_RESOURCE = more(
+    images.IMAGES_RESOURCE,
     schema.timestamp_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
     schema.gib("boot_gib", "BootGib", "Size of its boot disk.", since="0.2"),
     schema.text("tags", "Tags", "A list, and so no text.", since="0.2"),
     schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
+    children=(disks,),
 )
-images.IMAGE_DISKS = more(images.IMAGE_DISKS, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
+images.IMAGES, images.IMAGE_DISKS = resource.tables
+tables.RESOURCES = (resource,)
 tables.ROW_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS)
 tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
 tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])
