@@ -244,24 +244,29 @@ LATER = """
 import dataclasses, json, pathlib, sys
 from pipeline.resources import control, images, schema, tables
 
-def more(declared, *columns, **changes):
-    return dataclasses.replace(declared, columns=(*declared.columns, *columns), **changes)
+def more(declared, **changes):
+    return dataclasses.replace(declared, columns=(*declared.columns, *changes.pop("columns")), **changes)
 
-(disks,) = images.IMAGES_RESOURCE.children
-disks = more(disks, schema.text("serial", "Serial", "Its serial number.", since="0.2"))
-resource = images.IMAGES_RESOURCE = more(
+disks = more(
+    images.IMAGES_RESOURCE.children[0],
+    columns=(schema.text("serial", "Serial", "Its serial number.", since="0.2"),),
+)
+resource = more(
     images.IMAGES_RESOURCE,
-    schema.timestamp_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
-    schema.gib("boot_gib", "BootGib", "Size of its boot disk.", since="0.2"),
-    schema.text("tags", "Tags", "A list, and so no text.", since="0.2"),
-    schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
+    columns=(
+        schema.timestamp_utc("last_used_at_utc", "LastUsed", "When it was last used.", since="0.2"),
+        schema.gib("boot_gib", "BootGib", "Size of its boot disk.", since="0.2"),
+        schema.text("tags", "Tags", "A list, and so no text.", since="0.2"),
+        schema.text("kernel", "Kernel", "Sent by nobody yet.", since="0.2"),
+    ),
     children=(disks,),
 )
-images.IMAGES, images.IMAGE_DISKS = resource.tables
+images.IMAGES_RESOURCE, images.IMAGES, images.IMAGE_DISKS = resource, *resource.tables
+images.IMAGE_FIELDS, images.DISK_FIELDS, images.IMAGE_VERSIONS = resource.fields, disks.fields, resource.versions
 tables.RESOURCES = (resource,)
-tables.ROW_TABLES = (images.IMAGES, images.IMAGE_DISKS, control.REJECTS)
+tables.ROW_TABLES = (*resource.tables, control.REJECTS)
 tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
-tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])
+tables.TABLES = (*tables.LAKE_TABLES, resource.versions, control.RAW_PAGES)
 
 from pipeline import connect, rebuild
 from pipeline.lake.check import check

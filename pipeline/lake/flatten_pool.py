@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.lake.commit import Publication
+    from pipeline.lake.tombstones import Listed
     from pipeline.resources.resource import Resource
 
 BATCH_PAGES: Final = 128
@@ -109,8 +110,8 @@ class FlattenPool:
             yield pending.popleft().result()
 
 
-def group_accounts(places: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Group accounts whose pages are read from the raw file together.
+def group_accounts(places: Mapping[Listed, Sequence[int]]) -> dict[Listed, list[int]]:
+    """Group accounts, each with a resource, whose pages are read from the raw file together.
 
     Accounts are listed side by side, so each has pages in nearly every row group of a raw file: read one by one, they
     would have the whole file read for each of them. An account that is larger than a group is in none. Measured with
@@ -118,12 +119,12 @@ def group_accounts(places: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
 
     Returns: the first account of a group → the places of the pages of all of it.
     """
-    groups: dict[str, list[int]] = {}
+    groups: dict[Listed, list[int]] = {}
     group: list[int] = []
-    for account, pages in places.items():
+    for listed, pages in places.items():
         if len(pages) > GROUP_PAGES:
             continue
         if not groups or len(group) + len(pages) > GROUP_PAGES:
-            group = groups[account] = []
+            group = groups[listed] = []
         group += pages
     return groups

@@ -10,6 +10,8 @@ from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pipeline.resources.resource import Resource
 
 RESOURCES = (IMAGES_RESOURCE,)
@@ -30,6 +32,12 @@ def resource_named(name: str) -> Resource:
 
 ROW_TABLES = (*(table for resource in RESOURCES for table in resource.tables), REJECTS)
 """The tables of what a run found."""
+
+
+def tables_of(names: Collection[str]) -> tuple[Table, ...]:
+    """Return the tables of what a run found, where it published these resources."""
+    return (*(table for resource in RESOURCES if resource.name in names for table in resource.tables), REJECTS)
+
 
 LAKE_TABLES = (*ROW_TABLES, OBSERVATIONS)
 """The tables of the lake, in the order in which a run writes them: `observations`, the commit record, last."""
