@@ -132,7 +132,7 @@ def evidence(
     """
     passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
     last_pass = passes[-1] if passes else []
-    ids = _sorted_ids(last_pass)
+    ids = [] if claim else _sorted_ids(last_pass)
     proven = _proof_columns(answers, claim) if claim else _unproven_columns(passes, ids, rule)
     usable = [answer for answer in answers if answer.status == 200]
     latest = {(a.pass_number, a.page_number): a for a in usable}

@@ -44,7 +44,6 @@ Kind = Literal["one page", "quiet", "instant"]
 SETTLE_SECONDS: Final = 2.0
 """Time after which an answer shows no older state than one before it."""
 
-_IN_LAST_OBSERVATION: Final = -1
 _NEVER: Final = float("-inf")
 
 
@@ -119,26 +118,27 @@ def prove(
     last = sightings[-1]
     if _is_one_page(last) and (not terms.is_strict or _is_one_page_again(sightings)):
         return Proof("one page", len(sightings) - 1, last.total, 0, frozenset())
-    proof, alone = None, None
+    proof = None
     if not last_ids or len(sightings) >= 2 * len({sighting.page_number for sighting in sightings}):
-        alone = _Looks(sightings)
-        proof = _quiet_proof(alone, terms)
+        proof = _quiet_proof(sightings, frozenset(), terms)
     if proof is None and last_ids and not terms.is_quiet_only:
-        proof = _quiet_proof(_Looks(sightings, last_ids), terms)
-    if proof is not None or terms.is_quiet_only:
+        proof = _quiet_proof(sightings, last_ids, terms)
+    if proof is not None or terms.is_quiet_only or not _may_be_seen_twice(sightings):
         return proof
-    alone = alone or _Looks(sightings)
-    settle = terms.settle_seconds
-    for place in alone.candidates(settle):
-        if alone.are_others_younger(place, settle):
-            return alone.proof("instant", place, settle)
-    return None
+    looks, settle = _Looks(sightings), terms.settle_seconds
+    places = (place for place in looks.candidates(settle) if looks.are_others_younger(place, settle))
+    return next((looks.proof(place, settle) for place in places), None)
 
 
-def _quiet_proof(looks: _Looks, terms: Terms) -> Proof | None:
-    settle = terms.quiet_settle_seconds
-    places = looks.candidates(settle) if looks.is_quiet() else iter(())
-    return next((looks.proof("quiet", place, settle) for place in places), None)
+def _may_be_seen_twice(sightings: Sequence[Sighting]) -> bool:
+    """Whether there are rows enough for every image of some instant to be in two answers."""
+    row_count = sum(len(sighting.ids) for sighting in sightings)
+    return row_count >= 2 * min(sighting.total for sighting in sightings)
+
+
+def _quiet_proof(sightings: Sequence[Sighting], last_ids: frozenset[str], terms: Terms) -> Proof | None:
+    quiet = _Quiet(sightings, last_ids)
+    return next(map(quiet.proof, quiet.candidates(terms.quiet_settle_seconds)), None)
 
 
 def proves(
@@ -148,11 +148,12 @@ def proves(
     if kind == "one page":
         only = sightings[place]
         return Proof(kind, place, only.total, 0, frozenset()) if _is_one_page(only) else None
-    looks = _Looks(sightings, last_ids if kind == "quiet" else frozenset())
-    if place not in set(looks.candidates(settle_seconds)):
-        return None
-    is_proven = looks.is_quiet() if kind == "quiet" else looks.are_others_younger(place, settle_seconds)
-    return looks.proof(kind, place, settle_seconds) if is_proven else None
+    if kind == "quiet":
+        quiet = _Quiet(sightings, last_ids)
+        return quiet.proof(place) if place in set(quiet.candidates(settle_seconds)) else None
+    looks = _Looks(sightings)
+    is_proven = place in set(looks.candidates(settle_seconds)) and looks.are_others_younger(place, settle_seconds)
+    return looks.proof(place, settle_seconds) if is_proven else None
 
 
 def _is_one_page(seen: Sighting) -> bool:
@@ -167,10 +168,59 @@ def _is_one_page_again(sightings: Sequence[Sighting]) -> bool:
     return _is_one_page(before) and before.received < last.sent and set(before.ids) == set(last.ids)
 
 
+def _last_end(sightings: Sequence[Sighting]) -> float:
+    """When the end of the list was last asked for."""
+    return max((sighting.sent for sighting in sightings if sighting.is_end), default=_NEVER)
+
+
+class _Quiet:
+    """An account that does not change: every id that was seen must be a witness, so two instants tell it.
+
+    The first look at the last new id, and the last look at the id that was not seen for longest.
+    """
+
+    def __init__(self, sightings: Sequence[Sighting], last_ids: frozenset[str]) -> None:
+        self._sightings = sightings
+        self._all_seen_before = _NEVER
+        seen = set(last_ids)
+        for sighting in sorted(sightings, key=lambda sighting: sighting.received):
+            count = len(seen)
+            seen.update(sighting.ids)
+            if len(seen) > count:
+                self._all_seen_before = sighting.received
+        self._seen_here = len(seen) - len(last_ids)
+        self._all_seen_after = _NEVER
+        ids: set[str] = set()
+        for sighting in sorted(sightings, key=lambda sighting: -sighting.sent):
+            count = len(ids)
+            ids.update(sighting.ids)
+            if len(ids) > count:
+                self._all_seen_after = sighting.sent
+        self._is_quiet = {sighting.total for sighting in sightings} == {len(ids)}
+
+    def candidates(self, settle: float) -> Iterator[int]:
+        """Yield the answers before and after which every id was seen, and after which the end was.
+
+        Those of page 1 first: a pass begins with it, and what is written while pages come has its instant.
+        """
+        if not self._is_quiet:
+            return
+        seen_after = min(self._all_seen_after, _last_end(self._sightings)) - settle
+        seen_before = self._all_seen_before + settle
+        order = sorted(enumerate(self._sightings), key=lambda item: (item[1].page_number > 1, item[1].received))
+        for place, _ in order:
+            if seen_before < self._sightings[place].sent and self._sightings[place].received < seen_after:
+                yield place
+
+    def proof(self, place: int) -> Proof:
+        """Return the proof by an answer."""
+        return Proof("quiet", place, self._sightings[place].total, self._seen_here, frozenset())
+
+
 class _Looks:
     """When each id was first and last seen. Ids that were seen in the same two answers are counted together."""
 
-    def __init__(self, sightings: Sequence[Sighting], last_ids: frozenset[str] = frozenset()) -> None:
+    def __init__(self, sightings: Sequence[Sighting]) -> None:
         self._sightings = sightings
         self._first: dict[str, int] = {}
         self._last: dict[str, int] = {}
@@ -180,24 +230,14 @@ class _Looks:
         self._last.update(self._first)
         for place in sorted(range(len(sightings)), key=lambda place: sightings[place].sent):
             self._last.update(dict.fromkeys(sightings[place].ids, place))
-        if last_ids:
-            self._first.update(dict.fromkeys(self._first.keys() & last_ids, _IN_LAST_OBSERVATION))
         pairs = Counter(zip(self._first.values(), self._last.values(), strict=True))
         received = [sighting.received for sighting in sightings]
-        # place -1 stands for the last observation: before everything
-        self._groups = sorted(
-            (received[first] if first >= 0 else _NEVER, sightings[last].sent, count)
-            for (first, last), count in pairs.items()
-        )
+        self._groups = sorted((received[first], sightings[last].sent, count) for (first, last), count in pairs.items())
         self._young = {image_id: created for sighting in sightings for image_id, created in sighting.young.items()}
-
-    def is_quiet(self) -> bool:
-        """Whether TotalCount is the same in every answer, and as many ids were seen."""
-        return {sighting.total for sighting in self._sightings} == {len(self._first)}
 
     def candidates(self, settle: float) -> Iterator[int]:
         """Yield the answers that have as many witnesses as their TotalCount, and the end seen after them."""
-        last_end = max((sighting.sent for sighting in self._sightings if sighting.is_end), default=_NEVER)
+        last_end = _last_end(self._sightings)
         counts = self._witness_counts(settle)
         for place in self._by_arrival:
             sighting = self._sightings[place]
@@ -251,19 +291,14 @@ class _Looks:
         return self._sightings[self._last[image_id]].sent
 
     def _is_witness(self, image_id: str, instant: Sighting, settle: float) -> bool:
-        first = self._first[image_id]
-        is_before = first == _IN_LAST_OBSERVATION or self._sightings[first].received < instant.sent - settle
+        is_before = self._sightings[self._first[image_id]].received < instant.sent - settle
         return is_before and self._last_sent(image_id) > instant.received + settle
 
-    def proof(self, kind: Kind, place: int, settle: float) -> Proof:
-        """Return the proof by an answer."""
+    def proof(self, place: int, settle: float) -> Proof:
+        """Return the proof by an answer, all of whose witnesses were seen in this listing."""
         instant = self._sightings[place]
-        before, after = instant.sent - settle, instant.received + settle
-        seen_here = sum(count for first, last, count in self._groups if _NEVER < first < before and last > after)
-        later = frozenset[str]()
-        if kind == "instant":
-            later = frozenset(image_id for image_id in self._first if self._is_later(image_id, instant, settle))
-        return Proof(kind, place, instant.total, seen_here, later)
+        later = frozenset(image_id for image_id in self._first if self._is_later(image_id, instant, settle))
+        return Proof("instant", place, instant.total, instant.total, later)
 
 
 class _CountTree:

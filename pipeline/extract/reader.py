@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
 from pipeline.extract.claim import Claim, FirstLook, claim_of, published_ids
@@ -53,6 +53,8 @@ class Listing:
     level: Level | None = None
     claim: Claim | None = None
     """How the answers prove the listing, where they do."""
+    claimed_ids: set[str] = field(default_factory=set)
+    """The ids at the instant of the claim."""
     returned_count: int = 0
     """Images that were gone by the last observation, and are back."""
     is_quiet_only: bool = False
@@ -60,10 +62,19 @@ class Listing:
     error: EnsImagesError | None = None
 
 
+class _Ends(NamedTuple):
+    """Both ends of the list, as the first pass reads them before the rest."""
+
+    last_page: int
+    new_ids: set[str]
+
+
 class _Proving:
     """The time that proving takes: within a pass it is tried when that costs little beside the reading."""
 
     _SHARE = 30
+    _FEW_ANSWERS = 64
+    """So many cost nothing: a small account takes the same calls each time."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -76,9 +87,9 @@ class _Proving:
         self._ended_at = time.monotonic()
         self._seconds = self._ended_at - self._began_at
 
-    def is_due(self) -> bool:
-        """Whether thirty times as long as the last try took has gone by."""
-        return time.monotonic() - self._ended_at > self._SHARE * self._seconds
+    def is_due(self, answer_count: int) -> bool:
+        """Whether thirty times as long as the last try took has gone by, or the answers are few."""
+        return answer_count <= self._FEW_ANSWERS or time.monotonic() - self._ended_at > self._SHARE * self._seconds
 
 
 class Reader:
@@ -122,6 +133,7 @@ class Reader:
             is_quiet_only=look is not None and look.went_back and not self._is_settled,
         )
         self._proving = _Proving()
+        self._claimed_answer_count = 0
 
     async def listing(self) -> Listing:
         """Read until the level is proven, within the limits.
@@ -219,14 +231,14 @@ class Reader:
                 await self._read_first_page_again(current, ends)
                 return current.pages_in_order
 
-    async def _read_ends(self, current: Pass) -> set[str]:
+    async def _read_ends(self, current: Pass) -> _Ends:
         """Read the last page second, where the last observation is a first look at most of the account.
 
         Where it has not all of both ends, page 1 is read again: it is the instant then, and what is new at the ends was
         seen before it.
 
         Returns:
-            The ids at the ends that are new.
+            The last page, and the ids at the ends that are new.
         """
         page_count = current.page_count() or 0
         if (
@@ -236,31 +248,29 @@ class Reader:
             or current.number > 1
             or page_count < 2
         ):
-            return set()
+            return _Ends(page_count, set())
         await self._read_page(current, page_count)
         new = {image_id for page in current.pages_in_order for image_id in page.ids} - self._look.ids
         if new:
             await self._read_page(current, 1)
-        return new
+        return _Ends(page_count, new)
 
-    async def _read_first_page_again(self, current: Pass, ends: set[str]) -> None:
-        """Read page 1 after the others: its images are seen after the instant too. The last page as well, after `ends`.
+    async def _read_first_page_again(self, current: Pass, ends: _Ends) -> None:
+        """Read page 1 after the others: its images are seen after the instant too.
+
+        With new images at the ends, the last page as well: it was read before the instant.
 
         In the first pass only where that may prove the listing: every image was seen before.
         """
         if self._level != "verified" or (len(current.pages) == 1 and current.is_one_page()):
             return
         if current.number == 1:
-            known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends
+            known = (self._look.ids if self._look and not self._terms.is_quiet_only else frozenset()) | ends.new_ids
             if not all(known.issuperset(page.ids) for page in current.pages_in_order):
                 return
-        elif not current.pages_in_order[-1].ids:  # an empty page past the end may be the instant itself
-            self._prove()
-            if self._listing.claim is not None:
-                return
         await self._read_page(current, 1)
-        if ends:
-            await self._read_page(current, max(current.pages))
+        if ends.new_ids:
+            await self._read_page(current, ends.last_page)
 
     async def _read_concurrently(self, current: Pass, numbers: range) -> None:
         remaining = iter(numbers)  # a wrong TotalCount makes them many
@@ -276,7 +286,7 @@ class Reader:
 
     async def _read_page(self, current: Pass, number: int) -> None:
         current.accept(number, await self._pages.read(current, number))
-        if current.number > 1 and self._proving.is_due():
+        if current.number > 1 and self._proving.is_due(len(self._listing.answers)):
             self._prove()
         page_count = current.page_count()
         self._limit.announce(self._account, max(page_count or 0, len(current.pages)))
@@ -294,10 +304,12 @@ class Reader:
         listing = self._listing
         if self._level != "verified" and len(listing.last_pass) != 1:
             return
+        if listing.claim is not None and self._claimed_answer_count == len(listing.answers):
+            return
         with self._proving:
-            listing.claim = claim_of(listing.answers, self._look, self._terms)
+            self._claim()
             if listing.claim is not None and self._look is not None:
-                new = published_ids(listing.answers, listing.claim) - self._look.ids
+                new = listing.claimed_ids - self._look.ids
                 listing.returned_count = self._look.count_returned(new) if new else 0
                 if listing.returned_count and not self._is_settled and not self._terms.is_quiet_only:
                     _log.warning(
@@ -305,7 +317,13 @@ class Reader:
                         pluralize(listing.returned_count, self._noun),
                     )
                     self._terms = replace(self._terms, is_quiet_only=True)
-                    listing.claim = claim_of(listing.answers, self._look, self._terms)
+                    self._claim()
+
+    def _claim(self) -> None:
+        listing = self._listing
+        self._claimed_answer_count = len(listing.answers)
+        listing.claim = claim_of(listing.answers, self._look, self._terms)
+        listing.claimed_ids = published_ids(listing.answers, listing.claim) if listing.claim else set()
 
     def _log_watch(self) -> None:
         """Log what the answers showed that a proof assumes not to happen; `status` shows it too."""

@@ -131,7 +131,7 @@ def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float)
     complete = [listing for listing in listings if listing.error is None]
     for listing in complete:
         if listing.account in last.looks:
-            ids = listed_ids(listing.answers, listing.ended_passes, listing.claim)
+            ids = listing.claimed_ids if listing.claim else listed_ids(listing.answers, listing.ended_passes, None)
             listing.error = volume_drop(listing.account, last.looks[listing.account].ids, ids, max_percent)
     return {one.account: last.damage[one.account] for one in complete if one.account in last.damage}
 

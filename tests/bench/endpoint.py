@@ -29,15 +29,18 @@ MADE_AT_ONCE: Final = 100_000
 """Images of one living account; a larger one is several of them, with ids of their own."""
 
 
-def pages(images: int) -> list[bytes]:
-    """Every page of an account of so many images, and an empty one behind the last."""
+def pages(images: int, left_out: int = 0) -> list[bytes]:
+    """Every page of an account of so many images, and an empty one behind the last.
+
+    The first `left_out` of them are not there: an account as it was before its newest images were made.
+    """
     rows: list[bytes] = []
     for seed in range(1, 2 + (images - 1) // MADE_AT_ONCE):
         state = AccountState(ACTION, living_account(min(images - len(rows), MADE_AT_ONCE), seed).images_on(0))
         rows += [row.replace(b'"ImageId":"', b'"ImageId":"%d-' % seed, 1) for row in state.rows]
     state = AccountState(ACTION, [])
-    state.rows = rows
-    count = -(-images // PAGE_SIZE)
+    state.rows = rows[left_out:]
+    count = -(-len(state.rows) // PAGE_SIZE)
     return [state.page((), number, PAGE_SIZE).render("x") for number in range(1, count + 2)]
 
 
@@ -105,9 +108,10 @@ def main() -> int:
     """Make the pages, then listen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--left-out", type=int, default=0)
     parser.add_argument("--latency-ms", type=float, default=0)
     asked = parser.parse_args()
-    asyncio.run(listen(replies(pages(asked.images)), asked.latency_ms / 1_000))
+    asyncio.run(listen(replies(pages(asked.images, asked.left_out)), asked.latency_ms / 1_000))
     return 0
 
 

@@ -58,7 +58,7 @@ def test_an_unchanging_account_is_verified_with_the_promised_number_of_calls(ser
 
     assert (listing.level, listing.error, len(ids(listing))) == ("verified", None, images)
     assert endpoint.calls == calls
-    assert calls <= 2 * max(1, -(-images // 50)) + 2
+    assert calls <= 2 * (images // 50 + 1) + 1
 
 
 def test_an_unexpected_error_affects_only_its_account(serve, account, monkeypatch):
@@ -455,7 +455,7 @@ def test_a_clamped_page_size_is_accepted_for_the_whole_listing(serve, account, s
     pages = -(-123 // size) + (123 % size == 0)
 
     assert (listing.level, len(ids(listing))) == ("verified", 123)
-    assert len(listing.answers) == 2 * pages + (123 % size != 0)  # an empty page past the end spares one
+    assert 2 * pages <= len(listing.answers) <= 2 * pages + 1  # less where the proof was looked for in time
 
 
 def test_a_page_size_cut_in_mid_pass_is_requested_from_the_next_pass_on(serve, account):
