@@ -165,7 +165,7 @@ def _read_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.types import StructType
 
     # Only `scan_files` reads a renamed column by its old name, and a later column from `extra` of older files.
-    is_plain = not any(column.renamed_from or column.is_later_field for column in table.columns)
+    is_plain = not any(column.renamed_from or column.default or column.is_later_field for column in table.columns)
     if not (store_of(paths[0]).is_local and is_plain):
         queries = [(scan_files(table, group), list(map(str, group))) for group in _pack_files(paths)]
         return _read_with_duckdb(spark, schema, str(paths[0]), queries)

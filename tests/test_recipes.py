@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import cli, settings
 from pipeline.errors import EnsImagesError
-from pipeline.extract.signing import ACTION
+from pipeline.resources.images import IMAGES_RESOURCE
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 HERE = str(Path(sys.executable).parent / "ens-images")
@@ -105,7 +105,7 @@ def test_the_policy_allows_the_one_call_that_is_made():
 
     assert policy == {
         "Version": "1",
-        "Statement": [{"Effect": "Allow", "Action": f"ens:{ACTION}", "Resource": "*"}],
+        "Statement": [{"Effect": "Allow", "Action": IMAGES_RESOURCE.action.permission, "Resource": "*"}],
     }
 
 

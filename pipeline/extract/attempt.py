@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.redaction import redact, redact_bytes
+from pipeline.resources.tables import RESOURCES
 
 if TYPE_CHECKING:
     from pipeline.errors import Outcome
@@ -61,7 +62,10 @@ class Attempt:
 
 def may_be_listing(status: int | None, body: bytes) -> bool:
     """Tell whether a body may hold the account's data, which stays as it came."""
-    return status == 200 and b'"Images"' in body
+    return status == 200 and any(name in body for name in _LISTS)
+
+
+_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in RESOURCES)
 
 
 class AttemptFailed(Exception):

@@ -8,7 +8,6 @@ from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottle
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import UnusableBody
 from pipeline.extract.retry import PROXY_REFUSES, TIMEOUT, UNTRUSTED_CERTIFICATE
-from pipeline.extract.signing import ACTION
 from pipeline.network import redirect
 from pipeline.text import pluralize
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.extract.attempt import Attempt, AttemptFailed
     from pipeline.extract.body import Body
     from pipeline.extract.retry import RetryPolicy
+    from pipeline.resources.resource import Action
 
 CONNECT_SECONDS: Final = 10
 _LONGEST_REASON: Final = 1_000
@@ -67,7 +67,7 @@ def proxy_failure(error: ClientHttpProxyError) -> tuple[str, str]:
 
 
 def call_error(
-    failed: AttemptFailed, *, account: str, url: str, throttled_for: float, policy: RetryPolicy
+    failed: AttemptFailed, *, account: str, action: Action, url: str, throttled_for: float, policy: RetryPolicy
 ) -> EnsImagesError:
     """The error for the last attempt of a call; `throttled_for` is how many seconds the account has been throttled."""
     attempt = failed.attempt
@@ -91,7 +91,8 @@ def call_error(
         return Unreachable(f"{cause} — no usable answer from {url} for account {account!r}: try later")
     if failed.outcome == "clock":
         return ClockIsWrong(f"{cause} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock")
-    return Refused(f"{cause} — the service refused ens:{ACTION} for account {account!r}: {_advice(attempt.error_code)}")
+    advice = _advice(attempt.error_code)
+    return Refused(f"{cause} — the service refused {action.permission} for account {account!r}: {advice}")
 
 
 def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.extract.proof import DEFAULT_TERMS, Kind, Proof, Sighting, Terms, prove, proves
-from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, contradiction
+from pipeline.extract.response import NO_ID_PREFIX, Answer, contradiction
 from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def flawless(answers: Sequence[Answer], first_pass: int = 1) -> list[int]:
         if answer.page is not None
         and answer.pass_number >= first_pass
         and answer.page.total is not None
-        and contradiction(answer.page, answer.page_number, PAGE_SIZE) is None
+        and contradiction(answer.page, answer.page_number) is None
     ]
 
 
@@ -99,7 +99,7 @@ def _sightings(answers: Sequence[Answer], places: Sequence[int]) -> list[Sightin
         found.append(
             Sighting(
                 answer.page_number,
-                page.size or PAGE_SIZE,
+                page.size_or_asked,
                 page.total,
                 page.ids,
                 _seconds(answer.sent_at_utc),

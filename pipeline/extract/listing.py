@@ -37,6 +37,7 @@ from pipeline.extract.event_loop import gather, run_blocking
 from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.extract.reader import Listing, Progress, Reader
 from pipeline.extract.time_limit import TimeLimit
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.runtime import rare_collection
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.extract.claim import FirstLook
     from pipeline.extract.completeness import Level
     from pipeline.extract.page_reader import Land
+    from pipeline.resources.resource import Resource
 
 
 def extract(
@@ -54,6 +56,7 @@ def extract(
     *,
     endpoint: str = DEFAULT_ENDPOINT,
     allow_plain_http: bool = False,
+    resource: Resource = IMAGES_RESOURCE,
     level: Level = "verified",
     filters: Mapping[str, str] | None = None,
     workers: int = DEFAULT_WORKERS,
@@ -64,7 +67,7 @@ def extract(
     looks: Mapping[str, FirstLook] | None = None,
     is_strict: bool = False,
 ) -> list[Listing]:
-    """Read the accounts concurrently, until each listing proves `level` or the bounds are reached.
+    """Read one resource of the accounts concurrently, until each listing proves `level` or the bounds are reached.
 
     An account with an endpoint of its own is read there. Each endpoint has its own workers and rate limit.
     Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account has;
@@ -105,6 +108,7 @@ def extract(
             return Reader(
                 apis[address],
                 account,
+                resource,
                 level,
                 filters or {},
                 land,

@@ -14,7 +14,6 @@ from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.proof import Terms
-from pipeline.extract.response import PAGE_SIZE, Answer, Page
 from pipeline.extract.watch import remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.bounds import Bounds
     from pipeline.extract.client import EnsApi
+    from pipeline.extract.response import Answer, Page
     from pipeline.extract.time_limit import Estimate, TimeLimit
+    from pipeline.resources.resource import Resource
 
 _log = logger(__name__)
 
@@ -98,6 +99,7 @@ class Reader:
         self,
         api: EnsApi,
         account: Account,
+        resource: Resource,
         level: Level,
         filters: Mapping[str, str],
         land: Land,
@@ -117,9 +119,10 @@ class Reader:
         self._timer: asyncio.Timeout | None = None
         self._workers = workers
         self._progress = progress
-        self._page_size = PAGE_SIZE
+        self._noun = resource.noun
+        self._page_size = resource.action.page_size
         self._listing = Listing(account.label)
-        self._pages = PageReader(api, account, filters, land, bounds, self._listing.answers)
+        self._pages = PageReader(api, account, resource, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
         self._look = look
         self._is_settled = account.settle_seconds is not None
@@ -311,7 +314,7 @@ class Reader:
                 if listing.returned_count and not self._is_settled and not self._terms.is_quiet_only:
                     _log.warning(
                         "%s that the last observation had not, and an earlier one had: two quiet passes must prove it",
-                        pluralize(listing.returned_count, "image"),
+                        pluralize(listing.returned_count, self._noun),
                     )
                     self._terms = replace(self._terms, is_quiet_only=True)
                     self._claim()

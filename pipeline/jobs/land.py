@@ -22,6 +22,7 @@ from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.jobs.same_account import OtherName, find_other_names
 from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, read_last_ids
 from pipeline.log import logger
+from pipeline.resources.images import IMAGES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
     from pipeline.lake.prefetch import Prefetch
+    from pipeline.lake.publish import Answers
 
 _log = logger(__name__)
 
@@ -81,8 +83,8 @@ class Landed:
 
     raw: RawRun
     listings: Sequence[Listing]
-    answers: dict[str, list[tuple[int, Answer]]]
-    """Account → its answers, each with its row in the raw file."""
+    answers: Answers
+    """Account and resource → the answers, each with its row in the raw file."""
     undecided: dict[str, LakeUnusable]
     """Account → why a damaged lake did not let its volume be compared."""
     names: dict[str, OtherName]
@@ -103,7 +105,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
         undecided, names = _compare_with_lake(lake, last, request, listings)
         raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
-    answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
+    answers = {(x.account, IMAGES.name): list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
     return Landed(raw, listings, answers, undecided, names)
 
 

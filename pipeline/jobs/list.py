@@ -87,7 +87,7 @@ def _flatten(listing: Listing, pages: list[bytes], equal: Mapping[str, str]) -> 
     flat = flatten(pages, listing.account, observed_at, seen=set())
     rows = [
         tuple(row[column.name] for column in IMAGES.stored)
-        for row in flat.images.to_pylist()
+        for row in flat.items.to_pylist()
         if all(row[_COLUMN_OF[field]] == value for field, value in equal.items())
     ]
     return rows, (

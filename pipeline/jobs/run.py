@@ -33,6 +33,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
+from pipeline.resources.tables import resource_named
 from pipeline.runtime import interruptible
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
@@ -88,8 +89,11 @@ class Run:
 def _account_line(row: dict[str, Any]) -> str:
     if not row["is_published"]:
         return f"{row['account']}: not published: {row['error']}"
-    words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
-    counts = ", ".join(pluralize(row[f"{word}_count"], word.replace("_", " ")) for word in words)
+    resource = resource_named(row["resource"])
+    children = " or ".join(child.noun for child in resource.children)
+    words = {"item": resource.noun, **({"child_item": children} if children else {}), "reject": "reject"}
+    words |= {"unknown_field": "unknown field"} if row["unknown_field_count"] else {}
+    counts = ", ".join(pluralize(row[f"{name}_count"], word) for name, word in words.items())
     calls = pluralize(row["call_count"], "call")
     return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
 

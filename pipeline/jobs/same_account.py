@@ -104,7 +104,7 @@ def _read_known(lake: Any, owned: Mapping[str, set[str]]) -> _Known:
         if counted == owned.keys() and len(counted) == 1 and not lake.execute(some_name).fetchall():
             return _Known({}, {})
         names = lake.execute(
-            "select account, any_value(same_account_as) from observations where is_published "
+            "select account, any_value(same_account_as) from observations where is_published and resource = 'images' "
             "group by account order by any_value(same_account_as) is not null, min(observed_at_utc), account"
         ).fetchall()
         common: dict[str, set[str]] = {account: set() for account in counted - owned.keys()}

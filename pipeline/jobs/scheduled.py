@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 _SUMMARY_COLUMNS: Final = (
     "account",
+    "resource",
     "is_published",
     "certificate",
     "observed_at_utc",
-    "image_count",
-    "disk_count",
+    "item_count",
+    "child_item_count",
     "call_count",
     "reject_count",
     "unknown_field_count",

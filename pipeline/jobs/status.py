@@ -38,6 +38,7 @@ _ACCOUNTS: Final = """
     from accounts
     left join observations as tried
         on tried.account = accounts.account
+        and tried.resource = 'images'
         and not tried.is_published
         and tried.error not like 'Withdrawn: %'
         and tried.run_id > coalesce(accounts.run_id, '')
@@ -111,7 +112,7 @@ def runs_ahead(data: str | Path, *, now: dt.datetime | None = None) -> list[str]
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     with contextlib.closing(connect(data)) as lake:
         found = lake.execute(
-            "select run_id, account from observations "
+            "select distinct run_id, account from observations "
             "where run_id > $1 and (is_published or error not like 'Withdrawn: %') order by all",
             [_run_id(at + _MOST_AHEAD)],
         ).fetchall()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
 from pipeline.extract.claim import Claim, FirstLook
 from pipeline.extract.completeness import listed_ids
+from pipeline.lake.publish import listed_in
 from pipeline.reports.query import duckdb_message
 from pipeline.text import pluralize
 from pipeline.views.connection import connect
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing
-    from pipeline.extract.response import Answer
+    from pipeline.lake.publish import Answers
 
 _MIN_IMAGES: Final = 10
 """A smaller account is only guarded against becoming empty."""
@@ -88,14 +89,14 @@ def _last_ids(lake: Any, account: str) -> FirstLook | None:
 
 _LAST: Final = """
     with recent as (
-        select run_id, image_ids_sha256, certificate, observed_at_utc,
+        select run_id, ids_sha256, certificate, observed_at_utc,
             returned_count > 0 or server_clock_back_count > 0 as went_back
         from observations
-        where account = ? and is_published
+        where account = ? and resource = 'images' and is_published
         order by observed_at_utc desc
         limit 30
     )
-    select run_id, image_ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
+    select run_id, ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
     from recent
     order by observed_at_utc desc
     limit 1
@@ -135,12 +136,12 @@ def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float)
     return {one.account: last.damage[one.account] for one in complete if one.account in last.damage}
 
 
-def decide_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> None:
+def decide_undecided(data: Path, raw: RawRun, answers: Answers) -> None:
     """Decide in the header of a landed run about the accounts that a damaged lake left undecided."""
     for decision in raw.header["accounts"]:
         if decision["is_published"] is None:
             account = decision["account"]
-            mine = [answer for _, answer in answers.get(account, [])]
+            mine = [answer for _, answer in answers.get(listed_in(decision), [])]
             image_ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
             lake, damage = open_lake(data)
             with contextlib.closing(lake) if lake else contextlib.nullcontext():

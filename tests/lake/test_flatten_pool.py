@@ -50,7 +50,7 @@ def test_a_reader_that_waits_leaves_most_pages_in_the_file(serve, account, tmp_p
         assert raw.page_count <= BATCH_PAGES * (THREADS + 1)
         rest = list(flats)
 
-    images = [image_id for flat in (first, *rest) for image_id in flat.images.column("image_id").to_pylist()]
+    images = [image_id for flat in (first, *rest) for image_id in flat.items.column("image_id").to_pylist()]
     assert images == [image_id for _, answer in answers for image_id in answer.page.ids]
     assert len(images) == count
 

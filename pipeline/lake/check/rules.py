@@ -91,11 +91,11 @@ RUN_RULES: Final = (
     _complete_key(IMAGES),
     _unique_key(IMAGES),
     _published_observation(IMAGES),
-    _row_count(IMAGES, "image_count"),
+    _row_count(IMAGES, "item_count"),
     _complete_key(IMAGE_DISKS),
     _unique_key(IMAGE_DISKS),
     Rule(IMAGE_DISKS, "{0:,} disks belong to no image", _DISKS_WITHOUT_IMAGE),
-    _row_count(IMAGE_DISKS, "disk_count"),
+    _row_count(IMAGE_DISKS, "child_item_count"),
     Rule(IMAGES, "{0:,} images have other disk counts or sizes than their rows in image_disks", _WRONG_DISK_SUMS),
     _published_observation(REJECTS),
     _row_count(REJECTS, "reject_count"),
@@ -106,7 +106,7 @@ RULE_COLUMNS: Final = {
     IMAGES.name: (*IMAGES.key, "disk_count", "unsized_disk_count", "disk_size_gib"),
     IMAGE_DISKS.name: (*IMAGE_DISKS.key, "disk_size_gib"),
     REJECTS.name: ("account", "observed_at_utc"),
-    OBSERVATIONS.name: ("account", "observed_at_utc", "is_published", "image_count", "disk_count", "reject_count"),
+    OBSERVATIONS.name: ("account", "observed_at_utc", "is_published", "item_count", "child_item_count", "reject_count"),
 }
 """The columns that the rules read, by table."""
 
