@@ -17,6 +17,7 @@ from pipeline.extract.proof import Terms
 from pipeline.extract.watch import remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Listing:
     """The result for one account: its answers in the order they arrived, and the error that ended it, if any."""
 
     account: str
+    resource: str = IMAGES_RESOURCE.name
     answers: list[Answer] = field(default_factory=list)
     begun_passes: int = 0
     ended_passes: int = 0
@@ -60,6 +62,16 @@ class Listing:
     is_quiet_only: bool = False
     """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
+
+    @property
+    def listed(self) -> tuple[str, str]:
+        """Account and resource."""
+        return self.account, self.resource
+
+
+def listing_name(account: str, resource: str) -> str:
+    """What a line about a listing begins with: the account, and the resource where it is not the first."""
+    return account if resource == IMAGES_RESOURCE.name else f"{account}/{resource}"
 
 
 class _Ends(NamedTuple):
@@ -121,7 +133,8 @@ class Reader:
         self._progress = progress
         self._noun = resource.noun
         self._page_size = resource.action.page_size
-        self._listing = Listing(account.label)
+        self._listing = Listing(account.label, resource.name)
+        self._name = listing_name(account.label, resource.name)
         self._pages = PageReader(api, account, resource, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
         self._look = look
@@ -141,7 +154,7 @@ class Reader:
         Returns:
             The listing; an error of this account is in it, so that it affects no other account.
         """
-        with about(account=self._account):
+        with about(account=self._name):
             started = time.monotonic()
             await self._read_within()
             error = self._listing.error
@@ -289,12 +302,12 @@ class Reader:
         if current.number > 1 and self._proving.is_due(len(self._listing.answers)):
             self._prove()
         page_count = current.page_count()
-        self._limit.announce(self._account, max(page_count or 0, len(current.pages)))
+        self._limit.announce((self._account, self._listing.resource), max(page_count or 0, len(current.pages)))
         if self._timer and not self._timer.expired():
             self._timer.reschedule(self._limit.deadline())
         if self._progress:
             try:
-                self._progress(self._account, current.number, len(current.pages), page_count, self._limit.estimate())
+                self._progress(self._name, current.number, len(current.pages), page_count, self._limit.estimate())
             except Exception as error:  # noqa: BLE001  (whatever shows it fails no listing)
                 self._progress = None
                 _log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
