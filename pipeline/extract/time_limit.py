@@ -36,7 +36,7 @@ class TimeLimit:
     def __init__(
         self, listings: Iterable[Hashable], rate: float | None, timeout_seconds: float | None, bounds: Bounds
     ) -> None:
-        """It begins now; `listings` are the names of what is read. Without a limit of the rate, the default rate counts."""
+        """It begins now, for these listings. Without a limit of the rate, the default rate counts."""
         self.timeout_seconds = timeout_seconds
         self._rate = rate or DEFAULT_RATE
         self._bounds = bounds

@@ -34,7 +34,6 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
-from pipeline.resources.tables import resource_named
 from pipeline.resources.tables import RESOURCES, resource_named
 from pipeline.runtime import interruptible
 from pipeline.storage.store import open_location, store_of
@@ -242,7 +241,7 @@ def _resources(names: Sequence[str]) -> tuple[Resource, ...]:
     return tuple(one for one in RESOURCES if not names or one.name in names)
 
 
-def _accepted(accept_shrink: bool | Collection[str]) -> Collection[str]:
+def _accepted(accept_shrink: Collection[str] | bool) -> Collection[str]:  # noqa: FBT001  (as `run` takes it)
     """Return the names of the resources of which a drop in volume is accepted."""
     if isinstance(accept_shrink, bool):
         return tuple(one.name for one in RESOURCES) if accept_shrink else ()
