@@ -14,7 +14,7 @@ from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.proof import Terms
-from pipeline.extract.watch import remarkable, watched
+from pipeline.extract.watch import count_clock_steps_back, remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.images import IMAGES_RESOURCE
@@ -160,7 +160,8 @@ class Reader:
             error = self._listing.error
             if error is not None:
                 self._listing.claim = None  # answers came after it, and it was not proven again
-            self._listing.is_quiet_only = self._terms.is_quiet_only
+            has_clock_gone_back = count_clock_steps_back(self._listing.answers) > 0
+            self._listing.is_quiet_only = self._terms.is_quiet_only or has_clock_gone_back
             result = self._listing.level if error is None else type(error).__name__
             self._log_watch()
             _log.info("%s, in %.3f s", result, time.monotonic() - started)
@@ -258,6 +259,7 @@ class Reader:
             self._level != "verified"
             or self._look is None
             or self._terms.is_quiet_only
+            or self._terms.quiet_settle_seconds  # page 1 would come too soon after what is new at the ends
             or current.number > 1
             or page_count < 2
         ):
