@@ -130,9 +130,9 @@ def extract(
             return await gather(reader.listing() for reader in readers)
 
     with rare_collection():
-        listings = {(listing.account, listing.resource): listing for listing in run_blocking(read_all)}
+        listings = {listing.listed: listing for listing in run_blocking(read_all)}
     return [
-        Listing(account.label, resource.name, error=failed[account.label])
+        Listing(account.label, resource, error=failed[account.label])
         if account.label in failed
         else listings[account.label, resource.name]
         for account in accounts

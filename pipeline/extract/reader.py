@@ -44,10 +44,10 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Listing:
-    """The result for one account: its answers in the order they arrived, and the error that ended it, if any."""
+    """The result for a resource of an account: its answers in the order they arrived, and the error that ended it."""
 
     account: str
-    resource: str = IMAGES_RESOURCE.name
+    resource: Resource
     answers: list[Answer] = field(default_factory=list)
     begun_passes: int = 0
     ended_passes: int = 0
@@ -58,7 +58,7 @@ class Listing:
     claimed_ids: set[str] = field(default_factory=set)
     """The ids at the instant of the claim."""
     returned_count: int = 0
-    """Images that were gone by the last observation, and are back."""
+    """Items that were gone by the last observation, and are back."""
     is_quiet_only: bool = False
     """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
@@ -66,7 +66,7 @@ class Listing:
     @property
     def listed(self) -> tuple[str, str]:
         """Account and resource."""
-        return self.account, self.resource
+        return self.account, self.resource.name
 
 
 def listing_name(account: str, resource: str) -> str:
@@ -133,7 +133,7 @@ class Reader:
         self._progress = progress
         self._noun = resource.noun
         self._page_size = resource.action.page_size
-        self._listing = Listing(account.label, resource.name)
+        self._listing = Listing(account.label, resource)
         self._name = listing_name(account.label, resource.name)
         self._pages = PageReader(api, account, resource, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
@@ -304,7 +304,7 @@ class Reader:
         if current.number > 1 and self._proving.is_due(len(self._listing.answers)):
             self._prove()
         page_count = current.page_count()
-        self._limit.announce((self._account, self._listing.resource), max(page_count or 0, len(current.pages)))
+        self._limit.announce(self._listing.listed, max(page_count or 0, len(current.pages)))
         if self._timer and not self._timer.expired():
             self._timer.reschedule(self._limit.deadline())
         if self._progress:

@@ -121,7 +121,7 @@ def _compare_with_lake(
     Returns:
         The accounts that a damaged lake does not let compare, and those that are another name.
     """
-    guarded = [listing for listing in listings if listing.resource not in request.accept_shrink]
+    guarded = [listing for listing in listings if listing.resource.name not in request.accept_shrink]
     undecided = guard_volume(last, guarded, request.max_shrink_percent)
     set_by_hand = {account.label: account.same_account_as for account in request.accounts if account.same_account_as}
     try:
@@ -187,7 +187,7 @@ def _header(
         "accounts": [
             {
                 "account": listing.account,
-                "resource": listing.resource,
+                "resource": listing.resource.name,
                 **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
                 "is_published": None if listing.listed in undecided else listing.error is None,
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",

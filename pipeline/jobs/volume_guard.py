@@ -151,7 +151,7 @@ def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float)
             ids = listing.claimed_ids if listing.claim else listed_ids(listing.answers, listing.ended_passes, None)
             listing.error = volume_drop(
                 listing.account,
-                resource_named(listing.resource),
+                listing.resource,
                 last.looks[listing.listed].ids,
                 ids,
                 max_percent,
