@@ -4,7 +4,7 @@
        │
     instance_versions                  slowly changing dimension, type 2: a row for each instance and version
 
-No run lists them yet: `RESOURCES` does not name them.
+An account that lacks the right to list them is read without.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ INSTANCES_RESOURCE = Resource(
         boolean("is_deletion_protected", "DeletionProtection", "True where the instance cannot be deleted."),
     ),
     children=(_DISKS,),
+    is_optional=True,
     excluded=(
         # addresses and names in the network, keys and groups: they would be in every report
         "HostName",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.resources.resource import Resource
 
-RESOURCES = (IMAGES_RESOURCE,)
+RESOURCES = (IMAGES_RESOURCE, INSTANCES_RESOURCE)
 """Every resource, in the order in which a run lists them."""
 
 
