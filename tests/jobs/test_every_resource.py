@@ -95,7 +95,7 @@ def test_a_run_lists_images_and_instances_and_commits_them_together(tmp_path):
     assert check(tmp_path, deep=True).findings == []
     rebuild(tmp_path, into=tmp_path / "again")
     for table in ("instances", "instance_disks", "instance_versions", "images"):
-        query = f"from {table} order by all"  # noqa: S608
+        query = f"from {table} order by all"
         assert rows(tmp_path / "again", query) == rows(tmp_path, query)
 
 
@@ -104,8 +104,12 @@ def test_without_the_right_images_are_published_and_the_run_says_what_to_add(tmp
     result = observe(tmp_path, key, 0)
 
     assert result.exit_code == 0
-    assert str(result).splitlines()[1].startswith(
-        "prod/instances: not permitted, so nothing is known of them: add ens:DescribeInstances to the policy"
+    assert (
+        str(result)
+        .splitlines()[1]
+        .startswith(
+            "prod/instances: not permitted, so nothing is known of them: add ens:DescribeInstances to the policy"
+        )
     )
     assert state(tmp_path, 0, max_age="26h") == ("not permitted", None)
     assert rows(tmp_path, "select count(*) from images_latest") == [(len(key.account.images_on(0)),)]
