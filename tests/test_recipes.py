@@ -102,11 +102,9 @@ def test_the_image_is_small_runs_as_nobody_in_particular_and_writes_to_one_folde
 
 def test_the_policy_allows_the_calls_that_are_made_and_no_others():
     policy = json.loads(read("ram-policy.json"))
+    actions = [resource.action.permission for resource in RESOURCES]
 
-    assert policy == {
-        "Version": "1",
-        "Statement": [{"Effect": "Allow", "Action": [resource.action.permission for resource in RESOURCES], "Resource": "*"}],
-    }
+    assert policy == {"Version": "1", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
 
 
 def test_the_settings_are_settings():
