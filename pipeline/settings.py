@@ -115,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles_from: str | None = None
     certificate: str | None = None
     strict: bool | None = None
+    resource: tuple[str, ...] | None = None
     timeout: float | None = None
     max_answer: float | None = None
     max_shrink: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottled, Unreachable, classify
+from pipeline.errors import ClockIsWrong, EnsImagesError, NotPermitted, Refused, StillThrottled, Unreachable, classify
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import UnusableBody
 from pipeline.extract.retry import PROXY_REFUSES, TIMEOUT, UNTRUSTED_CERTIFICATE
@@ -92,7 +92,8 @@ def call_error(
     if failed.outcome == "clock":
         return ClockIsWrong(f"{cause} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock")
     advice = _advice(attempt.error_code)
-    return Refused(f"{cause} — the service refused {action.permission} for account {account!r}: {advice}")
+    kind = NotPermitted if is_not_permitted(attempt.error_code) else Refused
+    return kind(f"{cause} — the service refused {action.permission} for account {account!r}: {advice}")
 
 
 def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> str:
@@ -105,13 +106,18 @@ def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> 
     return f"in {pluralize(policy.attempts_throttled, 'attempt')}"
 
 
+def is_not_permitted(error_code: str | None) -> bool:
+    """Whether the code says that the account lacks a right."""
+    return error_code is not None and (error_code.startswith("Forbidden") or error_code == "NoPermission")
+
+
 def _advice(error_code: str | None) -> str:
     code = error_code or ""
     if code.startswith("HTTP3"):
         return "check the endpoint, and whether a proxy or a login page of the network stands before it"
     if code == "HTTP407":
         return "check the user and the password of the proxy in HTTP_PROXY"
-    if code.startswith("Forbidden") or code == "NoPermission":
+    if is_not_permitted(code):
         return "grant it in RAM (resource *)"
     if code in {"SignatureDoesNotMatch", "IncompleteSignature"}:
         return "the secret does not belong to the key id; set both again"

@@ -163,6 +163,8 @@ def _claim_of(answers: Sequence[Answer], first_pass: int, look: FirstLook | None
 def is_proven(answers: Sequence[Answer], claim: Claim, last_ids: frozenset[str]) -> bool:
     """Compute the proof of a claim again, with the ids of the observation that it rests on."""
     places = flawless(answers, claim.first_pass)
+    if count_clock_steps_back(answers) and (claim.kind == "instant" or claim.rests_on is not None):
+        return False
     if is_contradicted(answers) or (claim.kind == "instant" and has_returned(answers[place] for place in places)):
         return False
     sightings = _sightings(answers, places)

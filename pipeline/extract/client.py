@@ -218,7 +218,7 @@ class EnsApi:
             message = redact_key(key, redact(_text(reason), secrets).encode()).decode()
             start = redact_bytes(redact_key(key, body.start), secrets) or None
             return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, start, code, message)
-        attempt = _received(response, content, sent_at, self._clock.now(), waited_seconds, secrets)
+        attempt = _received(response, content, action.items[0], sent_at, self._clock.now(), waited_seconds, secrets)
         return replace(attempt, server_at_utc=_server_time(response.headers.get("Date", "")))
 
 
@@ -235,6 +235,7 @@ def _server_time(date: str) -> dt.datetime | None:
 def _received(
     response: aiohttp.ClientResponse,
     body: bytes,
+    list_name: str,
     sent_at: dt.datetime,
     received_at: dt.datetime,
     waited_seconds: float,
@@ -242,14 +243,14 @@ def _received(
 ) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
     status = response.status
-    is_page = len(body) >= _SHORT_BODY and may_be_listing(status, body)
+    is_page = len(body) >= _SHORT_BODY and may_be_listing(status, body, list_name)
     refusal = _ErrorBody() if is_page else _error_body(body)
-    if not may_be_listing(status, body):
+    if not may_be_listing(status, body, list_name):
         body = redact_bytes(body[:START_BYTES], secrets)  # a hostile one takes a second a MiB
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
     request_id = one_line(redact(_text(str(raw_id)[:START_BYTES]), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
-        return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
+        return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None, list_name=list_name)
     code = (
         one_line(redact(_text(str(refusal.Code)[:START_BYTES]), secrets))
         if refusal.Code is not None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.reports.query import duckdb_message
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.settings import NO_OTHER
 from pipeline.text import pluralize
 
@@ -66,7 +67,7 @@ def find_other_names(lake: Any, listings: Sequence[Listing], set_by_hand: Mappin
     owned = {
         listing.account: {image_id for page in listing.last_pass for image_id in page.owned_ids}
         for listing in listings
-        if listing.error is None
+        if listing.error is None and listing.resource is IMAGES_RESOURCE
     }
     known = _read_known(lake, owned)
     ids = {**known.common, **owned}

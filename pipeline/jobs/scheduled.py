@@ -111,8 +111,9 @@ class ScheduledRun:
             "ended_at_utc": self.ended_at_utc,
             "accounts": [
                 {name: row.get(name) for name in _SUMMARY_COLUMNS}
-                | {"exit_code": errors[row["account"]].exit_code if row["account"] in errors else 0}
+                | {"exit_code": errors[listed].exit_code if listed in errors else 0}
                 for row in observations
+                for listed in [(row["account"], row["resource"])]
             ],
             "steps": [
                 {

@@ -41,8 +41,14 @@ OBSERVATIONS = Table(
         boolean("is_published", ADDED, "True where the run's rows of this account are in the lake."),
         text("certificate", ADDED, "What the listing proves: verified, counted, unproven; null where none ended."),
         text("asked_certificate", ADDED, "The level that was asked for."),
-        integer("pass_count", ADDED, "Times that the whole account was read."),
-        integer("page_count", ADDED, "Pages of the last pass."),
+        integer(
+            "pass_count", ADDED, "Readings from page 1 on, each to the end of the list or until a proof was found."
+        ),
+        integer(
+            "page_count",
+            ADDED,
+            "Answers whose rows are published: those that show the instant; else the pages of the last pass.",
+        ),
         integer("call_count", ADDED, "Tries of calls, answered or not."),
         integer("retry_count", ADDED, "Tries that followed a try without a usable answer."),
         integer("throttle_count", ADDED, "Tries that the service refused as too many."),
@@ -56,19 +62,27 @@ OBSERVATIONS = Table(
         integer("clamp_count", ADDED, "Answers with fewer rows a page than asked for, and saying so."),
         integer("drift_count", ADDED, "Answers with another TotalCount than the first of their pass."),
         integer("contradiction_count", ADDED, "Answers that did not hold together however often they were asked."),
-        integer("total_count", "TotalCount", "TotalCount of the first answer of the last pass; null where not sent."),
+        integer(
+            "total_count",
+            "TotalCount",
+            "TotalCount at the instant; else of the first answer of the last pass; null where not sent.",
+        ),
         text(
             "ids_sha256",
             ADDED,
-            "SHA-256 over the sorted ids of the last pass: equal sets, equal digests.",
+            "SHA-256 over the sorted ids at the instant, else of the last pass: equal sets, equal digests.",
             renamed_from="image_ids_sha256",
         ),
-        text("first_request_id", "RequestId", "The service's name for the first answer of the last pass."),
+        text(
+            "first_request_id",
+            "RequestId",
+            "The service's name for the answer at the instant; else for the first of the last pass.",
+        ),
         text("last_request_id", "RequestId", "The service's name for the last answer of the listing."),
         integer(
             "item_count",
             ADDED,
-            "Images, or other items, in the last pass, each counted once.",
+            "Images, or other items, at the instant, else in the last pass, each counted once.",
             renamed_from="image_count",
         ),
         integer("child_item_count", ADDED, "Their children: the disks of the images.", renamed_from="disk_count"),

@@ -1,10 +1,10 @@
-"""Instances, declared once: they tell which images are in use.
+"""Instances, declared once: which images are in use, and by what.
 
-    instances ─┬─< instance_disks       (account, observed_at_utc, instance_id)
-               │
-    instance_versions                   slowly changing dimension, type 2: a row for each instance and version
+    instances ─┬─< instance_disks      (account, observed_at_utc, instance_id)
+       │
+    instance_versions                  slowly changing dimension, type 2: a row for each instance and version
 
-Addresses, networks, keys and security groups are excluded: they stay in the raw pages alone.
+An account that lacks the right to list them is read without.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _DISKS = Child(
     ),
     number=integer("disk_number", ADDED, "Place of the disk, from 1: the system disk, then the data disks."),
     columns=(
-        text("disk_type", ADDED, "`system` or `data`, by the field that holds the disk."),
+        text("disk_type", ADDED, "`system` or `data`: where the API lists it."),
         text("disk_id", "DiskId", "The disk.", is_distinct=True),
-        text("disk_name", "DiskName", "Name of the disk.", is_distinct=True),
-        text("category", "Category", "Category of the disk, such as cloud_efficiency, cloud_ssd, local_hdd."),
-        gib("disk_size_gib", "Size", "Size of the disk.", is_from_mib=True, is_number=True),
-        boolean("is_encrypted", "Encrypted", "True where the disk is encrypted."),
+        text("disk_category", "Category", "Category of the disk's storage."),
+        gib("disk_size_gib", "Size", "Size of the disk; the API sends MiB.", is_from_mib=True, is_number=True),
+        boolean("is_encrypted", "Encrypted", "True where the disk is encrypted; null where the API does not say."),
     ),
-    example="select disk_type, sum(disk_size_gib) as disk_size_gib from instance_disks group by disk_type",
+    example="select disk_type, count(*) as disk_count from instance_disks group by disk_type",
     rollups=(
         count("disk_count", "Disks of the instance."),
         count_null("unsized_disk_count", "disk_size_gib", "Those of its disks whose size is not known."),
         total_gib("disk_size_gib", "disk_size_gib", "Sizes of its disks, added up; null where none is known."),
     ),
-    excluded=("device_type", "disk_type", "name", "storage", "uuid", "DiskSize", "EncryptKeyId"),
+    # doubles of the fields above, and the key of the encryption
+    excluded=("DiskName", "DiskSize", "EncryptKeyId", "device_type", "disk_type", "name", "storage", "uuid"),
 )
 
 INSTANCES_RESOURCE = Resource(
@@ -49,41 +49,58 @@ INSTANCES_RESOURCE = Resource(
         items=("Instances", "Instance"),
         page_size=100,
         permission="ens:DescribeInstances",
-        filters=(("image_id", "ImageId"), ("instance_id", "InstanceId"), ("instance_name", "InstanceName")),
-        parameters=(("OrderByParams", '{"CreationTimeSort":"asc"}'),),
+        filters=(("instance_id", "InstanceId"), ("instance_name", "InstanceName"), ("image_id", "ImageId")),
+        parameters=(("OrderByParams", '{"CreationTimeSort":"asc"}'),),  # oldest first: new ones come last
     ),
     key=_INSTANCE_ID,
     created="created_at_utc",
     columns=(
         text("instance_name", "InstanceName", "Name of the instance; not unique."),
-        text("image_id", "ImageId", "Image that the instance runs from: custom, public or shared."),
-        text("status", "Status", "Running, Stopped, Expired; more may come."),
-        text("service_status", "ServiceStatus", "Status of the service, such as Normal."),
-        text("resource_type", "InstanceResourceType", "Tells instances of edge services from those of one's own."),
-        text("spec_name", "SpecName", "Specification of the instance."),
+        text("image_id", "ImageId", "Image that the instance runs from: the account's own, public or shared."),
+        text("status", "Status", "Running, Stopped, Expired, …"),
+        text("service_status", "ServiceStatus", "Status of the service of the instance."),
+        text("resource_type", "InstanceResourceType", "EnsInstance, EnsPostPaidInstance, EnsService, …"),
+        text("spec", "SpecName", "Specification: family and size."),
         text("region_id", "EnsRegionId", "Node that the instance runs on; not the region of an image."),
         integer("cpu_count", "Cpu", "Processors."),
         integer("memory_mb", "Memory", "Memory in MB.", is_number=True),
+        gib(
+            "stated_disk_size_gib",
+            "Disk",
+            "Size of all disks as the instance states it; the API sends MiB.",
+            is_from_mib=True,
+            is_number=True,
+        ),
         timestamp_utc("created_at_utc", "CreationTime", "When the instance was created.", is_past=True),
         timestamp_utc(
-            "expires_at_utc", "ExpiredTime", "When it expires; null where it never does.", never="is_pay_as_you_go"
+            "expires_at_utc",
+            "ExpiredTime",
+            "When the subscription ends; null where it is paid as it goes.",
+            never="is_pay_as_you_go",
         ),
-        boolean("is_pay_as_you_go", ADDED, "True where the API tells an expiry in 2099 or later: it never expires."),
-        timestamp_utc("auto_release_at_utc", "AutoReleaseTime", "When it is released by itself; null: never."),
-        boolean("has_deletion_protection", "DeletionProtection", "True where it cannot be deleted."),
+        boolean("is_pay_as_you_go", ADDED, "True where ExpiredTime is in 2099 or later, which means never."),
+        timestamp_utc("auto_release_at_utc", "AutoReleaseTime", "When the instance is released by itself."),
+        boolean("is_deletion_protected", "DeletionProtection", "True where the instance cannot be deleted."),
     ),
     children=(_DISKS,),
+    is_optional=True,
     excluded=(
+        # addresses and names in the network, keys and groups: they would be in every report
         "HostName",
-        "PublicIpAddress",
-        "PublicIpAddresses",
         "InnerIpAddress",
-        "PrivateIpAddresses",
+        "KeyPairName",
         "NetworkAttributes",
         "NetworkInterfaces",
+        "PrivateIpAddresses",
+        "PublicIpAddress",
+        "PublicIpAddresses",
         "SecurityGroupIds",
-        "KeyPairName",
+        # what no report here asks for
+        "InstanceTypeFamily",
         "InternetMaxBandwidthIn",
         "InternetMaxBandwidthOut",
+        "OSName",
+        "SpotStrategy",
+        "Tags",
     ),
 )

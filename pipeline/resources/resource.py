@@ -139,6 +139,8 @@ class Resource:
     children: tuple[Child, ...] = ()
     excluded: tuple[str, ...] = ()
     """API fields that are left in the raw pages: no column, not in `extra`, not unknown."""
+    is_optional: bool = False
+    """True where a run that was not asked for it by name does without it, if the account has no right to list it."""
     format: str = FORMAT
     """The format of the lake that introduced the daily files."""
     versions_format: str = FORMAT

@@ -8,11 +8,15 @@ import json
 import pytest
 from snapshots import SNAPSHOTS
 
+from pipeline.extract.attempt import Attempt
 from pipeline.extract.response import NotAPage, contradiction, item_list, read_page
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import RESOURCES
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
-EVERY = pytest.mark.parametrize("resource", [*RESOURCES, SNAPSHOTS], ids=lambda resource: resource.name)
+EVERY = pytest.mark.parametrize(
+    "resource", [*RESOURCES, INSTANCES_RESOURCE, SNAPSHOTS], ids=lambda resource: resource.name
+)
 
 
 def body_of(resource, items, **envelope):
@@ -81,3 +85,14 @@ def test_an_answer_without_a_list_is_null_and_one_of_another_resource_too(resour
     assert read_page(body_of(other, items_of(other, "a")), resource=resource).is_null
     assert item_list(body_of(other, items_of(other, "a")), resource)[0] == b"[]"
     assert json.loads(item_list(body_of(resource, items_of(resource, "a")), resource)[0])[0][resource.key.api] == "a"
+
+
+@EVERY
+def test_a_listing_of_the_called_action_stays_as_it_came(resource):
+    body = body_of(resource, [{resource.key.api: "a", "Note": f"Authorization: Signature={'0f' * 32}"}])
+    name = resource.action.items[0]
+    attempt = Attempt(AT, AT, 0.0, 200, None, body, None, None, list_name=name)
+    refusal = Attempt(AT, AT, 0.0, 200, None, body.replace(name.encode(), b"Other"), None, None, list_name=name)
+
+    assert attempt.body == body
+    assert b"0f0f" not in refusal.body

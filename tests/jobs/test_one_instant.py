@@ -155,7 +155,7 @@ def test_an_account_whose_images_come_back_is_proven_by_two_quiet_passes_until_i
     rows, _ = status(tmp_path)
     assert dict(zip(rows.columns, rows.rows[0], strict=True))["proof"] == "quiet"
 
-    account.settle_seconds = 30.0
+    account.settle_seconds = 2.0
     shelf.days = shelf.days[-1:]
     with Endpoint({"emulator": Key("emulator", shelf)}) as endpoint:
         run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=DAY + dt.timedelta(days=9))
@@ -214,6 +214,14 @@ def test_an_account_whose_answers_went_back_is_proven_by_its_last_two_passes(tmp
     assert check(tmp_path).findings == []
     rows, _ = status(tmp_path)
     assert "two quiet passes must prove it" in dict(zip(rows.columns, rows.rows[0], strict=True))["watch_note"]
+
+
+def test_a_clock_that_goes_back_within_a_listing_leaves_two_quiet_passes_to_prove_it(tmp_path, account):
+    with Endpoint({"emulator": Key("emulator", Shelf(OLD[:120]))}, faults=["wrong-clock:p=0.5,count=-30"]) as endpoint:
+        listed(endpoint, tmp_path, account, 0)
+    ((back, is_quiet_only, proof),) = observed(tmp_path, "server_clock_back_count, is_quiet_only, proof")
+    assert (back > 0, is_quiet_only, proof) == (True, True, "quiet")
+    assert check(tmp_path).findings == []
 
 
 def test_an_image_that_an_unproven_observation_lacks_was_not_gone(tmp_path, account):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ClockIsWrong, Refused
+from pipeline.errors import ClockIsWrong, NotPermitted, Refused
 from pipeline.extract.client import EnsApi
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.response import NotAPage, read_page
 from pipeline.extract.retry import RetryPolicy
-from pipeline.jobs.doctor.findings import NotKnown
+from pipeline.jobs.doctor.findings import NotKnown, NotNeeded
 from pipeline.log import about
 from pipeline.redaction import redact_userinfo
 from pipeline.resources.images import IMAGES_RESOURCE
@@ -106,6 +106,7 @@ def check_call(
     """List one item of a resource with a signed call.
 
     Raises:
+        NotNeeded: the account has no right to list it, and a run does without.
         Refused: the service refuses the call, or the endpoint is not ENS.
     """
     if account.key is None:
@@ -117,8 +118,14 @@ def check_call(
         async with EnsApi(endpoint, allow_plain_http=allow_plain_http, retry=_RETRY) as api:
             return await api.call(account, resource.action, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
 
-    with about(account=account.label):
-        answer = run_blocking(call)
+    try:
+        with about(account=account.label):
+            answer = run_blocking(call)
+    except NotPermitted as error:
+        if resource.is_optional:
+            right = resource.action.permission
+            raise NotNeeded(f"{right} is not granted: a run does without, and knows no {resource.name}") from error
+        raise
     try:
         page = read_page(answer.body or b"", resource=resource)
     except NotAPage as error:

@@ -3,7 +3,7 @@
     cleanup_candidates                                               unused, or not known where nothing is proven
     cleanup_candidates(only_unused := false, include_used := true)   in use and not known too: what stays, and why
 
-A lake that has never listed instances has one group: not known.
+A lake in which no listing of instances has one is of one group: not known.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ from observations
 where
     resource = 'instances'
     and is_published
+    and item_count > 0
 group by account
 order by account""",
 )
