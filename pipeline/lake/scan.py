@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.lake.compaction.manifest import COMPACTED, ENDED, OPEN, RECORDS, REJECTED, compacted_path
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
+from pipeline.storage.partitions import run_of
 from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _excluded(files: FileSet, paths: Sequence[Path], *, compacted: bool = True) 
         accounts.setdefault(run_id, []).append(account)
     for withdrawal in files.tombstones.active:
         accounts.setdefault(withdrawal.run_id, []).append(withdrawal.account)
-    rows = [(path, account) for path in paths for account in accounts.get(path.stem, ())]
+    rows = [(path, account) for path in paths for account in accounts.get(run_of(path), ())]
     return f"(filename, account) not in ({pairs(rows)})" if rows else ""
 
 

@@ -41,6 +41,7 @@ from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.runtime import system_allocator
+from pipeline.storage.partitions import run_of
 from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
@@ -170,14 +171,14 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
     if plan.before is not None:
         parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS]))
     _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
-    paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
+    paths = [path for path in plan.files.daily[REJECTS.name] if run_of(path) in new]
     if not paths:
         return False
     names = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
     listed = ", ".join(sql_literal(escape_glob(path)) for path in paths)
     day = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
     rows = (
-        f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {names}, {day} "  # noqa: S608
+        f"select regexp_extract(filename, '([^/]*?)([.][0-9]+)?[.]parquet$', 1) as run_id, {names}, {day} "  # noqa: S608
         f"from read_parquet([{listed}], filename = true, hive_partitioning = false)"
     )
     kept = f"select * from ({rows}) as row where (run_id, account) not in ({pairs(plan.expired)})"  # noqa: S608

@@ -15,6 +15,7 @@ from pipeline.lake.scan import pairs, rows_from_versions, scan_files, version_ro
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.tables import LAKE_TABLES
+from pipeline.storage.partitions import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -90,7 +91,9 @@ def differing_runs(
 
 def _daily_files(files: FileSet, intact: Collection[str]) -> dict[str, list[Path]]:
     """Select the daily files of those compacted runs that have all of them."""
-    by_table = {table.name: {path.stem: path for path in files.retained.get(table.name, ())} for table in LAKE_TABLES}
+    by_table = {
+        table.name: {run_of(path): path for path in files.retained.get(table.name, ())} for table in LAKE_TABLES
+    }
     runs = {run_id for run_id in intact if all(run_id in paths for paths in by_table.values())}
     return {name: [path for run_id, path in paths.items() if run_id in runs] for name, paths in by_table.items()}
 
