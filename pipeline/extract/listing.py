@@ -82,7 +82,7 @@ def extract(
     if timeout_seconds is not None and not (math.isfinite(timeout_seconds) and timeout_seconds > 0):
         raise BadSetting(f"timeout must be a number of seconds above 0, not {timeout_seconds}")
     limits = bounds or Bounds()
-    failed = _resolve_credentials(accounts)
+    failed = _resolve_credentials(accounts, resource)
 
     async def read_all() -> list[Listing]:
         apis = {
@@ -131,7 +131,7 @@ def extract(
     return [(listings | failed)[account.label] for account in accounts]
 
 
-def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, Listing]:
+def _resolve_credentials(accounts: Sequence[Account], resource: Resource) -> dict[str, Listing]:
     """Resolve every account's credentials one by one: the vendor's providers are not made for concurrent use.
 
     Returns:
@@ -143,7 +143,7 @@ def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, Listing]:
         try:
             account.resolve(tries=tries)
         except EnsImagesError as error:
-            failed[account.label] = Listing(account.label, error=error)
+            failed[account.label] = Listing(account.label, resource, error=error)
             if isinstance(error, Unreachable):
                 tries = 1  # a network that is down would be waited for once an account, of hundreds
     return failed

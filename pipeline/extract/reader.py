@@ -43,9 +43,10 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Listing:
-    """The result for one account: its answers in the order they arrived, and the error that ended it, if any."""
+    """The result for a resource of an account: its answers in the order they arrived, and the error that ended it."""
 
     account: str
+    resource: Resource
     answers: list[Answer] = field(default_factory=list)
     begun_passes: int = 0
     ended_passes: int = 0
@@ -56,7 +57,7 @@ class Listing:
     claimed_ids: set[str] = field(default_factory=set)
     """The ids at the instant of the claim."""
     returned_count: int = 0
-    """Images that were gone by the last observation, and are back."""
+    """Items that were gone by the last observation, and are back."""
     is_quiet_only: bool = False
     """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
@@ -121,7 +122,7 @@ class Reader:
         self._progress = progress
         self._noun = resource.noun
         self._page_size = resource.action.page_size
-        self._listing = Listing(account.label)
+        self._listing = Listing(account.label, resource)
         self._pages = PageReader(api, account, resource, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
         self._look = look

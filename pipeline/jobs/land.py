@@ -22,7 +22,6 @@ from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.jobs.same_account import OtherName, find_other_names
 from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, read_last_ids
 from pipeline.log import logger
-from pipeline.resources.images import IMAGES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -105,7 +104,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
         undecided, names = _compare_with_lake(lake, last, request, listings)
         raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
-    answers = {(x.account, IMAGES.name): list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
+    answers = {(x.account, x.resource.name): list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
     return Landed(raw, listings, answers, undecided, names)
 
 
@@ -182,6 +181,7 @@ def _header(
         "accounts": [
             {
                 "account": listing.account,
+                "resource": listing.resource.name,
                 **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
                 "is_published": None if listing.account in undecided else listing.error is None,
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",

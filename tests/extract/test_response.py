@@ -9,10 +9,13 @@ import pytest
 from snapshots import SNAPSHOTS
 
 from pipeline.extract.response import NotAPage, contradiction, item_list, read_page
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import RESOURCES
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
-EVERY = pytest.mark.parametrize("resource", [*RESOURCES, SNAPSHOTS], ids=lambda resource: resource.name)
+EVERY = pytest.mark.parametrize(
+    "resource", [*RESOURCES, INSTANCES_RESOURCE, SNAPSHOTS], ids=lambda resource: resource.name
+)
 
 
 def body_of(resource, items, **envelope):

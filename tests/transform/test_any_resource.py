@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from snapshots import SNAPSHOTS
 
 from pipeline.extract.response import item_list
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import RESOURCES
 from pipeline.transform import parse
 from pipeline.transform.assemble import FlatTables, assemble, flatten
@@ -19,7 +20,9 @@ from pipeline.transform.parse import concatenate, parse_bodies, parse_lists
 from pipeline.transform.parse_irregular import parse_irregular
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
-EVERY = pytest.mark.parametrize("resource", [*RESOURCES, SNAPSHOTS], ids=lambda resource: resource.name)
+EVERY = pytest.mark.parametrize(
+    "resource", [*RESOURCES, INSTANCES_RESOURCE, SNAPSHOTS], ids=lambda resource: resource.name
+)
 
 
 def page(resource, items) -> bytes:
@@ -147,6 +150,39 @@ def test_an_item_without_an_id_is_a_reject_as_a_whole():
 
     assert (len(flattened.items), len(flattened.children[0])) == (1, 0)
     assert only(flattened.rejects)["reason"] == "no id: the snapshot is left out"
+
+
+def test_an_instance_names_its_image_and_has_its_disks_and_no_address():
+    disk = {"Category": "pangu", "device_type": "pangu", "storage": 20480, "name": "d", "uuid": "d", "DiskName": "d"}
+    sent = {
+        "InstanceId": "i-1",
+        "InstanceName": "web",
+        "ImageId": "m-1",
+        "Status": "Running",
+        "Cpu": "4",
+        "Memory": 8192,
+        "Disk": 122880,
+        "CreationTime": "2026-01-02T03:04:05Z",
+        "ExpiredTime": "2119-07-13T02:38:57Z",
+        "AutoReleaseTime": "",
+        "DeletionProtection": False,
+        "PublicIpAddress": {"IpAddress": ["203.0.113.9"]},
+        "SystemDisk": {**disk, "DiskId": "d-1", "Size": 20480, "disk_type": "system"},
+        "DataDisk": {"DataDisk": [{**disk, "DiskId": "d-2", "Size": 102400, "DiskSize": 100, "Encrypted": True}]},
+    }
+    flattened = flatten([page(INSTANCES_RESOURCE, [sent])], "default", AT, resource=INSTANCES_RESOURCE)
+    row = only(flattened.items)
+
+    assert {name: row[name] for name in ("image_id", "cpu_count", "memory_mb", "stated_disk_size_gib", "extra")} == {
+        "image_id": "m-1", "cpu_count": 4, "memory_mb": 8192, "stated_disk_size_gib": 120, "extra": None,
+    }  # fmt: skip
+    assert (row["expires_at_utc"], row["is_pay_as_you_go"], row["auto_release_at_utc"]) == (None, True, None)
+    assert (row["disk_count"], row["disk_size_gib"], row["is_deletion_protected"]) == (2, 120, False)
+    assert [
+        (one["disk_number"], one["disk_type"], one["disk_id"], one["disk_size_gib"], one["is_encrypted"])
+        for one in flattened.children[0].to_pylist()
+    ] == [(1, "system", "d-1", 20, None), (2, "data", "d-2", 100, True)]
+    assert (flattened.rejects.num_rows, flattened.unknown_fields) == (0, frozenset())
 
 
 # ── laws, for every resource ─────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.extract.stored_secrets import stored_secrets
 from pipeline.lake.check.files import read_table
 from pipeline.lake.check.pages import check_against_pages
-from pipeline.lake.check.rules import VERSION_RULES
+from pipeline.lake.check.rules import version_rules
 from pipeline.lake.check.runs import (
     RunContents,
     check_contents,
@@ -79,11 +79,10 @@ def _check_batch(state: CheckState, manifest: Manifest, run_ids: Sequence[str]) 
 def _check_versions(state: CheckState) -> None:
     open_versions(state.con, state.files)
     for resource in RESOURCES:
-        columns = f"{resource.key.name} as image_id, * exclude ({resource.key.name})"
         state.con.execute(
-            f"create or replace temp view version as select {columns} from {version_table(resource)}"  # noqa: S608
+            f"create or replace temp view version as select * from {version_table(resource)}"  # noqa: S608
         ).fetchall()
-        for problem, query in VERSION_RULES:
+        for problem, query in version_rules(resource):
             for (count,) in state.con.execute(query).fetchall():
                 state.result.add(f"lake/{resource.versions_name}", problem.format(count))
 
