@@ -32,6 +32,7 @@ from pipeline.lake.compaction.differences import differing_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_schema import add_missing_columns, delete_older_replacements, runs_with_older_files
 from pipeline.lake.foreign_files import move_aside
 from pipeline.lake.layout import shown, table_of
 from pipeline.lake.lock import lock
@@ -63,8 +64,9 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
     """Mend a lake from its raw pages, or build a whole new one `into` another folder.
 
     In place: every run is published again that the lake lacks, or of which a file is not the committed one, or has no
-    digest, because an older version committed it. A damaged compaction begins again from the daily files; a damaged
-    format file is written again; damaged raw pages of an intact run are moved aside, to `raw/.damaged`.
+    digest or not every declared column, because an older version committed it. A damaged compaction begins again from
+    the daily files; a damaged format file is written again; damaged raw pages of an intact run are moved aside, to
+    `raw/.damaged`.
 
     Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages publish no
     run that the lake lacks; while they are there, they mend one that is damaged.
@@ -115,8 +117,15 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
         missing = runs_to_publish(
             states, [path for path in raw_paths(data) if path.stem in states or path in raw_files]
         )
+        older = [state for state in runs_with_older_files(states.values()) if state.raw not in missing]
+        missing += [state.raw for state in older if state.raw is not None and state.has_usable_pages]
         undecided, lost = _publish_decided(data, missing, states)
+        for state in older:
+            if not state.has_usable_pages:
+                add_missing_columns(data, state)
+                _log.info("added the missing columns to the files of run %s, as null", state.run_id)
         restored = [] if compaction_is_damaged else _restore(data, states.values())
+        delete_older_replacements(data, read_tombstones(data))
         settle_withdrawals(data, read_tombstones(data))  # the files of a withdrawn run were written in the folders
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]

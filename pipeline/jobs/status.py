@@ -17,6 +17,7 @@ from pipeline.errors import NotFresh
 from pipeline.lake.committed import unpublished_runs
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import FolderDays, folder_bytes
+from pipeline.lake.folder_schema import tables_with_older_files
 from pipeline.lake.layout import command
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.reports.query import Rows
@@ -151,6 +152,11 @@ def folder_notes(data: str | Path, *, has_retention: bool = False) -> list[str]:
         held = f"every day from {days.complete_from} on" if days.complete_from else "no day"
         lines.append(
             f"the Parquet folders hold {held}: {by_whom} deleted the earlier ones, which only the tables and views show"
+        )
+    if older := tables_with_older_files(location):
+        lines.append(
+            f"the oldest files of {', '.join(older)} are of an older version, without every column: "
+            f"{command(location, 'rebuild')} writes them again"
         )
     if not has_retention and store_of(location).is_local and (size := folder_bytes(location)) > _LARGE_FOLDERS:
         lines.append(

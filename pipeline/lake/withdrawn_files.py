@@ -24,7 +24,7 @@ from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.layout import files, shown, table_path, withdrawn_folder
 from pipeline.lake.tombstones import Replacement, Tombstones, write_tombstones
-from pipeline.lake.verification import file_flaw, read_verified, record_flaw
+from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
 from pipeline.log import logger
 from pipeline.resources.columns import RESOURCE
 from pipeline.resources.control import OBSERVATIONS
@@ -283,7 +283,8 @@ def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
     for one in tombstones.replacements:
         for table in _tables(one.run_id, tombstones) if one.number == tombstones.current_number(one.run_id) else ():
             path = table_path(data, table, one.run_id, day_of_run(one.run_id), one.number)
-            if flaw := file_flaw(path, one.digests[table.name]):
+            flaw = file_flaw(path, one.digests[table.name])
+            if flaw is not None and (flaw != MISSING or store_of(data).is_local):  # a bucket reads the whole file then
                 flaws[path] = flaw
     return flaws
 
