@@ -12,7 +12,7 @@
     settle = "30s"                      answers further apart than this never show an older state (default: 2s)
 
     [after_run]                         steps after a run
-    prune = true                        with raw_older_than and grace
+    prune = true                        with raw_older_than, daily_older_than and grace
     export = "exports"                  every standing report as a file, in a folder of its own
     export_formats = ["csv", "xlsx"]    one file per format; default: CSV
     html = "report.html"                the standing reports as one HTML page
@@ -120,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_answer: float | None = None
     max_shrink: float | None = None
     raw_older_than: str | None = None
+    daily_older_than: str | None = None
     grace: str | None = None
     max_age: str | None = None
     lock_dir: str | None = None

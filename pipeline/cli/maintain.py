@@ -61,14 +61,23 @@ def compact_command(data: Path, **options: Any) -> None:
     click.echo(str(compact(data, **options)), err=True)
 
 
-@command("prune", examples=("ens-images prune --raw-older-than 90d --dry-run",))
+@command(
+    "prune",
+    examples=("ens-images prune --raw-older-than 90d --dry-run", "ens-images prune --daily-older-than 400d --dry-run"),
+)
 @data_option
 @lock_option
 @option("--raw-older-than", type=Span(), metavar="SPAN", help="Expire raw pages older than SPAN, such as 90d.")
+@option(
+    "--daily-older-than",
+    type=Span(),
+    metavar="SPAN",
+    help="Expire compacted days older than SPAN in the Parquet folders; the views go on to show them.",
+)
 @grace_option
 @dry_run_option
 def prune_command(data: Path, **options: Any) -> None:
-    """Expire old raw pages; delete files past their grace period."""
+    """Expire old raw pages and old days of the Parquet folders; delete files past their grace period."""
     from pipeline.jobs.retention import prune
 
     click.echo(str(prune(data, **options)), err=True)

@@ -12,7 +12,7 @@ from pipeline.lake.layout import CATALOG, digest_path
 from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_copy, tombstones_path
 from pipeline.log import logger
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, is_run_file
+from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, WITHDRAWN, is_run_file
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
 _COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
-_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED}
+_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED, WITHDRAWN}
 
 
 def foreign_files(data: Path) -> list[Path]:

@@ -132,7 +132,7 @@ def test_instances_that_are_all_gone_wait_for_the_user_s_word(tmp_path):
     key = Key("s", account)
     observe(tmp_path, key, 0)
     account.has_instances = False
-    with pytest.raises(AccountShrank, match="had 30 instances and has none now.*--accept-shrink instances"):
+    with pytest.raises(AccountShrank, match=r"had 30 instances and has none now.*--accept-shrink instances"):
         observe(tmp_path, key, 1)
     with pytest.raises(AccountShrank):
         observe(tmp_path, key, 2, accept_shrink=["images"])
