@@ -37,6 +37,10 @@ FORMAT = "4"
 4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
+
+With the next format come `<run>.<n>.parquet` (a run without its withdrawn rows), `lake/.withdrawn`, replacements and
+expired days in the tombstones. A reader of format 4 ends with an error at a run that was withdrawn in part, because its
+file is missing, and its `check` names expired days as missing: neither is a wrong number.
 """
 
 EARLIEST_PAST = dt.datetime(2009, 1, 1)  # noqa: DTZ001  (UTC without a zone, as everywhere)
