@@ -15,6 +15,9 @@
           versions        image_versions, as SQL
           latest          each account's latest observation
       tombstones      what was withdrawn or has expired
+      withdrawn_files   files with withdrawn rows, outside the folders of the tables
+      folder_days     the days in these folders, and those that have expired
+      folder_schema   one schema a folder
       verification    whether a file is what was committed, before it is read
         verified_files  those that were verified before
       check/          every file, key, count and certificate
