@@ -32,6 +32,7 @@ raw_older_than = "90d"
 grace = "1d"
 max_age = "26h"
 lock_dir = "locks"
+delta = true
 memory_limit = "25%"
 summary = "out/summary.json"
 

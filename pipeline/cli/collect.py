@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     LocalPath,
     Span,
     data_option,
+    delta_option,
     format_option,
     lock_option,
     option,
@@ -117,6 +118,7 @@ def _progress() -> Iterator[Any]:
     help="Do not publish an account that lost a larger share of its images.",
 )
 @option("--accept-shrink", is_flag=True, help="Publish such an account all the same.")
+@delta_option
 @option(
     "--summary",
     type=LocalPath(dir_okay=False, path_type=Path),
@@ -195,7 +197,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     That is its last observation, the age and the certificate of that, and the failures since.
     """
     from pipeline.jobs.accounts import select_accounts
-    from pipeline.jobs.status import runs_ahead, runs_without_tables, status
+    from pipeline.jobs.status import delta_log_notes, runs_ahead, runs_without_tables, status
     from pipeline.lake.compaction.compact import needs_compaction
     from pipeline.lake.foreign_files import foreign_files
     from pipeline.lake.layout import command as lake_command
@@ -214,7 +216,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
         click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
     if store_of(open_location(data)).has_lock and needs_compaction(open_location(data)):
         click.echo(f"a compaction is due: {lake_command(data, 'compact')} writes it, or says why it cannot", err=True)
-    for line in (*runs_without_tables(data), *runs_ahead(data)):
+    for line in (*runs_without_tables(data), *runs_ahead(data), *delta_log_notes(data)):
         click.echo(line, err=True)
     if not_fresh:
         raise not_fresh

@@ -4,6 +4,7 @@
       → edit the tombstones: what is withdrawn, restored, expired
       → write the catalog without it, then the tombstones      from here on it is gone, for every reader
       → compact, where that was asked for, or where versions hold what was withdrawn for good
+      → write the Delta logs, where there are any
       → delete the files past their grace period               it counts from the tombstone
 
 No reader meets a deleted file, unless it kept a lake open for longer than the
@@ -23,6 +24,7 @@ from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.delta_log import write_delta_logs
 from pipeline.lake.layout import CATALOG, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
@@ -155,13 +157,14 @@ def maintain(
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
+        lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]
         size = sum(path.stat().st_size for path in to_delete)
         for path in to_delete if not dry_run else ():
             delete(path)
             _log.info("deleted %r", str(path))
     return Maintained(
         dry_run,
-        tuple(edited.lines),
+        tuple(lines),
         tuple(compactions),
         tuple(expired),
         tuple(to_delete),

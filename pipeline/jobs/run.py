@@ -28,6 +28,7 @@ from pipeline.jobs.compaction import compact_if_needed
 from pipeline.jobs.land import Landed, Request, land
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
+from pipeline.lake.delta_log import require_delta_logs, write_delta_logs
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
@@ -69,6 +70,8 @@ class Run:
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
     catalog_error: str | None = None
     """Why `lake.duckdb` could not be written: the run is published all the same, and the next run writes it."""
+    delta_errors: tuple[str, ...] = ()
+    """Why a Delta log is not up to date: the run is published all the same, and the next run writes it."""
     names: tuple[OtherName, ...] = ()
     """The accounts that are another name of one: the views count them once."""
 
@@ -81,7 +84,7 @@ class Run:
         """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
         lines = [_account_line(row) for row in self.observations]
         lines += map(str, self.names)
-        lines += [error for error in (self.catalog_error, self.compaction_error) if error]
+        lines += [error for error in (self.catalog_error, self.compaction_error, *self.delta_errors) if error]
         return "\n".join(map(escape_control, lines))
 
 
@@ -110,6 +113,7 @@ def run(
     max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
     accept_shrink: bool = False,
+    delta: bool = False,
     observed_at: dt.datetime | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -131,6 +135,7 @@ def run(
         max_answer_mib: The largest body of one answer, as received and unpacked.
         max_shrink_percent: An account that lost a larger share of its images is not published.
         accept_shrink: Publish such an account all the same.
+        delta: Begin a Delta log of each table; one that is there is written in any case.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
         progress: Is called with the progress of each listing.
 
@@ -159,6 +164,7 @@ def run(
         progress=progress,
     )
     request.check()
+    require_delta_logs(data, begin=delta)
     with lock(data), contextlib.ExitStack() as stack:
         _refuse_second_observation(data, request)
         began_at = request.observed_at or utc_now()
@@ -174,9 +180,11 @@ def run(
             catalog_error = _write_catalog(data, catalog)
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
+        with timed(_log, "the Delta logs"):
+            delta_errors = write_delta_logs(data, begin=delta)
     errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
     names = tuple(landed.names.values())
-    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error, names)
+    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error, tuple(delta_errors), names)
     _raise_worst_error(result)
     return result
 

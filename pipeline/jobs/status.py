@@ -13,8 +13,9 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import NotFresh
+from pipeline.errors import EnsImagesError, NotFresh
 from pipeline.lake.committed import unpublished_runs
+from pipeline.lake.delta_log import delta_log_flaws
 from pipeline.lake.layout import command
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.reports.query import Rows
@@ -130,6 +131,19 @@ def runs_without_tables(data: str | Path) -> list[str]:
         return []
     named = f"run {runs[0]}" if len(runs) == 1 else f"{len(runs):,} runs, {runs[0]} to {runs[-1]}"
     return [f"only the raw pages are there of {named}: {command(location, 'rebuild')} publishes them"]
+
+
+def delta_log_notes(data: str | Path) -> list[str]:
+    """Describe each Delta log that is not as the lake is; empty where there is none."""
+    location = open_location(data)
+    try:
+        flaws = delta_log_flaws(location.resolve())
+    except EnsImagesError as error:
+        return [f"the Delta logs are not compared with the lake: {error}"]
+    return [
+        f"the Delta log of {log.parent.name}: {flaw}; {command(location, 'rebuild', '--delta')} writes it"
+        for log, flaw in flaws.items()
+    ]
 
 
 def _run_id(at: dt.datetime) -> str:

@@ -1,0 +1,123 @@
+"""The files of a table that hold exactly what is committed, as entries of its Delta log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import LakeDamaged
+from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
+from pipeline.lake.layout import command
+from pipeline.resources.control import OBSERVATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from pipeline.lake.file_set import FileSet
+    from pipeline.resources.schema import Table
+
+DAY: Final = "observed_on"
+"""The column that the folder's name holds: the partition of the Delta table."""
+
+
+class InexactFile(Exception):
+    """A file holds withdrawn rows beside others, so that no log can name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaEntry:
+    """A file as a log names it: its path below the folder of the table, its size and its time."""
+
+    path: str
+    size: int
+    modified_ms: int
+
+    @property
+    def day(self) -> str:
+        """The day of its folder."""
+        return self.path.partition("/")[0].removeprefix(f"{DAY}=")
+
+    @property
+    def run_id(self) -> str:
+        """The run that wrote it."""
+        return _run_of(self.path.rpartition("/")[2].removesuffix(".parquet"))
+
+
+def _run_of(stem: str) -> str:
+    run_id, _, number = stem.rpartition(".")
+    return run_id if number.isdecimal() else stem
+
+
+def delta_entries(files: FileSet, table: Table, named: Mapping[str, DeltaEntry]) -> dict[str, DeltaEntry]:
+    """Return the files that the log of a table should name, by path; of a missing one, the entry that is `named`.
+
+    Raises:
+        LakeDamaged: a committed file is missing and is not named, or lies elsewhere.
+        InexactFile: a file holds withdrawn rows beside others.
+    """
+    folder = files.data / "lake" / table.name
+    whole = frozenset[str]() if table is OBSERVATIONS else files.tombstones.whole_runs
+    paths = (*files.retained.get(table.name, ()), *files.daily[table.name])
+    by_run = {run: path for path in paths if (run := _run_of(path.stem)) not in whole}
+    if table is OBSERVATIONS:  # as in the folder: the views mark what is withdrawn
+        return {entry.path: entry for entry in (_entry(path, folder) for path in by_run.values())}
+    found = [
+        _entry(path, folder)
+        for run, path in by_run.items()
+        if not _is_withdrawn(path, files.tombstones.withdrawn_from(run).keys())
+    ]
+    for record in (*files.retained.get(OBSERVATIONS.name, ()), *files.daily[OBSERVATIONS.name]):
+        run = record.stem
+        if run in by_run or run in whole or files.tombstones.withdrawn_from(run):
+            continue
+        kept = [entry for entry in named.values() if entry.run_id == run]
+        if not kept and _commits(record, table):
+            raise LakeDamaged(f"the file of run {run} is missing: {command(files.data, 'rebuild')} mends it")
+        found += kept
+    return {entry.path: entry for entry in found}
+
+
+def _is_withdrawn(path: Path, withdrawn: AbstractSet[str]) -> bool:
+    """Return whether every row of a file is withdrawn.
+
+    Raises:
+        InexactFile: some are.
+    """
+    accounts = _accounts(path) if withdrawn else set()
+    if accounts & withdrawn and not accounts <= withdrawn:
+        names = ", ".join(sorted(accounts & withdrawn))
+        raise InexactFile(f"{path.name!r} holds the withdrawn rows of {names} beside others")
+    return bool(accounts & withdrawn)
+
+
+def _entry(path: Path, folder: Path) -> DeltaEntry:
+    if not path.is_relative_to(folder):
+        raise LakeDamaged(f"{path.name!r} is still outside of its folder, to which the next writer moves it")
+    status = path.stat()
+    return DeltaEntry(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
+
+
+def _accounts(path: Path) -> set[str]:
+    import pyarrow.parquet as pq
+
+    return set(pq.ParquetFile(path).read(["account"]).column("account").to_pylist())
+
+
+def _commits(record: Path, table: Table) -> bool:
+    """Return whether a commit record names a file of the table; that of an older version names none and has all."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(record) as file:
+        is_named = COMMITTED_FILES in file.schema_arrow.names
+        texts = file.read([COMMITTED_FILES]).column(0).to_pylist() if is_named else []
+    return not any(texts) or table.name in decode_digests(texts[0])
+
+
+def difference(
+    entries: Mapping[str, DeltaEntry], named: Mapping[str, DeltaEntry]
+) -> tuple[list[DeltaEntry], list[DeltaEntry]]:
+    """Return the entries to register, new or changed, and those to take out."""
+    added = [entry for path, entry in entries.items() if named.get(path) != entry]
+    return added, [entry for path, entry in named.items() if path not in entries]
