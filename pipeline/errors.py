@@ -133,6 +133,10 @@ class Refused(FixTheAccount):
     """The service answered with an error code that a retry does not change."""
 
 
+class NotPermitted(Refused):
+    """The account lacks the right for an action."""
+
+
 class ClockIsWrong(FixTheAccount):
     """The service refuses this machine's time."""
 

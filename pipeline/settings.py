@@ -117,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     delta: bool | None = None
     strict: bool | None = None
+    resource: tuple[str, ...] | None = None
     timeout: float | None = None
     max_answer: float | None = None
     max_shrink: float | None = None

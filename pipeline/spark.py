@@ -29,7 +29,7 @@ from pipeline.lake.scan import scan_files
 from pipeline.lake.survey import runs_to_publish, survey
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import Verification
-from pipeline.resources.tables import TABLES
+from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
 from pipeline.views.catalog import LATEST, relations
@@ -95,11 +95,12 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
             schema = _schema(con, name)
             is_latest = name in LATEST
             paths: Sequence[Path] = files.daily.get(name, ())  # image_versions has no daily files
+            latest = _latest_of(table, state)
             if is_latest:
-                paths = list(latest_paths(table, files, state.latest).values())
+                paths = list(latest_paths(table, files, latest).values())
             if is_plain and paths:
                 frame = _read_files(spark, schema, table, paths)
-                frame = _keep_observations(spark, frame, state.latest) if is_latest else frame
+                frame = _keep_observations(spark, frame, latest) if is_latest else frame
             else:
                 queries = [f"from {name} where account = {sql_literal(account)}" for account in accounts]
                 frame = _read_with_duckdb(spark, schema, str(data), [(query, []) for query in queries], view_sql[name])
@@ -165,7 +166,7 @@ def _read_files(spark: SparkSession, schema: Any, table: Table, paths: Sequence[
     from pyspark.sql.types import StructType
 
     # Only `scan_files` reads a renamed column by its old name, and a later column from `extra` of older files.
-    is_plain = not any(column.renamed_from or column.is_later_field for column in table.columns)
+    is_plain = not any(column.renamed_from or column.default or column.is_later_field for column in table.columns)
     if not (store_of(paths[0]).is_local and is_plain):
         queries = [(scan_files(table, group), list(map(str, group))) for group in _pack_files(paths)]
         return _read_with_duckdb(spark, schema, str(paths[0]), queries)
@@ -209,13 +210,22 @@ def _read_with_duckdb(
     return tasks.repartition(max(1, len(queries)), "query").mapInArrow(read, schema)
 
 
+def _latest_of(table: Table, state: LakeState) -> Sequence[LatestObservation]:
+    """The last observations that have rows in a table: those of its resource, or of all in a table of several."""
+    for resource in RESOURCES:
+        if table in resource.tables:
+            return state.latest_of(resource)
+    return state.latest
+
+
 def _keep_observations(spark: SparkSession, frame: DataFrame, observations: Sequence[LatestObservation]) -> DataFrame:
     """Keep the rows of these observations."""
     from pyspark.sql.functions import broadcast
 
-    pairs = [(observation.account, observation.observed_at_utc) for observation in observations]
-    wanted = broadcast(spark.createDataFrame(pairs, "account string, observed_at_utc timestamp_ntz"))
-    return frame.join(wanted, ["account", "observed_at_utc"]).select(*frame.columns)
+    key = [name for name in ("account", "resource", "observed_at_utc") if name in frame.columns]
+    rows = [tuple(getattr(observation, name) for name in key) for observation in observations]
+    types = ", ".join(f"{name} {'timestamp_ntz' if name == 'observed_at_utc' else 'string'}" for name in key)
+    return frame.join(broadcast(spark.createDataFrame(rows, types)), key).select(*frame.columns)
 
 
 # ── rebuild ──────────────────────────────────────────────────────────────────

@@ -121,6 +121,11 @@ def pluralize(number: int, word: str, plural: str | None = None) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or word + 's'}"
 
 
+def with_article(word: str) -> str:
+    """`an image`, `a snapshot`."""
+    return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"
+
+
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units: `1 h 5 min`, `12 min 30 s`, `40 s`."""
     minutes, rest = divmod(round(seconds), 60)

@@ -26,7 +26,10 @@ from lake_builder import Seen, image, utc, write_run
 from pipeline import cli
 from pipeline.credentials import Account, key_account
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.jobs import run as run_job
 from pipeline.lake.layout import VERIFIED_FILE
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.tables import RESOURCES
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
@@ -46,6 +49,18 @@ settings.register_profile(  # `make fuzz`, a round of bad input: new examples on
     phases=[Phase.generate, Phase.shrink],
 )
 settings.load_profile("here")
+
+# Most tests are about images: there a run lists them alone. A test that takes `every_resource` lists all.
+run_job.RESOURCES = (IMAGES_RESOURCE,)
+os.environ["ENS_IMAGES_RESOURCE"] = "images"
+
+
+@pytest.fixture
+def every_resource(monkeypatch) -> None:
+    """A run lists every resource, as it does for users."""
+    monkeypatch.setattr(run_job, "RESOURCES", RESOURCES)
+    monkeypatch.delenv("ENS_IMAGES_RESOURCE")
+
 
 EXAMPLE = Path(__file__).parent / "data" / "describe_self_images.json"
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import cli, settings
 from pipeline.errors import EnsImagesError
-from pipeline.extract.signing import ACTION
+from pipeline.resources.tables import RESOURCES
 
 RECIPES = Path(__file__).parent.parent / "docs" / "recipes"
 HERE = str(Path(sys.executable).parent / "ens-images")
@@ -100,13 +100,11 @@ def test_the_image_is_small_runs_as_nobody_in_particular_and_writes_to_one_folde
     assert {"pyproject.toml", "pipeline", project["readme"], *project["license-files"]} <= copied
 
 
-def test_the_policy_allows_the_one_call_that_is_made():
+def test_the_policy_allows_the_calls_that_are_made_and_no_others():
     policy = json.loads(read("ram-policy.json"))
+    actions = [resource.action.permission for resource in RESOURCES]
 
-    assert policy == {
-        "Version": "1",
-        "Statement": [{"Effect": "Allow", "Action": f"ens:{ACTION}", "Resource": "*"}],
-    }
+    assert policy == {"Version": "1", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
 
 
 def test_the_settings_are_settings():

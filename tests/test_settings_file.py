@@ -25,6 +25,7 @@ workers = 2
 profiles_from = "names.txt"
 certificate = "counted"
 strict = true
+resource = ["images"]
 timeout = 600
 max_answer = 16
 max_shrink = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -28,10 +28,14 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.settings_source import current_settings, default_options, origins, unknown_variables
 from pipeline.errors import EnsImagesError
+from pipeline.resources.tables import RESOURCES
 from pipeline.settings import paths_of_invalid_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+RESOURCE_NAMES: Final = [resource.name for resource in RESOURCES]
+ALL: Final = "all"
 
 
 class RunCommand(Command):
@@ -117,7 +121,21 @@ def _progress() -> Iterator[Any]:
     metavar="PERCENT",
     help="Do not publish an account that lost a larger share of its images.",
 )
-@option("--accept-shrink", is_flag=True, help="Publish such an account all the same.")
+@option(
+    "--accept-shrink",
+    is_flag=False,
+    flag_value=ALL,
+    multiple=True,
+    type=click.Choice([*RESOURCE_NAMES, ALL]),
+    help="Publish such an account all the same; with a name only that resource, repeatable.",
+)
+@option(
+    "--resource",
+    "resources",
+    multiple=True,
+    type=click.Choice(RESOURCE_NAMES),
+    help="List this resource; repeatable.  [default: all that the account may list]",
+)
 @delta_option
 @option(
     "--summary",
@@ -126,7 +144,7 @@ def _progress() -> Iterator[Any]:
     help="Write a summary as JSON: accounts, steps, exit code.",
 )
 @click.pass_context
-def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
+def run(ctx: click.Context, /, data: Path, rate: float, accept_shrink: tuple[str, ...], **options: Any) -> None:
     """List every account, land the raw pages, publish what is proven.
 
     Then it does the steps of [after_run] in the settings file.
@@ -145,6 +163,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, **options: Any) -> None:
             after=settings.after_run,
             retention=default_options(prune_command, "raw_older_than", "grace"),
             rate=rate or None,
+            accept_shrink=True if ALL in accept_shrink else accept_shrink,
             thresholds=settings.thresholds,
             entries=settings.accounts,
             progress=progress,

@@ -85,7 +85,7 @@ def prune_command(data: Path, **options: Any) -> None:
 
 
 @command("withdraw", examples=("ens-images withdraw 20261123T020000.000000Z/prod",))
-@click.argument("observation", metavar="RUN/ACCOUNT")
+@click.argument("observation", metavar="RUN/ACCOUNT[/RESOURCE]")
 @data_option
 @lock_option
 @grace_option
@@ -93,7 +93,7 @@ def prune_command(data: Path, **options: Any) -> None:
 def withdraw_command(data: Path, observation: str, **options: Any) -> None:
     """Take back an observation that is known to be wrong.
 
-    `restore` undoes it within the grace period.
+    Without a resource, all that the run lists of the account. `restore` undoes it within the grace period.
     """
     from pipeline.jobs.withdrawal import withdraw
 
@@ -101,7 +101,7 @@ def withdraw_command(data: Path, observation: str, **options: Any) -> None:
 
 
 @command("restore", examples=("ens-images restore 20261123T020000.000000Z/prod",))
-@click.argument("observation", metavar="RUN/ACCOUNT")
+@click.argument("observation", metavar="RUN/ACCOUNT[/RESOURCE]")
 @data_option
 @lock_option
 @dry_run_option

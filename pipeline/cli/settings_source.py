@@ -63,7 +63,7 @@ def _read_settings(ctx: click.Context, _: click.Parameter, path: Path | None) ->
         key = settings_key(parameter)
         if key in values:
             try:
-                parameter.type.convert(values[key], parameter, ctx)
+                parameter.type_cast_value(ctx, values[key])
             except click.BadParameter as error:
                 raise BadSetting(f"{str(file)!r}: {key}: {error.message}") from error
     ctx.default_map = {

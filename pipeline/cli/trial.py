@@ -18,10 +18,19 @@ from pipeline.cli.options import FiniteNumber, LocalPath, option
     examples=(
         "ens-images emulate --images 1037 --latency-ms 100",
         "ens-images emulate --fault deletions:p=0.2 --fault 503:times=3",
+        "ens-images emulate --instances 60 --fault throttling:action=DescribeInstances",
     )
 )
 @option(
     "--images", scope="emulate", type=click.IntRange(min=0), default=143, show_default=True, help="Images on day 0."
+)
+@option(
+    "--instances",
+    scope="emulate",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Instances on day 0; they run from the images.",
 )
 @option("--seed", scope="emulate", type=int, default=1, show_default=True, help="The same seed makes the same account.")
 @option(
@@ -36,7 +45,7 @@ from pipeline.cli.options import FiniteNumber, LocalPath, option
     "--file",
     scope="emulate",
     type=LocalPath(exists=True, dir_okay=False, path_type=Path),
-    help="Serve these images: JSON, spelled as by the API.",
+    help="Serve these images and instances: JSON, spelled as by the API.",
 )
 @option(
     "--port", scope="emulate", type=click.IntRange(0, 65535), default=8017, show_default=True, help="0: a free port."
@@ -54,7 +63,7 @@ from pipeline.cli.options import FiniteNumber, LocalPath, option
     "--refuse-large-pages",
     scope="emulate",
     is_flag=True,
-    help="Refuse a PageSize above 50 instead of cutting it to 50.",
+    help="Refuse a PageSize above the limit (images 50, instances 100) instead of cutting it.",
 )
 @option(
     "--older-signatures",
@@ -69,6 +78,14 @@ from pipeline.cli.options import FiniteNumber, LocalPath, option
     multiple=True,
     metavar="ID:SECRET",
     help="An account; repeatable.  [default: emulator:emulator]",
+)
+@option(
+    "--deny",
+    "denied",
+    scope="emulate",
+    multiple=True,
+    metavar="ACTION",
+    help="Answer NoPermission to this action, such as DescribeInstances; repeatable.",
 )
 @option(
     "--fault",

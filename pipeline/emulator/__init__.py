@@ -3,7 +3,9 @@
 Run the pipeline, or another client of the API, against it without a cloud account.
 
     rng               repeatable randomness
+    days              the days of an account, each computed from the day before
     image_generator   realistic images from a seed
+    instance_generator, living_instances    realistic instances, which run from the images of the day
     accounts          accounts: read from a file, or generated and changing from day to day
     api_errors        the published errors
     signature         verify requests: ACS3-HMAC-SHA256

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from pipeline.emulator.action import ListResponse, matches_all
+from pipeline.emulator.action import ListResponse, Query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline.emulator.action import Action, Filters, Item
+    from pipeline.emulator.action import Action, Item
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 CACHED_PAGES = 4_096
@@ -111,8 +111,8 @@ class AccountState:
         self.journal = Journal([action.item_id(item) for item in self.items])
         self.marks: dict[Any, Any] = {}
         """Values that a fault keeps from one answer to the next."""
-        self._pages: dict[tuple[Filters, int, int], Page] = {}
-        self._matching: dict[Filters, list[bytes]] = {}
+        self._pages: dict[tuple[Query, int, int], Page] = {}
+        self._matching: dict[Query, list[bytes]] = {}
 
     def delete(self, position: int, at: float = 0.0) -> Item:
         """Delete the item at this position (from 0), at this time of the server's clock.
@@ -153,30 +153,26 @@ class AccountState:
                 items.insert(edit.position, edit.item)
         return items
 
-    def matching_items(self, filters: Filters) -> list[Item]:
-        """Return the items that pass the filters, in listing order."""
-        return [item for item in self.items if matches_all(filters, item)] if filters else list(self.items)
-
-    def page(self, filters: Filters, number: int, size: int) -> Page:
+    def page(self, query: Query, number: int, size: int) -> Page:
         """Render page `number` (from 1) of `size` items; past the end it is empty."""
-        page = self._pages.get((filters, number, size))
+        page = self._pages.get((query, number, size))
         if page is None:
-            rows = self._matching_rows(filters)
+            rows = self._matching_rows(query)
             items = msgspec.Raw(b"[" + b",".join(rows[(number - 1) * size : number * size]) + b"]")
             response = ListResponse(items, "", number, size, len(rows))
             page = Page(msgspec.json.encode(self.action.build_envelope(response)))
             _limit_size(self._pages)
-            self._pages[filters, number, size] = page
+            self._pages[query, number, size] = page
         return page
 
-    def _matching_rows(self, filters: Filters) -> list[bytes]:
-        if not filters:
+    def _matching_rows(self, query: Query) -> list[bytes]:
+        if query == Query():
             return self.rows
-        if filters not in self._matching:
-            pairs = zip(self.items, self.rows, strict=True)
+        if query not in self._matching:
+            pairs = query.select(zip(self.items, self.rows, strict=True), lambda pair: pair[0])
             _limit_size(self._matching)
-            self._matching[filters] = [row for item, row in pairs if matches_all(filters, item)]
-        return self._matching[filters]
+            self._matching[query] = [row for _, row in pairs]
+        return self._matching[query]
 
     def _clear_cache(self) -> None:
         self._pages.clear()

@@ -1,31 +1,32 @@
 """Accounts to serve: read from a file, or generated from a seed and changing from day to day.
 
-    living_account(images=1037, seed=1)      day 0: exactly 1,037 images
-        .images_on(day=1)                    a few images created, deleted or changed
+    living_account(images=1037, seed=1, instances=60)    day 0: exactly 1,037 images and 60 instances
+        .images_on(day=1)                                a few images created, deleted or changed
+        .instances_on(day=1)                             the same of the instances, which run from those images
 
-The images of a day are a pure function of (images, seed, day). Day 0 is 2026-10-01; a day is the account
-at 02:00 UTC, newest image first. An id is never reused.
+The images of a day are a pure function of (images, seed, day), newest first; instances change nothing about them. An
+id is never reused.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from pipeline.emulator.days import LISTED_AT, Days, listed_s
 from pipeline.emulator.image_generator import UNFINISHED, YEAR_S, Image, ImageGenerator, account_regions
-from pipeline.emulator.rng import seeded_rng
+from pipeline.emulator.living_instances import LivingInstances, extra_instance
+from pipeline.emulator.rng import random_count, seeded_rng
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-DAY_0 = datetime(2026, 10, 1, tzinfo=UTC)
-LISTED_AT = timedelta(hours=2)  # time of day: a new image of the day was created before it
+    from pipeline.emulator.instance_generator import Instance
+
 OLDEST_YEARS = 8
 CREATED_SHARE, DELETED_SHARE, CHANGED_SHARE = 0.004, 0.0035, 0.005  # of an account, a day, ±50 %
-CACHED_DAYS = 8
 
 _TOGGLED_STATUS = {"Available": "Unavailable", "Unavailable": "Available"}
 
@@ -40,12 +41,28 @@ class EmulatedAccount(Protocol):
         """Generate an image that is in no day, to insert while a listing is read."""
 
 
-class FileAccount:
-    """An account with the same images every day."""
+@runtime_checkable
+class AccountWithInstances(EmulatedAccount, Protocol):
+    """An account that has instances too; any other account has none."""
 
-    def __init__(self, images: Sequence[Image], number: int = 1) -> None:
+    def instances_on(self, day: int) -> list[Instance]:
+        """Return all instances of that day, in listing order."""
+
+    def new_instance(self, serial: int, day: int) -> Instance:
+        """Generate an instance that is in no day, to insert while a listing is read."""
+
+
+class FileAccount:
+    """An account with the same images and instances every day."""
+
+    def __init__(self, images: Sequence[Image], instances: Sequence[Instance] = (), number: int = 1) -> None:
         self._number = number
-        self._images = [_numbered(image, number) for image in images]
+        self._images = [_numbered(image, "ImageId", number) for image in images]
+        own = {image.get("ImageId") for image in images}
+        self._instances = [
+            _numbered(_numbered(each, "InstanceId", number), "ImageId", number if each.get("ImageId") in own else 1)
+            for each in instances
+        ]
 
     def images_on(self, day: int) -> list[Image]:  # noqa: ARG002 - the same every day
         """Return all images, in the file's order."""
@@ -55,11 +72,19 @@ class FileAccount:
         """Generate an image with an unused id."""
         return _extra_image(f"file {self._number}", serial, day)
 
+    def instances_on(self, day: int) -> list[Instance]:  # noqa: ARG002 - the same every day
+        """Return all instances, in the file's order."""
+        return list(self._instances)
 
-def _numbered(image: Image, number: int) -> Image:
-    """Return the image of the account of this number: an id names one image, so a second account has other ids."""
-    image_id = image.get("ImageId")
-    return image if number == 1 or not isinstance(image_id, str) else {**image, "ImageId": f"{image_id}-{number}"}
+    def new_instance(self, serial: int, day: int) -> Instance:
+        """Generate an instance with an unused id, from an image of the file."""
+        return extra_instance(f"file {self._number}", serial, day, self._images)
+
+
+def _numbered(item: dict[str, Any], field: str, number: int) -> dict[str, Any]:
+    """Return the item of the account of this number: an id names one item, so a second account has other ids."""
+    item_id = item.get(field)
+    return item if number == 1 or not isinstance(item_id, str) else {**item, field: f"{item_id}-{number}"}
 
 
 class _Day(NamedTuple):
@@ -70,11 +95,12 @@ class _Day(NamedTuple):
 class LivingAccount:
     """A generated account: each day follows from the day before."""
 
-    def __init__(self, images: int, seed: int) -> None:
+    def __init__(self, images: int, seed: int, instances: int = 0) -> None:
         self._count = images
         self._seed = seed
         self._regions = account_regions(seed)
-        self._days: dict[int, _Day] = {}  # day 0 and the days used last; any other day is computed again
+        self._days = Days(self._first_day, self._next_day)
+        self._instances = LivingInstances(instances, seed, self.images_on)
 
     def images_on(self, day: int) -> list[Image]:
         """Return all images of that day, newest first.
@@ -82,35 +108,35 @@ class LivingAccount:
         Raises:
             ValueError: the day is negative.
         """
-        if day < 0:
-            raise ValueError(f"day {day}: the first day of an account is 0")
-        if not self._days:
-            self._days[0] = self._first_day()
-        start = max(cached for cached in self._days if cached <= day)
-        state = self._days[start]
-        for number in range(start + 1, day + 1):
-            state = self._next_day(state, number)
-        self._days.pop(day, None)
-        self._days[day] = state
-        while len(self._days) > CACHED_DAYS:
-            del self._days[next(cached for cached in self._days if cached)]
-        return list(state.images)
+        return list(self._days.on(day).images)
 
     def new_image(self, serial: int, day: int) -> Image:
         """Generate an image with an unused id."""
         return _extra_image(self._seed, serial, day)
 
+    def instances_on(self, day: int) -> list[Instance]:
+        """Return all instances of that day, newest first.
+
+        Raises:
+            ValueError: the day is negative.
+        """
+        return self._instances.on(day)
+
+    def new_instance(self, serial: int, day: int) -> Instance:
+        """Generate an instance with an unused id, from an image of the day."""
+        return extra_instance(self._seed, serial, day, self.images_on(day))
+
     def _first_day(self) -> _Day:
         rng = seeded_rng(self._count, self._seed, "day 0")
         generator = ImageGenerator(rng, self._regions)
-        listed_s = _listed_s(0)
+        present_s = listed_s(0)
         unfinished = min(self._count // 4, max(2, self._count // 250))  # the newest images
         finished = self._count - unfinished
         ages_s = [7_200 + OLDEST_YEARS * (YEAR_S - 900) * rng.random() ** 1.7 for _ in range(finished)]
         ages_s += [rng.random() * 7_200 for _ in range(unfinished)]
         ages_s.sort(reverse=True)
         images = [
-            generator.new_image(serial, listed_s - age_s, is_unfinished=serial >= finished)
+            generator.new_image(serial, present_s - age_s, is_unfinished=serial >= finished)
             for serial, age_s in enumerate(ages_s)
         ]
         images.reverse()
@@ -121,9 +147,9 @@ class LivingAccount:
         images = list(previous.images)
         finished = _finish_images(images, rng)
 
-        deleted = min(_random_count(DELETED_SHARE * len(images), rng), len(images))
-        changed = min(_random_count(CHANGED_SHARE * len(images), rng), len(images))
-        created = _random_count(CREATED_SHARE * self._count, rng)
+        deleted = min(random_count(DELETED_SHARE * len(images), rng), len(images))
+        changed = min(random_count(CHANGED_SHARE * len(images), rng), len(images))
+        created = random_count(CREATED_SHARE * self._count, rng)
         if not finished + deleted + changed + created and images and rng.random() < 0.5:
             changed = 1  # otherwise a small account would not change for weeks
         for position in rng.sample(range(len(images)), changed):
@@ -133,31 +159,34 @@ class LivingAccount:
 
         if created:
             generator = ImageGenerator(rng, self._regions)
-            listed_s, serial = _listed_s(day), previous.next_serial
+            present_s, serial = listed_s(day), previous.next_serial
             ages_s = sorted((rng.random() * LISTED_AT.total_seconds() for _ in range(created)), reverse=True)
             new_images = [
-                generator.new_image(serial + n, listed_s - age_s, is_unfinished=rng.random() < 0.5)
+                generator.new_image(serial + n, present_s - age_s, is_unfinished=rng.random() < 0.5)
                 for n, age_s in enumerate(ages_s)
             ]
             images = new_images[::-1] + images
         return _Day(images, previous.next_serial + created)
 
 
-def living_account(images: int, seed: int = 1) -> LivingAccount:
-    """Create an account with exactly `images` images on day 0.
+def living_account(images: int, seed: int = 1, instances: int = 0) -> LivingAccount:
+    """Create an account with exactly `images` images and `instances` instances on day 0.
 
     Raises:
-        ValueError: the number is negative.
+        ValueError: a number is negative.
     """
-    if images < 0:
-        raise ValueError(f"{images} images: an account has 0 or more")
-    return LivingAccount(images, seed)
+    for count, noun in ((images, "images"), (instances, "instances")):
+        if count < 0:
+            raise ValueError(f"{count} {noun}: an account has 0 or more")
+    return LivingAccount(images, seed, instances)
 
 
 def read_account(path: str | Path, number: int = 1) -> FileAccount:
-    """Read an account from a JSON file: a response of DescribeSelfImages, or a list of images.
+    """Read an account from a JSON file.
 
-    From the second account of a file on, `number` is added to each id: no two accounts own one image.
+    The file is a response of DescribeSelfImages or DescribeInstances, one object with the lists of both (`Images` and
+    `Instances`), or a list of images. From the second account of a file on, `number` is added to each id: no two
+    accounts own one image.
 
     Raises:
         ValueError: the file is not JSON, or its content has another shape.
@@ -167,36 +196,35 @@ def read_account(path: str | Path, number: int = 1) -> FileAccount:
         content: Any = json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
-    images = content
-    if isinstance(content, dict):
-        if "Images" not in content:
-            raise ValueError(f"{path}: expected 'Images', found {_list_keys(content)}")
-        images = content["Images"] or []  # null: the response of an empty account
-        if isinstance(images, dict):
-            images = images.get("Image", content["Images"]) or []
-    if not isinstance(images, list):
+    if not isinstance(content, dict):
+        return FileAccount(_checked(path, content, "image"), number=number)
+    if not content.keys() & {"Images", "Instances"}:
+        raise ValueError(f"{path}: expected 'Images' or 'Instances', found {_list_keys(content)}")
+    return FileAccount(_listed(path, content, "Image"), _listed(path, content, "Instance"), number)
+
+
+def _listed(path: str | Path, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the items of a response; none where its list is missing or null, as for an empty account."""
+    outer = content.get(f"{name}s") or []
+    return _checked(path, (outer.get(name, outer) or []) if isinstance(outer, dict) else outer, name.lower())
+
+
+def _checked(path: str | Path, items: Any, noun: str) -> list[dict[str, Any]]:
+    if not isinstance(items, list):
         raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller
-            f"{path}: expected a list of images or a response of DescribeSelfImages, found {_json_type(images)}"
+            f"{path}: expected a list of {noun}s or a response that lists them, found {_json_type(items)}"
         )
-    for place, image in enumerate(images, start=1):
-        if not isinstance(image, dict):
+    for place, item in enumerate(items, start=1):
+        if not isinstance(item, dict):
             raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller
-                f"{path}: image {place} is {_json_type(image)}, expected an object"
+                f"{path}: {noun} {place} is {_json_type(item)}, expected an object"
             )
-    return FileAccount(images, number)
-
-
-def _listed_s(day: int) -> float:
-    return (DAY_0 + LISTED_AT + timedelta(days=day)).timestamp()
+    return items
 
 
 def _extra_image(seed: object, serial: int, day: int) -> Image:
     generator = ImageGenerator(seeded_rng(seed, "newborn", serial), account_regions(seed), prefix="m-5new")
-    return generator.new_image(serial, _listed_s(day))
-
-
-def _random_count(expected: float, rng: random.Random) -> int:
-    return int(expected * (0.5 + rng.random()) + rng.random())
+    return generator.new_image(serial, listed_s(day))
 
 
 def _finish_images(images: list[Image], rng: random.Random) -> int:

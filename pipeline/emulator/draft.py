@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.emulator.action import ListResponse, matches_all
+from pipeline.emulator.action import ListResponse
 from pipeline.emulator.api_errors import JSON
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pipeline.emulator.account_state import AccountState
-    from pipeline.emulator.action import Filters, Item
+    from pipeline.emulator.action import Item, Query
 
 Delivery = Literal["whole", "reset", "drip", "endless", "hang-up", "silent"]
 Place = Literal["start", "end", "anywhere"]
@@ -38,7 +38,7 @@ class DraftResponse:
     """A response under construction: faults change its attributes."""
 
     def __init__(
-        self, state: AccountState, filters: Filters, number: int, size: int, request_id: str, now: float = 0.0
+        self, state: AccountState, query: Query, number: int, size: int, request_id: str, now: float = 0.0
     ) -> None:
         self.state = state
         self.first_version = state.journal.version
@@ -64,15 +64,15 @@ class DraftResponse:
         self.delivery: Delivery = "whole"
         self.pieces = 1
         self.duration_ms = 0
-        self._filters = filters
+        self._query = query
         self._request_id = request_id
 
     def matching_items(self) -> list[Item]:
-        """Return all items that pass the request's filters, in listing order."""
+        """Return all items that the request selects, in its order."""
         return self._matching(self.items)
 
     def _matching(self, items: list[Item]) -> list[Item]:
-        return [item for item in items if matches_all(self._filters, item)] if self._filters else list(items)
+        return self._query.select(items, lambda item: item)
 
     def page(self, number: int) -> list[Item]:
         """Return copies of the items of a page, safe to change."""

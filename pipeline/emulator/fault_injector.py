@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import msgspec
 
+from pipeline.emulator.actions import ACTIONS
 from pipeline.emulator.draft import STAGES, FaultHit, Place
 from pipeline.emulator.faults import FAULT_KINDS
 from pipeline.emulator.rng import seeded_rng
@@ -30,9 +31,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault and when it hits.
 
     `page`: hit only this page (default: any). `p`: hit with this probability (always). `times`: hit at most so
-    often (without end). `after`: skip so many answers first. `key`: hit only this key (any). `seed`: seed of the
-    randomness. `count`: the amount, `ms`: the duration, as the fault's description says. `place`: where in the
-    listing items are deleted or inserted.
+    often (without end). `after`: skip so many answers first. `key`, `action`: hit only this key, this API action (any).
+    `seed`: seed of the randomness. `count`: the amount, `ms`: the duration, as the fault's description says. `place`:
+    where in the listing items are deleted or inserted.
 
     Raises:
         ValueError: the name is unknown, or an option is out of range.
@@ -44,6 +45,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     times: int | None = None
     after: int = 0
     key: str | None = None
+    action: str | None = None
     seed: int = 0
     count: int | None = None
     ms: int | None = None
@@ -55,6 +57,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
             suggestion = _suggest(self.name, FAULT_KINDS)
             hint = f"{suggestion} {available}" if suggestion else available
             raise ValueError(f"no fault is called {self.name!r}: {hint}")
+        if self.action is not None and self.action not in ACTIONS:
+            hint = _suggest(self.action, ACTIONS) or f"there are {', '.join(ACTIONS)}"
+            raise ValueError(f"fault {self.name!r}: no action is called {self.action!r}: {hint}")
         if self.p is not None and not 0 <= self.p <= 1:
             raise ValueError(f"fault {self.name!r}: p={self.p} is not a probability from 0 to 1")
         for option, minimum in (("page", 1), ("times", 1), ("after", 0), ("ms", 0)):
@@ -117,7 +122,12 @@ class FaultInjector:
         """
         self._page_requests[key_id, action_name, page] += 1
         request_number = self._page_requests[key_id, action_name, page]
-        found = [self._hit(index, key_id, page, request_number, new_item) for index in range(len(self.faults))]
+        concerned = [
+            index
+            for index, fault in enumerate(self.faults)
+            if fault.key in (None, key_id) and fault.action in (None, action_name)
+        ]
+        found = [self._hit(index, key_id, page, request_number, new_item) for index in concerned]
         return sorted((hit for hit in found if hit), key=lambda hit: STAGES.index(hit.kind.stage))
 
     def _hit(
@@ -125,8 +135,6 @@ class FaultInjector:
     ) -> FaultHit | None:
         fault = self.faults[index]
         kind = FAULT_KINDS[fault.name]
-        if fault.key not in (None, key_id):
-            return None
         self._requests[index] += 1
         rng = seeded_rng(fault.seed, fault.name, index, key_id, page, request_number)
         is_chosen = fault.p is None or rng.random() < fault.p

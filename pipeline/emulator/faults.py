@@ -131,10 +131,6 @@ def _set_code(draft: DraftResponse, hit: FaultHit) -> None:
     draft.body["Code"] = hit.count
 
 
-def _code_as_text(draft: DraftResponse, _: FaultHit) -> None:
-    draft.body["Code"] = str(draft.body["Code"])
-
-
 def _null_envelope(draft: DraftResponse, _: FaultHit) -> None:
     draft.body[draft.action.list_path[0]] = None
 
@@ -173,11 +169,18 @@ def _bad_values(draft: DraftResponse, hit: FaultHit) -> None:
         item.update(draft.action.bad_values)
 
 
-def _text_as_numbers(draft: DraftResponse, _: FaultHit) -> None:
-    draft.body.update(_as_numbers(draft.body, ("PageSize", "PageNumber", "TotalCount")))
-    for item in draft.rows:
-        item.update(_as_numbers(item, draft.action.number_fields))
-        _change_children(draft.action, item, _as_numbers)
+def _convert_numbers(
+    convert: Callable[[dict[str, Any], tuple[str, ...]], dict[str, Any]],
+) -> Callable[[DraftResponse, FaultHit], None]:
+    """Convert the numbers of the body, its items and their children, but for Code."""
+
+    def apply(draft: DraftResponse, _: FaultHit) -> None:
+        draft.body.update(convert(draft.body, ("PageSize", "PageNumber", "TotalCount")))
+        for item in draft.rows:
+            item.update(convert(item, draft.action.number_fields))
+            _change_children(draft.action, item, convert)
+
+    return apply
 
 
 def _change_children(
@@ -185,13 +188,25 @@ def _change_children(
 ) -> None:
     """Update each child with the values of `change(child, number fields)`; children are replaced, not edited."""
     for outer, inner, number_fields in action.children:
-        children = (item.get(outer) or {}).get(inner)
-        if children:
+        found = item.get(outer) or {}
+        if inner is None:
+            if found:
+                item[outer] = {**found, **change(found, number_fields)}
+        elif children := found.get(inner):
             item[outer] = {inner: [{**child, **change(child, number_fields)} for child in children]}
 
 
 def _as_numbers(values: dict[str, Any], fields: tuple[str, ...]) -> dict[str, int]:
     return {field: int(values[field]) for field in fields if str(values.get(field, "")).isdigit()}
+
+
+def _as_text(values: dict[str, Any], fields: tuple[str, ...]) -> dict[str, str]:
+    return {field: str(values[field]) for field in fields if type(values.get(field)) is int}
+
+
+def _all_as_text(draft: DraftResponse, hit: FaultHit) -> None:
+    draft.body["Code"] = str(draft.body["Code"])
+    _convert_numbers(_as_text)(draft, hit)
 
 
 # --- wire: the bytes are wrong, or do not all arrive ---
@@ -285,8 +300,8 @@ FAULT_KINDS = {
     "missing-fields": FaultKind("count fields, never the id, are missing in all items.", "body", _missing_fields, 3),
     "missing-id": FaultKind("count items have no id.", "body", _missing_id),
     "bad-values": FaultKind("count items have values that fit no type: size, instant, name.", "body", _bad_values),
-    "numbers-as-text": FaultKind("Code is text.", "body", _code_as_text),
-    "text-as-numbers": FaultKind("Sizes, page numbers and counts are numbers.", "body", _text_as_numbers),
+    "numbers-as-text": FaultKind("All numbers are text, Code too.", "body", _all_as_text),
+    "text-as-numbers": FaultKind("Sizes, page numbers and counts are numbers.", "body", _convert_numbers(_as_numbers)),
     "html": FaultKind("An HTML page with HTTP 200.", "wire", _html(200)),
     "html-502": FaultKind("An HTML page with HTTP 502.", "wire", _html(502)),
     "cut": FaultKind("The JSON is truncated, with HTTP 200.", "wire", _cut),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pipeline.emulator.rng import repeat_by_weight, seeded_rng, shuffled_cycle
+from pipeline.emulator.rng import random_id, repeat_by_weight, seeded_rng, serial_id, shuffled_cycle
 
 if TYPE_CHECKING:
     import random
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 Image: TypeAlias = dict[str, Any]  # as the API sends it: text and lists, ready for JSON
 
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-PAIRS = [a + b for a in DIGITS for b in DIGITS]
-SERIALS = 36**6  # distinct ids of one account
-SCRAMBLE = 1_073_807_359  # coprime to 36: every serial gets a different suffix
 YEAR_S = 365.25 * 86_400
 
 PLATFORMS = {
@@ -93,10 +89,10 @@ class ImageGenerator:
         compute_type = next(self._compute_types)
         if platform == "windows" and compute_type not in ("ens", "bare_metal"):
             compute_type = "ens_vm"  # ENS has no Windows on ARM
-        image_id = self._new_id(self._prefix, serial)
+        image_id = serial_id(rng, self._prefix, serial)
         image: Image = {
             "Architecture": self._architecture(compute_type, version),
-            "CreationTime": _format_instant(created_s, has_seconds=draw() > 0.015),
+            "CreationTime": format_instant(created_s, has_seconds=draw() > 0.015),
             "ImageId": image_id,
             "ImageName": self._new_name(created_s),
             "ImageOwnerAlias": next(self._owners),
@@ -104,9 +100,9 @@ class ImageGenerator:
         disks = self._new_disks(image_id)
         self._set_size(image, disks)
         if draw() > 0.15 or not self._instance:  # one in seven shares the instance of the image before
-            self._instance = self._random_text("i-5")
+            self._instance = random_id(self._rng, "i-5")
         if draw() > 0.15 or not self._snapshot:  # one in seven shares its snapshot
-            self._snapshot = self._random_text("sp-5")
+            self._snapshot = random_id(self._rng, "sp-5")
         image["InstanceId"] = self._instance
         image["OsVersion"] = version
         image["Platform"] = platform
@@ -121,15 +117,6 @@ class ImageGenerator:
         image["ImageStorageSize"] = str(int(int(image.get("ImageSize", "20")) * rng.uniform(8, 24)))
         image["RegionId"] = next(self._regions)
         return image
-
-    def _new_id(self, prefix: str, serial: int) -> str:
-        rest, last = divmod(serial * SCRAMBLE % SERIALS, len(PAIRS))
-        first, middle = divmod(rest, len(PAIRS))
-        return self._random_text(prefix) + PAIRS[first] + PAIRS[middle] + PAIRS[last]
-
-    def _random_text(self, prefix: str) -> str:
-        bits = self._rng.getrandbits
-        return prefix + "".join([PAIRS[bits(10)] for _ in range(7)])
 
     def _architecture(self, compute_type: str, version: str) -> str:
         if compute_type in ("arm_vm", "arm_bare_metal", "pcfarm"):
@@ -156,7 +143,7 @@ class ImageGenerator:
                     "Type": kind.lower() if is_lower_case else kind,
                     "Size": str(next(self._sizes_gib)),
                     "Format": "raw" if self._rng.random() < 0.3 else "qcow2",
-                    "imageId": self._random_text("m-5") if number else image_id,  # lower case in the API too
+                    "imageId": random_id(self._rng, "m-5") if number else image_id,  # lower case in the API too
                 }
             )
         return {"DiskDeviceMapping": disks}
@@ -175,5 +162,6 @@ class ImageGenerator:
 _ABSENT: dict[str, Any] = {}
 
 
-def _format_instant(at_s: float, *, has_seconds: bool) -> str:
+def format_instant(at_s: float, *, has_seconds: bool) -> str:
+    """Format seconds since 1970 as the API does: UTC, now and then without seconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ" if has_seconds else "%Y-%m-%dT%H:%MZ", time.gmtime(at_s))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pipeline.emulator.account_state import Journal
-    from pipeline.emulator.action import Action, Filters, Item
+    from pipeline.emulator.action import Action, Item, Query
     from pipeline.emulator.draft import Delivery, FaultHit
     from pipeline.emulator.fault_injector import Fault
     from pipeline.emulator.signature import Key, Request
@@ -170,20 +170,20 @@ class Service:
         answer.record_state(state)
         if self._rate_limiter:
             self._rate_limiter.check(answer.key_id, answer.served_at.timestamp())
-        if not self._keys[answer.key_id].is_permitted:
+        if not self._keys[answer.key_id].permits(action.name, self.day):
             raise ApiError("NoPermission")
         answer.page_number = number = _read_integer(parameters, "PageNumber", 1)
         size = self._read_page_size(parameters, action)
-        filters = action.read_filters(parameters)
+        query = action.read_query(parameters)
 
         if self.fault_injector.faults:
             hits = self.fault_injector.select(
                 answer.key_id, action.name, number, lambda at: self._new_item(action, answer.key_id, at)
             )
             if hits:
-                draft = DraftResponse(state, filters, number, size, answer.request_id, self._clock())
+                draft = DraftResponse(state, query, number, size, answer.request_id, self._clock())
                 return _faulty_response(request, answer, draft, hits)
-        return _correct_response(request, answer, state, filters, size)
+        return _correct_response(request, answer, state, query, size)
 
     def _read_page_size(self, parameters: Mapping[str, str], action: Action) -> int:
         size = _read_integer(parameters, "PageSize", action.default_page_size)
@@ -210,8 +210,8 @@ def accepts_gzip(request: Request) -> bool:
     return False
 
 
-def _correct_response(request: Request, answer: Answer, state: AccountState, filters: Filters, size: int) -> Response:
-    page = state.page(filters, answer.page_number or 1, size)
+def _correct_response(request: Request, answer: Answer, state: AccountState, query: Query, size: int) -> Response:
+    page = state.page(query, answer.page_number or 1, size)
     if accepts_gzip(request):
         headers = {"Content-Type": JSON, "Content-Encoding": "gzip"}
         return Response(200, headers, page.render_gzip(answer.request_id))

@@ -12,13 +12,14 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from pipeline.emulator.api_errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from pipeline.emulator.accounts import EmulatedAccount
 
@@ -28,9 +29,11 @@ REQUIRED_SIGNED_HEADERS = {"host", "x-acs-date", "x-acs-signature-nonce", "x-acs
 
 
 class Key(NamedTuple):
-    """An access key: its secret, its account, and whether it may list the account's resources.
+    """An access key: its secret, its account, and which actions it may call.
 
-    With a `security_token` (STS) every request must send it, until `expires_at`, if that is set.
+    With a `security_token` (STS) every request must send it, until `expires_at`, if that is set. `permitted_days` has
+    the days on which an action may be called: `{"DescribeInstances": range(7, 400)}`, a right that came late; an action
+    that is not named may be called on any day.
     """
 
     secret: str
@@ -38,6 +41,12 @@ class Key(NamedTuple):
     security_token: str | None = None
     expires_at: datetime | None = None
     is_permitted: bool = True
+    permitted_days: Mapping[str, Container[int]] = MappingProxyType({})
+
+    def permits(self, action_name: str, day: int) -> bool:
+        """Return whether the key may call the action on this day."""
+        days = self.permitted_days.get(action_name)
+        return self.is_permitted and (days is None or day in days)
 
 
 class Request(NamedTuple):

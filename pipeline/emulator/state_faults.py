@@ -44,6 +44,8 @@ def _change_steadily(draft: DraftResponse, hit: FaultHit) -> None:
 
 def _share(draft: DraftResponse, hit: FaultHit) -> None:
     state, owner = draft.state, draft.action.owner_field
+    if owner is None:
+        return  # nothing is shared
     unshared: list[Item] = state.marks.setdefault(hit.name, [])
     for _ in range(hit.count):
         shared = [position for position, item in enumerate(state.items) if item.get(owner) == SHARED]
@@ -128,7 +130,8 @@ def _count(items: Callable[[DraftResponse, FaultHit], list[Item]]) -> Callable[[
 
 
 def _owned(draft: DraftResponse, _: FaultHit) -> list[Item]:
-    return [item for item in draft.state.items if item.get(draft.action.owner_field) == OWNED]
+    owner = draft.action.owner_field
+    return [item for item in draft.state.items if owner is None or item.get(owner) == OWNED]
 
 
 def _not_young(draft: DraftResponse, hit: FaultHit) -> list[Item]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.redaction import redact, redact_bytes
+from pipeline.resources.tables import RESOURCES
 
 if TYPE_CHECKING:
     from pipeline.errors import Outcome
@@ -50,18 +51,27 @@ class Attempt:
     """The wait that the service asks for."""
     server_at_utc: dt.datetime | None = None
     """The `Date` of the response."""
+    list_name: str | None = None
+    """The name of the list that the action answers with; None: of any resource."""
 
     def __post_init__(self) -> None:
         for name in ("request_id", "error_code", "error"):
             text = getattr(self, name)
             object.__setattr__(self, name, text and redact(text))
-        if self.body is not None and not may_be_listing(self.status, self.body):
+        if self.body is not None and not may_be_listing(self.status, self.body, self.list_name):
             object.__setattr__(self, "body", redact_bytes(self.body))
 
 
-def may_be_listing(status: int | None, body: bytes) -> bool:
-    """Tell whether a body may hold the account's data, which stays as it came."""
-    return status == 200 and b'"Images"' in body
+def may_be_listing(status: int | None, body: bytes, list_name: str | None = None) -> bool:
+    """Tell whether a body may hold the account's data, which stays as it came.
+
+    `list_name` is that of the action that was called; None: any resource may have been listed.
+    """
+    names = _LISTS if list_name is None else (f'"{list_name}"'.encode(),)
+    return status == 200 and any(name in body for name in names)
+
+
+_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in RESOURCES)
 
 
 class AttemptFailed(Exception):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ClockIsWrong, EnsImagesError, Refused, StillThrottled, Unreachable, classify
+from pipeline.errors import ClockIsWrong, EnsImagesError, NotPermitted, Refused, StillThrottled, Unreachable, classify
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import UnusableBody
 from pipeline.extract.retry import PROXY_REFUSES, TIMEOUT, UNTRUSTED_CERTIFICATE
-from pipeline.extract.signing import ACTION
 from pipeline.network import redirect
 from pipeline.text import pluralize
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.extract.attempt import Attempt, AttemptFailed
     from pipeline.extract.body import Body
     from pipeline.extract.retry import RetryPolicy
+    from pipeline.resources.resource import Action
 
 CONNECT_SECONDS: Final = 10
 _LONGEST_REASON: Final = 1_000
@@ -67,7 +67,7 @@ def proxy_failure(error: ClientHttpProxyError) -> tuple[str, str]:
 
 
 def call_error(
-    failed: AttemptFailed, *, account: str, url: str, throttled_for: float, policy: RetryPolicy
+    failed: AttemptFailed, *, account: str, action: Action, url: str, throttled_for: float, policy: RetryPolicy
 ) -> EnsImagesError:
     """The error for the last attempt of a call; `throttled_for` is how many seconds the account has been throttled."""
     attempt = failed.attempt
@@ -91,7 +91,9 @@ def call_error(
         return Unreachable(f"{cause} — no usable answer from {url} for account {account!r}: try later")
     if failed.outcome == "clock":
         return ClockIsWrong(f"{cause} — the service refuses this machine's time ({utc_now():%F %T} UTC): set the clock")
-    return Refused(f"{cause} — the service refused ens:{ACTION} for account {account!r}: {_advice(attempt.error_code)}")
+    advice = _advice(attempt.error_code)
+    kind = NotPermitted if is_not_permitted(attempt.error_code) else Refused
+    return kind(f"{cause} — the service refused {action.permission} for account {account!r}: {advice}")
 
 
 def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> str:
@@ -104,13 +106,18 @@ def _throttling(attempt: Attempt, throttled_for: float, policy: RetryPolicy) -> 
     return f"in {pluralize(policy.attempts_throttled, 'attempt')}"
 
 
+def is_not_permitted(error_code: str | None) -> bool:
+    """Whether the code says that the account lacks a right."""
+    return error_code is not None and (error_code.startswith("Forbidden") or error_code == "NoPermission")
+
+
 def _advice(error_code: str | None) -> str:
     code = error_code or ""
     if code.startswith("HTTP3"):
         return "check the endpoint, and whether a proxy or a login page of the network stands before it"
     if code == "HTTP407":
         return "check the user and the password of the proxy in HTTP_PROXY"
-    if code.startswith("Forbidden") or code == "NoPermission":
+    if is_not_permitted(code):
         return "grant it in RAM (resource *)"
     if code in {"SignatureDoesNotMatch", "IncompleteSignature"}:
         return "the secret does not belong to the key id; set both again"

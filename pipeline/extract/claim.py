@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.extract.proof import DEFAULT_TERMS, Kind, Proof, Sighting, Terms, prove, proves
-from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, contradiction
+from pipeline.extract.response import NO_ID_PREFIX, Answer, contradiction
 from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def flawless(answers: Sequence[Answer], first_pass: int = 1) -> list[int]:
         if answer.page is not None
         and answer.pass_number >= first_pass
         and answer.page.total is not None
-        and contradiction(answer.page, answer.page_number, PAGE_SIZE) is None
+        and contradiction(answer.page, answer.page_number) is None
     ]
 
 
@@ -99,7 +99,7 @@ def _sightings(answers: Sequence[Answer], places: Sequence[int]) -> list[Sightin
         found.append(
             Sighting(
                 answer.page_number,
-                page.size or PAGE_SIZE,
+                page.size_or_asked,
                 page.total,
                 page.ids,
                 _seconds(answer.sent_at_utc),
@@ -163,6 +163,8 @@ def _claim_of(answers: Sequence[Answer], first_pass: int, look: FirstLook | None
 def is_proven(answers: Sequence[Answer], claim: Claim, last_ids: frozenset[str]) -> bool:
     """Compute the proof of a claim again, with the ids of the observation that it rests on."""
     places = flawless(answers, claim.first_pass)
+    if count_clock_steps_back(answers) and (claim.kind == "instant" or claim.rests_on is not None):
+        return False
     if is_contradicted(answers) or (claim.kind == "instant" and has_returned(answers[place] for place in places)):
         return False
     sightings = _sightings(answers, places)

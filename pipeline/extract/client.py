@@ -1,6 +1,6 @@
 """Call the API: one signed POST, retried where that can help.
 
-    EnsApi.call(account, parameters)
+    EnsApi.call(account, action, parameters)
        │   wait for the rate limit ─→ sign ─→ POST ─→ classify ─┬─ usable: the attempt, with the body's bytes
        │        ▲                                               ├─ retry: back off, sign again
        │        └───────────────────────────────────────────────┤
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from pipeline.credentials import Account, Key
     from pipeline.errors import Outcome
+    from pipeline.resources.resource import Action
 
 
 DEFAULT_WORKERS: Final = 8
@@ -57,7 +58,7 @@ DEFAULT_WORKERS: Final = 8
 _log = logger(__name__)
 
 _SHORT_BODY: Final = 1_000
-"""Bytes. A refusal is shorter or does not mention images; a page that holds images is longer."""
+"""Bytes. A refusal is shorter or has no list of items; a page that holds items is longer."""
 
 
 class _ErrorBody(msgspec.Struct):
@@ -132,9 +133,13 @@ class EnsApi:
             await self._session.close()
 
     async def call(
-        self, account: Account, parameters: Mapping[str, str], on_attempt: Callable[[Attempt], None]
+        self,
+        account: Account,
+        action: Action,
+        parameters: Mapping[str, str],
+        on_attempt: Callable[[Attempt], None],
     ) -> Attempt:
-        """Call `DescribeSelfImages` until the response is usable; pass every attempt to `on_attempt`.
+        """Call an action until the response is usable; pass every attempt to `on_attempt`.
 
         Returns:
             The attempt with status 200. Its body is not examined further here.
@@ -145,7 +150,7 @@ class EnsApi:
         """
 
         def attempt(waited_seconds: float) -> Awaitable[Attempt]:
-            return self._attempt(account, parameters, waited_seconds, on_attempt)
+            return self._attempt(account, action, parameters, waited_seconds, on_attempt)
 
         try:
             return await with_retries(attempt, account.label, self._retry, self._throttled)
@@ -153,6 +158,7 @@ class EnsApi:
             raise call_error(
                 failed,
                 account=account.label,
+                action=action,
                 url=self.url,
                 throttled_for=self._throttled.seconds(account.label),
                 policy=self._retry,
@@ -161,6 +167,7 @@ class EnsApi:
     async def _attempt(
         self,
         account: Account,
+        action: Action,
         parameters: Mapping[str, str],
         waited_seconds: float,
         on_attempt: Callable[[Attempt], None],
@@ -174,7 +181,7 @@ class EnsApi:
             await self._rate_limiter.acquire()
             sent_at = time.monotonic()
             key = account.key or account.resolve()
-            attempt = await self._send(key, parameters, waited_seconds)
+            attempt = await self._send(key, action, parameters, waited_seconds)
         on_attempt(attempt)
         outcome = classify(attempt.status, attempt.error_code)
         _log_attempt(attempt, outcome)
@@ -191,12 +198,12 @@ class EnsApi:
                     await asyncio.to_thread(account.resolve)
         raise AttemptFailed(outcome, attempt)
 
-    async def _send(self, key: Key, parameters: Mapping[str, str], waited_seconds: float) -> Attempt:
+    async def _send(self, key: Key, action: Action, parameters: Mapping[str, str], waited_seconds: float) -> Attempt:
         import aiohttp
 
         assert self._session is not None  # noqa: S101  (entered)
         url = URL(f"{self.url}/?{urlencode(parameters, quote_via=quote, safe='~')}", encoded=True)
-        headers = signed_headers(self._host, key, parameters, utc_now())  # the clock, which may have been set
+        headers = signed_headers(self._host, key, action, parameters, utc_now())  # the clock, which may have been set
         secrets = self._secrets | {headers["Authorization"].rpartition("=")[2]}  # with its signature a call is repeated
         body = Body(self._max_answer_bytes, self._large_body)
         sent_at = self._clock.now()
@@ -211,7 +218,7 @@ class EnsApi:
             message = redact_key(key, redact(_text(reason), secrets).encode()).decode()
             start = redact_bytes(redact_key(key, body.start), secrets) or None
             return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, start, code, message)
-        attempt = _received(response, content, sent_at, self._clock.now(), waited_seconds, secrets)
+        attempt = _received(response, content, action.items[0], sent_at, self._clock.now(), waited_seconds, secrets)
         return replace(attempt, server_at_utc=_server_time(response.headers.get("Date", "")))
 
 
@@ -228,6 +235,7 @@ def _server_time(date: str) -> dt.datetime | None:
 def _received(
     response: aiohttp.ClientResponse,
     body: bytes,
+    list_name: str,
     sent_at: dt.datetime,
     received_at: dt.datetime,
     waited_seconds: float,
@@ -235,14 +243,14 @@ def _received(
 ) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
     status = response.status
-    is_page = status == 200 and len(body) >= _SHORT_BODY and b'"Images"' in body
+    is_page = len(body) >= _SHORT_BODY and may_be_listing(status, body, list_name)
     refusal = _ErrorBody() if is_page else _error_body(body)
-    if not may_be_listing(status, body):
+    if not may_be_listing(status, body, list_name):
         body = redact_bytes(body[:START_BYTES], secrets)  # a hostile one takes a second a MiB
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
     request_id = one_line(redact(_text(str(raw_id)[:START_BYTES]), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
-        return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None)
+        return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None, list_name=list_name)
     code = (
         one_line(redact(_text(str(refusal.Code)[:START_BYTES]), secrets))
         if refusal.Code is not None

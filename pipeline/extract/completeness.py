@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
 from pipeline.extract.claim import RULE, Claim, ids_at, instant_of, published_ids, published_places
-from pipeline.extract.response import NO_ID_PREFIX, PAGE_SIZE, Answer, Page, contradiction
+from pipeline.extract.response import NO_ID_PREFIX, Answer, Page, contradiction
 from pipeline.extract.watch import is_contradicted, watched
 from pipeline.text import pluralize
 
@@ -91,7 +91,7 @@ def _is_complete(pages: Sequence[Page], ids: Sequence[str]) -> bool:
     row_count = sum(len(page.ids) for page in pages)
     if row_count != pages[0].total or len(ids) != row_count:
         return False
-    return len(pages[-1].ids) < max(pages[0].size or PAGE_SIZE, len(pages[0].ids))
+    return len(pages[-1].ids) < max(pages[0].size_or_asked, len(pages[0].ids))
 
 
 _IDS_PER_CHUNK: Final = 10_000
@@ -153,14 +153,12 @@ def evidence(
         "throttle_count": sum(1 for a in answers if classify(a.status, a.error_code) == "throttled"),
         "waited_seconds": round(sum(a.waited_seconds for a in answers), 3),
         "recovered_answer_count": len(usable) - len(final),
-        "clamp_count": sum(1 for a in final if a.page and a.page.size and a.page.size < PAGE_SIZE),
+        "clamp_count": sum(1 for a in final if a.page and a.page.size_or_asked < a.page.resource.action.page_size),
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
-        "contradiction_count": sum(
-            1 for a in final if a.page is None or contradiction(a.page, a.page_number, PAGE_SIZE)
-        ),
+        "contradiction_count": sum(1 for a in final if a.page is None or contradiction(a.page, a.page_number)),
         "total_count": last_pass[0].total if last_pass else None,
-        "image_count": len(ids) if last_pass else None,
-        "image_ids_sha256": _digest(ids) if last_pass else None,
+        "item_count": len(ids) if last_pass else None,
+        "ids_sha256": _digest(ids) if last_pass else None,
         "first_request_id": first.request_id if first else None,
         "last_request_id": answers[-1].request_id if answers else None,
         "started_at_utc": min((a.sent_at_utc for a in answers), default=None),
@@ -215,8 +213,8 @@ def _proof_columns(answers: Sequence[Answer], claim: Claim) -> dict[str, object]
         "certificate": "verified",
         "page_count": len(places),
         "total_count": claim.total,
-        "image_count": len(ids),
-        "image_ids_sha256": _digest(ids),
+        "item_count": len(ids),
+        "ids_sha256": _digest(ids),
         "first_request_id": instant.request_id,
         "proof": claim.kind,
         "rests_on_run_id": claim.rests_on,
@@ -252,7 +250,8 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
     if passes and totals[-1] == {None}:
         return f"the service sends no TotalCount that is an integer; {report}; {publish}"
     if passes and (count := sum(image_id.startswith(NO_ID_PREFIX) for image_id in ids[-1])):
-        return f"{pluralize(count, 'image')} without an id, which may also be listed with one; {report}; {publish}"
+        items = pluralize(count, passes[-1][0].resource.noun)
+        return f"{items} without an id, which may also be listed with one; {report}; {publish}"
     if is_contradicted(answers):
         rows = f"{proven['beyond_total_count']} rows at positions beyond the TotalCount of their own answer"
         return f"{rows}; {report}; {publish}"
@@ -262,9 +261,10 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
             "the account does not change, and the service contradicts itself: "
             f"the same {pluralize(len(ids[-1]), 'id')} again, TotalCount {values}; {report}; {publish}"
         )
+    noun = next((a.page.resource.noun for a in final if a.page), "item")
     differing = sum(later != earlier for earlier, later in pairwise(ids))
     return (
-        f"the account changed while it was read (other images than the pass before: {pluralize(differing, 'time')}; "
+        f"the account changed while it was read (other {noun}s than the pass before: {pluralize(differing, 'time')}; "
         f"TotalCount unlike page 1's: {proven['drift_count']:,} of {pluralize(len(final), 'page')}): "
         "try again when it does not change"
     )
@@ -272,14 +272,14 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
 
 def _bad_pages(final: Sequence[Answer], publish: str) -> str | None:
     """The message about pages that stayed unreadable or contradict themselves, if the last pass has one."""
-    bad = [a for a in final if a.page is None or contradiction(a.page, a.page_number, PAGE_SIZE)]
+    bad = [a for a in final if a.page is None or contradiction(a.page, a.page_number)]
     example = next((a for a in reversed(bad) if a.pass_number == final[-1].pass_number), None)
     if example is None:
         return None
     is_unreadable = example.page is None
     count = sum((a.page is None) == is_unreadable for a in bad)
     problem = "pages stayed unreadable" if is_unreadable else "pages contradict themselves"
-    detail = example.error if example.page is None else contradiction(example.page, example.page_number, PAGE_SIZE)
+    detail = example.error if example.page is None else contradiction(example.page, example.page_number)
     return (
         f"{count:,} of {len(final):,} {problem} (page {example.page_number} of pass {example.pass_number}: {detail}); "
         f"{_report_to_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publish}")

@@ -37,6 +37,7 @@ from pipeline.extract.event_loop import gather, run_blocking
 from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.extract.reader import Listing, Progress, Reader
 from pipeline.extract.time_limit import TimeLimit
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.runtime import rare_collection
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.extract.claim import FirstLook
     from pipeline.extract.completeness import Level
     from pipeline.extract.page_reader import Land
+    from pipeline.resources.resource import Resource
 
 
 def extract(
@@ -54,6 +56,7 @@ def extract(
     *,
     endpoint: str = DEFAULT_ENDPOINT,
     allow_plain_http: bool = False,
+    resources: Sequence[Resource] = (IMAGES_RESOURCE,),
     level: Level = "verified",
     filters: Mapping[str, str] | None = None,
     workers: int = DEFAULT_WORKERS,
@@ -61,17 +64,18 @@ def extract(
     timeout_seconds: float | None = None,
     bounds: Bounds | None = None,
     progress: Progress | None = None,
-    looks: Mapping[str, FirstLook] | None = None,
+    looks: Mapping[tuple[str, str], FirstLook] | None = None,
     is_strict: bool = False,
 ) -> list[Listing]:
-    """Read the accounts concurrently, until each listing proves `level` or the bounds are reached.
+    """Read the resources of the accounts concurrently, until each listing proves `level` or the bounds are reached.
 
     An account with an endpoint of its own is read there. Each endpoint has its own workers and rate limit.
-    Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account has;
+    Every answer goes to `land` as it arrives. `looks` holds what the last observation of an account and resource has;
     with `is_strict` an account of one page is asked for twice.
 
     Returns:
-        One listing per account, in the same order. An account that fails has the error in its listing.
+        One listing per account and resource, account by account, in the same order. An account that fails has the error
+        in its listings.
 
     Raises:
         BadSetting: the endpoint, the workers, the rate or the timeout make no sense.
@@ -93,18 +97,19 @@ def extract(
             )
             for address in dict.fromkeys(account.endpoint or endpoint for account in accounts)
         }
-        labels: dict[str, list[str]] = {address: [] for address in apis}
+        listed: dict[str, list[tuple[str, str]]] = {address: [] for address in apis}
         for account in accounts:
-            labels[account.endpoint or endpoint].append(account.label)
-        times = {address: TimeLimit(labels[address], rate, timeout_seconds, limits) for address in apis}
+            listed[account.endpoint or endpoint] += [(account.label, resource.name) for resource in resources]
+        times = {address: TimeLimit(listed[address], rate, timeout_seconds, limits) for address in apis}
 
-        def reader(account: Account) -> Reader:
+        def reader(account: Account, resource: Resource) -> Reader:
             address = account.endpoint or endpoint
-            look = (looks or {}).get(account.label)
+            look = (looks or {}).get((account.label, resource.name))
             time_limit = times[address]
             return Reader(
                 apis[address],
                 account,
+                resource,
                 level,
                 filters or {},
                 land,
@@ -116,30 +121,38 @@ def extract(
                 is_strict=is_strict,
             )
 
-        readers = [reader(account) for account in accounts if account.label not in failed]
+        readers = [
+            reader(account, resource) for account in accounts if account.label not in failed for resource in resources
+        ]
         async with contextlib.AsyncExitStack() as stack:
             for api in apis.values():
                 await stack.enter_async_context(api)
             return await gather(reader.listing() for reader in readers)
 
     with rare_collection():
-        listings = {listing.account: listing for listing in run_blocking(read_all)}
-    return [(listings | failed)[account.label] for account in accounts]
+        listings = {listing.listed: listing for listing in run_blocking(read_all)}
+    return [
+        Listing(account.label, resource, error=failed[account.label])
+        if account.label in failed
+        else listings[account.label, resource.name]
+        for account in accounts
+        for resource in resources
+    ]
 
 
-def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, Listing]:
+def _resolve_credentials(accounts: Sequence[Account]) -> dict[str, EnsImagesError]:
     """Resolve every account's credentials one by one: the vendor's providers are not made for concurrent use.
 
     Returns:
-        The listings, with the error, of the accounts that have no credentials.
+        The error of each account that has no credentials.
     """
-    failed: dict[str, Listing] = {}
+    failed: dict[str, EnsImagesError] = {}
     tries = TRIES
     for account in accounts:
         try:
             account.resolve(tries=tries)
         except EnsImagesError as error:
-            failed[account.label] = Listing(account.label, error=error)
+            failed[account.label] = error
             if isinstance(error, Unreachable):
                 tries = 1  # a network that is down would be waited for once an account, of hundreds
     return failed

@@ -68,7 +68,7 @@ class Pass:
             reason = contradiction(page, number, self.page_size)
             return Doubt(reason, is_plausible=False) if reason else None
         if page.is_null and page.total == 0:
-            return Doubt("it has no list of images", is_plausible=True)
+            return Doubt(f"it has no list of {page.resource.noun}s", is_plausible=True)
         if reason := contradiction(page, number, self.page_size):
             return Doubt(reason, is_plausible=False)
         if page.total is None and self._totals in (set(), {None}):
@@ -87,11 +87,11 @@ class Pass:
         if page.size is not None and page.size != self.page_size:
             return f"its PageSize is {page.size}, not {self.page_size}"
         if not self._ids.isdisjoint(page.ids):
-            return "it repeats images of another page"
+            return f"it repeats {page.resource.noun}s of another page"
         return None
 
     def is_one_page(self) -> bool:
-        """Whether page 1 holds as many images as its TotalCount, and fewer than a page."""
+        """Whether page 1 holds as many items as its TotalCount, and fewer than a page."""
         first = self.pages[1]
         return first.total == len(first.ids) < (first.size or self.page_size)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.extract.bounds import Bounds
     from pipeline.extract.client import EnsApi
     from pipeline.extract.listing_pass import Pass
+    from pipeline.resources.resource import Resource
 
 _log = logger(__name__)
 
@@ -49,6 +50,7 @@ class PageReader:
         self,
         api: EnsApi,
         account: Account,
+        resource: Resource,
         filters: Mapping[str, str],
         land: Land,
         bounds: Bounds,
@@ -56,7 +58,8 @@ class PageReader:
     ) -> None:
         self._api = api
         self._account = account
-        self._filters = filters
+        self._resource = resource
+        self._parameters = {**dict(resource.action.parameters), **filters}
         self._land = land
         self._bounds = bounds
         self._answers = answers
@@ -101,14 +104,14 @@ class PageReader:
             page, doubt = None, None
             if attempt.status == 200 and attempt.body is not None:
                 try:
-                    page = read_page(attempt.body, server_at_utc=attempt.server_at_utc)
+                    page = read_page(attempt.body, resource=self._resource, server_at_utc=attempt.server_at_utc)
                     doubt = current.doubt(number, page)
                 except NotAPage as error:
                     doubt = Doubt(str(error), is_plausible=False)
             self._add(attempt, current.number, number, page, doubt)
 
-        parameters = {"PageNumber": str(number), "PageSize": str(current.page_size), **self._filters}
-        await self._api.call(self._account, parameters, on_attempt)
+        parameters = {"PageNumber": str(number), "PageSize": str(current.page_size), **self._parameters}
+        await self._api.call(self._account, self._resource.action, parameters, on_attempt)
         return page, doubt
 
     def _add(
@@ -130,6 +133,7 @@ class PageReader:
             error=attempt.error or (doubt.reason if doubt else None),
             server_at_utc=attempt.server_at_utc,
             page=page,
+            resource=self._resource.name,
         )
         self._answers.append(answer)
         try:

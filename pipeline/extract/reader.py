@@ -14,10 +14,10 @@ from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.proof import Terms
-from pipeline.extract.response import PAGE_SIZE, Answer, Page
-from pipeline.extract.watch import remarkable, watched
+from pipeline.extract.watch import count_clock_steps_back, remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.bounds import Bounds
     from pipeline.extract.client import EnsApi
+    from pipeline.extract.response import Answer, Page
     from pipeline.extract.time_limit import Estimate, TimeLimit
+    from pipeline.resources.resource import Resource
 
 _log = logger(__name__)
 
@@ -42,9 +44,10 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Listing:
-    """The result for one account: its answers in the order they arrived, and the error that ended it, if any."""
+    """The result for a resource of an account: its answers in the order they arrived, and the error that ended it."""
 
     account: str
+    resource: Resource
     answers: list[Answer] = field(default_factory=list)
     begun_passes: int = 0
     ended_passes: int = 0
@@ -55,10 +58,20 @@ class Listing:
     claimed_ids: set[str] = field(default_factory=set)
     """The ids at the instant of the claim."""
     returned_count: int = 0
-    """Images that were gone by the last observation, and are back."""
+    """Items that were gone by the last observation, and are back."""
     is_quiet_only: bool = False
     """Whether two quiet passes alone could prove it, for answers of the account went back in time."""
     error: EnsImagesError | None = None
+
+    @property
+    def listed(self) -> tuple[str, str]:
+        """Account and resource."""
+        return self.account, self.resource.name
+
+
+def listing_name(account: str, resource: str) -> str:
+    """What a line about a listing begins with: the account, and the resource where it is not the first."""
+    return account if resource == IMAGES_RESOURCE.name else f"{account}/{resource}"
 
 
 class _Ends(NamedTuple):
@@ -98,6 +111,7 @@ class Reader:
         self,
         api: EnsApi,
         account: Account,
+        resource: Resource,
         level: Level,
         filters: Mapping[str, str],
         land: Land,
@@ -117,9 +131,11 @@ class Reader:
         self._timer: asyncio.Timeout | None = None
         self._workers = workers
         self._progress = progress
-        self._page_size = PAGE_SIZE
-        self._listing = Listing(account.label)
-        self._pages = PageReader(api, account, filters, land, bounds, self._listing.answers)
+        self._noun = resource.noun
+        self._page_size = resource.action.page_size
+        self._listing = Listing(account.label, resource)
+        self._name = listing_name(account.label, resource.name)
+        self._pages = PageReader(api, account, resource, filters, land, bounds, self._listing.answers)
         self._current: Pass | None = None
         self._look = look
         self._is_settled = account.settle_seconds is not None
@@ -138,13 +154,14 @@ class Reader:
         Returns:
             The listing; an error of this account is in it, so that it affects no other account.
         """
-        with about(account=self._account):
+        with about(account=self._name):
             started = time.monotonic()
             await self._read_within()
             error = self._listing.error
             if error is not None:
                 self._listing.claim = None  # answers came after it, and it was not proven again
-            self._listing.is_quiet_only = self._terms.is_quiet_only
+            has_clock_gone_back = count_clock_steps_back(self._listing.answers) > 0
+            self._listing.is_quiet_only = self._terms.is_quiet_only or has_clock_gone_back
             result = self._listing.level if error is None else type(error).__name__
             self._log_watch()
             _log.info("%s, in %.3f s", result, time.monotonic() - started)
@@ -242,6 +259,7 @@ class Reader:
             self._level != "verified"
             or self._look is None
             or self._terms.is_quiet_only
+            or self._terms.quiet_settle_seconds  # page 1 would come too soon after what is new at the ends
             or current.number > 1
             or page_count < 2
         ):
@@ -286,12 +304,12 @@ class Reader:
         if current.number > 1 and self._proving.is_due(len(self._listing.answers)):
             self._prove()
         page_count = current.page_count()
-        self._limit.announce(self._account, max(page_count or 0, len(current.pages)))
+        self._limit.announce(self._listing.listed, max(page_count or 0, len(current.pages)))
         if self._timer and not self._timer.expired():
             self._timer.reschedule(self._limit.deadline())
         if self._progress:
             try:
-                self._progress(self._account, current.number, len(current.pages), page_count, self._limit.estimate())
+                self._progress(self._name, current.number, len(current.pages), page_count, self._limit.estimate())
             except Exception as error:  # noqa: BLE001  (whatever shows it fails no listing)
                 self._progress = None
                 _log.warning("progress is not shown any more: %s: %s", type(error).__name__, error)
@@ -311,7 +329,7 @@ class Reader:
                 if listing.returned_count and not self._is_settled and not self._terms.is_quiet_only:
                     _log.warning(
                         "%s that the last observation had not, and an earlier one had: two quiet passes must prove it",
-                        pluralize(listing.returned_count, "image"),
+                        pluralize(listing.returned_count, self._noun),
                     )
                     self._terms = replace(self._terms, is_quiet_only=True)
                     self._claim()

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.credentials import Key
+    from pipeline.resources.resource import Action
 
 
-ACTION: Final = "DescribeSelfImages"
 VERSION: Final = "2017-11-10"
 
 _SIGN_TYPE: Final = "ACS3-HMAC-SHA256"
@@ -22,14 +22,16 @@ _SHORTEST_SECRET: Final = 16
 """The vendor's secrets have thirty characters. A shorter one (the emulator's) may be part of an image's name."""
 
 
-def signed_headers(host: str, key: Key, parameters: Mapping[str, str], at_utc: dt.datetime) -> dict[str, str]:
+def signed_headers(
+    host: str, key: Key, action: Action, parameters: Mapping[str, str], at_utc: dt.datetime
+) -> dict[str, str]:
     """The headers of one POST with an empty body, with a new nonce."""
     from alibabacloud_tea_openapi.utils import Utils
     from darabonba.request import DaraRequest
 
     headers = {
         "host": host,
-        "x-acs-action": ACTION,
+        "x-acs-action": action.name,
         "x-acs-version": VERSION,
         "x-acs-date": f"{at_utc.isoformat(timespec='seconds')}Z",
         "x-acs-signature-nonce": secrets.token_hex(16),

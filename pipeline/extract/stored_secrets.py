@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.extract.raw_pages import RawRun
 
 HEADER: Final = "header"
-_OURS: Final = ("account", "run_id", "committed_files", "image_ids_sha256")
+_OURS: Final = ("account", "run_id", "committed_files", "ids_sha256", "image_ids_sha256")
 """Columns that hold no text of a library or a server."""
 
 

@@ -16,7 +16,7 @@ from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.text import duration, pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from pipeline.extract.bounds import Bounds
 
@@ -34,20 +34,20 @@ class TimeLimit:
     """The limit of all listings at one endpoint; it moves when pages are announced, unless the user has given one."""
 
     def __init__(
-        self, accounts: Iterable[str], rate: float | None, timeout_seconds: float | None, bounds: Bounds
+        self, listings: Iterable[Hashable], rate: float | None, timeout_seconds: float | None, bounds: Bounds
     ) -> None:
-        """It begins now. Without a limit of the rate, the default rate counts."""
+        """It begins now, for these listings. Without a limit of the rate, the default rate counts."""
         self.timeout_seconds = timeout_seconds
         self._rate = rate or DEFAULT_RATE
         self._bounds = bounds
-        self._pages = dict.fromkeys(accounts, 1)
+        self._pages = dict.fromkeys(listings, 1)
         self._page_count = len(self._pages)
         self._began = time.monotonic()
 
-    def announce(self, account: str, page_count: int) -> None:
-        """Replace how many pages `account` has."""
-        self._page_count += page_count - self._pages[account]
-        self._pages[account] = page_count
+    def announce(self, listing: Hashable, page_count: int) -> None:
+        """Replace how many pages a listing has."""
+        self._page_count += page_count - self._pages[listing]
+        self._pages[listing] = page_count
 
     def estimate(self) -> Estimate:
         """The time that the announced pages take, and the limit."""

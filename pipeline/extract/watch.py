@@ -16,8 +16,6 @@ import datetime as dt
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from pipeline.extract.response import PAGE_SIZE
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -118,7 +116,7 @@ def _rows_beyond_total(answer: Answer) -> int:
     page = answer.page
     if page is None or page.total is None or page.number not in {None, answer.page_number}:
         return 0
-    before = (answer.page_number - 1) * (page.size or PAGE_SIZE)
+    before = (answer.page_number - 1) * page.size_or_asked
     return min(len(page.ids), max(0, before + len(page.ids) - page.total))
 
 

@@ -35,11 +35,13 @@ def demo(
     *,
     days: int = DEMO_DAYS,
     images: int = DEMO_IMAGES,
+    instances: int = 0,
     print_line: Callable[[str], object] = print,
 ) -> None:
     """Run once a day for `days` days against a local endpoint, and `print_line` the result of each run.
 
-    The folder is emptied first, if an earlier demo made it.
+    The folder is emptied first, if an earlier demo made it. The account has `instances` instances on day 0, which the
+    endpoint answers for; a run collects images only.
 
     Raises:
         BadSetting: the folder holds something else.
@@ -55,10 +57,10 @@ def demo(
             if entry.name != LOCK:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         (data / _MARKER).touch()
-    with Endpoint({"emulator": Key("emulator", living_account(images=images, seed=1))}) as endpoint:
+    served = pluralize(images, "image") + (f" and {pluralize(instances, 'instance')}" if instances else "")
+    with Endpoint({"emulator": Key("emulator", living_account(images, 1, instances))}) as endpoint:
         print_line(
-            f"A local ENS endpoint at {endpoint.url}: {pluralize(images, 'image')} on day 0, "
-            f"{pluralize(days, 'day')}, a run per day:"
+            f"A local ENS endpoint at {endpoint.url}: {served} on day 0, {pluralize(days, 'day')}, a run per day:"
         )
         account = key_account(_ACCOUNT, "emulator", "emulator")
         for day in range(days):

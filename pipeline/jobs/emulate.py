@@ -1,6 +1,6 @@
 """Serve a local ENS endpoint from the options of `emulate`.
 
---key ID:SECRET, --images, --file, --fault …  →  Endpoint  →  serve until SIGINT or SIGTERM
+--key ID:SECRET, --images, --instances, --file, --fault …  →  Endpoint  →  serve until SIGINT or SIGTERM
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def faults() -> dict[str, str]:
 def emulate(
     *,
     images: int,
+    instances: int,
     seed: int,
     day: int,
     file: Path | None,
@@ -37,16 +38,21 @@ def emulate(
     refuse_large_pages: bool,
     older_signatures: bool,
     keys: Sequence[str],
+    denied: Sequence[str],
     faults: Sequence[str],
     print_line: Callable[[str], object],
 ) -> None:
     """Serve a local endpoint until SIGINT or SIGTERM; print its URL and how to call it.
 
     Raises:
-        BadSetting: an option is out of range, the file is not a list of images, or the port is in use.
+        BadSetting: an option is out of range, the file lists no images or instances, or the port is in use.
     """
     from pipeline.emulator import Endpoint, Key, living_account, read_account, serve
+    from pipeline.emulator.actions import ACTIONS
 
+    for name in denied:
+        if name not in ACTIONS:
+            raise BadSetting(f"--deny {name!r} is not an action of the endpoint: there are {', '.join(ACTIONS)}")
     opened: dict[str, Key] = {}
     try:
         for number, pair in enumerate(keys or ["emulator:emulator"]):
@@ -55,8 +61,8 @@ def emulate(
                 raise BadSetting(f"--key {pair!r} is not of the form ID:SECRET")
             if key_id in opened:
                 raise BadSetting(f"--key {key_id!r} is given twice: each key opens one account")
-            account = read_account(file, number + 1) if file else living_account(images=images, seed=seed + number)
-            opened[key_id] = Key(secret, account)
+            account = read_account(file, number + 1) if file else living_account(images, seed + number, instances)
+            opened[key_id] = Key(secret, account, permitted_days=dict.fromkeys(denied, ()))
         endpoint = Endpoint(
             opened,
             port=port,

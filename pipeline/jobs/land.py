@@ -8,6 +8,7 @@ The header holds each decision and its reason; publishing follows it, also years
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from pipeline.log import logger
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.credentials import Account
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
     from pipeline.lake.prefetch import Prefetch
+    from pipeline.lake.publish import Answers
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
 
 _log = logger(__name__)
 
@@ -52,7 +56,9 @@ class Request:
     timeout_seconds: float | None
     max_answer_mib: float
     max_shrink_percent: float
-    accept_shrink: bool
+    accept_shrink: Collection[str]
+    """The resources of which a drop in volume is accepted."""
+    resources: Sequence[Resource]
     observed_at: dt.datetime | None
     progress: Progress | None
 
@@ -81,10 +87,10 @@ class Landed:
 
     raw: RawRun
     listings: Sequence[Listing]
-    answers: dict[str, list[tuple[int, Answer]]]
-    """Account → its answers, each with its row in the raw file."""
-    undecided: dict[str, LakeUnusable]
-    """Account → why a damaged lake did not let its volume be compared."""
+    answers: Answers
+    """Account and resource → the answers, each with its row in the raw file."""
+    undecided: dict[Listed, LakeUnusable]
+    """Account and resource → why a damaged lake did not let its volume be compared."""
     names: dict[str, OtherName]
     """Account → the account that it is another name of."""
 
@@ -96,47 +102,47 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
         contextlib.closing(lake) if lake else contextlib.nullcontext(),
         RawPagesWriter(data, run_id, began_at.date()) as writer,
     ):
-        last = read_last_ids(lake, damage, [account.label for account in request.accounts])
-        if request.certificate == "verified" and prefetch.account not in last.looks:
+        last = read_last_ids(lake, damage, [account.label for account in request.accounts], request.resources)
+        if request.certificate == "verified" and prefetch.listed not in last.looks:
             prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
         listings, rows = _list_accounts(request, writer, prefetch, last.looks)
         undecided, names = _compare_with_lake(lake, last, request, listings)
         raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
-    answers = {x.account: list(zip(rows[x.account], x.answers, strict=True)) for x in listings}
+    answers = {listed: list(zip(rows[listed], x.answers, strict=True)) for x in listings for listed in [x.listed]}
     return Landed(raw, listings, answers, undecided, names)
 
 
 def _compare_with_lake(
     lake: Any, last: LastIds, request: Request, listings: Sequence[Listing]
-) -> tuple[dict[str, LakeUnusable], dict[str, OtherName]]:
+) -> tuple[dict[Listed, LakeUnusable], dict[str, OtherName]]:
     """Guard the volume of each account, and find the accounts that are listed under two names.
 
     Returns:
         The accounts that a damaged lake does not let compare, and those that are another name.
     """
-    undecided = {} if request.accept_shrink else guard_volume(last, listings, request.max_shrink_percent)
+    guarded = [listing for listing in listings if listing.resource.name not in request.accept_shrink]
+    undecided = guard_volume(last, guarded, request.max_shrink_percent)
     set_by_hand = {account.label: account.same_account_as for account in request.accounts if account.same_account_as}
     try:
         return undecided, find_other_names(lake, listings, set_by_hand)
     except LakeUnusable as damage:
-        if not request.accept_shrink:
-            undecided = {listing.account: damage for listing in listings if listing.error is None}
+        undecided = {listing.listed: damage for listing in guarded if listing.error is None}
     return undecided, find_other_names(None, listings, set_by_hand)
 
 
 def _list_accounts(
-    request: Request, writer: RawPagesWriter, prefetch: Prefetch, looks: Mapping[str, FirstLook]
-) -> tuple[list[Listing], dict[str, list[int]]]:
+    request: Request, writer: RawPagesWriter, prefetch: Prefetch, looks: Mapping[Listed, FirstLook]
+) -> tuple[list[Listing], dict[Listed, list[int]]]:
     """List the accounts, and land each answer as it arrives.
 
     Returns:
-        The listings, and for each account the rows of its answers in the raw file.
+        The listings, and for each account and resource the rows of its answers in the raw file.
     """
-    rows: dict[str, list[int]] = {account.label: [] for account in request.accounts}
+    rows: dict[Listed, list[int]] = defaultdict(list)
 
     def land_answer(answer: Answer, body: bytes | None) -> None:
-        rows[answer.account].append(writer.row_count)
+        rows[answer.account, answer.resource].append(writer.row_count)
         prefetch.take(writer.row_count, answer, body)
         writer.add(answer, body)
 
@@ -145,6 +151,7 @@ def _list_accounts(
         land_answer,
         endpoint=request.endpoint,
         allow_plain_http=request.allow_plain_http,
+        resources=request.resources,
         level=request.certificate,
         workers=request.workers,
         rate=request.rate,
@@ -162,7 +169,7 @@ def _header(
     began_at: dt.datetime,
     request: Request,
     listings: Iterable[Listing],
-    undecided: dict[str, LakeUnusable],
+    undecided: dict[Listed, LakeUnusable],
     names: dict[str, OtherName],
 ) -> dict[str, Any]:
     """Return the header of the raw file: what was asked of the run, and the decision about each account."""
@@ -175,13 +182,14 @@ def _header(
         "completeness_rule": RULE,
         "endpoint": endpoint_url(request.endpoint, allow_plain_http=request.allow_plain_http),
         "max_shrink_percent": request.max_shrink_percent,
-        "accept_shrink": request.accept_shrink,
+        "accept_shrink": sorted(request.accept_shrink),
         "observed_at_utc": None if request.observed_at is None else request.observed_at.isoformat(),
         "accounts": [
             {
                 "account": listing.account,
+                "resource": listing.resource.name,
                 **({"endpoint": own_urls[listing.account]} if listing.account in own_urls else {}),
-                "is_published": None if listing.account in undecided else listing.error is None,
+                "is_published": None if listing.listed in undecided else listing.error is None,
                 "error": None if listing.error is None else f"{type(listing.error).__name__}: {listing.error}",
                 "ended_passes": listing.ended_passes,
                 "proof": None if listing.claim is None else listing.claim.to_header(),

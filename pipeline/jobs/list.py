@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.bounds import Bounds
@@ -14,7 +14,7 @@ from pipeline.extract.listing import extract
 from pipeline.extract.rate_limit import DEFAULT_RATE
 from pipeline.jobs.accounts import select_accounts
 from pipeline.reports.query import Rows
-from pipeline.resources.images import IMAGES
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import pluralize
 from pipeline.transform.assemble import flatten
 
@@ -50,8 +50,9 @@ def list_images(
     Raises:
         EnsImagesError: an account could not be read.
     """
-    values = {"ImageId": image_id, "ImageName": image_name, "SnapshotId": snapshot_id}
-    filters = {name: value for name, value in values.items() if value is not None}
+    values = {"image_id": image_id, "image_name": image_name, "snapshot_id": snapshot_id}
+    wanted = {name: value for name, value in values.items() if value is not None}
+    filters = {parameter: wanted[name] for name, parameter in IMAGES_RESOURCE.action.filters if name in wanted}
     bodies: dict[tuple[str, int, int], bytes | None] = {}
     listings = extract(
         select_accounts(profiles, accounts=accounts),
@@ -72,29 +73,26 @@ def list_images(
             raise listing.error
         keys = sorted(key for key in bodies if key[:2] == (listing.account, listing.ended_passes))
         pages = [body for key in keys if (body := bodies[key]) is not None]
-        account_rows, line = _flatten(listing, pages, filters if exact else {})
+        account_rows, line = _flatten(listing, pages, wanted if exact else {})
         rows += account_rows
         provenance.append(line)
-    names = tuple(column.name for column in IMAGES.stored)
-    types = tuple(column.duckdb_type for column in IMAGES.stored)
+    names = tuple(column.name for column in IMAGES_RESOURCE.table.stored)
+    types = tuple(column.duckdb_type for column in IMAGES_RESOURCE.table.stored)
     return Rows(names, types, rows), "\n".join(provenance)
 
 
 def _flatten(listing: Listing, pages: list[bytes], equal: Mapping[str, str]) -> tuple[list[tuple[Any, ...]], str]:
-    """Return the rows of an account whose API fields have the values in `equal`, and its provenance line."""
+    """Return the rows of an account whose columns have the values in `equal`, and its provenance line."""
     proven = evidence(listing.answers, listing.ended_passes, rule=RULE, claim=listing.claim)
     observed_at: Any = proven["observed_at_utc"]
-    flat = flatten(pages, listing.account, observed_at, seen=set())
+    flat = flatten(pages, listing.account, observed_at, resource=listing.resource, seen=set())
     rows = [
-        tuple(row[column.name] for column in IMAGES.stored)
-        for row in flat.images.to_pylist()
-        if all(row[_COLUMN_OF[field]] == value for field, value in equal.items())
+        tuple(row[column.name] for column in IMAGES_RESOURCE.table.stored)
+        for row in flat.items.to_pylist()
+        if all(row[name] == value for name, value in equal.items())
     ]
+    items = pluralize(len(rows), listing.resource.noun)
     return rows, (
-        f"{listing.account} · as of {observed_at:%F %R} UTC · {listing.level} · {pluralize(len(rows), 'image')} · "
+        f"{listing.account} · as of {observed_at:%F %R} UTC · {listing.level} · {items} · "
         f"{pluralize(len(flat.rejects), 'reject')} · {pluralize(len(flat.unknown_fields), 'unknown field')}"
     )
-
-
-_COLUMN_OF: Final = {column.api: column.name for column in IMAGES.columns}
-"""API field → column."""

@@ -13,12 +13,12 @@ import msgspec
 
 from pipeline.extract.raw_pages import raw_path
 from pipeline.jobs.maintenance import Maintained, files_of, write_catalog_if_intact
-from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, lost_runs
+from pipeline.lake.compaction.damage import compacted_observations, compaction_flaws, lost_runs
 from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.survey import pages_flaw, survey
-from pipeline.lake.tombstones import Withdrawal, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import Withdrawal, is_called, observation_name, read_tombstones, write_tombstones
 from pipeline.lake.verification import record_flaw
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.storage.folder import commit_file
@@ -69,7 +69,7 @@ def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime 
 
     Without an account, every lost one of the run is withdrawn.
     """
-    run_id, _, account = observation.partition("/")
+    run_id = observation.partition("/")[0]
     if not is_run_id(run_id) or not store_of(data).is_local:
         return None
     manifest, flaws = compaction_flaws(data)
@@ -78,22 +78,25 @@ def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime 
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     tombstones = read_tombstones(data)
     states = survey(data, tombstones, ignore_compaction=True)
-    lost = lost_runs(data, compacted_accounts(data, manifest), states, tombstones)
+    lost = lost_runs(data, compacted_observations(data, manifest), states, tombstones)
     if run_id in states and states[run_id].is_lost:
-        lost[run_id] = [each for each in states[run_id].accounts if each not in states[run_id].withdrawn]
-    accounts = [each for each in lost.get(run_id, ()) if account in {"", each}]
-    if not accounts:
+        lost[run_id] = states[run_id].left
+    accepted = [each for each in lost.get(run_id, ()) if is_called(observation, run_id, each)]
+    if not accepted:
         return None
     published = tuple(sorted({*lost[run_id], *tombstones.withdrawn_from(run_id)}))
     would_be = "would be " if dry_run else ""
     lines = tuple(
-        f"{run_id}/{each}: its rows are lost: {would_be}withdrawn; once no other loss is left, "
+        f"{observation_name(run_id, each)}: its rows are lost: {would_be}withdrawn; once no other loss is left, "
         f"{command(data, 'rebuild')} compacts again"
-        for each in accounts
+        for each in accepted
     )
     if not dry_run:
         instant = instant_of_run(run_id)
-        new = tuple(Withdrawal(each, run_id, instant, now, now, published) for each in accounts)
+        new = tuple(
+            Withdrawal(account, run_id, instant, now, now, published, resource=resource)
+            for account, resource in accepted
+        )
         with lock(data):
             write_tombstones(data, msgspec.structs.replace(tombstones, withdrawn=(*tombstones.withdrawn, *new)))
             write_catalog_if_intact(data)

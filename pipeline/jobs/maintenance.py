@@ -28,7 +28,14 @@ from pipeline.lake.delta_log import write_delta_logs
 from pipeline.lake.layout import CATALOG, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
-from pipeline.lake.tombstones import ExpiredPages, Tombstones, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import (
+    ExpiredPages,
+    Listed,
+    Tombstones,
+    observation_name,
+    read_tombstones,
+    write_tombstones,
+)
 from pipeline.log import logger
 from pipeline.resources.tables import ROW_TABLES
 from pipeline.settings import span
@@ -89,11 +96,17 @@ class Observation:
     run_id: str
     observed_at_utc: dt.datetime
     observed_on: dt.date
+    resource: str = "images"
+
+    @property
+    def listed(self) -> Listed:
+        """Account and resource."""
+        return self.account, self.resource
 
     @property
     def name(self) -> str:
-        """What a user calls it: `<run>/<account>`."""
-        return f"{self.run_id}/{self.account}"
+        """What a user calls it: `<run>/<account>`, and its resource unless that is `images`."""
+        return observation_name(self.run_id, self.listed)
 
 
 @dataclass(slots=True)
@@ -110,9 +123,9 @@ class Edit:
     lines: list[str]
 
     @property
-    def latest(self) -> dict[str, Observation]:
-        """Each account's last published observation."""
-        return {observation.account: observation for observation in self.published}
+    def latest(self) -> dict[Listed, Observation]:
+        """The last published observation of each account and resource."""
+        return {observation.listed: observation for observation in self.published}
 
 
 def maintain(
@@ -207,7 +220,10 @@ def files_of(data: Path, run_id: str) -> list[Path]:
 
 def _published(data: Path) -> list[Observation]:
     """Every published observation that is not withdrawn, each account's latest last."""
-    found = [Observation(one.account, one.run_id, one.observed_at_utc, one.observed_on) for one in read_published(data)]
+    found = [
+        Observation(one.account, one.run_id, one.observed_at_utc, one.observed_on, one.resource)
+        for one in read_published(data)
+    ]
     return sorted(found, key=lambda one: (one.observed_at_utc, one.run_id))
 
 
@@ -216,7 +232,7 @@ def _holds_what_must_go(data: Path, tombstones: Tombstones, now: dt.datetime) ->
     manifest = newest_manifest(data)
     lasting = [withdrawal for withdrawal in tombstones.active if withdrawal.until_utc <= now]
     return manifest is not None and any(
-        withdrawal.account in manifest.covered.get(withdrawal.run_id, ()) for withdrawal in lasting
+        withdrawal.listed in manifest.covered.get(withdrawal.run_id, ()) for withdrawal in lasting
     )
 
 

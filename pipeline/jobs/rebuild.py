@@ -21,7 +21,13 @@ from pipeline.extract.reading_version import READING
 from pipeline.jobs.volume_guard import decide_undecided
 from pipeline.lake.commit import Publication, new_lake
 from pipeline.lake.compaction.compact import compact
-from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, delete_compaction, loss_of, lost_runs
+from pipeline.lake.compaction.damage import (
+    compacted_observations,
+    compaction_flaws,
+    delete_compaction,
+    loss_of,
+    lost_runs,
+)
 from pipeline.lake.compaction.differences import differing_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
@@ -37,7 +43,7 @@ from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import MISSING, Verification
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
-from pipeline.resources.tables import ROW_TABLES
+from pipeline.resources.tables import tables_of
 from pipeline.runtime import rare_collection
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from pipeline.lake.tombstones import Withdrawal
+    from pipeline.lake.tombstones import Listed, Withdrawal
 
 _log = logger(__name__)
 
@@ -106,7 +112,7 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
-        compacted = compacted_accounts(data, None) if _set_aside_unreadable_manifests(data) else {}
+        compacted = compacted_observations(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(
@@ -117,7 +123,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begi
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged or compacted:
-            compacted |= compacted_accounts(data, manifest)
+            compacted |= compacted_observations(data, manifest)
             left = lost_runs(data, compacted, {*states, *published}, tombstones)
             lost += [f"run {run}: {loss_of(data, run, accounts)}" for run, accounts in left.items()]
             if compaction_is_damaged and not left:
@@ -190,7 +196,7 @@ def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
             day = day_of_run(state.run_id)
             (run,) = restored_runs(con, files, {state.run_id: day})
             publication = Publication(data, state.run_id, day, is_replacing=True)
-            for table in ROW_TABLES:
+            for table in tables_of({row["resource"] for row in run.records if row["is_published"]}):
                 publication.add(table, run.tables[table.name])
             publication.commit(run.records, state.digests.get(RAW_PAGES.name))
             _log.info("restored run %s from the compacted versions", state.run_id)
@@ -258,7 +264,7 @@ def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
 def publish_again(
     data: Path,
     raw: RawRun,
-    withdrawn: Mapping[str, Withdrawal],
+    withdrawn: Mapping[Listed, Withdrawal],
     *,
     is_replacing: bool = False,
     reading: int | None = None,

@@ -24,23 +24,24 @@ from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, enc
 from pipeline.lake.compaction.damage import compaction_flaws
 from pipeline.lake.compaction.manifest import (
     COMPACTED,
-    OPEN,
     RECORDS,
     Manifest,
     compacted_path,
     manifest_paths,
     next_name,
+    open_place,
 )
 from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
-from pipeline.lake.publish import evidence_of, read_answers
+from pipeline.lake.publish import evidence_of, listed_in, read_answers
 from pipeline.lake.survey import survey
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import read_verified
 from pipeline.log import logger
 from pipeline.redaction import redact
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.resources.tables import RESOURCES
 from pipeline.storage.digest import FileDigest, digest_of
 from pipeline.storage.partitions import STAGING
 from pipeline.storage.store import open_location, store_of
@@ -117,7 +118,7 @@ def _require_same_evidence(before: RawRun, after: RawRun) -> None:
     old, new = read_answers(before), read_answers(after)
     for decision in before.header["accounts"]:
         account = decision["account"]
-        expected, actual = (evidence_of(before, decision, one.get(account, ())) for one in (old, new))
+        expected, actual = (evidence_of(before, decision, one.get(listed_in(decision), ())) for one in (old, new))
         if {name: _redacted_text(value) for name, value in expected.items()} != actual:
             raise LakeDamaged(
                 f"{shown(before.path)!r} was left as it is: without its secrets it would prove something else for "
@@ -178,14 +179,16 @@ def _redact_compaction(data: Path, before: Manifest, states: dict[str, RunState]
         return []
     name = next_name(before)
     commit = CompactionCommit(data, name)
-    versions = with_every_column(read_verified(compacted_path(data, OPEN, before.name)), COMPACTED[OPEN])
-    schema = COMPACTED[OPEN].arrow()
-    commit.add(OPEN, versions.select(schema.names).cast(schema))
+    open_places = [place for place in map(open_place, RESOURCES) if before.names[place]]
+    for place in open_places:
+        versions = with_every_column(read_verified(compacted_path(data, place, before.name)), COMPACTED[place])
+        schema = COMPACTED[place].arrow()
+        commit.add(place, versions.select(schema.names).cast(schema))
     commit.add(RECORDS, new)
     after = msgspec.structs.replace(
         before, name=name, superseded=tuple(one for one in before.superseded if one not in superseded)
     )
-    replaced = [compacted_path(data, place, before.name) for place in (OPEN, RECORDS)]
+    replaced = [compacted_path(data, place, before.name) for place in (*open_places, RECORDS)]
     replaced += [data / "lake" / one.path for one in superseded]
     manifests = manifest_paths(data)
     commit.commit(after)

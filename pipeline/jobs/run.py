@@ -17,12 +17,13 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing
+from pipeline.errors import AlreadyObserved, BadSetting, EnsImagesError, LakeDamaged, LakeMissing, NotPermitted
 from pipeline.extract.attempt import utc_now
 from pipeline.extract.body import DEFAULT_MAX_ANSWER_MIB
 from pipeline.extract.client import DEFAULT_WORKERS
 from pipeline.extract.endpoint import DEFAULT_ENDPOINT
 from pipeline.extract.rate_limit import DEFAULT_RATE
+from pipeline.extract.reader import listing_name
 from pipeline.jobs.accounts import select_accounts
 from pipeline.jobs.compaction import compact_if_needed
 from pipeline.jobs.land import Landed, Request, land
@@ -34,6 +35,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish
 from pipeline.log import about, logger, timed
+from pipeline.resources.tables import RESOURCES, resource_named
 from pipeline.runtime import interruptible
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
@@ -41,7 +43,7 @@ from pipeline.views.connection import read_published
 from pipeline.views.database import begin_catalog, write_catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.credentials import Account
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from pipeline.extract.reader import Progress
     from pipeline.jobs.same_account import OtherName
     from pipeline.lake.latest import LatestObservation
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
     from pipeline.views.database_file import CatalogBuilder
 
 
@@ -65,7 +69,8 @@ class Run:
     run_id: str
     data: Path
     observations: tuple[dict[str, Any], ...]
-    errors: dict[str, EnsImagesError] = field(default_factory=dict)
+    errors: dict[Listed, EnsImagesError] = field(default_factory=dict)
+    """Account and resource → why nothing was published, where that fails the run."""
     compaction_error: str | None = None
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
     catalog_error: str | None = None
@@ -74,6 +79,8 @@ class Run:
     """Why a Delta log is not up to date: the run is published all the same, and the next run writes it."""
     names: tuple[OtherName, ...] = ()
     """The accounts that are another name of one: the views count them once."""
+    not_permitted: tuple[Listed, ...] = ()
+    """Accounts and resources that were not asked for by name, and that the account has no right to list."""
 
     @property
     def exit_code(self) -> int:
@@ -82,19 +89,37 @@ class Run:
 
     def __str__(self) -> str:
         """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
-        lines = [_account_line(row) for row in self.observations]
+        lines = [_account_line(row) for row in self.observations if _listed(row) not in self.not_permitted]
+        lines += [_permission_line(*listed) for listed in self.not_permitted]
         lines += map(str, self.names)
         lines += [error for error in (self.catalog_error, self.compaction_error, *self.delta_errors) if error]
         return "\n".join(map(escape_control, lines))
 
 
+def _listed(row: Mapping[str, Any]) -> Listed:
+    return row["account"], row["resource"]
+
+
+def _permission_line(account: str, resource: str) -> str:
+    """Say that a resource is not listed for lack of a right, what that costs, and what to add."""
+    permission = resource_named(resource).action.permission
+    return (
+        f"{account}/{resource}: not permitted, so nothing is known of them: add {permission} to the policy "
+        f'(Action "{permission}", Resource "*"), or list other resources alone with --resource'
+    )
+
+
 def _account_line(row: dict[str, Any]) -> str:
+    name = listing_name(*_listed(row))
     if not row["is_published"]:
-        return f"{row['account']}: not published: {row['error']}"
-    words = ["image", "disk", "reject", *(["unknown_field"] if row["unknown_field_count"] else [])]
-    counts = ", ".join(pluralize(row[f"{word}_count"], word.replace("_", " ")) for word in words)
+        return f"{name}: not published: {row['error']}"
+    resource = resource_named(row["resource"])
+    children = " or ".join(child.noun for child in resource.children)
+    words = {"item": resource.noun, **({"child_item": children} if children else {}), "reject": "reject"}
+    words |= {"unknown_field": "unknown field"} if row["unknown_field_count"] else {}
+    counts = ", ".join(pluralize(row[f"{column}_count"], word) for column, word in words.items())
     calls = pluralize(row["call_count"], "call")
-    return f"{row['account']}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
+    return f"{name}: {row['certificate']}, {counts}, as of {row['observed_at_utc']:%F %T} UTC ({calls})"
 
 
 def run(
@@ -112,7 +137,8 @@ def run(
     timeout_seconds: float | None = None,
     max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
-    accept_shrink: bool = False,
+    accept_shrink: bool | Collection[str] = False,
+    resources: Sequence[str] = (),
     delta: bool = False,
     observed_at: dt.datetime | None = None,
     progress: Progress | None = None,
@@ -134,7 +160,9 @@ def run(
             minutes.
         max_answer_mib: The largest body of one answer, as received and unpacked.
         max_shrink_percent: An account that lost a larger share of its images is not published.
-        accept_shrink: Publish such an account all the same.
+        accept_shrink: Publish such an account all the same; the names of resources accept it of those alone.
+        resources: The resources to list, such as `images`; none: all, and one that an account has no right to list
+            fails nothing.
         delta: Begin a Delta log of each table; one that is there is written in any case.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
         progress: Is called with the progress of each listing.
@@ -159,7 +187,8 @@ def run(
         timeout_seconds=timeout_seconds,
         max_answer_mib=max_answer_mib,
         max_shrink_percent=max_shrink_percent,
-        accept_shrink=accept_shrink,
+        accept_shrink=_accepted(accept_shrink),
+        resources=_resources(resources),
         observed_at=_naive_utc(observed_at),
         progress=progress,
     )
@@ -182,9 +211,19 @@ def run(
             compaction_error = compact_if_needed(data)
         with timed(_log, "the Delta logs"):
             delta_errors = write_delta_logs(data, begin=delta)
-    errors = {listing.account: listing.error for listing in landed.listings if listing.error is not None}
-    names = tuple(landed.names.values())
-    result = Run(run_id, data, tuple(observations), errors, compaction_error, catalog_error, tuple(delta_errors), names)
+    errors = {listing.listed: listing.error for listing in landed.listings if listing.error is not None}
+    not_permitted = () if resources else _not_permitted(errors)
+    result = Run(
+        run_id,
+        data,
+        tuple(observations),
+        {listed: error for listed, error in errors.items() if listed not in not_permitted},
+        compaction_error,
+        catalog_error,
+        tuple(delta_errors),
+        tuple(landed.names.values()),
+        not_permitted,
+    )
     _raise_worst_error(result)
     return result
 
@@ -205,6 +244,36 @@ def _write_catalog(data: Path, builder: CatalogBuilder | None) -> str | None:
     return None
 
 
+def _resources(names: Sequence[str]) -> tuple[Resource, ...]:
+    """Return the resources of these names, in the order in which a run lists them; none: all."""
+    _refuse_unknown(names, "resources")
+    return tuple(one for one in RESOURCES if not names or one.name in names)
+
+
+def _accepted(accept_shrink: Collection[str] | bool) -> Collection[str]:  # noqa: FBT001  (as `run` takes it)
+    """Return the names of the resources of which a drop in volume is accepted."""
+    if isinstance(accept_shrink, bool):
+        return tuple(one.name for one in RESOURCES) if accept_shrink else ()
+    _refuse_unknown(accept_shrink, "accept_shrink")
+    return accept_shrink
+
+
+def _refuse_unknown(names: Collection[str], argument: str) -> None:
+    known = [one.name for one in RESOURCES]
+    for name in [names] if isinstance(names, str) else names:
+        if isinstance(names, str) or name not in known:
+            raise BadSetting(f"{argument} is a list of names from {', '.join(known)}, not {name!r}")
+
+
+def _not_permitted(errors: Mapping[Listed, EnsImagesError]) -> tuple[Listed, ...]:
+    """Return what an account has no right to list, and may do without."""
+    return tuple(
+        listed
+        for listed, error in errors.items()
+        if isinstance(error, NotPermitted) and resource_named(listed[1]).is_optional
+    )
+
+
 def _naive_utc(at: dt.datetime | None) -> dt.datetime | None:
     if at is not None and not isinstance(at, dt.datetime):
         raise BadSetting(f"observed_at is a datetime in UTC, not {at!r}")
@@ -222,8 +291,9 @@ def _refuse_second_observation(data: Path, request: Request) -> None:
     with contextlib.suppress(LakeMissing, LakeDamaged):  # the guard of the volume finds the damage, once all is landed
         published = read_published(data)
     labels = {account.label for account in request.accounts}
+    names = {resource.name for resource in request.resources}
     for one in published:
-        if one.account in labels and one.observed_at_utc == at:
+        if one.account in labels and one.resource in names and one.observed_at_utc == at:
             raise AlreadyObserved(
                 f"account {one.account!r} has a published observation at {at:%F %T} UTC (run {one.run_id}): "
                 "give another observed_at"

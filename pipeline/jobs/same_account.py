@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.reports.query import duckdb_message
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.settings import NO_OTHER
 from pipeline.text import pluralize
 
@@ -66,7 +67,7 @@ def find_other_names(lake: Any, listings: Sequence[Listing], set_by_hand: Mappin
     owned = {
         listing.account: {image_id for page in listing.last_pass for image_id in page.owned_ids}
         for listing in listings
-        if listing.error is None
+        if listing.error is None and listing.resource is IMAGES_RESOURCE
     }
     known = _read_known(lake, owned)
     ids = {**known.common, **owned}
@@ -104,7 +105,7 @@ def _read_known(lake: Any, owned: Mapping[str, set[str]]) -> _Known:
         if counted == owned.keys() and len(counted) == 1 and not lake.execute(some_name).fetchall():
             return _Known({}, {})
         names = lake.execute(
-            "select account, any_value(same_account_as) from observations where is_published "
+            "select account, any_value(same_account_as) from observations where is_published and resource = 'images' "
             "group by account order by any_value(same_account_as) is not null, min(observed_at_utc), account"
         ).fetchall()
         common: dict[str, set[str]] = {account: set() for account in counted - owned.keys()}

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 _SUMMARY_COLUMNS: Final = (
     "account",
+    "resource",
     "is_published",
     "certificate",
     "observed_at_utc",
-    "image_count",
-    "disk_count",
+    "item_count",
+    "child_item_count",
     "call_count",
     "reject_count",
     "unknown_field_count",
@@ -110,8 +111,9 @@ class ScheduledRun:
             "ended_at_utc": self.ended_at_utc,
             "accounts": [
                 {name: row.get(name) for name in _SUMMARY_COLUMNS}
-                | {"exit_code": errors[row["account"]].exit_code if row["account"] in errors else 0}
+                | {"exit_code": errors[listed].exit_code if listed in errors else 0}
                 for row in observations
+                for listed in [(row["account"], row["resource"])]
             ],
             "steps": [
                 {

@@ -4,7 +4,9 @@
 
 The state is `ok`, or the first that applies of `never published`, `failed
 since`, `too old`, `in the future`. An account in the lake that is no longer
-expected is `not listed now`, and never late.
+expected is `not listed now`, and never late. Of a resource other than images
+the state says the same; it is `not permitted` where the account never had the
+right to list it, and `not listed` where no run tried: neither is late.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import EnsImagesError, NotFresh
+from pipeline.errors import EnsImagesError, NotFresh, NotPermitted
 from pipeline.lake.committed import unpublished_runs
 from pipeline.lake.delta_log import delta_log_flaws
 from pipeline.lake.layout import command
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.reports.query import Rows
+from pipeline.resources.tables import RESOURCES
 from pipeline.settings import span
 from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 _MAX_CLOCK_DIFFERENCE: Final = dt.timedelta(minutes=15)
@@ -39,13 +42,30 @@ _ACCOUNTS: Final = """
     from accounts
     left join observations as tried
         on tried.account = accounts.account
+        and tried.resource = 'images'
         and not tried.is_published
         and tried.error not like 'Withdrawn: %'
         and tried.run_id > coalesce(accounts.run_id, '')
         and tried.run_id <= $last_run
     group by all"""
+_OTHER_RESOURCES: Final = """
+    select
+        account,
+        resource,
+        max(observed_at_utc) filter (is_published),
+        max(run_id) filter (is_published),
+        max(run_id),
+        arg_max(error, run_id) filter (not is_published)
+    from observations
+    where resource <> 'images' and run_id <= $last_run and (is_published or error not like 'Withdrawn: %')
+    group by all"""
+_LAST_TRIES: Final = """
+    select account, max(run_id) from observations
+    where resource = 'images' and run_id <= $last_run
+    group by all"""
 _HOUR: Final = dt.timedelta(hours=1)
-_NOT_LATE: Final = ("ok", "not listed now")
+_NOT_LATE: Final = ("ok", "not listed now", "not listed", "not permitted")
+_OTHERS: Final = RESOURCES[1:]
 _COLUMNS: Final = {
     "account": "VARCHAR",
     "state": "VARCHAR",
@@ -55,6 +75,7 @@ _COLUMNS: Final = {
     "proof": "VARCHAR",
     "image_count": "BIGINT",
     "failed_try_count": "BIGINT",
+    **{f"{resource.name}_state": "VARCHAR" for resource in _OTHERS},
     "watch_note": "VARCHAR",
     "last_error": "VARCHAR",
 }
@@ -85,15 +106,27 @@ def status(
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     limit = None if max_age is None else span(max_age)
     with contextlib.closing(connect(data)) as lake:
-        records = lake.execute(_ACCOUNTS, {"last_run": _run_id(at + _MOST_AHEAD)}).fetchall()
+        until = {"last_run": _run_id(at + _MOST_AHEAD)}
+        records = lake.execute(_ACCOUNTS, until).fetchall()
+        last_tries = dict(lake.execute(_LAST_TRIES, until).fetchall())
+        others = {(row[0], row[1]): row[2:] for row in lake.execute(_OTHER_RESOURCES, until).fetchall()}
     known = {row[0]: row[1:] for row in records}
     rows: list[tuple[Any, ...]] = []
     for name in sorted({*known, *(labels or ())}):
-        observed, *rest = known.get(name, (None, None, None, None, 0, None, None))
+        observed, *rest, note, last_error = known.get(name, (None, None, None, None, 0, None, None))
         age = None if observed is None else at - observed
-        state = _state(age, failed=rest[3], limit=limit, is_listed=labels is None or name in labels)
-        rows.append((name, state, observed, None if age is None else round(age / _HOUR, 1), *rest))
-    late = [row for row in rows if row[1] not in _NOT_LATE]
+        is_listed = labels is None or name in labels
+        state = _state(age, failed=rest[3], limit=limit, is_listed=is_listed)
+        mine = {one.name: others.get((name, one.name)) for one in _OTHERS}
+        states = {
+            one: _other_state(found, last_tries.get(name), at, limit, is_listed=is_listed)
+            for one, found in mine.items()
+        }
+        failed = [(one, mine[one]) for one, found in states.items() if found not in _NOT_LATE]
+        last_error = last_error or next((found[-1] for _, found in failed if found), None)
+        hours = None if age is None else round(age / _HOUR, 1)
+        rows.append((name, state, observed, hours, *rest, *states.values(), note, last_error))
+    late = [row for row in rows if not {row[1], *_other_states(row).values()}.issubset(_NOT_LATE)]
     error = None
     if limit is not None and late:
         descriptions = "; ".join(map(_describe, late))
@@ -112,7 +145,7 @@ def runs_ahead(data: str | Path, *, now: dt.datetime | None = None) -> list[str]
     at = (now or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     with contextlib.closing(connect(data)) as lake:
         found = lake.execute(
-            "select run_id, account from observations "
+            "select distinct run_id, account from observations "
             "where run_id > $1 and (is_published or error not like 'Withdrawn: %') order by all",
             [_run_id(at + _MOST_AHEAD)],
         ).fetchall()
@@ -162,8 +195,29 @@ def _state(age: dt.timedelta | None, *, failed: int, limit: dt.timedelta | None,
     return "in the future" if age < -_MAX_CLOCK_DIFFERENCE else "ok"
 
 
+def _other_state(
+    found: Sequence[Any] | None, last_try: str | None, at: dt.datetime, limit: dt.timedelta | None, *, is_listed: bool
+) -> str:
+    """The state of a resource other than images; `last_try` is the account's last run of all."""
+    if found is None:
+        return "not listed"
+    observed, published_run, last_run, error = found
+    if published_run is None:
+        return "not permitted" if error.startswith(f"{NotPermitted.__name__}: ") else "never published"
+    if not is_listed or (last_try is not None and last_try > last_run):
+        return "not listed now"
+    return _state(at - observed, failed=int(last_run > published_run), limit=limit, is_listed=True)
+
+
+def _other_states(row: tuple[Any, ...]) -> dict[str, str]:
+    """The states of the other resources in a row."""
+    by_column = dict(zip(_COLUMNS, row, strict=True))
+    return {one.name: by_column[f"{one.name}_state"] for one in _OTHERS}
+
+
 def _describe(row: tuple[Any, ...]) -> str:
     name, state, observed, hours, *_ = row
+    others = "".join(f", {one} {found}" for one, found in _other_states(row).items() if found not in _NOT_LATE)
     age = f", {hours:,.1f} hours old" if observed is not None else ""
     error = f" ({row[-1]})" if row[-1] else ""
-    return f"{name} {state}{age}{error}"
+    return f"{name} {state}{age}{others}{error}"

@@ -1,4 +1,4 @@
-"""Guard against a drop in volume: an account that lost most of its images is not published.
+"""Guard against a drop in volume: an account that lost most of its images, or instances, is not published.
 
     the ids of its last published observation: more than half of ten or more are gone, or all → AccountShrank
 
@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
 from pipeline.extract.claim import Claim, FirstLook
 from pipeline.extract.completeness import listed_ids
+from pipeline.lake.publish import listed_in
 from pipeline.reports.query import duckdb_message
+from pipeline.resources.tables import RESOURCES, resource_named
 from pipeline.text import pluralize
+from pipeline.views.catalog import latest_name
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -26,9 +29,11 @@ if TYPE_CHECKING:
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing
-    from pipeline.extract.response import Answer
+    from pipeline.lake.publish import Answers
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
 
-_MIN_IMAGES: Final = 10
+_MIN_ITEMS: Final = 10
 """A smaller account is only guarded against becoming empty."""
 
 
@@ -44,43 +49,52 @@ def open_lake(data: Path) -> tuple[Any, LakeUnusable | None]:
 
 @dataclass(frozen=True, slots=True)
 class LastIds:
-    """The images of the last published observation of each account."""
+    """The ids in the last published observation of each account and resource."""
 
-    looks: dict[str, FirstLook]
-    damage: dict[str, LakeUnusable]
-    """Account → why a damaged lake does not tell them."""
+    looks: dict[Listed, FirstLook]
+    damage: dict[Listed, LakeUnusable]
+    """Account and resource → why a damaged lake does not tell them."""
 
 
-def read_last_ids(lake: Any, damage: LakeUnusable | None, accounts: Sequence[str]) -> LastIds:
-    """Read the images of the last published observation of these accounts, from the lake as `open_lake` gives it."""
-    last = LastIds({}, {} if damage is None else dict.fromkeys(accounts, damage))
-    for account in accounts if lake else ():
+def read_last_ids(
+    lake: Any, damage: LakeUnusable | None, accounts: Sequence[str], resources: Sequence[Resource]
+) -> LastIds:
+    """Read the ids in the last published observation of these accounts, from the lake as `open_lake` gives it."""
+    pairs = [(account, resource) for account in accounts for resource in resources]
+    last = LastIds({}, {} if damage is None else {(account, one.name): damage for account, one in pairs})
+    for account, resource in pairs if lake else ():
         try:
-            look = _last_ids(lake, account)
+            look = _last_ids(lake, account, resource)
         except LakeUnusable as unreadable:
-            last.damage[account] = unreadable
+            last.damage[account, resource.name] = unreadable
         else:
-            last.looks.update({} if look is None else {account: look})
+            last.looks.update({} if look is None else {(account, resource.name): look})
     return last
 
 
-def _last_ids(lake: Any, account: str) -> FirstLook | None:
+def _last_ids(lake: Any, account: str, resource: Resource) -> FirstLook | None:
+    key = resource.key.name
+
     def count_returned(ids: Collection[str]) -> int:
         with duckdb_message():
-            query = "select count(distinct image_id) from images where account = $1 and image_id in (select unnest($2))"
+            query = (
+                f"select count(distinct {key}) from {resource.name} "  # noqa: S608  (declared names)
+                f"where account = $1 and {key} in (select unnest($2))"
+            )
             return int(lake.execute(query, [account, list(ids)]).fetchall()[0][0])
 
     with duckdb_message():
-        found = lake.execute(_LAST, [account]).fetchall()
+        found = lake.execute(_LAST, [account, resource.name]).fetchall()
         if not found:
             return None
-        ids = lake.sql("select image_id from images_latest where account = ?", params=[account]).to_arrow_table()
-        if not len(ids):  # another name of an account is not in images_latest
+        query = f"select {key} from {latest_name(resource.table)} where account = ?"  # noqa: S608
+        ids = lake.sql(query, params=[account]).to_arrow_table()
+        if not len(ids):  # another name of an account is not in the latest items
             is_here = "account = ? and is_current and same_account_as is not null"
-            query = f"select image_id from image_versions where {is_here}"  # noqa: S608
+            query = f"select {key} from {resource.versions.name} where {is_here}"  # noqa: S608
             ids = lake.sql(query, params=[account]).to_arrow_table()
     run_id, ids_sha256, certificate, went_back = found[0]
-    last_ids = frozenset(ids.column("image_id").to_pylist())
+    last_ids = frozenset(ids.column(key).to_pylist())
     if certificate != "verified":  # what it lacks may not have been gone
         return FirstLook(run_id, last_ids, ids_sha256, went_back=went_back)
     return FirstLook(run_id, last_ids, ids_sha256, count_returned, went_back)
@@ -88,14 +102,14 @@ def _last_ids(lake: Any, account: str) -> FirstLook | None:
 
 _LAST: Final = """
     with recent as (
-        select run_id, image_ids_sha256, certificate, observed_at_utc,
+        select run_id, ids_sha256, certificate, observed_at_utc,
             returned_count > 0 or server_clock_back_count > 0 as went_back
         from observations
-        where account = ? and is_published
+        where account = ? and resource = ? and is_published
         order by observed_at_utc desc
         limit 30
     )
-    select run_id, image_ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
+    select run_id, ids_sha256, certificate, (select coalesce(bool_or(went_back), false) from recent)
     from recent
     order by observed_at_utc desc
     limit 1
@@ -103,51 +117,62 @@ _LAST: Final = """
 """The last observation, and whether answers went back in time in one of the last thirty."""
 
 
-def volume_drop(account: str, before: frozenset[str], image_ids: set[str], max_percent: float) -> AccountShrank | None:
-    """Compare the images of an account with those of its last observation, `before`.
+def volume_drop(
+    account: str, resource: Resource, before: frozenset[str], ids: set[str], max_percent: float
+) -> AccountShrank | None:
+    """Compare the items of an account with those of its last observation, `before`.
 
     Returns:
         The error that keeps the account from being published, or None.
     """
-    gone_count = len(before - image_ids)
+    gone_count = len(before - ids)
     percent = 100 * gone_count / len(before) if before else 0.0
-    became_empty = bool(before) and not image_ids
-    if not became_empty and (len(before) < _MIN_IMAGES or percent <= max_percent):
+    became_empty = bool(before) and not ids
+    if not became_empty and (len(before) < _MIN_ITEMS or percent <= max_percent):
         return None
-    drop = "is empty now" if became_empty else f"has lost {gone_count:,} of them ({percent:.0f} %)"
+    accept = "--accept-shrink" if resource is RESOURCES[0] else f"--accept-shrink {resource.name}"
+    emptied = "is empty now" if resource is RESOURCES[0] else "has none now"
+    drop = emptied if became_empty else f"has lost {gone_count:,} of them ({percent:.0f} %)"
     return AccountShrank(
-        f"account {account!r} had {pluralize(len(before), 'image')} and {drop}; nothing was published: "
-        "verify that this is true (a lost permission looks the same), then run with --accept-shrink"
+        f"account {account!r} had {pluralize(len(before), resource.noun)} and {drop}; nothing was published: "
+        f"verify that this is true (a lost permission looks the same), then run with {accept}"
     )
 
 
-def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float) -> dict[str, LakeUnusable]:
+def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float) -> dict[Listed, LakeUnusable]:
     """Set the error of each complete listing whose account lost too much.
 
     Returns:
-        The accounts that a damaged lake does not let compare, each with the damage.
+        The accounts and resources that a damaged lake does not let compare, each with the damage.
     """
     complete = [listing for listing in listings if listing.error is None]
     for listing in complete:
-        if listing.account in last.looks:
+        if listing.listed in last.looks:
             ids = listing.claimed_ids if listing.claim else listed_ids(listing.answers, listing.ended_passes, None)
-            listing.error = volume_drop(listing.account, last.looks[listing.account].ids, ids, max_percent)
-    return {one.account: last.damage[one.account] for one in complete if one.account in last.damage}
+            listing.error = volume_drop(
+                listing.account,
+                listing.resource,
+                last.looks[listing.listed].ids,
+                ids,
+                max_percent,
+            )
+    return {one.listed: last.damage[one.listed] for one in complete if one.listed in last.damage}
 
 
-def decide_undecided(data: Path, raw: RawRun, answers: dict[str, list[tuple[int, Answer]]]) -> None:
+def decide_undecided(data: Path, raw: RawRun, answers: Answers) -> None:
     """Decide in the header of a landed run about the accounts that a damaged lake left undecided."""
     for decision in raw.header["accounts"]:
         if decision["is_published"] is None:
-            account = decision["account"]
-            mine = [answer for _, answer in answers.get(account, [])]
-            image_ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
+            account, resource = decision["account"], resource_named(listed_in(decision)[1])
+            mine = [answer for _, answer in answers.get(listed_in(decision), [])]
+            ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
             lake, damage = open_lake(data)
             with contextlib.closing(lake) if lake else contextlib.nullcontext():
-                last = read_last_ids(lake, damage, [account])
+                last = read_last_ids(lake, damage, [account], [resource])
             for unreadable in last.damage.values():
                 raise unreadable
-            before = last.looks[account].ids if account in last.looks else frozenset[str]()
-            error = volume_drop(account, before, image_ids, raw.header["max_shrink_percent"])
+            look = last.looks.get((account, resource.name))
+            before = look.ids if look else frozenset[str]()
+            error = volume_drop(account, resource, before, ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None
             decision["error"] = error and f"{type(error).__name__}: {error}"

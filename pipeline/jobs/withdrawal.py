@@ -18,15 +18,16 @@ from pipeline.jobs.maintenance import (
     Edit,
     Maintained,
     Observation,
-    files_of,
     maintain,
 )
+from pipeline.lake.check.files import with_every_column
 from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import command, shown, table_path
 from pipeline.lake.survey import cure, survey
-from pipeline.lake.tombstones import Tombstones, Withdrawal
+from pipeline.lake.tombstones import Listed, Tombstones, Withdrawal, is_called
 from pipeline.lake.verification import damaged, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.tables import tables_of
 from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import open_location
 
@@ -46,7 +47,9 @@ def withdraw(
     dry_run: bool = False,
     at: dt.datetime | None = None,
 ) -> Maintained:
-    """Withdraw the observation called `<run>/<account>`, or by its run where that published one account.
+    """Withdraw the observations called `<run>/<account>`, or by their run where that published one account.
+
+    `<run>/<account>/<resource>` withdraws that resource alone.
 
     Of a run whose commit record is lost, and which nothing brings back, what is left is moved to `lake/.damaged`. Of a
     run that a damaged compaction alone held, the loss is accepted.
@@ -91,10 +94,15 @@ def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt
 def _withdraw(edit: Edit, name: str) -> Tombstones:
     if failed := _find_failed(edit, name):
         return _withdraw_failed(edit, failed)
-    observation = _find(name, edit.published, "published observation")
-    was_latest = edit.latest[observation.account] == observation
+    for observation in _find(name, edit.published, "published observation"):
+        edit.tombstones = _withdraw_published(edit, observation)
+    return edit.tombstones
+
+
+def _withdraw_published(edit: Edit, observation: Observation) -> Tombstones:
+    was_latest = edit.latest[observation.listed] == observation
     edit.published.remove(observation)
-    instead = edit.latest.get(observation.account) if was_latest else None
+    instead = edit.latest.get(observation.listed) if was_latest else None
     would_be = "would be " if edit.is_dry else ""
     if instead:
         consequence = f"{would_be or 'is now '}{instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
@@ -111,13 +119,13 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
         f"{observation.name}: {would_be}withdrawn, as of {observation.observed_at_utc:%F %T} UTC; "
         f"the latest of {observation.account!r} {consequence}; {undone}"
     )
-    of_the_run = {other.account for other in edit.published if other.run_id == observation.run_id}
-    published_with = {*of_the_run, observation.account, *edit.tombstones.withdrawn_from(observation.run_id)}
+    of_the_run = {other.listed for other in edit.published if other.run_id == observation.run_id}
+    published_with = {*of_the_run, observation.listed, *edit.tombstones.withdrawn_from(observation.run_id)}
     return _with_withdrawal(edit, observation, published_with, instead)
 
 
 def _with_withdrawal(
-    edit: Edit, observation: Observation, published_with: Iterable[str], instead: Observation | None = None
+    edit: Edit, observation: Observation, published_with: Iterable[Listed], instead: Observation | None = None
 ) -> Tombstones:
     withdrawal = Withdrawal(
         account=observation.account,
@@ -127,36 +135,46 @@ def _with_withdrawal(
         until_utc=edit.until,
         published_with=tuple(sorted(published_with)),
         latest_instead=instead.run_id if instead else None,
+        resource=observation.resource,
     )
     return msgspec.structs.replace(edit.tombstones, withdrawn=(*edit.tombstones.withdrawn, withdrawal))
 
 
-def _find_failed(edit: Edit, name: str) -> Observation | None:
-    """The failed try of an account that a user calls `name`; None where that is published, withdrawn or unknown."""
+def _find_failed(edit: Edit, name: str) -> list[Observation]:
+    """The failed tries that a user calls `name`; none where one of them is published, withdrawn or unknown."""
     run_id, _, account = name.partition("/")
     record = table_path(edit.data, OBSERVATIONS, run_id, day_of_run(run_id)) if is_run_id(run_id) else None
-    if record is None or not record.is_file() or account in edit.tombstones.withdrawn_from(run_id):
-        return None
-    if any((one.run_id, one.account) == (run_id, account) for one in edit.published):  # as the compacted record says
-        return None
+    if not account or record is None or not record.is_file():
+        return []
+    known = [*(one.listed for one in edit.published if one.run_id == run_id), *edit.tombstones.withdrawn_from(run_id)]
+    if any(is_called(name, run_id, listed) for listed in known):  # as the compacted record says
+        return []
     if flaw := record_flaw(record):
         raise damaged(edit.data, record, flaw)
-    rows = read_verified(record).select(["account", "is_published"]).to_pylist()
-    if {"account": account, "is_published": False} not in rows:
-        return None
-    return Observation(account, run_id, instant_of_run(run_id), day_of_run(run_id))
+    rows = with_every_column(read_verified(record), OBSERVATIONS).select(["account", "resource"]).to_pylist()
+    listed = [(row["account"], row["resource"]) for row in rows]
+    at, day = instant_of_run(run_id), day_of_run(run_id)
+    return [Observation(one[0], run_id, at, day, one[1]) for one in listed if is_called(name, run_id, one)]
 
 
-def _withdraw_failed(edit: Edit, failed: Observation) -> Tombstones:
-    """Withdraw a try that published nothing, such as one under a clock that was years ahead: it counts no more."""
+def _withdraw_failed(edit: Edit, tries: list[Observation]) -> Tombstones:
+    """Withdraw tries that published nothing, such as one under a clock that was years ahead: it counts no more."""
     would_be = "would be " if edit.is_dry else ""
-    edit.lines.append(f"{failed.name}: a failed try, {would_be}withdrawn; it published nothing")
-    return _with_withdrawal(edit, failed, (other.account for other in edit.published if other.run_id == failed.run_id))
+    for failed in tries:
+        edit.lines.append(f"{failed.name}: a failed try, {would_be}withdrawn; it published nothing")
+        published = (other.listed for other in edit.published if other.run_id == failed.run_id)
+        edit.tombstones = _with_withdrawal(edit, failed, published)
+    return edit.tombstones
 
 
 def _restore(edit: Edit, name: str) -> Tombstones:
-    withdrawal = _find(name, edit.tombstones.active, "withdrawn observation")
-    if withdrawal.account in withdrawal.published_with:
+    for withdrawal in _find(name, edit.tombstones.active, "withdrawn observation"):
+        edit.tombstones = _restore_one(edit, withdrawal)
+    return edit.tombstones
+
+
+def _restore_one(edit: Edit, withdrawal: Withdrawal) -> Tombstones:
+    if withdrawal.listed in withdrawal.published:
         _restore_published(edit, withdrawal)
     would_be = "would be " if edit.is_dry else ""
     edit.lines.append(f"{withdrawal.name}: {would_be}restored, as of {withdrawal.observed_at_utc:%F %T} UTC")
@@ -171,9 +189,11 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     """Check that every row of a withdrawn observation is there, and count it as published again."""
     name = withdrawal.name
     manifest = newest_manifest(edit.data)
-    is_in_versions = manifest is not None and withdrawal.account in manifest.covered.get(withdrawal.run_id, ())
+    is_in_versions = manifest is not None and withdrawal.listed in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    has_files = all(path.is_file() for path in files_of(edit.data, withdrawal.run_id))
+    tables = tables_of({withdrawal.resource})
+    day = day_of_run(withdrawal.run_id)
+    has_files = all(table_path(edit.data, table, withdrawal.run_id, day).is_file() for table in tables)
     if is_compacted_without or not (is_in_versions or has_files):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
             has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
@@ -192,22 +212,22 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
             f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {cure(state, edit.data)}"
         )
     for other in edit.published:
-        if (other.account, other.observed_at_utc) == (withdrawal.account, withdrawal.observed_at_utc):
+        if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
             raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
-    day = day_of_run(withdrawal.run_id)
-    edit.published.append(Observation(withdrawal.account, withdrawal.run_id, withdrawal.observed_at_utc, day))
+    at = withdrawal.observed_at_utc
+    edit.published.append(Observation(withdrawal.account, withdrawal.run_id, at, day, withdrawal.resource))
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
 
 
-def _find(name: str, candidates: Iterable[_Named], noun: str) -> _Named:
-    """The one candidate that a user calls `name`."""
-    run_id, slash, account = name.partition("/")
-    found = [one for one in candidates if one.run_id == run_id and (not slash or one.account == account)]
-    if len(found) == 1:
-        return found[0]
+def _find(name: str, candidates: Iterable[_Named], noun: str) -> list[_Named]:
+    """The candidates that a user calls `name`: the resources of one account."""
+    found = [one for one in candidates if is_called(name, one.run_id, one.listed)]
+    accounts = {one.account for one in found}
+    if len(accounts) == 1:
+        return found
     if found:
-        raise UnknownName(f"run {name!r} has {len(found)} of them: name one, such as {found[0].name!r}")
+        raise UnknownName(f"run {name!r} has {len(accounts)} of them: name one, such as {found[0].name!r}")
     raise UnknownName(
-        f"{name!r} is not a {noun}: `<run>/<account>` is expected, "
-        "as in the columns run_id and account of `observations`"
+        f"{name!r} is not a {noun}: `<run>/<account>` is expected, or `<run>/<account>/<resource>`, "
+        "as in the columns run_id, account and resource of `observations`"
     )

@@ -114,14 +114,6 @@ def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
     ]
 
 
-def published_accounts(record: Path) -> set[str]:
-    """Return the accounts that a commit record lists as published."""
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(store_of(record).open(record), columns=["account", "is_published"]).to_pylist()
-    return {row["account"] for row in rows if row["is_published"]}
-
-
 def unpublished_runs(data: Path, tombstones: Tombstones) -> list[Path]:
     """List the raw files of runs that no commit names, and no writer is at work on; in a bucket nothing tells."""
     if not store_of(data).has_lock:

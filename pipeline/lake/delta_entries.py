@@ -9,6 +9,8 @@ from pipeline.errors import LakeDamaged
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.layout import command
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.tables import RESOURCES, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
     from pipeline.resources.schema import Table
 
+_RESOURCE: Final = "resource"
 DAY: Final = "observed_on"
 """The column that the folder's name holds: the partition of the Delta table."""
 
@@ -50,8 +54,12 @@ def _run_of(stem: str) -> str:
     return run_id if number.isdecimal() else stem
 
 
-def delta_entries(files: FileSet, table: Table, named: Mapping[str, DeltaEntry]) -> dict[str, DeltaEntry]:
+def delta_entries(
+    files: FileSet, table: Table, named: Mapping[str, DeltaEntry], examined: AbstractSet[str] = frozenset()
+) -> dict[str, DeltaEntry]:
     """Return the files that the log of a table should name, by path; of a missing one, the entry that is `named`.
+
+    `examined` are runs of which each file was named before, so that no commit record tells more.
 
     Raises:
         LakeDamaged: a committed file is missing and is not named, or lies elsewhere.
@@ -66,30 +74,33 @@ def delta_entries(files: FileSet, table: Table, named: Mapping[str, DeltaEntry])
     found = [
         _entry(path, folder)
         for run, path in by_run.items()
-        if not _is_withdrawn(path, files.tombstones.withdrawn_from(run).keys())
+        if not _is_withdrawn(path, table, files.tombstones.withdrawn_from(run).keys())
     ]
+    kept: dict[str, list[DeltaEntry]] = {}
+    for entry in named.values():
+        kept.setdefault(entry.run_id, []).append(entry)
     for record in (*files.retained.get(OBSERVATIONS.name, ()), *files.daily[OBSERVATIONS.name]):
         run = record.stem
         if run in by_run or run in whole or files.tombstones.withdrawn_from(run):
             continue
-        kept = [entry for entry in named.values() if entry.run_id == run]
-        if not kept and _commits(record, table):
+        if run in kept:
+            found += kept[run]
+        elif run not in examined and _commits(record, table):
             raise LakeDamaged(f"the file of run {run} is missing: {command(files.data, 'rebuild')} mends it")
-        found += kept
     return {entry.path: entry for entry in found}
 
 
-def _is_withdrawn(path: Path, withdrawn: AbstractSet[str]) -> bool:
+def _is_withdrawn(path: Path, table: Table, withdrawn: AbstractSet[Listed]) -> bool:
     """Return whether every row of a file is withdrawn.
 
     Raises:
         InexactFile: some are.
     """
-    accounts = _accounts(path) if withdrawn else set()
-    if accounts & withdrawn and not accounts <= withdrawn:
-        names = ", ".join(sorted(accounts & withdrawn))
+    listed = _listed(path, table) if withdrawn else set()
+    if listed & withdrawn and not listed <= withdrawn:
+        names = ", ".join(sorted({account for account, _ in listed & withdrawn}))
         raise InexactFile(f"{path.name!r} holds the withdrawn rows of {names} beside others")
-    return bool(accounts & withdrawn)
+    return bool(listed & withdrawn)
 
 
 def _entry(path: Path, folder: Path) -> DeltaEntry:
@@ -99,20 +110,28 @@ def _entry(path: Path, folder: Path) -> DeltaEntry:
     return DeltaEntry(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns // 1_000_000)
 
 
-def _accounts(path: Path) -> set[str]:
+def _listed(path: Path, table: Table) -> set[Listed]:
+    """Return the accounts and resources that a file has rows of; before format 5 a file has no column `resource`."""
     import pyarrow.parquet as pq
 
-    return set(pq.ParquetFile(path).read(["account"]).column("account").to_pylist())
+    with pq.ParquetFile(path) as file:
+        has_resource = _RESOURCE in file.schema_arrow.names
+        rows = file.read(["account", *([_RESOURCE] if has_resource else [])]).to_pylist()
+    resource = next((one.name for one in RESOURCES if table in one.tables), IMAGES_RESOURCE.name)
+    return {(row["account"], row.get(_RESOURCE) or resource) for row in rows}
 
 
 def _commits(record: Path, table: Table) -> bool:
-    """Return whether a commit record names a file of the table; that of an older version names none and has all."""
+    """Return whether a commit record names a file of the table; one of an older version names none, only resources."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(record) as file:
-        is_named = COMMITTED_FILES in file.schema_arrow.names
-        texts = file.read([COMMITTED_FILES]).column(0).to_pylist() if is_named else []
-    return not any(texts) or table.name in decode_digests(texts[0])
+        there = [name for name in (COMMITTED_FILES, "is_published", _RESOURCE) if name in file.schema_arrow.names]
+        rows = file.read(there).to_pylist()
+    if rows and rows[0].get(COMMITTED_FILES):
+        return table.name in decode_digests(rows[0][COMMITTED_FILES])
+    published = {row.get(_RESOURCE) or IMAGES_RESOURCE.name for row in rows if row.get("is_published")}
+    return bool(published) and table in tables_of(published)
 
 
 def difference(

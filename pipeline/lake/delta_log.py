@@ -29,6 +29,7 @@ from pipeline.lake.layout import DELTA_LOG, command
 from pipeline.log import logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.requirements import check_extra
+from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.folder import make_folder
 from pipeline.storage.store import store_of
@@ -80,15 +81,20 @@ def write_delta_logs(data: Path, *, begin: bool = False) -> list[str]:
         files = FileSet.read(data)
     except Exception as error:  # noqa: BLE001  (the mirror is never the truth)
         return [_failure(data, "every table", error)]
-    lines = []
+    lines: list[str] = []
+    is_behind = False
+    examined = _examined(files)
     for table in LAKE_TABLES:
         log = _log_of(files, table)
+        if table is OBSERVATIONS and is_behind:  # it says of which runs every file is named
+            break
         try:
-            _write_log(files, table, log)
+            _write_log(files, table, log, examined)
         except InexactFile as reason:
             shutil.rmtree(log, ignore_errors=True)
             lines.append(f"no Delta log of {table.name}: {reason}")
         except Exception as error:  # noqa: BLE001
+            is_behind = True
             lines.append(_failure(data, table.name, error))
     return lines
 
@@ -110,7 +116,9 @@ def delta_log_flaws(data: Path) -> dict[Path, str]:
         return {}
     check_extra(EXTRA)
     files = FileSet.read(data)
-    return {log: flaw for table in LAKE_TABLES if (flaw := _flaw(files, table, log := _log_of(files, table)))}
+    examined = _examined(files)
+    found = {_log_of(files, table): _flaw(files, table, _log_of(files, table), examined) for table in LAKE_TABLES}
+    return {log: flaw for log, flaw in found.items() if flaw is not None}
 
 
 def _failure(data: Path, subject: str, error: Exception) -> str:
@@ -121,14 +129,26 @@ def _failure(data: Path, subject: str, error: Exception) -> str:
     )
 
 
-def _flaw(files: FileSet, table: Table, log: Path) -> str | None:
+def _examined(files: FileSet) -> frozenset[str]:
+    """Return the runs of which every file was named before: their record is in the log of `observations`, unchanged."""
+    try:
+        named = _named(_open(_log_of(files, OBSERVATIONS)))
+    except Exception as error:  # noqa: BLE001  (whatever the library finds in a damaged log)
+        raise_if_out_of_memory(error)
+        return frozenset()
+    return frozenset(
+        entry.run_id for path, entry in delta_entries(files, OBSERVATIONS, {}).items() if named.get(path) == entry
+    )
+
+
+def _flaw(files: FileSet, table: Table, log: Path, examined: frozenset[str]) -> str | None:
     try:
         named = _named(_open(log))
     except Exception as error:  # noqa: BLE001  (whatever the library finds in a damaged log)
         raise_if_out_of_memory(error)
         named = None
     try:
-        entries = delta_entries(files, table, named or {})
+        entries = delta_entries(files, table, named or {}, frozenset() if named is None else examined)
     except InexactFile as reason:
         return None if not log.exists() else f"it is not exact: {reason}"
     except LakeDamaged as error:
@@ -192,14 +212,14 @@ def _open_fitting(log: Path, schema: pa.Schema) -> DeltaTable | None:
     return delta
 
 
-def _write_log(files: FileSet, table: Table, log: Path) -> None:
+def _write_log(files: FileSet, table: Table, log: Path, examined: frozenset[str]) -> None:
     from deltalake import Schema
     from deltalake.transaction import CommitProperties, RemoveAction, create_table_with_add_actions
 
     schema = _schema(table)
     delta = _open_fitting(log, schema) if log.exists() else None
     named = {} if delta is None else _named(delta)
-    entries = delta_entries(files, table, named)
+    entries = delta_entries(files, table, named, frozenset() if delta is None else examined)
     added, removed = difference(entries, named)
     if delta is not None and not (added or removed):
         return

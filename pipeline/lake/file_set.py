@@ -87,9 +87,9 @@ class FileSet:
         return hashlib.sha256(repr(depends_on).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
-    def partly_compacted(self) -> list[tuple[str, str]]:
-        """Run and account of each compacted observation whose run is not compacted as a whole."""
+    def partly_compacted(self) -> list[tuple[str, str, str]]:
+        """Run, account and resource of each compacted observation whose run is not compacted as a whole."""
         if self.manifest is None:
             return []
         covered = self.manifest.covered.items()
-        return [(run, account) for run, accounts in covered if run not in self.manifest.runs for account in accounts]
+        return [(run, *listed) for run, group in covered if run not in self.manifest.runs for listed in group]

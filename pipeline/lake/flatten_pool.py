@@ -8,6 +8,7 @@ in work, and one more waits to be written.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from pipeline.extract.reading_version import READING
-from pipeline.resources.control import REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.transform.assemble import FlatTables, flatten
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.lake.commit import Publication
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
 
 BATCH_PAGES: Final = 128
 """Half as many take a tenth longer a page, twice as many save nothing more."""
@@ -54,9 +56,9 @@ class RowCounts:
 
 def write_rows(publication: Publication, flat: FlatTables) -> RowCounts:
     """Add the rows of some pages to the files of a run."""
-    for table, rows in ((IMAGES, flat.images), (IMAGE_DISKS, flat.image_disks), (REJECTS, flat.rejects)):
+    for table, rows in flat.by_table.items():
         publication.add(table, rows)
-    return RowCounts(len(flat.images), len(flat.image_disks), len(flat.rejects), flat.unknown_fields)
+    return RowCounts(len(flat.items), sum(map(len, flat.children)), len(flat.rejects), flat.unknown_fields)
 
 
 def batches_of(places: Sequence[int]) -> list[Sequence[int]]:
@@ -83,33 +85,33 @@ class FlattenPool:
         observed_at_utc: dt.datetime,
         batches: Sequence[Sequence[int]],
         *,
+        resource: Resource = IMAGES_RESOURCE,
         seen: set[str] | None = None,
         reading: int = READING,
     ) -> Iterator[FlatTables]:
         """Flatten batches of pages, given by their places in the raw file: the tables of each, in that order.
 
-        Where an id may occur twice, `seen` is given, and the first image stays; none of the ids that it holds already
+        Where an id may occur twice, `seen` is given, and the first item stays; none of the ids that it holds already
         is taken. Then one batch follows the other.
         """
-        if seen is not None:
+        flatten_pages = functools.partial(
+            flatten, account=account, observed_at_utc=observed_at_utc, resource=resource, seen=seen, reading=reading
+        )
+        if seen is not None or len(batches) == 1:  # a small account is done sooner than a thread is made
             for batch in batches:
-                yield flatten(list(raw.bodies(batch)), account, observed_at_utc, seen=seen, reading=reading)
-            return
-        if len(batches) == 1:  # a small account is done sooner than a thread is made
-            yield flatten(list(raw.bodies(batches[0])), account, observed_at_utc, reading=reading)
+                yield flatten_pages(list(raw.bodies(batch)))
             return
         pending: deque[Future[FlatTables]] = deque()
         for batch in batches:
-            bodies = list(raw.bodies(batch))
-            pending.append(self._threads.submit(flatten, bodies, account, observed_at_utc, reading=reading))
+            pending.append(self._threads.submit(flatten_pages, list(raw.bodies(batch))))
             if len(pending) > THREADS:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
 
-def group_accounts(places: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
-    """Group accounts whose pages are read from the raw file together.
+def group_accounts(places: Mapping[Listed, Sequence[int]]) -> dict[Listed, list[int]]:
+    """Group accounts, each with a resource, whose pages are read from the raw file together.
 
     Accounts are listed side by side, so each has pages in nearly every row group of a raw file: read one by one, they
     would have the whole file read for each of them. An account that is larger than a group is in none. Measured with
@@ -117,12 +119,12 @@ def group_accounts(places: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
 
     Returns: the first account of a group → the places of the pages of all of it.
     """
-    groups: dict[str, list[int]] = {}
+    groups: dict[Listed, list[int]] = {}
     group: list[int] = []
-    for account, pages in places.items():
+    for listed, pages in places.items():
         if len(pages) > GROUP_PAGES:
             continue
         if not groups or len(group) + len(pages) > GROUP_PAGES:
-            group = groups[account] = []
+            group = groups[listed] = []
         group += pages
     return groups

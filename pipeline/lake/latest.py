@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
-from pipeline.lake.scan import empty, instant, rows_from_versions, scan_files, version_rows
+from pipeline.lake.item_rows import rows_from_versions, version_rows
+from pipeline.lake.scan import empty, instant, scan_files
 from pipeline.resources.control import REJECTS
 from pipeline.text import sql_literal
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
     from pipeline.resources.schema import Table
 
 
 @dataclass(frozen=True, slots=True)
 class LatestObservation:
-    """The last published observation of an account."""
+    """The last published observation of a resource of an account."""
 
     account: str
     observed_at_utc: dt.datetime
@@ -29,6 +32,12 @@ class LatestObservation:
     run_id: str
     same_account_as: str | None = None
     """The account that its commit record says it is another name of."""
+    resource: str = "images"
+
+    @property
+    def listed(self) -> Listed:
+        """Account and resource."""
+        return self.account, self.resource
 
 
 def latest_paths(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> dict[str, Path]:
@@ -42,8 +51,36 @@ def pairs_at(observations: Iterable[tuple[str, dt.datetime]]) -> str:
     return "\n" + ",\n".join(f"    ({sql_literal(account)}, {instant(at)})" for account, at in observations) + "\n"
 
 
-def latest_rows(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> str:
-    """Write the query of each account's latest observation: its daily file, or, where that is gone, versions."""
+def latest_rejects(files: FileSet, latest: Sequence[LatestObservation]) -> str:
+    """Write the query of the rejects of each latest observation: from daily files, or, where those are gone, compacted.
+
+    Rejects of all resources are in one file, and two resources may be observed at one instant.
+    """
+    names = ", ".join(column.name for column in REJECTS.columns)
+    paths = latest_paths(REJECTS, files, latest)
+    parts = []
+    for observations, rows in (
+        ([one for one in latest if one.run_id in paths], scan_files(REJECTS, list(paths.values()))),
+        (
+            [one for one in latest if one.run_id not in paths],
+            scan_files(COMPACTED[REJECTED], files.compacted.get(REJECTED, ())),
+        ),
+    ):
+        if observations:
+            listed = ", ".join(
+                f"({sql_literal(one.account)}, {sql_literal(one.resource)}, {instant(one.observed_at_utc)})"
+                for one in observations
+            )
+            condition = f"(account, resource, observed_at_utc) in ({listed})"
+            parts.append(f"select {names} from (\n{rows}\n) as published\nwhere {condition}")  # noqa: S608
+    return "\nunion all\n".join(parts) or empty(REJECTS)
+
+
+def latest_rows(resource: Resource, table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> str:
+    """Write the query of each account's latest observation: its daily file, or, where that is gone, versions.
+
+    `latest` are those of the resource.
+    """
     paths = latest_paths(table, files, latest)
     published = f"select * from (\n{scan_files(table, list(paths.values()))}\n) as published"  # noqa: S608
     parts = []
@@ -56,17 +93,12 @@ def latest_rows(table: Table, files: FileSet, latest: Sequence[LatestObservation
     elif in_files:
         parts.append(f"{published}\nwhere (account, observed_at_utc) in ({pairs_at(in_files)})")
     others = [observation for observation in latest if observation.run_id not in paths]
-    if others and files.manifest is not None and table is REJECTS:
-        listed = pairs_at((observation.account, observation.observed_at_utc) for observation in others)
-        rows = scan_files(COMPACTED[REJECTED], files.compacted.get(REJECTED, ()))
-        names = ", ".join(column.name for column in REJECTS.columns)
-        parts.append(f"select {names} from (\n{rows}\n) as compacted\nwhere (account, observed_at_utc) in ({listed})")  # noqa: S608
-    elif others and files.manifest is not None:
+    if others and files.manifest is not None:
         spanned = " union all ".join(
             f"select {sql_literal(observation.account)} as account, "
             f"{instant(observation.observed_at_utc)} as observed_at_utc, "
             f"date '{observation.observed_on}' as observed_on"
             for observation in others
         )
-        parts.append(rows_from_versions(table, version_rows(files, ended=True), spanned))
+        parts.append(rows_from_versions(resource, table, version_rows(resource, files, ended=True), spanned))
     return "\nunion all\n".join(parts) or empty(table)

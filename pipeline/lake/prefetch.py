@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pipeline.extract.reading_version import READING
 from pipeline.lake.flatten_pool import BATCH_PAGES, THREADS, RowCounts, write_rows
+from pipeline.resources.images import IMAGES
 from pipeline.transform.assemble import FlatTables, flatten
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.extract.response import Answer
     from pipeline.lake.commit import Publication
+    from pipeline.lake.tombstones import Listed
 
 WAITING_PAGES: Final = 1_600
 """Pages that wait at most for one before them: some 40 MB. Where one takes longer, prefetching ends."""
@@ -79,13 +81,18 @@ class Prefetch:
         self._write_thread.shutdown(cancel_futures=True)
 
     @property
+    def listed(self) -> Listed:
+        """The account, and images: the first resource of a run."""
+        return self.account, IMAGES.name
+
+    @property
     def has_begun(self) -> bool:
         """Whether a batch is written, or being written."""
         return bool(self._batches)
 
     def take(self, place: int, answer: Answer, body: bytes | None) -> None:
         """Take an answer and its place in the raw file; answers are taken in the order in which they come."""
-        if answer.account != self.account or answer.page is None or body is None:
+        if (answer.account, answer.resource) != self.listed or answer.page is None or body is None:
             return
         if not self.wants(answer.pass_number):
             return

@@ -19,6 +19,9 @@ from pipeline.extract.completeness import LEVELS, evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.lake.commit import Publication
 from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
+from pipeline.lake.tombstones import Listed
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.tables import resource_named
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -32,20 +35,24 @@ if TYPE_CHECKING:
     from pipeline.lake.tombstones import Withdrawal
 
 
+Answers = dict[Listed, list[tuple[int, Answer]]]
+"""The answers of a landed run, each with its place in the raw file."""
+
+
 def publish(
     data: Path,
     raw: RawRun,
-    answers: Mapping[str, Sequence[tuple[int, Answer]]],
+    answers: Answers,
     *,
     prefetch: Prefetch | None = None,
-    withdrawn: Mapping[str, Withdrawal] | None = None,
+    withdrawn: Mapping[Listed, Withdrawal] | None = None,
     reading: int | None = None,
 ) -> list[dict[str, Any]]:
     """Publish a landed run by the decisions in its header; `answers` are its rows, each with its place in the file.
 
-    `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts whose observation was
-    withdrawn since: their row in `observations` says so, and the other tables have none of theirs. `reading` is the
-    version that `answers` were read with; None: the one that landed them.
+    `prefetch` has perhaps written rows of the first account. `withdrawn` names the accounts and resources whose
+    observation was withdrawn since: their row in `observations` says so, and the other tables have none of theirs.
+    `reading` is the version that `answers` were read with; None: the one that landed them.
 
     Returns: the rows of `observations`.
     """
@@ -54,25 +61,31 @@ def publish(
     header = raw.header
     publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
     observations = [
-        _observation(raw, decision, answers.get(decision["account"], ()), withdrawn.get(decision["account"]), reading)
+        _observation(raw, decision, answers.get(listed_in(decision), ()), withdrawn.get(listed_in(decision)), reading)
         for decision in header["accounts"]
     ]
     selections = {
-        decision["account"]: _select(answers.get(decision["account"], ()), decision, header.get("completeness_rule"))
+        listed_in(decision): _select(answers.get(listed_in(decision), ()), decision, header.get("completeness_rule"))
         for decision, row in zip(header["accounts"], observations, strict=True)
         if row["is_published"]
     }
-    if prefetch and prefetch.account not in selections:
+    if prefetch and prefetch.listed not in selections:
         prefetch.discard()
-    begun = prefetch.account if prefetch and prefetch.has_begun else None
-    groups = group_accounts({account: pages.places for account, pages in selections.items() if account != begun})
+    begun = prefetch.listed if prefetch and prefetch.has_begun else None
+    groups = group_accounts({listed: pages.places for listed, pages in selections.items() if listed != begun})
     with FlattenPool() as pool:
         for row in observations:
             if row["is_published"]:
-                raw.prefetch(groups.get(row["account"], ()))
-                row.update(_write(publication, pool, raw, row, selections[row["account"]], prefetch))
+                listed = listed_in(row)
+                raw.prefetch(groups.get(listed, ()))
+                row.update(_write(publication, pool, raw, row, selections[listed], prefetch))
     publication.commit(observations, raw.digest)
     return observations
+
+
+def listed_in(decision: Mapping[str, Any]) -> Listed:
+    """Account and resource of a decision in a raw file; before format 5 there was one resource."""
+    return decision["account"], decision.get("resource", "images")
 
 
 def _observation(
@@ -88,6 +101,7 @@ def _observation(
     refusal = why_refused_anew(raw, decision, answers, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
+        "resource": listed_in(decision)[1],
         "run_id": header["run_id"],
         "is_published": decision["is_published"] and withdrawal is None and refusal is None,
         "error": withdrawal.error if withdrawal else refusal or decision["error"],
@@ -168,20 +182,21 @@ def _write(
 ) -> dict[str, int]:
     """Write the tables of one account. Returns: its counts, as `observations` has them."""
     account, at = observation["account"], observation["observed_at_utc"]
+    resource = resource_named(observation["resource"])
     is_distinct = selection.is_distinct
     if is_distinct is None:
         is_distinct = observation["certificate"] != "unproven"
     batches = batches_of(selection.places)
     counts = []
-    if prefetch and prefetch.account == account:
+    if prefetch and prefetch.listed == listed_in(observation):
         counts = prefetch.finish(at, batches if is_distinct else [])
     seen = None if is_distinct else set(selection.excluded_ids)
     reading = observation["reading_version"]
-    flats = pool.flatten(raw, account, at, batches[len(counts) :], seen=seen, reading=reading)
+    flats = pool.flatten(raw, account, at, batches[len(counts) :], resource=resource, seen=seen, reading=reading)
     total = sum((write_rows(publication, flat) for flat in flats), start=sum(counts, start=RowCounts()))
     return {
-        "image_count": total.image_count,
-        "disk_count": total.disk_count,
+        "item_count": total.image_count,
+        "child_item_count": total.disk_count,
         "reject_count": total.reject_count,
         "unknown_field_count": len(total.unknown_fields),
     }
@@ -193,21 +208,22 @@ def read_answers(
     *,
     reading: int | None = None,
     groups: Iterable[pa.Table] | None = None,
-) -> dict[str, list[tuple[int, Answer]]]:
-    """Read the answers of a landed run by account, in the order they came, each with its place in the file.
+) -> Answers:
+    """Read the answers of a landed run by account and resource, in the order they came, each with its place.
 
     `prefetch` takes each as it is read. `reading` is a version of reading; None: the one that landed them. `groups` are
     those of `raw`, where the caller uses them as well.
     """
     reading = reading or raw.reading
-    answers: dict[str, list[tuple[int, Answer]]] = {}
+    answers: Answers = {}
     for place, (row, body) in enumerate(raw.answers(groups)):
         page = None
         if row["status"] == 200 and body is not None:
             with contextlib.suppress(NotAPage):
-                page = read_page(body, reading, server_at_utc=row.get("server_at_utc"))
+                resource = resource_named(row.get("resource") or IMAGES_RESOURCE.name)
+                page = read_page(body, reading, resource=resource, server_at_utc=row.get("server_at_utc"))
         answer = Answer(**{"server_at_utc": None, **row}, page=page)
-        answers.setdefault(row["account"], []).append((place, answer))
+        answers.setdefault((answer.account, answer.resource), []).append((place, answer))
         if prefetch is not None:
             prefetch.take(place, answer, body)
     return answers

@@ -19,7 +19,7 @@ from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
-from pipeline.resources.tables import ROW_TABLES
+from pipeline.resources.tables import ROW_TABLES, tables_of
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from pipeline.lake.tombstones import Listed
     from pipeline.resources.schema import Table
     from pipeline.storage.digest import FileDigest
 
 _THREADS: Final = 4
+_BEFORE_FORMAT_5: Final = "images"
+"""The resource of every record without digests."""
 
 
 @dataclass(slots=True)
@@ -44,8 +47,8 @@ class RunState:
     raw: Path | None
     """Its raw file, even if it has expired; None where that is not there."""
     is_compacted: bool
-    accounts: tuple[str, ...] = ()
-    """The accounts that it published; none where no record tells."""
+    published: tuple[Listed, ...] = ()
+    """The accounts and resources that it published; none where no record tells."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
     """Of its files as they were committed, by table; none where an older version committed them."""
     reading: int | None = None
@@ -57,8 +60,13 @@ class RunState:
     """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
     is_in_versions: bool = False
     """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
-    withdrawn: frozenset[str] = frozenset()
-    """Its accounts that are withdrawn."""
+    withdrawn: frozenset[Listed] = frozenset()
+    """Its accounts and resources that are withdrawn."""
+
+    @property
+    def left(self) -> list[Listed]:
+        """What it published and is not withdrawn."""
+        return [listed for listed in self.published if listed not in self.withdrawn]
 
     @property
     def is_restorable(self) -> bool:
@@ -114,13 +122,13 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
                 *covered.get(state.run_id, ()),
                 *state.withdrawn,
             }  # nothing else of a whole compacted run is missing
-            state.is_in_versions = state.is_compacted and set(state.accounts) <= held
+            state.is_in_versions = state.is_compacted and set(state.published) <= held
             _find_flaws(state, pool)
     return states
 
 
 def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[str, RunState]) -> None:
-    """Verify the commit records, and read accounts and digests from them; of a lost one, from the compacted records."""
+    """Verify the commit records, and read what they publish, and digests; of a lost one, the compacted record."""
     with_digest = []
     for state in states.values():
         flaw = record_flaw(state.record)
@@ -137,25 +145,25 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
         found = [
             row for row in _record_rows(con, scan_files(COMPACTED[RECORDS], paths, names=_NAMES)) if row[0] in lost
         ]
-        for run_id in lost - {run_id for run_id, _, _, digests, _ in found if digests}:
+        for run_id in lost - {run_id for run_id, *_, digests, _ in found if digests}:
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found
-    for run_id, account, is_published, digests, reading in rows:
+    for run_id, account, resource, is_published, digests, reading in rows:
         if run_id in states:  # a record that names another run is a finding of the rules
-            _add_row(states[run_id], account, digests, is_published=is_published)
+            _add_row(states[run_id], (account, resource), digests, is_published=is_published)
             states[run_id].reading = reading
 
 
-_NAMES: Final = ("run_id", "account", "is_published", COMMITTED_FILES, "reading_version")
+_NAMES: Final = ("run_id", "account", "resource", "is_published", COMMITTED_FILES, "reading_version")
 
 
 def _record_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
     return con.execute(f"select {', '.join(_NAMES)} from ({query}) as record").fetchall()  # noqa: S608
 
 
-def _add_row(state: RunState, account: str, digests: str | None, *, is_published: bool) -> None:
+def _add_row(state: RunState, listed: Listed, digests: str | None, *, is_published: bool) -> None:
     if is_published:
-        state.accounts = (*state.accounts, account)
+        state.published = (*state.published, listed)
     if not state.digests:
         state.digests = decode_digests(digests)
 
@@ -164,7 +172,7 @@ def _read_older_record(state: RunState) -> None:
     """Read a record without digests, and verify the checksums of its pages instead."""
     try:
         for row in read_verified(state.record).select(["account", "is_published"]).to_pylist():
-            _add_row(state, row["account"], None, is_published=row["is_published"])
+            _add_row(state, (row["account"], _BEFORE_FORMAT_5), None, is_published=row["is_published"])
     except LakeDamaged as error:
         state.flaws[state.record] = str(error)
     except KeyError:
@@ -174,6 +182,7 @@ def _read_older_record(state: RunState) -> None:
 def _find_flaws(state: RunState, pool: ThreadPoolExecutor) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     tables = {table.name: table for table in ROW_TABLES}
+    published = set(state.published)
     if state.digests:
         expected = {_path_of(state, tables[name]): d for name, d in state.digests.items() if name in tables}
         raw = state.digests.get(RAW_PAGES.name)
@@ -184,8 +193,8 @@ def _find_flaws(state: RunState, pool: ThreadPoolExecutor) -> None:
                 state.flaws[state.record] = "it names raw pages that were replaced without their secrets"
         found = zip(expected, pool.map(lambda one: file_flaw(*one), expected.items()), strict=True)
         state.flaws |= {path: flaw for path, flaw in found if flaw is not None}
-    elif state.accounts and not (state.is_compacted and not state.record.exists()):
-        for table in ROW_TABLES:
+    elif published and not (state.is_compacted and not state.record.exists()):
+        for table in tables_of({resource for _, resource in published}):
             try:
                 read_verified(_path_of(state, table))
             except LakeDamaged as error:
@@ -194,10 +203,10 @@ def _find_flaws(state: RunState, pool: ThreadPoolExecutor) -> None:
         state.raw_flaw = pages_flaw(state.raw)
     if state.record in state.flaws and not state.is_compacted:
         return  # every reader needs the record, and nothing else tells which accounts the run published
-    if state.withdrawn >= set(state.accounts) and state.withdrawn and not state.has_usable_pages:
+    if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
-    elif state.accounts and state.withdrawn >= set(state.accounts):  # past the grace period its files are deleted
+    elif published and state.withdrawn >= published:  # past the grace period its files are deleted
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
 
 
@@ -221,8 +230,8 @@ def cure(state: RunState, data: Path) -> str:
         return f"{command(data, 'rebuild')} writes it again from the raw pages"
     if state.is_in_versions:
         return f"{command(data, 'rebuild')} writes it again from the compacted versions"
-    left = [account for account in state.accounts if account not in state.withdrawn]
-    names = [f"{state.run_id}/{account}" for account in left] or [state.run_id]
+    names = [f"{state.run_id}/{account}" for account in dict.fromkeys(account for account, _ in state.left)]
+    names = names or [state.run_id]
     accept = ", ".join(command(data, "withdraw", name) for name in names)
     return f"its raw pages are {'damaged' if state.raw else 'gone'}: {accept} accepts the loss"
 

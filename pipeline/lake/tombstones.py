@@ -33,9 +33,24 @@ from pipeline.storage.store import read_whole, store_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+Listed = tuple[str, str]
+"""Account and resource: what a run lists, and what a row of its commit record is about."""
+
 TOMBSTONES_COPY: Final = "tombstones.json"
 _NAME: Final = "tombstones"
 """The name in their own digest: the file and its copy have the same content."""
+
+
+def observation_name(run_id: str, listed: Listed) -> str:
+    """Name an observation as commands take it: `<run>/<account>`, and its resource unless that is `images`."""
+    account, resource = listed
+    return f"{run_id}/{account}" if resource == "images" else f"{run_id}/{account}/{resource}"
+
+
+def is_called(name: str, run_id: str, listed: Listed) -> bool:
+    """Return whether a user means this observation: `<run>`, `<run>/<account>` or `<run>/<account>/<resource>`."""
+    account, resource = listed
+    return name in {run_id, f"{run_id}/{account}", f"{run_id}/{account}/{resource}"}
 
 
 class Withdrawal(msgspec.Struct, frozen=True):
@@ -47,16 +62,28 @@ class Withdrawal(msgspec.Struct, frozen=True):
     withdrawn_at_utc: dt.datetime
     until_utc: dt.datetime
     """The end of its grace period: until then it can be restored."""
-    published_with: tuple[str, ...]
-    """Every account that the run published: they share its files."""
+    published_with: tuple[Listed | str, ...]
+    """All that the run published: it shares its files. Before format 5 the accounts alone."""
     latest_instead: str | None = None
     """The run that became the account's latest; None: it was not the latest, or the only one."""
     restored_at_utc: dt.datetime | None = None
+    resource: str = "images"
+    """The resource; before format 5 there was this one."""
+
+    @property
+    def listed(self) -> Listed:
+        """Account and resource."""
+        return self.account, self.resource
 
     @property
     def name(self) -> str:
-        """Run and account, as commands take them."""
-        return f"{self.run_id}/{self.account}"
+        """Run, account and resource, as commands take them."""
+        return observation_name(self.run_id, self.listed)
+
+    @property
+    def published(self) -> frozenset[Listed]:
+        """All that the run published."""
+        return frozenset((one, "images") if isinstance(one, str) else one for one in self.published_with)
 
     @property
     def error(self) -> str:
@@ -88,23 +115,23 @@ class Tombstones(msgspec.Struct, frozen=True):
 
     @property
     def whole_runs(self) -> frozenset[str]:
-        """The runs whose published accounts are all withdrawn: nothing in their files is read."""
-        accounts: dict[str, set[str]] = {}
-        published: dict[str, set[str]] = {}
-        for withdrawal in self.active:
-            accounts.setdefault(withdrawal.run_id, set()).add(withdrawal.account)
-        for withdrawal in self.withdrawn:  # a failed try lists only the accounts that were not withdrawn before it
-            published.setdefault(withdrawal.run_id, set()).update(withdrawal.published_with)
-        return frozenset(run_id for run_id, withdrawn in accounts.items() if withdrawn >= published[run_id])
+        """The runs of which all that they published is withdrawn: nothing in their files is read."""
+        withdrawn: dict[str, set[Listed]] = {}
+        published: dict[str, set[Listed]] = {}
+        for one in self.active:
+            withdrawn.setdefault(one.run_id, set()).add(one.listed)
+        for one in self.withdrawn:  # a failed try lists only what was not withdrawn before it
+            published.setdefault(one.run_id, set()).update(one.published)
+        return frozenset(run_id for run_id, listed in withdrawn.items() if listed >= published[run_id])
 
     @property
     def raw_runs(self) -> frozenset[str]:
         """The runs whose raw pages have expired."""
         return frozenset(pages.run_id for pages in self.raw_pages)
 
-    def withdrawn_from(self, run_id: str) -> dict[str, Withdrawal]:
-        """Return the withdrawals of one run that were not restored, by account."""
-        return {one.account: one for one in self.active if one.run_id == run_id}
+    def withdrawn_from(self, run_id: str) -> dict[Listed, Withdrawal]:
+        """Return the withdrawals of one run that were not restored, by account and resource."""
+        return {one.listed: one for one in self.active if one.run_id == run_id}
 
 
 def tombstones_path(data: Path) -> Path:

@@ -1,10 +1,10 @@
-"""Versions of images as SQL: the query behind `image_versions` and behind compaction.
+"""Versions of items as SQL: the query behind `image_versions`, `…_versions` and behind compaction.
 
     compacted versions, cut to the observations that stand ──┐
                                                              ├──► segments ──► bounds of versions, lifetimes ──► values
     rows of plain files, each a segment of its own ──────────┘
 
-Segments of one image that follow each other without an observation in between,
+Segments of one item that follow each other without an observation in between,
 with equal values, are one version. This holds for any segments: days after the
 last compaction, a day that arrives late and splits a version, a withdrawn day
 that separated two. So one query compacts a new day, and shows the lake until
@@ -17,15 +17,15 @@ rely on the fingerprint: it reads back what it wrote and compares every value.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pipeline.resources.images import IMAGE_VERSIONS
+from pipeline.resources.resource import VERSION_BOUNDS
 
-_BOUNDS: Final = tuple(column.name for column in IMAGE_VERSIONS.columns[2:8])
+if TYPE_CHECKING:
+    from pipeline.resources.resource import Resource
+
+_BOUNDS: Final = tuple(column.name for column in VERSION_BOUNDS)
 """The instants of a version."""
-_VALUES: Final = tuple(
-    column.name for column in IMAGE_VERSIONS.columns if column.name not in {"account", "image_id", *_BOUNDS}
-)
 
 
 def number_observations(observations: str) -> str:
@@ -48,9 +48,9 @@ def versions(observations: str, compacted_versions: str, fingerprints: str) -> s
     """Write the query for the bounds of all versions, without their values.
 
     observations          as from `number_observations`: every published observation of the accounts in question
-    compacted_versions    rows as from `fingerprinted`. The first version of an image keeps its `life_began_utc` and
+    compacted_versions    rows as from `fingerprinted`. The first version of an item keeps its `life_began_utc` and
                           `previous_seen_utc`; a caller that passes all versions of an account sets both to null
-    fingerprints          rows as from `scan.fingerprints`; those of covered or other observations are ignored
+    fingerprints          rows as from `item_rows.fingerprints`; those of covered or other observations are ignored
 
     `valued_utc` says where the values are: in the given version with this `first_seen_utc`; null: in the row that was
     observed at the version's own `first_seen_utc`.
@@ -61,13 +61,13 @@ def versions(observations: str, compacted_versions: str, fingerprints: str) -> s
         f"compacted_version as materialized ({compacted_versions})",
         _SPANS,
         _segments(fingerprints),
-        _IMAGES,
+        _ITEMS,
         _BEGUN,
         _TIMED,
         _LIVES,
     )
     columns = ", ".join(_BOUNDS)
-    return "with " + ",\n".join(steps) + f"\nselect account, image_id, {columns}, valued_utc\nfrom living"
+    return "with " + ",\n".join(steps) + f"\nselect account, item_id, {columns}, valued_utc\nfrom living"
 
 
 _PROVEN: Final = """\
@@ -139,7 +139,7 @@ def _segments(fingerprints: str) -> str:
 segments as materialized (
     select
         compacted_version.account,
-        compacted_version.image_id,
+        compacted_version.item_id,
         spans.first_number,
         spans.last_number,
         compacted_version.life_began_utc as carried_began,
@@ -151,7 +151,7 @@ segments as materialized (
     union all
     select
         observed.account,
-        observed.image_id,
+        observed.item_id,
         observation.number as first_number,
         observation.number as last_number,
         null as carried_began,
@@ -165,11 +165,11 @@ segments as materialized (
 )"""  # noqa: S608
 
 
-_IMAGES: Final = """\
-images as materialized (
+_ITEMS: Final = """\
+items as materialized (
     select
         account,
-        image_id,
+        item_id,
         min(first_number) as first_number,
         max(last_number) as end_number,
         min(valued_utc) as valued_utc,
@@ -178,37 +178,37 @@ images as materialized (
         min(fingerprint) = max(fingerprint)
         and sum(last_number - first_number + 1) = max(last_number) - min(first_number) + 1 as is_steady
     from segments
-    group by account, image_id
+    group by account, item_id
 )"""
-"""Each image over all its segments; steady: one version without a gap."""
+"""Each item over all its segments; steady: one version without a gap."""
 
 _BEGUN: Final = """\
--- Most images were always there, and always the same: only the others are sorted.
+-- Most items were always there, and always the same: only the others are sorted.
 flagged as (
     select
         *,
-        lag(last_number) over image as number_before,
-        max(last_number) over (partition by account, image_id) as final_number,
-        coalesce(lag(last_number) over image + 1 <> first_number, true)
-        or lag(fingerprint) over image <> fingerprint as begins
+        lag(last_number) over item as number_before,
+        max(last_number) over (partition by account, item_id) as final_number,
+        coalesce(lag(last_number) over item + 1 <> first_number, true)
+        or lag(fingerprint) over item <> fingerprint as begins
     from segments
-    semi join (select account, image_id from images where not is_steady) as unsteady using (account, image_id)
-    window image as (partition by account, image_id order by first_number)
+    semi join (select account, item_id from items where not is_steady) as unsteady using (account, item_id)
+    window item as (partition by account, item_id order by first_number)
 ),
 begun as (
     select
         account,
-        image_id,
+        item_id,
         valued_utc,
         carried_began,
         carried_previous,
         number_before,
         first_number,
-        coalesce(lead(number_before) over image, final_number) as end_number,
-        lead(first_number) over image as number_after
+        coalesce(lead(number_before) over item, final_number) as end_number,
+        lead(first_number) over item as number_after
     from flagged
     where begins
-    window image as (partition by account, image_id order by first_number)
+    window item as (partition by account, item_id order by first_number)
 )"""
 """The segments with which a version begins; the end is that of the segment before the next."""
 
@@ -216,7 +216,7 @@ _TIMED: Final = """\
 timed as (
     select
         begun.account,
-        begun.image_id,
+        begun.item_id,
         begun.valued_utc,
         begun.carried_began,
         begun.carried_previous,
@@ -242,7 +242,7 @@ _LIVES: Final = """\
 living as (
     select
         account,
-        image_id,
+        item_id,
         valued_utc,
         first_seen_utc,
         last_seen_utc,
@@ -252,7 +252,7 @@ living as (
                 when number_before is null then coalesce(carried_began, first_seen_utc)
                 when is_life_start then first_seen_utc
             end
-        ) over (partition by account, image_id order by first_seen_utc) as life_began_utc,
+        ) over (partition by account, item_id order by first_seen_utc) as life_began_utc,
         case
             when number_before is null then carried_previous
             when not is_life_start then before_utc
@@ -261,43 +261,46 @@ living as (
     from timed
     union all
     select
-        images.account,
-        images.image_id,
-        images.valued_utc,
+        items.account,
+        items.item_id,
+        items.valued_utc,
         beginning.observed_at_utc as first_seen_utc,
         ending.observed_at_utc as last_seen_utc,
         ending.proof_utc as gone_at_utc,
-        coalesce(images.carried_began, beginning.observed_at_utc) as life_began_utc,
-        images.carried_previous as previous_seen_utc,
+        coalesce(items.carried_began, beginning.observed_at_utc) as life_began_utc,
+        items.carried_previous as previous_seen_utc,
         null as next_seen_utc
-    from images
-    inner join observation as beginning on images.first_number = beginning.number
-    inner join proven as ending on images.end_number = ending.number
-    where images.is_steady
+    from items
+    inner join observation as beginning on items.first_number = beginning.number
+    inner join proven as ending on items.end_number = ending.number
+    where items.is_steady
 )"""
-"""The bounds of all versions: of lifetimes, proofs of absence, and the steady images."""
+"""The bounds of all versions: of lifetimes, proofs of absence, and the steady items."""
 
 
-def with_values(living: str, valued_versions: str, observed_rows: str) -> str:
+def with_values(resource: Resource, living: str, valued_versions: str, observed_rows: str) -> str:
     """Write the query that adds the values to the bounds in the relation `living`.
 
-    The values come from `valued_versions`, rows of `image_versions`, and from `observed_rows`, as from
-    `scan.observed_rows`.
+    The values come from `valued_versions`, rows of the resource's versions, and from `observed_rows`, as from
+    `item_rows.observed_rows`.
     """
+    key = resource.key.name
     bounds = ", ".join(f"living.{name}" for name in _BOUNDS)
+    names = [column.name for column in resource.versions.columns]
+    values = ", ".join(f"valued.{name}" for name in names if name not in {"account", key, *_BOUNDS})
     sources = [
         (valued_versions, "living.valued_utc = valued.first_seen_utc"),
         (observed_rows, "living.valued_utc is null and living.first_seen_utc = valued.observed_at_utc"),
     ]
     return "\nunion all\n".join(
-        f"select living.account, living.image_id, {bounds}, {', '.join(f'valued.{name}' for name in _VALUES)}\n"
+        f"select living.account, living.item_id as {key}, {bounds}, {values}\n"
         f"from ({rows}) as valued\ninner join {living} as living\n"
-        f"    on living.account = valued.account and living.image_id = valued.image_id and {condition}"
+        f"    on living.account = valued.account and living.item_id = valued.{key} and {condition}"
         for rows, condition in sources
     )
 
 
-def as_of_cut(version_rows: str, cuts: str) -> str:
+def as_of_cut(resource: Resource, version_rows: str, cuts: str) -> str:
     """Cut versions at an instant of each account, given as account, cut_utc; accounts without one are left out."""
     changed = {
         "last_seen_utc": "least(version.last_seen_utc, cut.cut_utc) as last_seen_utc",
@@ -306,7 +309,7 @@ def as_of_cut(version_rows: str, cuts: str) -> str:
             "case when version.next_seen_utc <= cut.cut_utc then version.next_seen_utc end as next_seen_utc"
         ),
     }
-    columns = ", ".join(changed.get(column.name, f"version.{column.name}") for column in IMAGE_VERSIONS.columns)
+    columns = ", ".join(changed.get(column.name, f"version.{column.name}") for column in resource.versions.columns)
     return (
         f"select {columns}\nfrom (\n{version_rows}\n) as version\ninner join ({cuts}) as cut\n"
         "    on version.account = cut.account and version.first_seen_utc <= cut.cut_utc"

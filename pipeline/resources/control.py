@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.resources.columns import ACCOUNT, OBSERVED_AT, OBSERVED_ON
+from pipeline.resources.columns import ACCOUNT, OBSERVED_AT, OBSERVED_ON, RESOURCE
 from pipeline.resources.schema import ADDED, Table, boolean, integer, raw_bytes, seconds, text, timestamp_utc
 
 REJECTS = Table(
@@ -11,30 +11,44 @@ REJECTS = Table(
     key=(),
     columns=(
         ACCOUNT,
+        RESOURCE,
         OBSERVED_AT,
         OBSERVED_ON,
-        text("image_id", ADDED, "The image that it belongs to; null where the image has no usable id."),
+        text(
+            "item_id",
+            ADDED,
+            "The image or other item that it belongs to; null where that has no usable id.",
+            renamed_from="image_id",
+        ),
         text("field", ADDED, "The API field, such as `ImageSize` or `DiskDeviceMapping[2].Size`."),
         text("reason", ADDED, "Why it could not be typed."),
         text("raw_json", ADDED, "The value as it was sent, as JSON text."),
     ),
     example="select field, reason, count(*) as reject_count from rejects group by field, reason",
+    format="5",
 )
 
 OBSERVATIONS = Table(
     name="observations",
-    grain="One account in one run, tried or done. What has no published observation is not in the lake.",
-    key=("account", "run_id"),
+    grain="A resource of an account in one run, tried or done. What has no published observation is not in the lake.",
+    key=("account", "resource", "run_id"),
     columns=(
         ACCOUNT,
+        RESOURCE,
         text("run_id", ADDED, "The run, named for the instant at which it began; the name of its files."),
         timestamp_utc("observed_at_utc", ADDED, f"{OBSERVED_AT.doc} Null where no listing came to an end."),
         OBSERVED_ON,
         boolean("is_published", ADDED, "True where the run's rows of this account are in the lake."),
         text("certificate", ADDED, "What the listing proves: verified, counted, unproven; null where none ended."),
         text("asked_certificate", ADDED, "The level that was asked for."),
-        integer("pass_count", ADDED, "Times that the whole account was read."),
-        integer("page_count", ADDED, "Pages of the last pass."),
+        integer(
+            "pass_count", ADDED, "Readings from page 1 on, each to the end of the list or until a proof was found."
+        ),
+        integer(
+            "page_count",
+            ADDED,
+            "Answers whose rows are published: those that show the instant; else the pages of the last pass.",
+        ),
         integer("call_count", ADDED, "Tries of calls, answered or not."),
         integer("retry_count", ADDED, "Tries that followed a try without a usable answer."),
         integer("throttle_count", ADDED, "Tries that the service refused as too many."),
@@ -48,12 +62,30 @@ OBSERVATIONS = Table(
         integer("clamp_count", ADDED, "Answers with fewer rows a page than asked for, and saying so."),
         integer("drift_count", ADDED, "Answers with another TotalCount than the first of their pass."),
         integer("contradiction_count", ADDED, "Answers that did not hold together however often they were asked."),
-        integer("total_count", "TotalCount", "TotalCount of the first answer of the last pass; null where not sent."),
-        text("image_ids_sha256", ADDED, "SHA-256 over the sorted ids of the last pass: equal sets, equal digests."),
-        text("first_request_id", "RequestId", "The service's name for the first answer of the last pass."),
+        integer(
+            "total_count",
+            "TotalCount",
+            "TotalCount at the instant; else of the first answer of the last pass; null where not sent.",
+        ),
+        text(
+            "ids_sha256",
+            ADDED,
+            "SHA-256 over the sorted ids at the instant, else of the last pass: equal sets, equal digests.",
+            renamed_from="image_ids_sha256",
+        ),
+        text(
+            "first_request_id",
+            "RequestId",
+            "The service's name for the answer at the instant; else for the first of the last pass.",
+        ),
         text("last_request_id", "RequestId", "The service's name for the last answer of the listing."),
-        integer("image_count", ADDED, "Images in the last pass, each counted once."),
-        integer("disk_count", ADDED, "Disks of those images."),
+        integer(
+            "item_count",
+            ADDED,
+            "Images, or other items, at the instant, else in the last pass, each counted once.",
+            renamed_from="image_count",
+        ),
+        integer("child_item_count", ADDED, "Their children: the disks of the images.", renamed_from="disk_count"),
         integer("reject_count", ADDED, "Values that could not be typed."),
         integer("unknown_field_count", ADDED, "Different fields that this version does not know, kept in `extra`."),
         timestamp_utc("started_at_utc", ADDED, "When the first call was sent."),
@@ -146,14 +178,15 @@ OBSERVATIONS = Table(
         ),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
-    format="4",
+    format="5",
 )
 
 RAW_PAGES = Table(
     name="raw_pages",
     grain="One try of one call, with the answer's bytes as they came; secrets are removed from what is no listing.",
-    key=("account", "pass_number", "page_number", "attempt_number"),
+    key=("resource", "account", "pass_number", "page_number", "attempt_number"),
     columns=(
+        RESOURCE,
         ACCOUNT,
         OBSERVED_ON,
         integer("pass_number", ADDED, "Which reading of the whole account, from 1."),
@@ -181,6 +214,6 @@ RAW_PAGES = Table(
         ),
     ),
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
-    format="4",
+    format="5",
     renamed_from="pages",
 )

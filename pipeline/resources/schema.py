@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+Sent = Literal["text", "number", "boolean"]
+
 Kind = Literal["text", "integer", "gib", "seconds", "timestamp", "boolean", "bytes", "day", "list"]
 
 ADDED = None
 """In place of an API field: the pipeline adds the column."""
 
-FORMAT = "4"
+FORMAT = "5"
 """The format of a lake that this version writes; it reads all before.
 
 1   runs as daily files
 2   versions beside them; `lake/folds/<n>.json` lists the runs
 3   each group of accounts listed once in that file
 4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
+5   `observations`, `rejects` and `raw_pages` name the resource; their counts are of items
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
 """
@@ -43,6 +46,9 @@ EARLIEST_PAST = dt.datetime(2009, 1, 1)  # noqa: DTZ001  (UTC without a zone, as
 """Before Alibaba Cloud was founded (September 2009) it made nothing: an earlier instant is a default or an error."""
 LATEST_PAST = dt.timedelta(days=1)
 """Clocks differ, and an image may be made while its account is listed; a whole day is neither."""
+
+FAR_FUTURE = dt.datetime(2099, 1, 1)  # noqa: DTZ001
+"""An instant from here on stands for never: pay-as-you-go instances expire in 2099 or in 2119."""
 
 _DUCKDB: dict[Kind, str] = {  # a list's type is that of its rows
     "text": "VARCHAR",
@@ -81,12 +87,26 @@ class Column:
     """The release that added the column; None: the first. Older files hold the field in `extra`."""
     renamed_from: str | None = None
     """The name of the column in files of older versions."""
+    default: str | None = None
+    """The value in files that lack the column, and in rows that name none."""
     of: tuple[Column, ...] = ()
     """The columns of each row in a list."""
     is_distinct: bool = False
     """True where nearly every row has a value of its own: the file has no dictionary for it."""
     is_past: bool = False
     """True for an instant behind the observation: not before EARLIEST_PAST, and less than LATEST_PAST after it."""
+    is_from_mib: bool = False
+    """True for a size in GiB that the API sends in MiB: divided exactly, a remainder is a reject."""
+    never: str | None = None
+    """For an instant that the API sets to FAR_FUTURE or later where it means never: the boolean column that is true
+    there, false at any other instant and null at none; the instant is null then."""
+    is_number: bool = False
+    """True where the API publishes a JSON number; numbers and texts are read of every field."""
+
+    @property
+    def sent(self) -> Sent:
+        """The JSON type that the API publishes: text, unless declared otherwise."""
+        return "number" if self.is_number else "boolean" if self.kind == "boolean" else "text"
 
     @property
     def unit(self) -> str | None:
@@ -140,21 +160,46 @@ class Column:
         return pa.field(self.name, types[self.kind], metadata={k: v for k, v in meaning.items() if v})
 
 
-def text(name: str, api: str | None, doc: str, *, since: str | None = None, is_distinct: bool = False) -> Column:
+def text(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_distinct: bool = False,
+    renamed_from: str | None = None,
+    default: str | None = None,
+) -> Column:
     """Text, stored as sent."""
-    return Column(name, "text", api, doc, since=since, is_distinct=is_distinct)
+    return Column(
+        name, "text", api, doc, since=since, is_distinct=is_distinct, renamed_from=renamed_from, default=default
+    )
 
 
 def integer(
-    name: str, api: str | None, doc: str, *, since: str | None = None, renamed_from: str | None = None
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    renamed_from: str | None = None,
+    is_number: bool = False,
 ) -> Column:
     """An integer without a unit: a count, a position, a number whose unit the API does not state."""
-    return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from)
+    return Column(name, "integer", api, doc, since=since, renamed_from=renamed_from, is_number=is_number)
 
 
-def gib(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
+def gib(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_from_mib: bool = False,
+    is_number: bool = False,
+) -> Column:
     """An integer number of GiB."""
-    return Column(name, "gib", api, doc, since=since)
+    return Column(name, "gib", api, doc, since=since, is_from_mib=is_from_mib, is_number=is_number)
 
 
 def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -162,9 +207,17 @@ def seconds(name: str, api: str | None, doc: str, *, since: str | None = None) -
     return Column(name, "seconds", api, doc, since=since)
 
 
-def timestamp_utc(name: str, api: str | None, doc: str, *, since: str | None = None, is_past: bool = False) -> Column:
+def timestamp_utc(
+    name: str,
+    api: str | None,
+    doc: str,
+    *,
+    since: str | None = None,
+    is_past: bool = False,
+    never: str | None = None,
+) -> Column:
     """An instant in UTC, without a zone, to the microsecond."""
-    return Column(name, "timestamp", api, doc, since=since, is_past=is_past)
+    return Column(name, "timestamp", api, doc, since=since, is_past=is_past, never=never)
 
 
 def boolean(name: str, api: str | None, doc: str, *, since: str | None = None) -> Column:
@@ -244,7 +297,8 @@ class Table:
         )
 
     def to_arrow(self, rows: Sequence[Mapping[str, object]]) -> pa.Table:
-        """Type `rows` as declared: N rows in, N rows out, same order; a missing value is null."""
+        """Type `rows` as declared: N rows in, N rows out, same order; a missing value is null, or the default."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow())
+        defaults = {column.name: column.default for column in self.stored if column.default is not None}
+        return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=self.arrow())

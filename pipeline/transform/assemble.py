@@ -5,7 +5,7 @@
                 └─ unknown fields: `extra`  └─ values that do not fit: null, and a row of `rejects`
 
 Every parser yields the same columns of text, so that values are cast in one
-place. One bad value never affects its neighbours; only an image without an id
+place. One bad value never affects its neighbours; only an item without an id
 is left out.
 """
 
@@ -20,27 +20,35 @@ import pyarrow.compute as pc
 
 from pipeline.extract.reading_version import READING
 from pipeline.resources.control import REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.schema import Table
 from pipeline.transform.cast import Cast
 from pipeline.transform.parse import parse_pages
-from pipeline.transform.text_columns import DISK_FIELDS, IMAGE_FIELDS, NO_ID
+from pipeline.transform.text_columns import item_fields
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from pipeline.transform.text_columns import Reject, TextColumns
+    from pipeline.resources.resource import Child, Resource
+    from pipeline.transform.text_columns import ChildRows, ItemFields, Reject, TextColumns, TextRows
 
 
 @dataclass(frozen=True, slots=True)
 class FlatTables:
-    """Some pages of one observation as tables, and the names of unknown fields."""
+    """Some pages of one observation of a resource as tables, and the names of unknown fields."""
 
-    images: pa.Table
-    image_disks: pa.Table
+    items: pa.Table
+    children: tuple[pa.Table, ...]
+    """The child items, in the order in which the resource declares them."""
     rejects: pa.Table
     unknown_fields: frozenset[str]
+    resource: Resource
+
+    @property
+    def by_table(self) -> dict[Table, pa.Table]:
+        """The rows of each table."""
+        return {**dict(zip(self.resource.tables, (self.items, *self.children), strict=True)), REJECTS: self.rejects}
 
 
 def flatten(
@@ -48,16 +56,18 @@ def flatten(
     account: str,
     observed_at_utc: dt.datetime,
     *,
+    resource: Resource = IMAGES_RESOURCE,
     seen: set[str] | None = None,
     reading: int = READING,
 ) -> FlatTables:
     """Flatten the bodies of some pages of one observation; rows stay in the order listed.
 
     The bodies are pages that `read_page` can decode, by the same version of `reading`. `seen` is the set of ids of
-    earlier pages, extended here: an image whose id is in it is left out, so that the first of two stays. None: the
+    earlier pages, extended here: an item whose id is in it is left out, so that the first of two stays. None: the
     ids are known to be distinct.
     """
-    return assemble(parse_pages(bodies, reading), account, observed_at_utc, seen=seen, reading=reading)
+    texts = parse_pages(bodies, reading, resource)
+    return assemble(texts, account, observed_at_utc, resource=resource, seen=seen, reading=reading)
 
 
 def assemble(
@@ -65,34 +75,54 @@ def assemble(
     account: str,
     observed_at_utc: dt.datetime,
     *,
+    resource: Resource = IMAGES_RESOURCE,
     seen: set[str] | None = None,
     reading: int = READING,
 ) -> FlatTables:
     """Cast parsed pages and put them into tables."""
+    fields = item_fields(resource)
     rejects = list(texts.rejects)
     cast = Cast(reading, observed_at_utc, rejects)
-    images = cast.columns(texts.images, IMAGE_FIELDS, texts.image_raw_json, disks=None)
-    disks = cast.columns(texts.disks, DISK_FIELDS, texts.disk_raw_json, disks=texts)
-    keep = _images_to_keep(texts.images.column("ImageId"), seen)
+    columns = cast.columns(texts.items, fields)
+    ids = columns[resource.key.name]
+    keep = _items_to_keep(ids, seen)
+
+    def table(table: Table, rows: TextRows, columns: dict[str, Any], is_kept: pa.Array | None) -> pa.Table:
+        made = _table(table, account, observed_at_utc, len(rows.texts), {**columns, "extra": rows.extra})
+        return made if is_kept is None else made.filter(is_kept)
+
+    children = []
+    for index, (child_fields, rows) in enumerate(zip(fields.children, texts.children, strict=True), start=1):
+        child = child_fields.child
+        position = functools.partial(rows.position, index=index, child=child)
+        child_columns = {
+            **cast.columns(rows, child_fields, position),
+            **_path_columns(child, rows),
+            child.number.name: rows.number,
+            resource.key.name: pc.take(ids, rows.item_row),
+        }
+        columns |= _rollups(child, child_columns, rows)
+        children.append(table(child.table, rows, child_columns, None if keep is None else pc.take(keep, rows.item_row)))
     return FlatTables(
-        images=_image_table({**images, **_disk_rollups(disks, texts)}, texts, keep, account, observed_at_utc),
-        image_disks=_disk_table(disks, texts, keep, account, observed_at_utc),
-        rejects=_reject_table(rejects, texts, keep, account, observed_at_utc),
+        items=table(resource.table, texts.items, columns, keep),
+        children=tuple(children),
+        rejects=_reject_table(rejects, fields, ids, keep, account, observed_at_utc),
         unknown_fields=frozenset(texts.unknown_fields),
+        resource=resource,
     )
 
 
 _schema = functools.cache(Table.arrow)
 
 
-def _images_to_keep(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
-    """A mask of the images that have an id not yet in `seen`; None: all of them."""
+def _items_to_keep(ids: pa.Array, seen: set[str] | None) -> pa.Array | None:
+    """A mask of the items that have an id not yet in `seen`; None: all of them."""
     if seen is None:
         return pc.is_valid(ids) if ids.null_count else None
     keep = []
-    for image_id in ids.to_pylist():
-        keep.append(image_id is not None and image_id not in seen)
-        seen.add(image_id)
+    for item_id in ids.to_pylist():
+        keep.append(item_id is not None and item_id not in seen)
+        seen.add(item_id)
     return None if all(keep) else pa.array(keep)
 
 
@@ -115,56 +145,56 @@ def _array(values: Any, kind: pa.DataType, row_count: int) -> pa.Array:
     return pa.array(values, kind) if isinstance(values, list) else values.cast(kind)
 
 
-def _disk_rollups(disks: dict[str, pa.Array], texts: TextColumns) -> dict[str, pa.Array]:
-    """Count and size of the disks of each image. Disks are in the order of their images."""
-    counts, sizes = texts.disk_count, disks["disk_size_gib"]
-    ends = pc.cumulative_sum(counts)
-    starts = pc.subtract(ends, counts)
+def _path_columns(child: Child, rows: ChildRows) -> dict[str, pa.Array]:
+    """The columns that the path of a child item tells."""
+    names = dict.fromkeys(name for path in child.paths for name, _ in path.values)
+    texts = {name: pa.array([dict(path.values).get(name) for path in child.paths], pa.string()) for name in names}
+    return {name: pc.take(values, rows.path) for name, values in texts.items()}
 
-    def sum_per_image(values: pa.Array) -> pa.Array:
+
+def _rollups(child: Child, columns: dict[str, pa.Array], rows: ChildRows) -> dict[str, pa.Array]:
+    """Sum up the child items of each item. They are in the order of their items."""
+    ends = pc.cumulative_sum(rows.count)
+    starts = pc.subtract(ends, rows.count)
+
+    def sum_per_item(values: pa.Array) -> pa.Array:
         running = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(values)])
         return pc.subtract(running.take(ends), running.take(starts))
 
-    unsized = sum_per_image(pc.is_null(sizes).cast(pa.int64()))
-    size = pc.if_else(pc.equal(unsized, counts), None, sum_per_image(pc.fill_null(sizes, 0)))
-    return {"disk_count": counts, "unsized_disk_count": unsized, "disk_size_gib": size}
-
-
-def _image_table(
-    columns: dict[str, Any], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
-) -> pa.Table:
-    columns = {**columns, "extra": texts.image_extra}
-    table = _table(IMAGES, account, observed_at_utc, len(texts.images), columns)
-    return table if keep is None else table.filter(keep)
-
-
-def _disk_table(
-    columns: dict[str, Any], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
-) -> pa.Table:
-    columns = {
-        **columns,
-        "image_id": pc.take(texts.images.column("ImageId"), texts.disk_image_row),
-        "disk_number": texts.disk_number,
-        "extra": texts.disk_extra,
-    }
-    table = _table(IMAGE_DISKS, account, observed_at_utc, len(texts.disks), columns)
-    return table if keep is None else table.filter(pc.take(keep, texts.disk_image_row))
+    found = {}
+    for rollup in child.rollups:
+        if rollup.of is None:
+            found[rollup.column.name] = rows.count
+            continue
+        values = columns[rollup.of]
+        null_count = sum_per_item(pc.is_null(values).cast(pa.int64()))
+        if rollup.how == "count_null":
+            found[rollup.column.name] = null_count
+        else:
+            total = sum_per_item(pc.fill_null(values, 0))
+            found[rollup.column.name] = pc.if_else(pc.equal(null_count, rows.count), None, total)
+    return found
 
 
 def _reject_table(
-    rejects: list[Reject], texts: TextColumns, keep: pa.Array | None, account: str, observed_at_utc: dt.datetime
+    rejects: list[Reject],
+    fields: ItemFields,
+    ids: pa.Array,
+    keep: pa.Array | None,
+    account: str,
+    observed_at_utc: dt.datetime,
 ) -> pa.Table:
-    ids = texts.images.column("ImageId")
     rows = [
         {
             "account": account,
+            "resource": fields.resource.name,
             "observed_at_utc": observed_at_utc,
-            "image_id": ids[reject.image_row].as_py(),
+            "item_id": ids[reject.item_row].as_py(),
             "field": reject.field,
             "reason": reject.reason,
             "raw_json": reject.raw_json,
         }
         for reject in sorted(rejects)
-        if keep is None or keep[reject.image_row].as_py() or reject.reason == NO_ID
+        if keep is None or keep[reject.item_row].as_py() or reject.reason == fields.no_id
     ]
     return pa.Table.from_pylist(rows, schema=_schema(REJECTS))

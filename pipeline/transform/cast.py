@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.resources.schema import EARLIEST_PAST, LATEST_PAST
+from pipeline.resources.schema import EARLIEST_PAST, FAR_FUTURE, LATEST_PAST
 from pipeline.transform.parse_irregular import json
 from pipeline.transform.text_columns import Position, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pipeline.resources.schema import Column
-    from pipeline.transform.text_columns import TextColumns
+    from pipeline.transform.text_columns import Fields, TextRows
 
 
 _DAY_AND_MINUTE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}"
@@ -39,43 +39,45 @@ class Cast:
     rejects: list[Reject]
 
     def columns(
-        self,
-        texts: pa.RecordBatch,
-        fields: dict[str, Column],
-        raw_json: dict[tuple[int, str], str],
-        *,
-        disks: TextColumns | None,
+        self, rows: TextRows, fields: Fields, position: Callable[[int], Position] = Position
     ) -> dict[str, pa.Array]:
-        """Cast each column of `texts`.
-
-        `disks` gives the positions of the rows if they are disks; None: they are images.
-        """
+        """Cast each column of `rows`; `position` gives that of a row."""
         columns: dict[str, pa.Array] = {}
-        for index, (name, column) in enumerate(fields.items()):
-            values = texts.column(name)
+        for index, (name, column) in enumerate(fields.columns.items()):
+            values = rows.texts.column(name)
             if column.kind == "text":
                 columns[column.name] = values
                 continue
-            columns[column.name], misfits = self._column(column, values)
+            typed, misfits = self._column(column, values)
+            if column.never:
+                is_never = pc.greater_equal(typed, pa.scalar(FAR_FUTURE, typed.type))
+                columns[column.never] = is_never
+                typed = pc.if_else(is_never, None, typed)
+            columns[column.name] = typed
             for row, reason in misfits:
-                position = (
-                    Position(row)
-                    if disks is None
-                    else Position(disks.disk_image_row[row].as_py(), disks.disk_number[row].as_py())
-                )
-                raw = raw_json.get((row, name)) or json(values[row].as_py())
-                self.rejects.append(position.reject(index, name, reason, raw))
+                text = values[row].as_py()
+                raw = text if name in rows.bare else rows.raw_json.get((row, name)) or json(text)
+                self.rejects.append(position(row).reject(index, name, reason, raw))
         return columns
 
     def _column(self, column: Column, values: pa.Array) -> tuple[pa.Array, list[tuple[int, str]]]:
         """The typed values, and the rows of the others, each with the reason."""
-        is_timestamp = column.kind == "timestamp"
-        fits, typed = _timestamps(values, self.reading) if is_timestamp else _integers(values, column.most_digits)
+        if column.kind == "timestamp":
+            fits, typed = _timestamps(values, self.reading)
+        elif column.kind == "boolean":
+            fits, typed = _booleans(values)
+        else:
+            fits, typed = _integers(values, column.most_digits)
         is_empty = pc.equal(values, "")
         misfits = [
             (row, _reason(column, values[row].as_py()))
             for row in pc.indices_nonzero(pc.invert(pc.or_(fits, is_empty))).to_pylist()
         ]
+        if column.is_from_mib:
+            whole = pc.divide(typed, _MIB_PER_GIB)
+            is_whole = pc.equal(pc.multiply(whole, _MIB_PER_GIB), typed)
+            misfits += [(row, NOT_WHOLE) for row in pc.indices_nonzero(pc.invert(is_whole)).to_pylist()]
+            typed = pc.if_else(is_whole, whole, None)
         if column.is_past and self.reading > 1:
             for reason, is_impossible in self._impossible(typed):
                 rows = pc.indices_nonzero(is_impossible).to_pylist()
@@ -93,6 +95,16 @@ class Cast:
 
 BEFORE: Final = f"before {EARLIEST_PAST.year}"
 AFTER: Final = "a day or more after the observation"
+NOT_WHOLE: Final = "MiB that are no whole number of GiB"
+_MIB_PER_GIB: Final = 1024
+
+
+def _booleans(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Whether each text is `true` or `false`, in any case (null stays null), and the booleans."""
+    lower = pc.utf8_lower(values)
+    is_true = pc.equal(lower, "true")
+    fits = pc.or_(is_true, pc.equal(lower, "false"))
+    return fits, pc.if_else(fits, is_true, None)
 
 
 def _integers(values: pa.Array, most_digits: int) -> tuple[pa.Array, pa.Array]:
@@ -138,6 +150,8 @@ def _reason(column: Column, text: str) -> str:
     """The reason of a reject, as stored."""
     if column.kind == "timestamp":
         return "not an instant such as 2017-12-08T12:10:03Z"
+    if column.kind == "boolean":
+        return "neither true nor false"
     if text.startswith("-") and text[1:].isdigit():
         return "negative"
     if text.isascii() and text.isdigit():

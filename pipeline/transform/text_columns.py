@@ -1,58 +1,96 @@
-"""Images and disks as columns of text: the result of parsing, the input of casting."""
+"""Items and child items as columns of text: the result of parsing, the input of casting."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from pipeline.resources.schema import Column, Table
-
-DISKS: Final = "DiskDeviceMappings"
-DISK: Final = "DiskDeviceMapping"
-NO_ID: Final = "no id: the image is left out"
+    from pipeline.resources.resource import Child, ChildPath, Resource
+    from pipeline.resources.schema import Column
 
 
-def _fields(table: Table, *, without: str | None = None) -> dict[str, Column]:
-    """The API's fields of a table, in declared order: API name → column."""
-    return {column.api: column for column in table.columns if column.api and column.name != without}
+class Fields:
+    """The API fields of an item or a child item: API name → column, in declared order."""
+
+    def __init__(self, columns: Iterable[Column], excluded: Iterable[str]) -> None:
+        self.columns = {column.api: column for column in columns if column.api}
+        self.excluded = frozenset(excluded)
+        self.known = self.excluded.union(self.columns)
+        self.schema = pa.schema([pa.field(name, pa.string()) for name in self.columns])
+        types = {"number": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
+        self.sent_schema = pa.schema([pa.field(name, types[column.sent]) for name, column in self.columns.items()])
+        """The types as the API publishes them."""
+        self.bare = [name for name, column in self.columns.items() if column.sent != "text"]
+        """The fields that are no text in JSON."""
 
 
-IMAGE_FIELDS: Final = _fields(IMAGES)
-DISK_FIELDS: Final = _fields(IMAGE_DISKS, without="image_id")
-ID_INDEX: Final = list(IMAGE_FIELDS).index("ImageId")
+class ChildFields(Fields):
+    """The API fields of a child item, and where it stands in its item."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__(child.columns, child.excluded)
+        self.child = child
 
 
-def _strings(names: Iterable[str]) -> pa.Schema:
-    return pa.schema([pa.field(name, pa.string()) for name in names])
+class ItemFields(Fields):
+    """The API fields of an item, those of its child items, and the Arrow schemas of its JSON."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__((resource.key, *resource.columns), resource.excluded)
+        self.resource = resource
+        self.key = resource.key.api or ""
+        self.key_index = list(self.columns).index(self.key)
+        self.no_id = f"no id: the {resource.noun} is left out"
+        """The reason of a reject, as stored."""
+        self.children = tuple(map(ChildFields, resource.children))
+        self.has_excluded = any(fields.excluded for fields in (self, *self.children))
+        struct = pa.struct([*self.sent_schema, *_child_fields(self.children)])
+        *outer, name = resource.action.items
+        self.list_schema = pa.schema([pa.field(name, pa.list_(struct))])
+        """The list of items alone, under its own name."""
+        items = self.list_schema.field(0)
+        for outer_name in reversed(outer):
+            items = pa.field(outer_name, pa.struct([items]))
+        texts = [pa.field(text, pa.string()) for text in ("RequestId", "PageSize", "PageNumber", "TotalCount")]
+        self.body_schema = pa.schema([pa.field("Code", pa.int64()), items, *texts])
+        """A whole answer."""
 
 
-IMAGE_SCHEMA: Final = _strings(IMAGE_FIELDS)
-DISK_SCHEMA: Final = _strings(DISK_FIELDS)
-_DISK_STRUCT: Final = pa.struct([pa.field(DISK, pa.list_(pa.struct(list(DISK_SCHEMA))))])
-LIST_SCHEMA: Final = pa.schema([pa.field("Image", pa.list_(pa.struct([*IMAGE_SCHEMA, pa.field(DISKS, _DISK_STRUCT)])))])
-BODY_SCHEMA: Final = pa.schema(
-    [
-        pa.field("Code", pa.int64()),
-        pa.field("Images", pa.struct(list(LIST_SCHEMA))),
-        *_strings(("RequestId", "PageSize", "PageNumber", "TotalCount")),
-    ]
-)
+def _child_fields(children: Iterable[ChildFields]) -> list[pa.Field]:
+    """The fields of an item that hold its child items: those of one name are one field."""
+    found: dict[str, pa.Field] = {}
+    for fields in children:
+        for path in fields.child.paths:
+            kind = pa.struct(list(fields.sent_schema))
+            made = pa.field(path.path[-1], kind if path.is_object else pa.list_(kind))
+            for name in reversed(path.path[:-1]):
+                made = pa.field(name, pa.struct([made]))
+            root = found.get(made.name)
+            found[made.name] = made if root is None else pa.field(made.name, pa.struct([*root.type, *made.type]))
+    return list(found.values())
+
+
+@functools.cache
+def item_fields(resource: Resource) -> ItemFields:
+    """Return the fields of a resource."""
+    return ItemFields(resource)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reject:
     """A value that was left out, ordered by its position."""
 
-    image_row: int
-    disk_number: int
-    """0: a field of the image itself."""
+    item_row: int
+    child: int
+    """0: a field of the item itself; from 1: which of its children it is in."""
+    number: int
+    """The number of the child item."""
     field_index: int
     field: str
     reason: str
@@ -60,33 +98,74 @@ class Reject:
 
 
 @dataclass(slots=True)
-class TextColumns:
-    """Images and disks as columns of text, with the rejects and unknown fields found while parsing."""
+class TextRows:
+    """Items as columns of text."""
 
-    images: pa.RecordBatch
-    disks: pa.RecordBatch
-    disk_count: pa.Array
-    """Disks per image."""
-    disk_image_row: pa.Array
-    disk_number: pa.Array
-    image_extra: list[str | None] | None = None
-    disk_extra: list[str | None] | None = None
-    image_raw_json: dict[tuple[int, str], str] = field(default_factory=dict)
-    """Values that were sent as JSON numbers: (row, field) → text."""
-    disk_raw_json: dict[tuple[int, str], str] = field(default_factory=dict)
+    texts: pa.RecordBatch
+    extra: list[str | None] | None = None
+    raw_json: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Values that were sent as other JSON than text: (row, field) → its text."""
+    bare: Sequence[str] = ()
+    """Fields of which every value was sent as a number or a boolean, and is not in `raw_json`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ChildRows(TextRows):
+    """Child items as columns of text, in the order of their items and numbers."""
+
+    count: pa.Array
+    """Child items of each item."""
+    item_row: pa.Array
+    number: pa.Array
+    path: pa.Array
+    """Which of the child's paths each was at, from 0."""
+
+    def position(self, row: int, index: int, child: Child) -> Position:
+        """The position of a row, given the index of the child from 1."""
+        path = self.path[row].as_py()
+        number = self.number[row].as_py()
+        if len(child.paths) > 1:  # its place in the list of its path
+            item, before = self.item_row[row], row
+            while before and self.item_row[before - 1] == item and self.path[before - 1].as_py() == path:
+                before -= 1
+            place = row - before + 1
+        else:
+            place = number
+        return Position(self.item_row[row].as_py(), index, number, child_name(child.paths[path], place))
+
+
+@dataclass(slots=True)
+class TextColumns:
+    """Items and their child items, with the rejects and unknown fields found while parsing."""
+
+    items: TextRows
+    children: list[ChildRows]
+    """In the order in which the resource declares them."""
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: set[str] = field(default_factory=set)
 
 
+def child_name(path: ChildPath, place: int) -> str:
+    """The name of a child item in a reject: `DataDisk[2]`, `SystemDisk`."""
+    return path.path[-1] if path.is_object else f"{path.path[-1]}[{place}]"
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The position of a value: the row of its image, and the number of the disk (0: the image itself)."""
+    """The position of a value: the row of its item, and the child item (child 0: the item itself)."""
 
-    image_row: int
-    disk_number: int = 0
+    item_row: int
+    child: int = 0
+    number: int = 0
+    name: str | None = None
 
     def reject(self, field_index: int, name: str | None, reason: str, raw_json: str) -> Reject:
-        """Reject the API field `name`; None: the whole disk."""
-        parts = (f"{DISK}[{self.disk_number}]" if self.disk_number else None, name)
-        path = ".".join(part for part in parts if part is not None)
-        return Reject(self.image_row, self.disk_number, field_index, path, reason, raw_json)
+        """Reject the API field `name`; None: the whole child item."""
+        path = ".".join(part for part in (self.name, name) if part is not None)
+        return Reject(self.item_row, self.child, self.number, field_index, path, reason, raw_json)
+
+
+AFTER_THE_FIELDS: Final = 1_000
+"""The field index of what is not a declared field: sorted after those."""
+WHOLE_CHILD: Final = -1
+"""The field index of a child item as a whole: sorted before its fields."""

@@ -3,7 +3,8 @@
 2026-10-01                         the end of that UTC day
 2026-10-01T12:00Z                  that instant; without a zone it is UTC
 20261001T020000.000000Z            the observation of a run; of several accounts, the last
-20261001T020000.000000Z/prod       the observation of an account in it
+20261001T020000.000000Z/prod       the observation of an account in it; of several resources, the last
+20261001T020000.000000Z/prod/images
 latest                             the lake as it is
 """
 
@@ -14,6 +15,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting
+from pipeline.lake.tombstones import is_called
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +55,7 @@ def _parse(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.d
     instants = [
         observation.observed_at_utc
         for observation in published
-        if text in (observation.run_id, f"{observation.run_id}/{observation.account}")
+        if is_called(text, observation.run_id, observation.listed)
     ]
     if instants:
         return max(instants)

@@ -7,9 +7,9 @@ select
 image_id,                               documented where it was read from
 … as age_days    -- Whole days from …   documented here
 
-A line before the last select that ends with `-- for each image field` stands once for each field of an image, and
-`-- for each further disk field` for each field of a disk but the four that are always shown. So a new column needs no
-change in a view, and a view's file is valid SQL as it is.
+A line before the last select that ends with `-- for each image field` stands once for each field of an image (so for
+any resource, by its noun), and `-- for each further disk field` for each field of a disk but the four that are always
+shown. So a new column needs no change in a view, and a view's file is valid SQL as it is.
 """
 
 from __future__ import annotations
@@ -22,22 +22,29 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGE_VERSIONS, IMAGES
-from pipeline.resources.tables import TABLES
+from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.images import DISK_FIELDS
+from pipeline.resources.tables import RESOURCES, ROW_TABLES, TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
 from pipeline.views.parameters import Thresholds, settings_of, with_thresholds
 
 if TYPE_CHECKING:
     import duckdb
 
+    from pipeline.resources.resource import Resource
     from pipeline.resources.schema import Table
 
-LATEST: Final = {"images_latest": IMAGES, "image_disks_latest": IMAGE_DISKS, "rejects_latest": REJECTS}
+
+def latest_name(table: Table) -> str:
+    """Return the name of the view of each account's last observation."""
+    return f"{table.name}_latest"
+
+
+LATEST: Final = {latest_name(table): table for table in ROW_TABLES}
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",
     "image_disks_latest": "select image_id, disk_size_gib from image_disks_latest where disk_format = 'raw'",
-    "rejects_latest": "select image_id, field, raw_json from rejects_latest where reason = 'before 2009'",
+    "rejects_latest": "select item_id, field, raw_json from rejects_latest where reason = 'before 2009'",
 }
 _HERE: Final = Path(__file__).parent
 AS_OF: Final = "asked_as_of"
@@ -45,22 +52,25 @@ AS_OF: Final = "asked_as_of"
 THRESHOLDS: Final = "asked_thresholds"
 """The macro that returns the thresholds of the connection as JSON."""
 
-IS_CURRENT: Final = ColumnDoc(
-    "is_current",
-    "True where the account's last published observation has this version: a row of images_latest, if the account is "
-    "counted.",
-    None,
-)
-SAME_ACCOUNT_AS: Final = ColumnDoc(
-    "same_account_as",
-    "The account that this one is another name of: views count the image there; null where the account is counted.",
-    None,
-)
-"""The columns of `image_versions` that no file holds: they change with each observation."""
+IS_CURRENT: Final = "is_current"
+SAME_ACCOUNT_AS: Final = "same_account_as"
+"""The columns of `image_versions`, `…_versions` that no file holds: they change with each observation."""
+
+
+def _current_columns(resource: Resource) -> tuple[ColumnDoc, ColumnDoc]:
+    is_current = (
+        "True where the account's last published observation has this version: a row of "
+        f"{latest_name(resource.table)}, if the account is counted."
+    )
+    same_account_as = (
+        f"The account that this one is another name of: views count the {resource.noun} there; null where the account "
+        "is counted."
+    )
+    return ColumnDoc(IS_CURRENT, is_current, None), ColumnDoc(SAME_ACCOUNT_AS, same_account_as, None)
 
 
 _REPEATED: Final = {
-    "image": [field.name for field in IMAGE_FIELDS],
+    **{resource.noun: [field.name for field in resource.fields] for resource in RESOURCES},
     "further disk": [
         field.name
         for field in DISK_FIELDS
@@ -74,15 +84,17 @@ _REPEATED_LINE: Final = re.compile(r"^(?P<code>.*?)(?P<comma>,?) +-- for each (?
 def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables, then each view after its inputs."""
     found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
-    versions = found[IMAGE_VERSIONS.name]
-    found[versions.name] = replace(versions, columns=(*versions.columns, IS_CURRENT, SAME_ACCOUNT_AS))
+    for resource in RESOURCES:
+        versions = found[resource.versions_name]
+        found[versions.name] = replace(versions, columns=(*versions.columns, *_current_columns(resource)))
     for name, table in LATEST.items():
         grain = (
             f"The rows of `{table.name}` in each account's last published observation; of an account with several "
             f"names, those of one name. {table.grain}"
         )
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
-        found[name] = replace(found[name], example=_LATEST_EXAMPLES[name])
+        example = _LATEST_EXAMPLES.get(name, f"select * from {name} limit 10")  # noqa: S608  (a known name)
+        found[name] = replace(found[name], example=example)
     texts = {path.stem: _with_each_field(path.read_text("utf-8")) for path in sorted((_HERE / "sql").glob("*.sql"))}
     order = TopologicalSorter({name: _reads(text) for name, text in texts.items()})
     for name in order.static_order():

@@ -1,9 +1,9 @@
 """The SQL script that makes the tables and views of a lake, each with comments.
 
-    resources/ ──► images, image_disks, rejects, observations, raw_pages    over the committed files
-                   image_versions                                           versions_script.py
-                   images_latest, image_disks_latest                        over the latest files alone
-    sql/       ──► capacity_by_region, image_age, image_changes, …          one file for each view
+    resources/ ──► images, image_disks, …, rejects, observations, raw_pages    over the committed files
+                   image_versions, …                                           versions_script.py
+                   images_latest, image_disks_latest, …                        over the latest files alone
+    sql/       ──► capacity_by_region, image_age, image_changes, …             one file for each view
 
 `connect` runs the script that `views_sql` returns. Where `lake.duckdb` was made
 by this script, `connect` copies the views from there, in a tenth of the time,
@@ -21,17 +21,17 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.latest import latest_rows
-from pipeline.lake.scan import empty, instant, observations, pages, rejects, rows
+from pipeline.lake.item_rows import rows
+from pipeline.lake.latest import latest_rejects, latest_rows
+from pipeline.lake.scan import empty, instant, observations, pages, rejects
 from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGE_VERSIONS, IMAGES
-from pipeline.resources.tables import TABLES
+from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.account_names import counted_as
 from pipeline.views.as_of import parse_as_of
-from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, relations
+from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, latest_name, relations
 from pipeline.views.parameters import Thresholds, with_parameters, with_thresholds
 from pipeline.views.state import LakeState, published_observations
 from pipeline.views.versions_script import versions_query, with_current_columns
@@ -101,17 +101,25 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
     parts = ["-- The tables, over the files of committed runs.\n"]
     if any(files.daily.values()) or files.manifest:
         parts += [
-            _view(IMAGES.name, rows(IMAGES, files, as_of)),
-            _view(IMAGE_DISKS.name, rows(IMAGE_DISKS, files, as_of)),
+            *(
+                _view(table.name, rows(resource, table, files, as_of))
+                for resource in RESOURCES
+                for table in resource.tables
+            ),
             _view(REJECTS.name, rejects(files, as_of)),
             _view(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
             _view(RAW_PAGES.name, pages(files, as_of)),
-            _view(IMAGE_VERSIONS.name, versions_query(files, state, as_of)),
+            *(_view(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
     else:
         parts += _empty_tables()
     if state.latest:
-        parts += [_view(name, latest_rows(table, files, state.counted)) for name, table in LATEST.items()]
+        parts += [
+            _view(latest_name(table), latest_rows(resource, table, files, state.counted_of(resource)))
+            for resource in RESOURCES
+            for table in resource.tables
+        ]
+        parts.append(_view(latest_name(REJECTS), latest_rejects(files, state.counted)))
     else:
         parts += _empty_latest()
     parts += [_comments(relation) for relation in relations().values() if not relation.query]
@@ -145,8 +153,11 @@ def _with_names(query: str, state: LakeState) -> str:
 
 
 def _empty_tables() -> list[str]:
-    versions = _view(IMAGE_VERSIONS.name, with_current_columns(empty(IMAGE_VERSIONS)))
-    return [*(_view(table.name, empty(table)) for table in TABLES), versions]
+    versions = [
+        _view(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
+        for resource in RESOURCES
+    ]
+    return [*(_view(table.name, empty(table)) for table in TABLES), *versions]
 
 
 def _empty_latest() -> list[str]:

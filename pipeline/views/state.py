@@ -14,11 +14,12 @@ from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.layout import command
 from pipeline.lake.scan import observations
+from pipeline.lake.tombstones import observation_name
 from pipeline.lake.verification import Verification
 from pipeline.memory import raise_if_out_of_memory
-from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
-from pipeline.resources.tables import ROW_TABLES
+from pipeline.resources.tables import RESOURCES, ROW_TABLES
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
 from pipeline.views.account_names import names_not_counted
 from pipeline.views.read_only import first_lines
@@ -29,18 +30,20 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
 
 
 @dataclass(frozen=True, slots=True)
 class LakeState:
-    """The accounts of a lake, by the commit records and the manifest."""
+    """The accounts of a lake and their resources, by the commit records and the manifest."""
 
     latest: tuple[LatestObservation, ...]
-    """The last published observation of each account."""
-    extended: frozenset[str]
-    """Accounts with observations after their last compaction, or never compacted."""
-    out_of_order: frozenset[str]
-    """Accounts with a compacted observation that was withdrawn, or with one that arrived later but is older."""
+    """The last published observation of each account and resource."""
+    extended: frozenset[Listed]
+    """Accounts and resources with observations after their last compaction, or never compacted."""
+    out_of_order: frozenset[Listed]
+    """Those with a compacted observation that was withdrawn, or with one that arrived later but is older."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Each name that is not counted → the name of the same account that is."""
     has_names: bool = False
@@ -48,8 +51,16 @@ class LakeState:
 
     @property
     def counted(self) -> tuple[LatestObservation, ...]:
-        """The last published observation of each account, once for each account however many names it has."""
+        """The last published observations, once for each account however many names it has."""
         return tuple(observation for observation in self.latest if observation.account not in self.names)
+
+    def latest_of(self, resource: Resource) -> tuple[LatestObservation, ...]:
+        """Return the last published observation of each account, of one resource."""
+        return tuple(observation for observation in self.latest if observation.resource == resource.name)
+
+    def counted_of(self, resource: Resource) -> tuple[LatestObservation, ...]:
+        """Return those of `counted`, of one resource."""
+        return tuple(observation for observation in self.counted if observation.resource == resource.name)
 
     @classmethod
     def of(
@@ -67,61 +78,65 @@ class LakeState:
         published = published_observations(con, files, verification)
         _refuse_two_claims(files, published)
         plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
-        _check_files_exist(files, {observation.run_id for observation in published if observation.run_id in plain_runs})
+        _check_files_exist(files, [observation for observation in published if observation.run_id in plain_runs])
         extended, out_of_order = set(), set()
-        for account, instants in _instants_by_account(files, published, plain_runs).items():
+        for listed, instants in _instants_by_listed(files, published, plain_runs).items():
             plain = [at for at in instants.plain if as_of is None or at <= as_of]
             was_withdrawn = len(instants.compacted) != instants.compacted_count
             if was_withdrawn or (plain and instants.compacted and plain[0] < instants.compacted[-1]):
-                out_of_order.add(account)
+                out_of_order.add(listed)
             elif plain:
-                extended.add(account)
+                extended.add(listed)
         latest = {
-            observation.account: observation
+            observation.listed: observation
             for observation in published
             if as_of is None or observation.observed_at_utc <= as_of
         }
+        of_images = [observation for observation in published if observation.resource == IMAGES.name]
         state = cls(
             tuple(latest.values()),
             frozenset(extended),
             frozenset(out_of_order),
-            names_not_counted(published, latest),
+            names_not_counted(of_images, {one.account: one for one in latest.values() if one.resource == IMAGES.name}),
             any(observation.same_account_as is not None for observation in published),
         )
         # The views of today read these files next.
-        prefetch_footers(list(latest_paths(IMAGES, files, state.counted).values()))
+        for resource in RESOURCES:
+            prefetch_footers(list(latest_paths(resource.table, files, state.counted_of(resource)).values()))
         return state
 
 
 @dataclass(slots=True)
 class _Instants:
-    """The published observations of an account, in order."""
+    """The published observations of a resource of an account, in order."""
 
     compacted_count: int = 0
-    """The number of its observations in the manifest; fewer in `compacted` means that one was withdrawn."""
+    """The number of these observations in the manifest; fewer in `compacted` means that one was withdrawn."""
     compacted: list[dt.datetime] = field(default_factory=list)
     plain: list[dt.datetime] = field(default_factory=list)
 
 
-def _instants_by_account(
+def _instants_by_listed(
     files: FileSet, published: list[LatestObservation], plain_runs: set[str]
-) -> dict[str, _Instants]:
+) -> dict[Listed, _Instants]:
     compacted_runs = files.manifest.covered if files.manifest else {}
-    counts = Counter(account for accounts in compacted_runs.values() for account in accounts)
-    by_account = {account: _Instants(count) for account, count in counts.items()}
+    counts = Counter(listed for group in compacted_runs.values() for listed in group)
+    by_listed = {listed: _Instants(count) for listed, count in counts.items()}
     partly_compacted = set(files.partly_compacted)
     for observation in published:
-        instants = by_account.setdefault(observation.account, _Instants())
+        instants = by_listed.setdefault(observation.listed, _Instants())
         run = observation.run_id
-        is_compacted = run not in plain_runs or (run, observation.account) in partly_compacted
+        is_compacted = run not in plain_runs or (run, *observation.listed) in partly_compacted
         (instants.compacted if is_compacted else instants.plain).append(observation.observed_at_utc)
-    return by_account
+    return by_listed
 
 
 def published_observations(
     con: duckdb.DuckDBPyConnection, files: FileSet, verification: Verification | None = None
 ) -> list[LatestObservation]:
-    """Verify the commit records, and read every published observation that was not withdrawn, by account and instant.
+    """Verify the commit records, and read every published observation that was not withdrawn.
+
+    They are in the order of account, resource and instant.
 
     Raises:
         LakeDamaged: a commit record is not what was committed, or cannot be read.
@@ -130,7 +145,8 @@ def published_observations(
 
     verification = verification or Verification(files)
 
-    names = ("account", "observed_at_utc", "observed_on", "run_id", "same_account_as", "is_published", COMMITTED_FILES)
+    shown = ("account", "observed_at_utc", "observed_on", "run_id", "same_account_as", "resource")
+    names = (*shown, "is_published", COMMITTED_FILES)
     records = files.daily[OBSERVATIONS.name]
     published: list[LatestObservation] = []
     try:
@@ -142,13 +158,12 @@ def published_observations(
                 files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
             )
             rows = con.execute(
-                "select account, observed_at_utc, observed_on, run_id, same_account_as, "  # noqa: S608  (SQL of this package)
-                f"{COMMITTED_FILES if is_new else 'null'} "
+                f"select {', '.join(shown)}, {COMMITTED_FILES if is_new else 'null'} "  # noqa: S608  (SQL of this package)
                 f"from ({observations(batch_files, None, names)}) as record where is_published"
             ).fetchall()
             published += [LatestObservation(*row) for *row, _ in rows]
             if is_new:
-                verification.digests |= {run_id: digests for *_, run_id, _, digests in rows}
+                verification.digests |= {run_id: digests for *_, run_id, _, _, digests in rows}
     except duckdb.Error as error:
         raise_if_out_of_memory(error)
         first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
@@ -159,6 +174,7 @@ def published_observations(
         published,
         key=lambda observation: (
             observation.account,
+            observation.resource,
             observation.observed_at_utc or dt.datetime.max,  # noqa: DTZ901  (UTC without a zone, as everywhere)
             observation.run_id,
         ),
@@ -168,16 +184,20 @@ def published_observations(
 def _refuse_two_claims(files: FileSet, published: list[LatestObservation]) -> None:
     """Refuse two runs that published one account at one instant: every sum would count it twice."""
     for first, second in itertools.pairwise(published):
-        if (first.account, first.observed_at_utc) == (second.account, second.observed_at_utc):
+        if (first.listed, first.observed_at_utc) == (second.listed, second.observed_at_utc):
+            withdraw = command(files.data, "withdraw", observation_name(second.run_id, second.listed))
             raise LakeDamaged(
                 f"runs {first.run_id} and {second.run_id} both publish account {first.account!r} as of "
                 f"{first.observed_at_utc} UTC: {command(files.data, 'check')} lists all damage, "
-                f"{command(files.data, 'withdraw', f'{second.run_id}/{second.account}')} withdraws the second"
+                f"{withdraw} withdraws the second"
             )
 
 
-def _check_files_exist(files: FileSet, runs: set[str]) -> None:
+def _check_files_exist(files: FileSet, published: list[LatestObservation]) -> None:
+    """Check that the files of each published resource exist; a run has none of a resource that it did not list."""
     for table in ROW_TABLES:
+        resources = {resource.name for resource in RESOURCES if table is REJECTS or table in resource.tables}
+        runs = {observation.run_id for observation in published if observation.resource in resources}
         for run_id in sorted(runs - {path.stem for path in files.daily[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: "

@@ -1,4 +1,4 @@
-"""The query of `image_versions`.
+"""The query of `image_versions` and of the versions of any other resource.
 
 compacted versions of accounts in order       as they are, cut at `as_of`
 accounts with new observations                their open versions and the new observations, merged
@@ -7,20 +7,12 @@ accounts out of order                         all their versions and observation
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.lake.scan import (
-    compacted,
-    empty,
-    fingerprinted,
-    fingerprints,
-    instant,
-    observations,
-    observed_rows,
-    version_rows,
-)
+from pipeline.lake.item_rows import compacted, fingerprinted, fingerprints, observed_rows, version_rows
+from pipeline.lake.scan import empty, instant, observations
 from pipeline.lake.versions import as_of_cut, number_observations, versions, with_values
-from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.text import sql_literal
 from pipeline.views.account_names import counted_as
 from pipeline.views.catalog import IS_CURRENT, SAME_ACCOUNT_AS
@@ -30,54 +22,73 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
     from pipeline.views.state import LakeState
 
 
-def versions_query(files: FileSet, state: LakeState, as_of: dt.datetime | None) -> str:
-    """Write the query of `image_versions` over the files of a lake."""
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    """The accounts of a resource, by what their versions need."""
+
+    extended: frozenset[str]
+    out_of_order: frozenset[str]
+
+    @classmethod
+    def of(cls, resource: Resource, state: LakeState) -> _Accounts:
+        return cls(*(_accounts_of(listed, resource) for listed in (state.extended, state.out_of_order)))
+
+
+def _accounts_of(listed: Collection[Listed], resource: Resource) -> frozenset[str]:
+    return frozenset(account for account, name in listed if name == resource.name)
+
+
+def versions_query(resource: Resource, files: FileSet, state: LakeState, as_of: dt.datetime | None) -> str:
+    """Write the query of the versions of a resource over the files of a lake."""
     parts = []
-    merged_accounts = state.extended | state.out_of_order
+    accounts = _Accounts.of(resource, state)
     if files.manifest is not None:
-        unchanged = _unchanged_versions(files, state)
-        parts.append(unchanged if as_of is None else as_of_cut(unchanged, _cuts(state)))
-    if merged_accounts:
-        parts.append(f"select * from (\n{_merged_versions(files, state, as_of)}\n) as merged")  # noqa: S608
-    return with_current_columns("\nunion all\n".join(parts) or empty(IMAGE_VERSIONS), state)
+        unchanged = _unchanged_versions(resource, files, accounts)
+        parts.append(unchanged if as_of is None else as_of_cut(resource, unchanged, _cuts(resource, state)))
+    if accounts.extended or accounts.out_of_order:
+        merged = _merged_versions(resource, files, accounts, as_of)
+        parts.append(f"select * from (\n{merged}\n) as merged")  # noqa: S608
+    return with_current_columns(resource, "\nunion all\n".join(parts) or empty(resource.versions), state)
 
 
-def with_current_columns(query: str, state: LakeState | None = None) -> str:
+def with_current_columns(resource: Resource, query: str, state: LakeState | None = None) -> str:
     """Add `is_current` and `same_account_as` to versions: no file holds them, because an observation changes them."""
     latest = ", ".join(
         f"({sql_literal(observation.account)}, {instant(observation.observed_at_utc)})"
-        for observation in (state.latest if state else ())
+        for observation in (state.latest_of(resource) if state else ())
     )
     is_current = f"(account, last_seen_utc) in ({latest})" if latest else "false"
     counted = counted_as(state.names if state else {})
     return (
-        f"select *, {is_current} as {IS_CURRENT.name}, {counted} as {SAME_ACCOUNT_AS.name} "  # noqa: S608  (SQL of this package)
+        f"select *, {is_current} as {IS_CURRENT}, {counted} as {SAME_ACCOUNT_AS} "  # noqa: S608  (SQL of this package)
         f"from (\n{query}\n) as version"
     )
 
 
-def _unchanged_versions(files: FileSet, state: LakeState) -> str:
+def _unchanged_versions(resource: Resource, files: FileSet, accounts: _Accounts) -> str:
     """The compacted versions that later observations do not change."""
-    ended = version_rows(files, ended=True, still_open=False, accounts=_not_of(state.out_of_order))
-    still_open = version_rows(files, ended=False, accounts=_not_of(state.extended | state.out_of_order))
+    ended = version_rows(resource, files, ended=True, still_open=False, accounts=_not_of(accounts.out_of_order))
+    still_open = version_rows(resource, files, ended=False, accounts=_not_of(accounts.extended | accounts.out_of_order))
     return f"{ended}\nunion all\n{still_open}"
 
 
-def _cuts(state: LakeState) -> str:
+def _cuts(resource: Resource, state: LakeState) -> str:
     """The instant at which the versions of each account are cut."""
     cuts = " union all ".join(
         f"select {sql_literal(observation.account)} as account, {instant(observation.observed_at_utc)} as cut_utc"
-        for observation in state.latest
+        for observation in state.latest_of(resource)
     )
     return cuts or "select null as account, null::timestamp as cut_utc where false"
 
 
-def _merged_versions(files: FileSet, state: LakeState, as_of: dt.datetime | None) -> str:
+def _merged_versions(resource: Resource, files: FileSet, of: _Accounts, as_of: dt.datetime | None) -> str:
     """Merge compacted versions and plain observations, for the accounts that need it."""
-    names = ("account", "observed_at_utc", "run_id", "is_published", "certificate")
+    names = ("account", "resource", "observed_at_utc", "run_id", "is_published", "certificate")
     numbered = number_observations(f"""
         select
             record.account,
@@ -85,19 +96,27 @@ def _merged_versions(files: FileSet, state: LakeState, as_of: dt.datetime | None
             coalesce(record.certificate = 'verified', false) as is_verified,
             compacted.account is not null as is_covered
         from ({observations(files, as_of, names)}) as record
-        left join ({compacted(files, as_of)}) as compacted using (account, observed_at_utc)
-        where record.is_published and record.account in ({_list(state.extended | state.out_of_order)})""")  # noqa: S608
-    valued = version_rows(files, ended=False, accounts=f"account in ({_list(state.extended)})")
-    segments = fingerprinted(valued)
-    if state.out_of_order:
-        all_versions = version_rows(files, ended=True, accounts=f"account in ({_list(state.out_of_order)})")
+        left join ({compacted(resource, files, as_of)}) as compacted using (account, observed_at_utc)
+        where
+            record.is_published
+            and record.resource = {sql_literal(resource.name)}
+            and record.account in ({_list(of.extended | of.out_of_order)})""")  # noqa: S608
+    valued = version_rows(resource, files, ended=False, accounts=f"account in ({_list(of.extended)})")
+    segments = fingerprinted(resource, valued)
+    if of.out_of_order:
+        all_versions = version_rows(resource, files, ended=True, accounts=f"account in ({_list(of.out_of_order)})")
         without_lives = "null::timestamp as life_began_utc, null::timestamp as previous_seen_utc"
-        segments += f"\nunion all\nselect * replace ({without_lives}) from ({fingerprinted(all_versions)}) as version"
+        segments += (
+            f"\nunion all\nselect * replace ({without_lives}) from ({fingerprinted(resource, all_versions)}) as version"
+        )
         valued += f"\nunion all\n{all_versions}"
-    new_versions = "select account, first_seen_utc as observed_at_utc, image_id from living where valued_utc is null"
+    new_versions = (
+        f"select account, first_seen_utc as observed_at_utc, item_id as {resource.key.name} "  # noqa: S608
+        "from living where valued_utc is null"
+    )
     return (
-        f"with living as materialized (\n{versions(numbered, segments, fingerprints(files))}\n)\n"
-        f"{with_values('living', valued, observed_rows(files, new_versions))}"
+        f"with living as materialized (\n{versions(numbered, segments, fingerprints(resource, files))}\n)\n"
+        f"{with_values(resource, 'living', valued, observed_rows(resource, files, new_versions))}"
     )
 
 

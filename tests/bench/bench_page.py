@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from pipeline.lake.commit import CompactionCommit, Publication
 from pipeline.lake.compaction.compact import FEW_RUNS
-from pipeline.lake.compaction.manifest import ENDED, OPEN, RECORDS, Ended, Manifest
+from pipeline.lake.compaction.manifest import RECORDS, Ended, Manifest
 from pipeline.reports.html.charts import vega_lite
 from pipeline.reports.provenance import provenance_line
 from pipeline.reports.standing import build_report
@@ -102,7 +102,7 @@ def run_id(day: int) -> str:
 
 def _told(day: int, images: int) -> dict[str, Any]:
     at = FIRST + dt.timedelta(days=day)
-    counts = {"total_count": images, "image_count": images, "disk_count": images}
+    counts = {"total_count": images, "item_count": images, "child_item_count": images}
     return {
         "run_id": run_id(day),
         "account": ACCOUNT,
@@ -161,7 +161,7 @@ def write_compaction(data: Path, life: Life, days: int) -> None:
     every = _typed(IMAGE_VERSIONS, columns)
     has_ended = np.concatenate([np.ones(len(before), bool), gone[after] < days])
     publication = CompactionCommit(data, FOLD)
-    for place, part in ((ENDED, has_ended), (OPEN, ~has_ended)):
+    for place, part in (("image_versions", has_ended), ("image_versions_open", ~has_ended)):
         publication.add(
             place, every.filter(pa.array(part)).sort_by([("image_id", "ascending"), ("first_seen_utc", "ascending")])
         )

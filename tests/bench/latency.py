@@ -15,7 +15,7 @@ import sys
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.extract.listing import extract
-from pipeline.extract.response import PAGE_SIZE
+from pipeline.resources.images import IMAGES_RESOURCE
 
 
 def passes_ms(endpoint: Endpoint, workers: int) -> list[float]:
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=9)
     asked = parser.parse_args()
 
-    pages = max(1, -(-asked.images // PAGE_SIZE))
+    pages = max(1, -(-asked.images // IMAGES_RESOURCE.action.page_size))
     at_best = (1 + -(-(pages - 1) // asked.workers)) * asked.latency_ms
     emulated = living_account(images=asked.images, seed=1)
     with Endpoint({"emulator": Key("emulator", emulated)}, latency_ms=asked.latency_ms) as endpoint:

@@ -66,7 +66,7 @@ def pieces(lake: Path, folder: Path) -> None:
     from pipeline.lake.commit import _TableWriter
     from pipeline.lake.publish import read_answers
     from pipeline.resources.control import RAW_PAGES
-    from pipeline.resources.images import IMAGE_DISKS, IMAGES
+    from pipeline.resources.images import IMAGE_DISKS, IMAGES, IMAGES_RESOURCE
     from pipeline.transform.assemble import flatten
 
     pa.set_cpu_count(1)
@@ -81,10 +81,12 @@ def pieces(lake: Path, folder: Path) -> None:
     pa.Table.from_pylist([{**rows[0][0], "body": rows[0][1]}], schema=RAW_PAGES.arrow())
     flatten([body for _, body in rows[:64]], "prod", rows[0][0]["received_at_utc"])
     host, key, at = "ens.aliyuncs.com", Key("emulator", "emulator", None), utc_now()
-    signed_headers(host, key, {"PageNumber": "1", "PageSize": "50"}, at)  # imports the vendor's library
+    signed_headers(
+        host, key, IMAGES_RESOURCE.action, {"PageNumber": "1", "PageSize": "50"}, at
+    )  # imports the vendor's library
     began = time.process_time()
     for number in range(len(rows)):
-        signed_headers(host, key, {"PageNumber": str(number), "PageSize": "50"}, at)
+        signed_headers(host, key, IMAGES_RESOURCE.action, {"PageNumber": str(number), "PageSize": "50"}, at)
     timed("signature", began)
     began = time.process_time()
     for _, body in rows:
@@ -107,7 +109,7 @@ def pieces(lake: Path, folder: Path) -> None:
     for table in (IMAGES, IMAGE_DISKS):
         writer = _TableWriter(table, folder / f"{table.name}.parquet")
         for tables in flat:
-            writer.add(getattr(tables, table.name))
+            writer.add(tables.by_table[table])
         writer.close()
     timed("compression and write of tables", began)
     (answers,) = read_answers(raw).values()

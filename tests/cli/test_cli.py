@@ -265,6 +265,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, message: str) -> 
         (["describe", "imagse"], 2, "did you mean images"),
         (["emulate", "--key", "nocolon"], 2, "ID:SECRET"),
         (["emulate", "--fault", "nonsense"], 2, "nonsense"),
+        (["emulate", "--deny", "DescribeDisks"], 2, "there are DescribeInstances, DescribeSelfImages"),
         (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "no usable answer came from"),
     ],
 )
@@ -411,10 +412,13 @@ def test_a_path_that_cannot_be_written_to_is_named(tmp_path):
 
 
 def test_the_demo_runs_once_a_day_and_empties_its_folder_first(tmp_path):
+    lines: list[str] = []
     first = ens_images(tmp_path, "demo", "--days", "2", ENS_IMAGES_DATA="mine")
-    demo_job.demo(tmp_path / "data" / "demo", days=1, print_line=lambda _: None)
+    demo_job.demo(tmp_path / "data" / "demo", days=1, instances=5, print_line=lines.append)
 
     assert first.returncode == 0
+    assert "143 images on day 0, 2 days" in first.stderr
+    assert "143 images and 5 instances on day 0, 1 day" in lines[0]
     assert not (tmp_path / "mine").exists()
     for title in (
         "By region",

@@ -132,7 +132,7 @@ def test_a_file_may_be_a_list_of_images(tmp_path):
     ("content", "message"),
     [
         ("Images:", "not JSON"),
-        ('{"Snapshots": []}', "expected 'Images', found Snapshots"),
+        ('{"Snapshots": []}', "expected 'Images' or 'Instances', found Snapshots"),
         ("7", "found a number"),
         ('{"Images": {"Image": {"ImageId": "m-1"}}}', "found an object"),
         ('[{"ImageId": "m-1"}, "m-2"]', "image 2 is text"),

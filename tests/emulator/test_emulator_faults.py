@@ -441,6 +441,13 @@ def test_a_fault_can_hit_one_key_only():
         assert hits(endpoint, [1], key="two") == [True]
 
 
+def test_a_fault_can_hit_one_action_only(faulty):
+    endpoint = faulty("503:action=DescribeSelfImages,times=1", "500:action=DescribeInstances")
+
+    assert [page(endpoint).status for _ in range(2)] == [503, 200]
+    assert page(endpoint, x_acs_action="DescribeInstances").status == 500
+
+
 def test_several_faults_can_hit_one_response(faulty):
     endpoint = faulty("deletions:count=5", "wrong-total:count=5", Fault(name="empty", page=3))
 
@@ -469,6 +476,7 @@ def test_faults_can_be_set_while_the_endpoint_serves(faulty):
         ("empty:page", "'page' is not option=value"),
         ("empty:page=one", "page=one is not a whole number"),
         ("empty:p=often", "p=often is not a probability from 0 to 1"),
+        ("empty:action=DescribeInstance", "no action is called 'DescribeInstance': did you mean DescribeInstances?"),
         ("empty:place=middle", "place=middle is not one of start, end, anywhere"),
         ("empty:p=2", "is not a probability"),
         ("empty:page=0", "page=0 is below 1"),

@@ -71,7 +71,7 @@ def skewed(minutes: float) -> str:
         (400, "InvalidSecurityToken.Malformed", {}, {"x_acs_security_token": "token"}),
         (400, "MissingParameter", {}, {"x_acs_action": None}),
         (400, "MissingParameter", {}, {"x_acs_version": None}),
-        (404, "InvalidAction.NotFound", {}, {"x_acs_action": "DescribeInstances"}),
+        (404, "InvalidAction.NotFound", {}, {"x_acs_action": "DescribeInstance"}),
         (400, "InvalidVersion", {}, {"x_acs_version": "2014-05-26"}),
         (405, "UnsupportedHTTPMethod", {}, {"method": "PUT"}),
         (400, "InvalidParameter.PageSize", {"PageSize": "0"}, {}),

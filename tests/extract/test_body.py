@@ -18,7 +18,9 @@ from pipeline.extract.client import EnsApi
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.response import read_page
 from pipeline.extract.retry import RetryPolicy
+from pipeline.resources.images import IMAGES_RESOURCE
 
+LIST_IMAGES = IMAGES_RESOURCE.action
 OK = b"HTTP/1.1 200 OK\r\n"
 GZIP = OK + b"Content-Encoding: gzip\r\n"
 
@@ -30,7 +32,7 @@ def attempts_of(url: str, account: Account, **options: Any) -> tuple[list[Attemp
 
     async def work() -> None:
         async with EnsApi(url, rate=None, **{"retry": retry, "max_answer_mib": 1, **options}) as api:
-            await api.call(account, {"PageNumber": "1", "PageSize": "50"}, attempts.append)
+            await api.call(account, LIST_IMAGES, {"PageNumber": "1", "PageSize": "50"}, attempts.append)
 
     try:
         run_blocking(work)
@@ -114,7 +116,7 @@ def test_unpacking_lets_other_tasks_run_and_ends_at_the_deadline(serve, account)
         watcher = asyncio.create_task(watch())
         options: Any = {"retry": RetryPolicy(attempts_without_response=1), "attempt_seconds": 0.3}
         async with EnsApi(endpoint.url, rate=None, max_answer_mib=2_000, **options) as api:
-            await api.call(account, {"PageNumber": "1"}, attempts.append)
+            await api.call(account, LIST_IMAGES, {"PageNumber": "1"}, attempts.append)
         watcher.cancel()
 
     attempts: list[Attempt] = []

@@ -31,14 +31,16 @@ from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.probe import probe
 from pipeline.extract.rate_limit import RateLimiter
 from pipeline.extract.retry import DEFAULT_RETRY, RetryPolicy
+from pipeline.resources.images import IMAGES_RESOURCE
 
+LIST_IMAGES = IMAGES_RESOURCE.action
 ONE_IMAGE = {"PageNumber": "1", "PageSize": "1"}
 
 
 def call(endpoint: str, account: Account, attempts: list[Attempt] | None = None, **options: Any) -> Attempt:
     async def work() -> Attempt:
         async with EnsApi(endpoint, **options) as api:
-            return await api.call(account, ONE_IMAGE, (attempts if attempts is not None else []).append)
+            return await api.call(account, LIST_IMAGES, ONE_IMAGE, (attempts if attempts is not None else []).append)
 
     return run_blocking(work)
 
@@ -93,7 +95,7 @@ def test_throttled_calls_are_repeated_until_they_succeed(serve, account):
 
     async def work() -> list[Attempt]:
         async with EnsApi(endpoint.url, workers=8, rate=None) as api:
-            return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(12)))
+            return await asyncio.gather(*(api.call(account, LIST_IMAGES, ONE_IMAGE, lambda _: None) for _ in range(12)))
 
     assert [attempt.status for attempt in run_blocking(work)] == [200] * 12
     assert endpoint.calls > 12  # the throttled ones were repeated with a new signature
@@ -217,7 +219,7 @@ def test_a_success_resets_the_time_limit_for_throttling(account):
 
     async def work(url: str) -> list[int | None]:
         async with EnsApi(url, rate=None, retry=RetryPolicy(throttled_seconds=0.15)) as api:
-            return [(await api.call(account, {}, lambda _: None)).status for _ in range(4)]
+            return [(await api.call(account, LIST_IMAGES, {}, lambda _: None)).status for _ in range(4)]
 
     with Answers(*[busy, (200, {}, b"{}")] * 4) as server:
         assert run_blocking(lambda: work(server.url)) == [200] * 4
@@ -538,7 +540,9 @@ def test_an_expired_token_is_refreshed_once_for_all_concurrent_calls(account, mo
 
         async def work() -> list[Attempt]:
             async with EnsApi(endpoint.url, workers=8, rate=None) as api:
-                return await asyncio.gather(*(api.call(account, ONE_IMAGE, lambda _: None) for _ in range(8)))
+                return await asyncio.gather(
+                    *(api.call(account, LIST_IMAGES, ONE_IMAGE, lambda _: None) for _ in range(8))
+                )
 
         assert [attempt.status for attempt in run_blocking(work)] == [200] * 8
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.extract.claim import claim_of, is_proven
 from pipeline.extract.response import Answer, Page
 from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted, remarkable, watched
 
@@ -27,6 +28,25 @@ def test_rows_beyond_the_total_contradict_it_if_they_come_again():
     assert not is_contradicted([*within, *beyond, *within])
     assert is_contradicted([*within, *beyond, beyond[1]])
     assert watched([*within, *beyond], is_quiet=False)["beyond_total_count"] == 1
+
+
+def test_a_claim_of_an_instant_is_refused_where_the_service_s_clock_went_back():
+    """As `claim_of` refuses to make it: which images are younger is read from that clock."""
+    first, rest = " ".join(f"m-{n}" for n in range(50)), " ".join(f"m-{n}" for n in range(50, 60))
+    asked = [(1, first, 60, 0), (2, rest, 60, 1), (1, first, 60, 10), (2, f"{rest} new", 61, 20), (1, first, 61, 21)]
+    answers = [answer(number, ids, total=total, sent=at, server=at) for number, ids, total, at in asked]
+    created = (("new", START + dt.timedelta(seconds=15)),)
+    for place, one in enumerate(answers):
+        young = created if place == 3 else ()
+        answers[place] = replace(one, pass_number=1 + place // 2, page=replace(one.page, size=50, young=young))
+    claim = claim_of(answers, None)
+    assert claim is not None
+    assert (claim.kind, claim.later_ids) == ("instant", ("new",))
+    assert is_proven(answers, claim, frozenset())
+
+    answers[4] = replace(answers[4], server_at_utc=START - dt.timedelta(seconds=100))
+    assert claim_of(answers, None) is None
+    assert not is_proven(answers, claim, frozenset())
 
 
 def test_another_page_in_place_of_the_last_one_is_not_beyond_its_total():

@@ -158,7 +158,7 @@ def runs(data: str) -> int:
         with connect(data, only_lake=True) as con:
             seen = con.execute(
                 "select run_id, "
-                "image_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
+                "item_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
                 " from observations as told"
             ).fetchall()
     except LakeMissing:

@@ -181,7 +181,7 @@ _SEEN = {
     "image_disks": "*",
     "rejects": "*",
     "images_latest": "image_id, account, observed_at_utc",
-    "observations": "account, run_id, is_published, certificate, image_count, disk_count, image_ids_sha256, error",
+    "observations": "account, run_id, is_published, certificate, item_count, child_item_count, ids_sha256, error",
     "raw_pages": "account, observed_on, pass_number, page_number",
     "accounts": "account, run_id, image_count, is_stale",
     "image_versions": "*",

@@ -37,6 +37,7 @@ from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.listing import extract
 from pipeline.extract.retry import RetryPolicy
+from pipeline.resources.images import IMAGES_RESOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +60,7 @@ NAMED = tuple(name for name in FAULTS if name not in HOSTILE and name not in STA
 """Without the faults of time: they are measured by `laboratory`, beside the assumptions that some of them break."""
 NAMELESS = "raw JSON: "
 """What an image without an id is listed by begins so."""
+LIST_IMAGES = IMAGES_RESOURCE.action
 READER = key_account("default", "emulator", "emulator")
 
 
@@ -240,7 +242,9 @@ def plain(schedule: Schedule) -> bool | None:
         rows: list[str] = []
         async with EnsApi(endpoint.url, rate=None, retry=HASTE.retry) as api:
             for number in range(1, 100):
-                seen = await api.call(READER, {"PageNumber": str(number), "PageSize": "50"}, lambda _: None)
+                seen = await api.call(
+                    READER, LIST_IMAGES, {"PageNumber": str(number), "PageSize": "50"}, lambda _: None
+                )
                 asked.append(seen.request_id)
                 try:
                     body = json.loads(seen.body or b"")

@@ -384,7 +384,7 @@ QUERIES: Final = {
     "observations": "select account, run_id, observed_at_utc, observed_on, is_published, split_part(error, ':', 1), "
     + ", ".join(
         f"case when is_published then {name} end"
-        for name in ("certificate", "image_count", "disk_count", "reject_count", "unknown_field_count")
+        for name in ("certificate", "item_count", "child_item_count", "reject_count", "unknown_field_count")
     )
     + " from observations",
     "accounts": "select account, observed_at_utc, run_id, certificate, image_count, failed_try_count, "
@@ -393,7 +393,7 @@ QUERIES: Final = {
     "image_disks_latest": f"select account, observed_at_utc, observed_on, image_id, {_OF_DISK} from image_disks_latest",
     "images": f"select account, observed_at_utc, observed_on, image_id, {_VALUES} from images",
     "image_disks": f"select account, observed_at_utc, observed_on, image_id, {_OF_DISK} from image_disks",
-    "rejects": "select account, observed_at_utc, observed_on, image_id, field, raw_json from rejects",
+    "rejects": "select account, observed_at_utc, observed_on, item_id, field, raw_json from rejects",
     "image_versions": "select account, image_id, first_seen_utc, last_seen_utc, gone_at_utc, life_began_utc, "
     f"previous_seen_utc, next_seen_utc, {_VALUES}, disks, is_current from image_versions",
     "image_lifetimes": "select account, image_id, image_name, image_size_gib, missing_until_utc, life_began_utc, "

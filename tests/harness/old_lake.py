@@ -32,11 +32,11 @@ QUESTIONS = {
     "images": "select * exclude (extra, disk_count, unsized_disk_count, disk_size_gib) from images order by all",
     "extras": "select image_id, extra from images where extra is not null order by all",
     "disks": "select * from image_disks order by all",
-    "rejects": "select * from rejects order by all",
+    "rejects": "select * exclude (resource) from rejects order by all",
     "observations": """
         select account, run_id, observed_at_utc, observed_on, is_published, certificate, asked_certificate, pass_count,
-            page_count, call_count, total_count, image_count, disk_count, reject_count, unknown_field_count,
-            image_ids_sha256, error
+            page_count, call_count, total_count, item_count, child_item_count, reject_count, unknown_field_count,
+            ids_sha256, error
         from observations order by all""",
     "pages": "select account, page_number, status, error_code, octet_length(body) as bytes from raw_pages order by all",
     "capacity": "select region_id, image_count, image_size_gib, disk_size_gib from capacity_by_region order by all",

@@ -68,7 +68,8 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
         count = IMAGE_COUNT if number >= runs - MACHINES else 0
         names = [f"account-{machine:02}-{number:05}" for number in range(accounts)]
         record = {"observed_at_utc": at, "run_id": run_id, "is_published": True, "certificate": "verified",
-                  "image_count": count, "disk_count": count, "reject_count": 0, "unknown_field_count": 0}  # fmt: skip
+                  "item_count": count, "child_item_count": count, "reject_count": 0,
+                  "unknown_field_count": 0}  # fmt: skip
         seen = [image(f"m-{number:03}", 40, region_id=f"cn-{number % 3}") for number in range(count)]
         rows: dict[str, list[dict[str, Any]]] = {
             OBSERVATIONS.name: [{"account": name, **record} for name in names],

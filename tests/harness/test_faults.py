@@ -11,7 +11,7 @@ from pipeline.emulator import FAULTS
 from pipeline.extract.bounds import Bounds
 from pipeline.extract.listing import extract
 from pipeline.extract.rate_limit import DEFAULT_RATE
-from pipeline.extract.response import PAGE_SIZE
+from pipeline.resources.images import IMAGES_RESOURCE
 
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -114,7 +114,7 @@ def test_a_total_that_is_wrong_on_one_page_alone_hinders_no_proof_by_the_others(
 
 def test_an_account_that_grows_faster_than_it_is_read_is_not_followed_for_ever():
     outcome = read_once(Schedule(123, ("insertions:count=60",)), replace(HASTE, passes=1, pages_past_total=5))
-    called_for_at_first = -(-(123 + 2 * 60) // PAGE_SIZE)
+    called_for_at_first = -(-(123 + 2 * 60) // IMAGES_RESOURCE.action.page_size)
 
     assert outcome.error == "IncompleteListing"
     assert outcome.said["page_count"] <= called_for_at_first + 5

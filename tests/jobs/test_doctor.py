@@ -22,6 +22,7 @@ from pipeline.jobs import doctor
 from pipeline.jobs.doctor import machine
 from pipeline.jobs.run import run
 from pipeline.lake.lock import lock
+from pipeline.resources.tables import RESOURCES
 from pipeline.storage.mounts import file_system_of
 
 SECRET, TOKEN = "a-secret-of-thirty-characters", "a-token/that+is=secret"
@@ -71,6 +72,7 @@ def test_a_good_setup_passes_every_check(serve, account, tmp_path):
     assert wrong is None
     assert {finding.result for finding in found.values()} == {"good"}
     assert found["one image of 'default'"].found == "allowed: ens:DescribeSelfImages, 60 images"
+    assert found["one instance of 'default'"].found == "allowed: ens:DescribeInstances, 0 instances"
     assert found[f"TLS of {endpoint.url}"].found == "none: plain http"
     assert found[f"clock beside {endpoint.url}"].found in {"right to the second", "2 s ahead of the service"}
     assert found[f"folder {str(tmp_path)!r}"].found == "writable"
@@ -90,6 +92,7 @@ def test_the_checks_come_in_the_order_in_which_to_fix_them(serve, account, tmp_p
         f"TLS of {url}",
         f"clock beside {url}",
         "one image of 'default'",
+        "one instance of 'default'",
         f"folder {str(tmp_path)!r}",
         "file system",
         "free space",
@@ -123,11 +126,21 @@ def test_an_expired_token_is_found_by_the_signed_call(serve, account, tmp_path):
     assert found["one image of 'default'"].error is wrong
 
 
+def test_a_missing_right_that_a_run_does_without_is_optional(account, tmp_path):
+    key = Key("emulator", living_account(3, 1, 2), permitted_days={"DescribeInstances": ()})
+    with Endpoint({"emulator": key}) as endpoint:
+        found, wrong = examined(tmp_path, endpoint.url, account)
+
+    finding = found["one instance of 'default'"]
+    assert (wrong, finding.result) == (None, "optional")
+    assert finding.found == "ens:DescribeInstances is not granted: a run does without, and knows no instances"
+
+
 def test_a_missing_permission_is_found_by_the_signed_call(account, tmp_path):
     with server(body=b'{"Code": "NoPermission", "Message": "Permission denied."}', status=400) as url:
         _, wrong = examined(tmp_path, url, account)
 
-    assert (type(wrong).__name__, wrong.exit_code) == ("Refused", 4)
+    assert (type(wrong).__name__, wrong.exit_code) == ("NotPermitted", 4)
     assert re.search("NoPermission: .*ens:DescribeSelfImages .*grant it in RAM", str(wrong))
 
 
@@ -164,6 +177,7 @@ def test_checks_that_need_an_unreachable_endpoint_are_not_known(account, tmp_pat
         "TLS of http://127.0.0.1:9",
         "clock beside http://127.0.0.1:9",
         "one image of 'default'",
+        "one instance of 'default'",
     ]
 
 
@@ -410,7 +424,7 @@ def test_each_call_is_logged_with_its_account(serve, tmp_path, caplog):
 
     assert [record.message.partition(" call=")[0] for record in caplog.records if " 200, " in record.message] == [
         "account='fine'"
-    ]
+    ] * len(RESOURCES)
 
 
 def times_of(folder: Path) -> dict[str, tuple[int, int]]:

@@ -140,7 +140,7 @@ def test_a_rebuild_gives_the_same_rows_and_evidence(tmp_path, account):
 @pytest.mark.parametrize(("count", "calls"), [(0, 2), (9, 2), (51, 5)])
 def test_strict_asks_twice_for_an_account_of_one_page(tmp_path, account, count, calls):
     assert run_days(tmp_path, Shelf(OLD[:count]), account, strict=True) == [calls]
-    assert observed(tmp_path, "certificate, image_count") == [("verified", count)]
+    assert observed(tmp_path, "certificate, item_count") == [("verified", count)]
 
 
 def test_an_account_whose_images_come_back_is_proven_by_two_quiet_passes_until_its_settle_time_is_set(tmp_path):
@@ -155,7 +155,7 @@ def test_an_account_whose_images_come_back_is_proven_by_two_quiet_passes_until_i
     rows, _ = status(tmp_path)
     assert dict(zip(rows.columns, rows.rows[0], strict=True))["proof"] == "quiet"
 
-    account.settle_seconds = 30.0
+    account.settle_seconds = 2.0
     shelf.days = shelf.days[-1:]
     with Endpoint({"emulator": Key("emulator", shelf)}) as endpoint:
         run(tmp_path, accounts=[account], endpoint=endpoint.url, rate=None, observed_at=DAY + dt.timedelta(days=9))
@@ -191,7 +191,7 @@ def test_an_answer_that_was_corrected_when_it_was_asked_for_again_hinders_no_pro
     with Endpoint({"emulator": Key("emulator", Shelf(OLD[:123]))}, faults=[fault]) as endpoint:
         assert listed(endpoint, tmp_path, account, 0) <= 12
 
-    assert observed(tmp_path, "certificate, image_count") == [("verified", 123)]
+    assert observed(tmp_path, "certificate, item_count") == [("verified", 123)]
 
 
 def test_rows_beyond_their_total_are_told_where_the_last_pass_is_whole(tmp_path, account):
@@ -210,10 +210,18 @@ def test_an_account_whose_answers_went_back_is_proven_by_its_last_two_passes(tmp
     with Endpoint({"emulator": Key("emulator", shelf)}, faults=["insertions:page=2,times=1"]) as endpoint:
         assert listed(endpoint, tmp_path, account, 9) <= 12
 
-    assert observed(tmp_path, "certificate, image_count, proof, is_quiet_only")[-1] == ("verified", 121, "quiet", True)
+    assert observed(tmp_path, "certificate, item_count, proof, is_quiet_only")[-1] == ("verified", 121, "quiet", True)
     assert check(tmp_path).findings == []
     rows, _ = status(tmp_path)
     assert "two quiet passes must prove it" in dict(zip(rows.columns, rows.rows[0], strict=True))["watch_note"]
+
+
+def test_a_clock_that_goes_back_within_a_listing_leaves_two_quiet_passes_to_prove_it(tmp_path, account):
+    with Endpoint({"emulator": Key("emulator", Shelf(OLD[:120]))}, faults=["wrong-clock:p=0.5,count=-30"]) as endpoint:
+        listed(endpoint, tmp_path, account, 0)
+    ((back, is_quiet_only, proof),) = observed(tmp_path, "server_clock_back_count, is_quiet_only, proof")
+    assert (back > 0, is_quiet_only, proof) == (True, True, "quiet")
+    assert check(tmp_path).findings == []
 
 
 def test_an_image_that_an_unproven_observation_lacks_was_not_gone(tmp_path, account):

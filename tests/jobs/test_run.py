@@ -271,7 +271,7 @@ def test_a_failed_account_has_a_row_with_the_reason_and_stops_no_other(tmp_path)
     told = rows(tmp_path, "select account, is_published, certificate, error from observations order by account")
     assert told[0] == ("fine", True, "verified", None)
     assert told[1][:3] == ("refused", False, None)
-    assert told[1][3].startswith("Refused: NoPermission")
+    assert told[1][3].startswith("NotPermitted: NoPermission")
     assert rows(tmp_path, "select distinct account from images") == [("fine",)]
     assert error.value.run.exit_code == 4
 

@@ -53,7 +53,7 @@ def test_a_run_without_steps_after_it_is_summarized(serve, tmp_path):
     written = summary(tmp_path)
     assert (written["exit_code"], written["run_id"]) == (0, done.run.run_id)
     (account,) = written["accounts"]
-    expected = {"account": "fine", "is_published": True, "certificate": "verified", "image_count": 3, "exit_code": 0}
+    expected = {"account": "fine", "is_published": True, "certificate": "verified", "item_count": 3, "exit_code": 0}
     assert expected.items() <= account.items()
     assert written["ended_at_utc"] >= written["began_at_utc"]
 
@@ -167,7 +167,7 @@ def test_accounts_at_endpoints_of_their_own_are_one_run(serve, tmp_path):
     other.endpoint = second.url
     done = scheduled(tmp_path, first.url, accounts=(FINE, other))
 
-    assert {row["account"]: (row["image_count"], row["endpoint"]) for row in done.run.observations} == {
+    assert {row["account"]: (row["item_count"], row["endpoint"]) for row in done.run.observations} == {
         "fine": (3, first.url),
         "other": (5, second.url),
     }

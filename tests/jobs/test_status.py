@@ -45,6 +45,7 @@ def test_each_account_is_listed_with_its_age_certificate_and_failures(lake):
         "proof": None,
         "image_count": 2,
         "failed_try_count": 0,
+        "instances_state": "not listed",
         "watch_note": None,
         "last_error": None,
     }

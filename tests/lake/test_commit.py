@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import LakeDamaged, LakeLocked, LakeMissing
 from pipeline.lake import committed, layout
 from pipeline.lake.commit import ROW_GROUP_ROWS, Publication
-from pipeline.lake.committed import committed_files, published_accounts
+from pipeline.lake.committed import committed_files
 from pipeline.lake.format import format_of, write_format
 from pipeline.lake.layout import table_path
 from pipeline.lake.lock import lock
@@ -130,15 +130,6 @@ def test_the_same_rows_give_the_same_bytes_however_they_arrive(tmp_path, parts):
 
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert pq.ParquetFile(paths[0]).metadata.row_group(0).num_rows == ROW_GROUP_ROWS
-
-
-def test_a_commit_record_says_which_accounts_were_published(tmp_path):
-    for name, is_published in ((R1, True), (R2, False)):
-        one = Publication(tmp_path, name, DAY)
-        one.commit(records(name, is_published=is_published), RAW)
-
-    assert published_accounts(table_path(tmp_path, OBSERVATIONS, R1, DAY)) == {"default"}
-    assert published_accounts(table_path(tmp_path, OBSERVATIONS, R2, DAY)) == set()
 
 
 def _hold(data: Path, ready, done) -> None:

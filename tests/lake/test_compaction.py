@@ -71,7 +71,7 @@ def seen(day: int, accounts: dict[str, Any]) -> list[Seen]:
             continue
         level, images = told
         rows = [image(name, *disks, status=status) for name, (status, disks) in images.items()]
-        bad = [{"image_id": name, "field": "Status", "reason": "is null"} for name in images if images[name][0] is None]
+        bad = [{"item_id": name, "field": "Status", "reason": "is null"} for name in images if images[name][0] is None]
         found.append(Seen(account, at, rows, level, rejects=bad))
     return found
 
@@ -173,7 +173,7 @@ def test_the_seventh_run_folds_and_the_lake_says_its_format(lived):
 
     assert there is not None
     assert sorted(there.runs) == [run_id(day) for day in range(7)]
-    assert format_of(lived) == "4"
+    assert format_of(lived) == "5"
     assert len(plain(lived)) == 8  # the grace goes on
 
 
@@ -326,7 +326,7 @@ def test_a_withdrawn_observation_leaves_the_versions_after_its_grace_period(data
     prune(data, at=NOW + dt.timedelta(days=8))
 
     assert shown(data, "images", "image_versions") == hidden
-    assert "a" not in newest_manifest(data).covered[run_id(3)]
+    assert ("a", "images") not in newest_manifest(data).covered[run_id(3)]
     assert check(data, deep=True).findings == []
     with pytest.raises(BadSetting, match="cannot be restored"):  # though its daily file is there, with another account
         restore(data, name, at=NOW + dt.timedelta(days=9))
@@ -359,7 +359,7 @@ def test_only_the_daily_files_of_a_run_withdrawn_for_good_are_deleted(tmp_path):
 
 
 def test_a_lake_without_a_withdrawn_observation_is_intact_though_its_rejects_were_folded(tmp_path):
-    bad = [{"image_id": "m-1", "field": "Status", "reason": "is null"}]
+    bad = [{"item_id": "m-1", "field": "Status", "reason": "is null"}]
     for day in (1, 2):
         each = (Seen(account, f"2026-10-0{day} 02:00", [image("m-1")], rejects=bad) for account in "ab")
         run_of_day = write_run(tmp_path, *each)
@@ -380,7 +380,7 @@ def test_the_record_of_a_fold_names_an_account_no_oftener_for_more_runs(tmp_path
             fold = newest_manifest(tmp_path)
             said = manifest_path(tmp_path, fold.name).read_text()
             counts.append([said.count(f'"{label}"') for label in labels])
-            assert list(fold.covered.values()) == [tuple(labels)] * day
+            assert list(fold.covered.values()) == [tuple((label, "images") for label in labels)] * day
     assert counts[0] == counts[1]
 
 
@@ -395,12 +395,12 @@ def test_no_join_of_a_fold_pairs_the_days_of_an_account_with_each_other():
         con.execute("""
             create table stretch as
             select
-                account, 'm-' || observed_at_utc as image_id, observed_at_utc as first_seen_utc,
+                account, 'm-' || observed_at_utc as item_id, observed_at_utc as first_seen_utc,
                 max(observed_at_utc) over () as last_seen_utc, observed_at_utc as life_began_utc,
                 null::timestamp as previous_seen_utc, 1::ubigint as fingerprint
             from told where is_covered;
             create table print as
-            select account, observed_at_utc, 'm-1' as image_id, 1::ubigint as fingerprint
+            select account, observed_at_utc, 'm-1' as item_id, 1::ubigint as fingerprint
             from told where not is_covered""").fetchall()
         made = versions(number_observations("from told"), "from stretch", "from print")
         plan = con.execute(f"explain analyze {made}").fetchall()[0][1]

@@ -31,6 +31,7 @@ from pipeline.lake.check import check
 from pipeline.lake.delta_log import delta_log_flaws, has_delta_log, write_delta_logs
 from pipeline.lake.foreign_files import foreign_files
 from pipeline.lake.tombstones import read_tombstones
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 
 deltalake = pytest.importorskip("deltalake")
@@ -178,6 +179,8 @@ def version_count(data: Path, table: Any) -> int:
 def test_each_run_is_a_version_with_its_run_id(lake):
     for table in LAKE_TABLES:
         assert by_deltalake(lake, table) == by_view(lake, table) == by_polars(lake, table)
+        if not by_view(lake, table):  # the endpoint lists no instances
+            continue
         history = deltalake.DeltaTable(folder(lake, table)).history()
         assert [each["run_id"][:8] for each in history] == ["20261003", "20261002", "20261001"]
     with connect(lake, as_of=dt.date(2026, 10, 2)) as con:
@@ -192,7 +195,7 @@ def test_readers_of_the_folders_do_not_see_the_log(lake):
         os.utime(record, ns=(record.stat().st_atime_ns, record.stat().st_mtime_ns + 5_000_000))
         assert write_delta_logs(lake) == []
     assert version_count(lake, ROW_TABLES[0]) == 15
-    for table in ROW_TABLES:
+    for table in (*IMAGES_RESOURCE.tables, LAKE_TABLES[-1]):
         expected = len(by_view(lake, table))
         assert by_folder(lake, table, "**/*.parquet") == by_folder(lake, table, "observed_on=*/*.parquet") == expected
         assert (
@@ -269,21 +272,20 @@ def test_a_writer_killed_at_any_table_leaves_logs_that_the_next_one_ends(lake):
     program = (
         "import os, sys, deltalake, pathlib; from pipeline.lake import delta_log\n"
         "write, left = delta_log._write_log, int(sys.argv[2])\n"
-        "def dying(files, table, log):\n"
+        "def dying(files, table, log, examined):\n"
         "    global left\n"
-        "    write(files, table, log) if left else os._exit(9)\n"
+        "    write(files, table, log, examined) if left else os._exit(9)\n"
         "    left -= 1\n"
         "delta_log._write_log = dying\n"
         "delta_log.write_delta_logs(pathlib.Path(sys.argv[1]))\n"
     )
-    for count in (2,):
-        killed = subprocess.run([sys.executable, "-c", program, str(lake), str(count)], check=False)
-        assert killed.returncode == 9
-        (folder(lake, ROW_TABLES[0]) / "_delta_log" / "_commit_1.json.tmp").write_text("{")
-        assert len(delta_log_flaws(lake)) == len(LAKE_TABLES) - count
-        assert foreign_files(lake) == []
-        assert write_delta_logs(lake) == []
-        assert is_exact(lake)
+    killed = subprocess.run([sys.executable, "-c", program, str(lake), "1"], check=False)
+    assert killed.returncode == 9
+    (folder(lake, ROW_TABLES[0]) / "_delta_log" / "_commit_1.json.tmp").write_text("{")
+    assert [log.parent.name for log in delta_log_flaws(lake)] == ["image_disks", "rejects", "observations"]
+    assert foreign_files(lake) == []
+    assert write_delta_logs(lake) == []
+    assert is_exact(lake)
 
 
 def test_a_column_that_was_added_later_is_null_in_older_versions(lake):

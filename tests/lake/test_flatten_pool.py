@@ -42,7 +42,7 @@ def test_a_reader_that_waits_leaves_most_pages_in_the_file(serve, account, tmp_p
     count = 50 * BATCH_PAGES * (THREADS + 8)
     run(tmp_path, accounts=[account], endpoint=serve(images=count).url, rate=None, certificate="counted", workers=1)
     raw = CountingRun(raw_paths(tmp_path)[0])
-    ((name, answers),) = read_answers(raw).items()
+    (((name, _), answers),) = read_answers(raw).items()
     batches = batches_of([place for place, _ in answers])
     with FlattenPool() as pool:
         flats = pool.flatten(raw, name, ON, batches, seen=None if is_distinct else set())
@@ -50,7 +50,7 @@ def test_a_reader_that_waits_leaves_most_pages_in_the_file(serve, account, tmp_p
         assert raw.page_count <= BATCH_PAGES * (THREADS + 1)
         rest = list(flats)
 
-    images = [image_id for flat in (first, *rest) for image_id in flat.images.column("image_id").to_pylist()]
+    images = [image_id for flat in (first, *rest) for image_id in flat.items.column("image_id").to_pylist()]
     assert images == [image_id for _, answer in answers for image_id in answer.page.ids]
     assert len(images) == count
 
@@ -75,7 +75,7 @@ def test_a_row_group_is_read_once_for_all_accounts_of_a_group(tmp_path, monkeypa
         return read(file, number, **options)
 
     images = living_account(images=3_000).images_on(0)
-    keys = {f"key {number}": Key("emulator", FileAccount(images, number)) for number in range(1, 9)}
+    keys = {f"key {number}": Key("emulator", FileAccount(images, number=number)) for number in range(1, 9)}
     accounts = [key_account(key, key, "emulator") for key in keys]
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", counting)
     with Endpoint(keys) as endpoint:

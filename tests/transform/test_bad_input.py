@@ -60,14 +60,14 @@ def beside(raw: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The row of an image with `raw` among its fields, and the rejects; its neighbours must be intact."""
     neighbour = '{"ImageId":"%s","ImageSize":"7","DiskDeviceMappings":{"DiskDeviceMapping":[{"Size":"1"}]}}'
     flattened = flat(body(neighbour % "m-1", '{"ImageId":"m-2","Status":"Available",' + raw + "}", neighbour % "m-3"))
-    before, row, after = flattened.images.to_pylist()
+    before, row, after = flattened.items.to_pylist()
     assert (before["image_id"], before["image_size_gib"], after["image_id"], after["image_size_gib"]) == (
         "m-1",
         7,
         "m-3",
         7,
     )
-    assert {"m-1", "m-3"} <= set(flattened.image_disks.column("image_id").to_pylist())
+    assert {"m-1", "m-3"} <= set(flattened.children[0].column("image_id").to_pylist())
     assert (row["image_id"], row["status"]) == ("m-2", "Available")
     return row, flattened.rejects.to_pylist()
 
@@ -92,12 +92,12 @@ def test_an_undecodable_value_is_rejected_alone(raw, reason, kept, name):
     page_of = body('{"ImageId":"m-1","ImageSize":"7"}', '{"ImageId":"m-2",@}', '{"ImageId":"m-3","ImageSize":"7"}')
     flattened = flat(page_of.replace(b"@", sent))
 
-    assert [row["image_id"] for row in flattened.images.to_pylist()] == ["m-1", "m-2", "m-3"]
-    assert flattened.images.column("image_size_gib").to_pylist()[::2] == [7, 7]
+    assert [row["image_id"] for row in flattened.items.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert flattened.items.column("image_size_gib").to_pylist()[::2] == [7, 7]
     (reject,) = flattened.rejects.to_pylist()
-    assert (reject["image_id"], reject["field"], reject["raw_json"]) == ("m-2", name, kept or raw)
+    assert (reject["item_id"], reject["field"], reject["raw_json"]) == ("m-2", name, kept or raw)
     assert reject["reason"] == reason or name == "DiskDeviceMappings"
-    assert flattened.images.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
+    assert flattened.items.column("extra").to_pylist()[1] == ('{"Unknown":null}' if name == "Unknown" else None)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_escaped_backslash_before_a_surrogate_is_text(raw, text):
 def test_an_undecodable_field_name_affects_only_that_name():
     flattened = flat(body(r'{"\ud800":"x","ImageId":"m-1","ImageName":"a"}'))
 
-    (row,) = flattened.images.to_pylist()
+    (row,) = flattened.items.to_pylist()
     assert (row["image_id"], row["image_name"], row["extra"]) == ("m-1", "a", '{"\ufffd":"x"}')
     assert flattened.unknown_fields == {"\ufffd"}
 
@@ -131,7 +131,7 @@ def test_an_image_with_an_undecodable_id_is_rejected_and_counted():
 
     assert read_page(sent).ids == ("m-1", f"raw JSON: {raw}")
     flattened = flat(sent)
-    assert flattened.images.column("image_id").to_pylist() == ["m-1"]
+    assert flattened.items.column("image_id").to_pylist() == ["m-1"]
     assert flattened.rejects.column("raw_json").to_pylist() == [raw]
 
 
@@ -234,7 +234,7 @@ def test_sixteen_mebibytes_of_one_field_are_kept(field):
 def test_a_page_may_be_long():
     flattened = flat(body(*(f'{{"ImageId":"m-{number}","ImageSize":"{number}"}}' for number in range(50_000))))
 
-    assert flattened.images.column("image_size_gib").to_pylist() == list(range(50_000))
+    assert flattened.items.column("image_size_gib").to_pylist() == list(range(50_000))
 
 
 @pytest.mark.parametrize(
@@ -254,14 +254,14 @@ def test_by_reading_version_1_the_last_of_two_equal_keys_counts_for_the_id_and_f
     sent = body(raw)
 
     assert read_page(sent, 1).ids == ids
-    assert flatten([sent], "default", AT, reading=1).images.column("image_name").to_pylist() == names
+    assert flatten([sent], "default", AT, reading=1).items.column("image_name").to_pylist() == names
 
 
 def test_by_reading_version_1_the_last_of_two_lists_of_images_counts():
     sent = body('{"ImageId":"a"}', around=',"Images":{"Image":[{"ImageId":"b"}]}')
 
     assert read_page(sent, 1).ids == ("b",)
-    assert flatten([sent], "default", AT, reading=1).images.column("image_id").to_pylist() == ["b"]
+    assert flatten([sent], "default", AT, reading=1).items.column("image_id").to_pylist() == ["b"]
 
 
 DISK_OF = '"DiskDeviceMappings":{"DiskDeviceMapping":[%s]}'
@@ -305,7 +305,7 @@ def test_an_image_whose_id_stands_twice_has_none(second):
     sent = body('{"ImageId":"m-0"}', raw)
 
     assert read_page(sent).ids == ("m-0", f"raw JSON: {raw}")
-    assert flat(sent).images.column("image_id").to_pylist() == ["m-0"]
+    assert flat(sent).items.column("image_id").to_pylist() == ["m-0"]
     assert flat(sent).rejects.column("raw_json").to_pylist() == [raw]
 
 
@@ -344,7 +344,7 @@ def test_a_byte_order_mark_is_ignored():
     sent = b"\xef\xbb\xbf" + body('{"ImageId":"m-1"}')
 
     assert read_page(sent).ids == ("m-1",)
-    assert flat(sent).images.column("image_id").to_pylist() == ["m-1"]
+    assert flat(sent).items.column("image_id").to_pylist() == ["m-1"]
 
 
 @pytest.mark.parametrize("total", ["9" * 6_000, "-" + "9" * 6_000, '"20GiB"', "1e3", "NaN", "[]", r'"\ud800"', '"٣"'])
@@ -558,10 +558,10 @@ def test_every_value_of_any_page_is_typed_or_rejected(pages):
     wanted = [expect(understood(raw)) for images in pages for raw in images]
     found = [rows for rows in wanted if rows is not None]
     sums = [disk_sums({"disks": disks}) for _, disks, _ in found]
-    assert as_rows(flattened.images.to_pylist()) == [
+    assert as_rows(flattened.items.to_pylist()) == [
         row | of_disks for (row, _, _), of_disks in zip(found, sums, strict=True)
     ]
-    assert as_rows(flattened.image_disks.to_pylist()) == [
+    assert as_rows(flattened.children[0].to_pylist()) == [
         {**disk, "image_id": row["image_id"]} for row, disks, _ in found for disk in disks
     ]
     nameless = Counter({"ImageId": len(wanted) - len(found)})
@@ -577,7 +577,7 @@ def test_the_ids_that_are_certified_are_those_of_the_rows(pages):
         assert len(certified) == len(images)
         assert [image_id for image_id in certified if not image_id.startswith("raw JSON: ")] == [
             image_id
-            for image_id in flattened.images.column("image_id").to_pylist()
+            for image_id in flattened.items.column("image_id").to_pylist()
             if not image_id.startswith("raw JSON: ")
         ]
 
@@ -587,10 +587,8 @@ def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
     together = flat(*map(sent, pages))
     separate = [flat(sent(images)) for images in pages]
 
-    for name in ("images", "image_disks", "rejects"):
-        assert getattr(together, name).to_pylist() == [
-            row for page_tables in separate for row in getattr(page_tables, name).to_pylist()
-        ]
+    for table, rows in together.by_table.items():
+        assert rows.to_pylist() == [row for page_tables in separate for row in page_tables.by_table[table].to_pylist()]
     assert together.unknown_fields == {name for page_tables in separate for name in page_tables.unknown_fields}
 
 
@@ -618,7 +616,7 @@ def test_any_bytes_are_flattened_or_not_a_page(damage):
         return
     flattened = flatten([broken], "default", AT)
     nameless = flattened.rejects.column("reason").to_pylist().count("no id: the image is left out")
-    assert len(flattened.images) + nameless == len(certified)
+    assert len(flattened.items) + nameless == len(certified)
 
 
 # ── from landing to rebuild ────────────────────────────────────────────────────────────
@@ -650,9 +648,9 @@ def test_any_pages_are_landed_published_queried_and_rebuilt(tmp_path_factory, pa
 
     flattened = flatten([sent(images) for images in pages], "default", AT, seen=set())
     with connect(data) as lake:
-        for name in ("images", "image_disks", "rejects"):
-            stored = lake.sql(f"select * exclude (observed_on) from {name}")  # noqa: S608  (a known name)
-            assert stored.to_arrow_table().to_pylist() == getattr(flattened, name).to_pylist()
+        for table, rows in flattened.by_table.items():
+            stored = lake.sql(f"select * exclude (observed_on) from {table.name}")  # noqa: S608  (a known name)
+            assert stored.to_arrow_table().to_pylist() == rows.to_pylist()
         lake.execute("select json(extra) from images where extra is not null").fetchall()
         for output_format in ("table", "csv", "json", "markdown"):
             write_rows(query(lake, "from images"), output_format, io.StringIO())

@@ -10,7 +10,7 @@ from conftest import page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract.response import image_list
+from pipeline.extract.response import item_list
 from pipeline.resources.control import REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.transform.assemble import FlatTables, assemble, flatten
@@ -40,7 +40,7 @@ def only(table: pa.Table) -> dict[str, Any]:
 def test_the_published_example_is_flattened_value_for_value(example):
     flattened = flatten([example], "default", AT)
 
-    assert only(flattened.images) == {
+    assert only(flattened.items) == {
         "account": "default",
         "observed_at_utc": AT,
         "image_id": "centos_6_08_64_20G_a****",
@@ -62,7 +62,7 @@ def test_the_published_example_is_flattened_value_for_value(example):
         "unsized_disk_count": 0,
         "disk_size_gib": 100,
     }
-    assert only(flattened.image_disks) == {
+    assert only(flattened.children[0]) == {
         "account": "default",
         "observed_at_utc": AT,
         "image_id": "centos_6_08_64_20G_a****",
@@ -79,7 +79,7 @@ def test_the_published_example_is_flattened_value_for_value(example):
 def test_empty_tables_have_their_declared_schemas():
     flattened = flat()
 
-    assert (flattened.images.schema, flattened.image_disks.schema, flattened.rejects.schema) == (
+    assert (flattened.items.schema, flattened.children[0].schema, flattened.rejects.schema) == (
         IMAGES.arrow(),
         IMAGE_DISKS.arrow(),
         REJECTS.arrow(),
@@ -87,7 +87,7 @@ def test_empty_tables_have_their_declared_schemas():
 
 
 def test_a_number_is_accepted_as_text_and_as_a_number():
-    rows = flat(image(ImageSize="20"), {"ImageId": "m-2", "ImageSize": 20, "OsVersion": 7.20}).images.to_pylist()
+    rows = flat(image(ImageSize="20"), {"ImageId": "m-2", "ImageSize": 20, "OsVersion": 7.20}).items.to_pylist()
 
     assert [row["image_size_gib"] for row in rows] == [20, 20]
     assert rows[1]["os_version"] == "7.2"
@@ -96,7 +96,7 @@ def test_a_number_is_accepted_as_text_and_as_a_number():
 def test_a_timestamp_is_accepted_with_and_without_seconds():
     rows = flat(image(CreationTime="2017-12-08T12:10:03Z"), {"ImageId": "m-2", "CreationTime": "2017-12-08T12:10Z"})
 
-    assert [f"{row['created_at_utc']:%F %T}" for row in rows.images.to_pylist()] == [
+    assert [f"{row['created_at_utc']:%F %T}" for row in rows.items.to_pylist()] == [
         "2017-12-08 12:10:03",
         "2017-12-08 12:10:00",
     ]
@@ -107,8 +107,8 @@ def test_an_unknown_field_goes_to_extra_as_it_was_sent():
     body = b'{"Images":{"Image":[{"ImageId":"m-1","Tags":[ {"K" : 1.50} ],' + disks_and_more + b"}]}}"
     flattened = flatten([body], "default", AT)
 
-    assert only(flattened.images)["extra"] == '{"Tags":[ {"K" : 1.50} ],"DiskDeviceMappings":{"N":1}}'
-    assert only(flattened.image_disks)["extra"] == '{"Serial":"x"}'
+    assert only(flattened.items)["extra"] == '{"Tags":[ {"K" : 1.50} ],"DiskDeviceMappings":{"N":1}}'
+    assert only(flattened.children[0])["extra"] == '{"Serial":"x"}'
     assert flattened.unknown_fields == {"Tags", "DiskDeviceMappings", "DiskDeviceMapping.Serial"}
 
 
@@ -139,17 +139,17 @@ def test_an_unknown_field_goes_to_extra_as_it_was_sent():
 def test_a_bad_value_is_null_and_rejected_and_affects_nothing_else(field, value, reason):
     flattened = flat(image(ImageSize="7"), {"ImageId": "m-2", "Status": "Available", field: value}, {"ImageId": "m-3"})
 
-    assert [row["image_id"] for row in flattened.images.to_pylist()] == ["m-1", "m-2", "m-3"]
-    assert flattened.images.to_pylist()[1]["status"] == "Available"
+    assert [row["image_id"] for row in flattened.items.to_pylist()] == ["m-1", "m-2", "m-3"]
+    assert flattened.items.to_pylist()[1]["status"] == "Available"
     column = next((c.name for c in IMAGES.columns if c.api == field), None)
-    assert column is None or flattened.images.to_pylist()[1][column] is None
+    assert column is None or flattened.items.to_pylist()[1][column] is None
     reject = only(flattened.rejects)
-    assert (reject["image_id"], reject["field"], reject["reason"]) == ("m-2", field, reason)
+    assert (reject["item_id"], reject["field"], reject["reason"]) == ("m-2", field, reason)
     assert json.loads(reject["raw_json"]) == value
 
 
 def test_null_and_empty_text_are_missing_values():
-    row = only(flat(image(ImageSize="", CreationTime=None, ImageName="")).images)
+    row = only(flat(image(ImageSize="", CreationTime=None, ImageName="")).items)
 
     assert (row["image_size_gib"], row["created_at_utc"], row["image_name"]) == (None, None, "")
 
@@ -159,35 +159,35 @@ def test_reading_version_1_accepts_every_year_and_no_offset():
     body = page([{"ImageId": text, "CreationTime": text} for text in texts])
     flattened = flatten([body], "default", AT, reading=1)
 
-    assert [str(row["created_at_utc"]) for row in flattened.images.to_pylist()] == [
+    assert [str(row["created_at_utc"]) for row in flattened.items.to_pylist()] == [
         "0001-01-01 00:00:00",
         "9999-12-31 23:59:59",
         "None",
         "None",
     ]
-    assert flattened.rejects.column("image_id").to_pylist() == list(texts[2:])
+    assert flattened.rejects.column("item_id").to_pylist() == list(texts[2:])
 
 
 @pytest.mark.parametrize("observed_at_utc", [dt.datetime.min, dt.datetime.max])  # noqa: DTZ901
 def test_an_observation_at_either_end_of_the_calendar_has_images(observed_at_utc):
     flattened = flatten([page([image(CreationTime="2017-12-08T12:10:03Z")])], "default", observed_at_utc)
 
-    assert (len(flattened.images), len(flattened.rejects)) == (1, observed_at_utc.year == 1)
+    assert (len(flattened.items), len(flattened.rejects)) == (1, observed_at_utc.year == 1)
 
 
 def test_an_image_without_an_id_is_rejected_as_a_whole():
     nameless = {"ImageName": "b", "ImageSize": "x", **disks({"Size": "1"})}
     flattened = flat(image(), nameless, {"ImageId": "m-3"})
 
-    assert flattened.images.column("image_id").to_pylist() == ["m-1", "m-3"]
-    assert flattened.image_disks.num_rows == 0
+    assert flattened.items.column("image_id").to_pylist() == ["m-1", "m-3"]
+    assert flattened.children[0].num_rows == 0
     assert json.loads(only(flattened.rejects)["raw_json"]) == nameless
 
 
 def test_disks_keep_their_numbers_beside_bad_ones():
     flattened = flat(image(**disks({"Size": "1"}, None, {"Size": "x"}, {"Size": 4})))
 
-    assert [(row["disk_number"], row["disk_size_gib"]) for row in flattened.image_disks.to_pylist()] == [
+    assert [(row["disk_number"], row["disk_size_gib"]) for row in flattened.children[0].to_pylist()] == [
         (1, 1),
         (2, None),
         (3, None),
@@ -207,8 +207,8 @@ def test_of_a_repeated_image_the_first_stays_with_its_disks():
     ]
     first, second = (flatten([body], "default", AT, seen=seen) for body in pages)
 
-    assert [only(first.images)["image_name"], second.images.num_rows] == ["first", 0]
-    assert [only(first.image_disks)["disk_size_gib"], second.image_disks.num_rows] == [1, 0]
+    assert [only(first.items)["image_name"], second.items.num_rows] == ["first", 0]
+    assert [only(first.children[0])["disk_size_gib"], second.children[0].num_rows] == [1, 0]
 
 
 # ── any account ──────────────────────────────────────────────────────────────
@@ -250,12 +250,12 @@ ODD_PAGES = st.lists(st.lists(an_image(ODD) | ODD, max_size=4).map(page), min_si
 
 
 def tables(flat_tables: FlatTables) -> list[pa.Table]:
-    return [flat_tables.images, flat_tables.image_disks, flat_tables.rejects]
+    return [flat_tables.items, flat_tables.children[0], flat_tables.rejects]
 
 
 @given(PLAIN_PAGES)
 def test_all_parsers_give_the_same_tables(pages):
-    lists = [image_list(body) for body in pages]
+    lists = [item_list(body) for body in pages]
     by_bodies = parse_bodies(pages)
     by_lists = parse_lists([raw for raw, _ in lists])
     irregular = concatenate([parse_irregular(*raw_and_placeholders) for raw_and_placeholders in lists])
@@ -272,7 +272,7 @@ def test_a_value_that_is_not_text_is_rejected_in_an_otherwise_regular_body(raw):
     plain = page([{"ImageId": "m-1", "ImageName": "?"}, {"ImageId": "m-2", "ImageName": "b"}])
     flattened = flatten([plain.replace(b'"?"', raw), page([{"ImageId": "m-3"}])], "default", AT)
 
-    assert flattened.images.column("image_name").to_pylist() == [None, "b", None]
+    assert flattened.items.column("image_name").to_pylist() == [None, "b", None]
     assert flattened.rejects.column("field").to_pylist() == ["ImageName"]
 
 
@@ -289,9 +289,9 @@ def test_pages_flattened_together_or_one_by_one_give_the_same(pages):
 def test_every_value_is_typed_or_rejected(images):
     flattened = flatten([page(images)], "default", AT)
 
-    assert flattened.images.column("image_id").to_pylist() == [sent["ImageId"] for sent in images]
+    assert flattened.items.column("image_id").to_pylist() == [sent["ImageId"] for sent in images]
     assert len(flattened.rejects) == sum(map(misfits, images))
-    for row, sent in zip(flattened.images.to_pylist(), images, strict=True):
+    for row, sent in zip(flattened.items.to_pylist(), images, strict=True):
         for column in IMAGES.columns:
             value = sent.get(column.api or "")
             if column.kind == "text" and isinstance(value, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.emulator.action import Action, ChildList, Filter
+from pipeline.emulator.action import Action, Children, Filter
 
 if TYPE_CHECKING:
     from pipeline.emulator.accounts import EmulatedAccount
@@ -49,6 +49,7 @@ ACTION = Action(
     new_item=new_image,
     build_envelope=build_envelope,
     number_fields=("ImageSize", "ImageStorageSize"),
-    children=(ChildList("DiskDeviceMappings", "DiskDeviceMapping", number_fields=("Size",)),),
+    children=(Children("DiskDeviceMappings", "DiskDeviceMapping", number_fields=("Size",)),),
+    owner_field="ImageOwnerAlias",
     bad_values={"ImageSize": "twenty", "CreationTime": "yesterday", "ImageName": {"zh": "镜像"}},
 )

@@ -23,6 +23,7 @@ from pipeline.extract.probe import probe
 from pipeline.jobs.doctor import machine, service
 from pipeline.jobs.doctor.findings import Finding, Findings, as_lines, as_rows, first_to_fix
 from pipeline.redaction import redact_userinfo
+from pipeline.resources.tables import RESOURCES
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.mounts import read_mounts
 from pipeline.storage.store import store_of
@@ -88,8 +89,11 @@ def _check_service(
     }
     for account in selected:
         endpoint = account.endpoint or default
-        call = partial(service.check_call, account, endpoint, probes[endpoint], allow_plain_http=allow_plain_http)
-        findings.check(f"one image of {account.label!r}", call)
+        for resource in RESOURCES:
+            call = partial(
+                service.check_call, account, endpoint, probes[endpoint], resource, allow_plain_http=allow_plain_http
+            )
+            findings.check(f"one {resource.noun} of {account.label!r}", call)
 
 
 def _check_endpoint(findings: Findings, endpoint: str, *, allow_plain_http: bool) -> Probe | None:

@@ -18,6 +18,10 @@ class NotKnown(Exception):
     """A check cannot be made before another one is good."""
 
 
+class NotNeeded(Exception):
+    """Something is missing that a run does without."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check; where something is wrong, with the error that a run would raise."""
@@ -48,6 +52,8 @@ class Findings(list[Finding]):
             description, value = work()
         except NotKnown as reason:
             self.append(Finding(name, "not known", str(reason)))
+        except NotNeeded as reason:
+            self.append(Finding(name, "optional", str(reason)))
         except EnsImagesError as error:
             self.append(Finding(name, "wrong", f"{type(error).__name__}: {error}", error))
         except OSError as error:

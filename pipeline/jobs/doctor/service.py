@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ClockIsWrong, Refused
+from pipeline.errors import ClockIsWrong, NotPermitted, Refused
 from pipeline.extract.client import EnsApi
 from pipeline.extract.event_loop import run_blocking
 from pipeline.extract.response import NotAPage, read_page
 from pipeline.extract.retry import RetryPolicy
-from pipeline.jobs.doctor.findings import NotKnown
+from pipeline.jobs.doctor.findings import NotKnown, NotNeeded
 from pipeline.log import about
 from pipeline.redaction import redact_userinfo
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import escape_control, pluralize
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.credentials import Account
     from pipeline.extract.attempt import Attempt
     from pipeline.extract.probe import Probe
+    from pipeline.resources.resource import Resource
 
 _MAX_CLOCK_SECONDS: Final = 15 * 60
 """The service refuses a signature that is older or younger than this."""
@@ -93,10 +95,18 @@ def check_clock(probe: Probe | None) -> str:
     return "right to the second" if abs(ahead) <= 2 else difference
 
 
-def check_call(account: Account, endpoint: str, probe: Probe | None, *, allow_plain_http: bool) -> str:
-    """List one image with a signed call.
+def check_call(
+    account: Account,
+    endpoint: str,
+    probe: Probe | None,
+    resource: Resource = IMAGES_RESOURCE,
+    *,
+    allow_plain_http: bool,
+) -> str:
+    """List one item of a resource with a signed call.
 
     Raises:
+        NotNeeded: the account has no right to list it, and a run does without.
         Refused: the service refuses the call, or the endpoint is not ENS.
     """
     if account.key is None:
@@ -106,13 +116,19 @@ def check_call(account: Account, endpoint: str, probe: Probe | None, *, allow_pl
 
     async def call() -> Attempt:
         async with EnsApi(endpoint, allow_plain_http=allow_plain_http, retry=_RETRY) as api:
-            return await api.call(account, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
+            return await api.call(account, resource.action, {"PageNumber": "1", "PageSize": "1"}, lambda _: None)
 
-    with about(account=account.label):
-        answer = run_blocking(call)
     try:
-        page = read_page(answer.body or b"")
+        with about(account=account.label):
+            answer = run_blocking(call)
+    except NotPermitted as error:
+        if resource.is_optional:
+            right = resource.action.permission
+            raise NotNeeded(f"{right} is not granted: a run does without, and knows no {resource.name}") from error
+        raise
+    try:
+        page = read_page(answer.body or b"", resource=resource)
     except NotAPage as error:
         raise Refused(f"{probe.url} answers, but not as ENS: {error}: check the endpoint") from error
-    images = "it does not say how many" if page.total is None else pluralize(page.total, "image")
-    return f"allowed: ens:DescribeSelfImages, {images}"
+    items = "it does not say how many" if page.total is None else pluralize(page.total, resource.noun)
+    return f"allowed: {resource.action.permission}, {items}"

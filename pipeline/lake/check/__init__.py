@@ -25,7 +25,7 @@ from pipeline.lake.check.pages import check_against_pages
 from pipeline.lake.check.runs import check_contents, find_violations, in_batches, read_plain_run
 from pipeline.lake.check.secrets import check_secrets
 from pipeline.lake.check.versions import check_compacted
-from pipeline.lake.compaction.damage import compacted_accounts, compaction_flaws, loss_of, lost_runs
+from pipeline.lake.compaction.damage import compacted_observations, compaction_flaws, loss_of, lost_runs
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.format import FORMAT_FILE, format_of
 from pipeline.lake.layout import command, table_path
@@ -136,9 +136,9 @@ def _compaction_findings(
 ) -> None:
     """Name what is lost with a damaged compaction, then its files: once the loss is accepted, it begins again."""
     data = result.data
-    lost = lost_runs(data, compacted_accounts(data, manifest), with_record, tombstones) if flaws else {}
-    for run_id, accounts in lost.items():
-        result.add(table_path(data, OBSERVATIONS, run_id, day_of_run(run_id)), loss_of(data, run_id, accounts))
+    lost = lost_runs(data, compacted_observations(data, manifest), with_record, tombstones) if flaws else {}
+    for run_id, listed in lost.items():
+        result.add(table_path(data, OBSERVATIONS, run_id, day_of_run(run_id)), loss_of(data, run_id, listed))
     then = "then " if lost else ""
     for path, flaw in flaws.items():
         result.add(path, f"{flaw}: {then}{command(data, 'rebuild')} compacts again from the daily files")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.resources.tables import RESOURCES
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     import pyarrow as pa
 
+    from pipeline.lake.tombstones import Listed
     from pipeline.resources.schema import Table
 
 
-def first_difference(actual: pa.Table, expected: pa.Table, table: Table, *, without: Collection[str]) -> str | None:
-    """Describe the first difference by key, or return None; rows of the accounts `without` are left out.
+def first_difference(actual: pa.Table, expected: pa.Table, table: Table, *, without: Collection[Listed]) -> str | None:
+    """Describe the first difference by key, or return None; `without` names accounts and resources to leave out.
 
     A column that only one of them has is not compared: an older version did not have it.
     """
@@ -21,7 +24,7 @@ def first_difference(actual: pa.Table, expected: pa.Table, table: Table, *, with
 
     names = [name for name in expected.column_names if name in actual.column_names]
     key = [name for name in table.key if name in names]
-    actual, expected = (_sorted(rows.select(names), key, without) for rows in (actual, expected))
+    actual, expected = (_sorted(rows.select(names), key, table, without) for rows in (actual, expected))
     if len(actual) != len(expected):
         return f"{len(actual):,} rows, not {len(expected):,}"
     for name in names:
@@ -37,17 +40,24 @@ def first_difference(actual: pa.Table, expected: pa.Table, table: Table, *, with
     return None
 
 
-def _sorted(rows: pa.Table, key: Sequence[str], without: Collection[str]) -> pa.Table:
+def _sorted(rows: pa.Table, key: Sequence[str], table: Table, without: Collection[Listed]) -> pa.Table:
     """Sort by key; where rows share one, by every column."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if without:
-        is_left_out = pc.is_in(rows.column("account"), value_set=pa.array(sorted(without), pa.string()))
-        rows = rows.filter(pc.invert(is_left_out))
+        listed = zip(rows.column("account").to_pylist(), _resources(rows, table), strict=True)
+        rows = rows.filter(pa.array([one not in without for one in listed], pa.bool_()))
     return rows.sort_by([(name, "ascending") for name in dict.fromkeys((*key, *rows.column_names))])
 
 
+def _resources(rows: pa.Table, table: Table) -> list[str]:
+    """Return the resource of each row."""
+    if "resource" in rows.column_names:
+        names: list[str] = rows.column("resource").to_pylist()
+        return names
+    return [resource.name for resource in RESOURCES if table in resource.tables][:1] * len(rows)
+
+
 def _row_name(rows: pa.Table, row: int, key: Sequence[str]) -> str:
-    names = [name for name in key or ("account", "image_id", "field") if name != "observed_at_utc"]
+    names = [name for name in key or ("account", "item_id", "field") if name != "observed_at_utc"]
     return ", ".join(f"{name} {rows.column(name)[row].as_py()!r}" for name in names)

@@ -45,7 +45,7 @@ def read_table(state: CheckState, path: Path, table: Table) -> pa.Table | None:
             if flaw is not None:
                 state.result.add(path, flaw)
                 return None
-            rows = file.read()
+            rows = _with_present_names(file.read(), table)
     except FileNotFoundError:
         state.result.add(path, "missing: `ens-images rebuild` restores it if the raw pages of its run are there")
         return None
@@ -98,7 +98,8 @@ def schema_flaw(schema: pa.Schema, table: Table) -> str | None:
             return f"column {column.name!r} is not declared"
         if column.type != declared[column.name]:
             return f"column {column.name!r} is {column.type}, declared is {declared[column.name]}"
-    missing = [name for name in table.key if name in declared and name not in schema.names]
+    known = [table.column(name) for name in table.key if name in declared]
+    missing = [c.name for c in known if c.default is None and not {c.name, c.renamed_from} & set(schema.names)]
     return f"it lacks {missing[0]!r}, a part of the key" if missing else None
 
 
@@ -114,12 +115,23 @@ def with_every_column(rows: pa.Table, table: Table) -> pa.Table:
     """Give the columns of an older version their present names, and add those that it did not have, as nulls."""
     import pyarrow as pa
 
+    rows = _with_present_names(rows, table)
+    there = set(rows.column_names)
+    for field in [column.arrow() for column in table.stored if column.name not in there]:
+        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    return rows
+
+
+def _with_present_names(rows: pa.Table, table: Table) -> pa.Table:
+    """Give the columns of an older version their present names, and add those with a default."""
+    import pyarrow as pa
+
     present = {column.renamed_from: column.name for column in table.stored if column.renamed_from}
     if present.keys() & set(rows.column_names):
         rows = rows.rename_columns([present.get(name, name) for name in rows.column_names])
     there = set(rows.column_names)
-    for field in [column.arrow() for column in table.stored if column.name not in there]:
-        rows = rows.append_column(field, pa.nulls(len(rows), field.type))
+    for column in [column for column in table.stored if column.default is not None and column.name not in there]:
+        rows = rows.append_column(column.arrow(), pa.repeat(pa.scalar(column.default, pa.string()), len(rows)))
     return rows
 
 

@@ -1,8 +1,8 @@
 """Fields that became columns after a run was written, aligned before the run is compared with its raw pages.
 
-images, image_disks   the field is left out of `extra`
-rejects               a value that does not fit the new column is left out, unless the run has such rejects
-observations          the counts of both may differ by as much
+items, child items   the field is left out of `extra`
+rejects              a value that does not fit the new column is left out, unless the run has such rejects
+observations         the counts of both may differ by as much
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.tables import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from pipeline.resources.schema import Table
 
-_LATER = frozenset(column.api for table in (IMAGES, IMAGE_DISKS) for column in table.columns if column.is_later_field)
+_LATER = frozenset(
+    column.api
+    for resource in RESOURCES
+    for table in resource.tables
+    for column in table.columns
+    if column.is_later_field
+)
 
 
 def align(actual: pa.Table, expected: pa.Table, table: Table) -> tuple[pa.Table, pa.Table]:

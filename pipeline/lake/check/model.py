@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.lake.compaction.manifest import Manifest
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.survey import RunState
-    from pipeline.lake.tombstones import Tombstones
+    from pipeline.lake.tombstones import Listed, Tombstones
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +143,10 @@ class CheckState:
     """Run → its raw file, where that is not expired."""
     secrets: dict[Path, Counter[str]] = field(default_factory=dict)
     """What was found to hold secrets or not, by column, in each file that was read whole."""
-    listed_ids: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
-    """Account → the last run that was checked and published it, and its images: the next one rests on them."""
-    published_by: dict[tuple[Any, Any], str] = field(default_factory=dict)
-    """Account and instant → the run that published it: keys hold across runs while these are unique."""
+    listed_ids: dict[Listed, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    """Account and resource → the last run checked that published it, and the ids: the next one rests on them."""
+    published_by: dict[tuple[Any, Any, Any], str] = field(default_factory=dict)
+    """Account, resource and instant → the run that published it: keys hold across runs while these are unique."""
 
     def is_flawed(self, path: Path) -> bool:
         """Whether the survey found the file of a run damaged or missing."""

@@ -22,7 +22,7 @@ from pipeline.lake.check.files import open_raw_run, sibling, unreadable
 from pipeline.lake.check.proofs import check_proof
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import table_path
-from pipeline.lake.publish import evidence_of, publish, read_answers, why_refused_anew
+from pipeline.lake.publish import Answers, evidence_of, listed_in, publish, read_answers, why_refused_anew
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from pipeline.lake.check.model import CheckState
     from pipeline.lake.check.runs import RunContents
     from pipeline.resources.schema import Table
-
-_Answers = dict[str, list[tuple[int, "Answer"]]]
 
 
 def check_against_pages(state: CheckState, run: RunContents) -> None:
@@ -74,7 +72,7 @@ def _check_pages(state: CheckState, run: RunContents, raw: RawRun) -> None:
         state.result.add(raw.path, unreadable(error))
 
 
-def _read_answers(state: CheckState, run: RunContents, raw: RawRun) -> _Answers:
+def _read_answers(state: CheckState, run: RunContents, raw: RawRun) -> Answers:
     """Read the answers, and find secrets in them: each row group is read once."""
     found = header_secrets(raw)
 
@@ -88,21 +86,21 @@ def _read_answers(state: CheckState, run: RunContents, raw: RawRun) -> _Answers:
     return answers
 
 
-def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
-    decisions = {decision["account"]: decision for decision in raw.header["accounts"]}
-    if decisions.keys() != {row["account"] for row in run.observations}:
+def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: Answers) -> None:
+    decisions = {listed_in(decision): decision for decision in raw.header["accounts"]}
+    if decisions.keys() != set(map(listed_in, run.observations)):
         state.result.add(run.record, "it names other accounts than the raw pages of its run")
     for row in run.observations:
-        account = row["account"]
-        if account not in decisions:
+        account, listed = row["account"], listed_in(row)
+        if listed not in decisions:
             continue
         state.result.certificate_count += 1
-        expected = _expected_evidence(row, raw, decisions[account], answers.get(account, ()), run.reading)
+        expected = _expected_evidence(row, raw, decisions[listed], answers.get(listed, ()), run.reading)
         for name, value in expected.items():
             if row[name] != value and not _is_withdrawn_since(row, name):
                 problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"
                 state.result.add(run.record, problem)
-        check_proof(state, raw, decisions[account], [answer for _, answer in answers.get(account, ())])
+        check_proof(state, raw, decisions[listed], [answer for _, answer in answers.get(listed, ())])
 
 
 def _expected_evidence(
@@ -122,21 +120,21 @@ def _expected_evidence(
         refusal = why_refused_anew(raw, decision, answers, expected["certificate"], reading)
         expected["is_published"] = decision["is_published"] and refusal is None
     if row["is_published"]:
-        del expected["image_count"]  # a published observation counts the rows, which the rules compare
+        del expected["item_count"]  # a published observation counts the rows, which the rules compare
     return expected
 
 
 def _is_withdrawn_since(row: Mapping[str, Any], name: str) -> bool:
     """Whether a rebuild left the account out of the lake because it had been withdrawn."""
-    return name in {"is_published", "image_count"} and str(row["error"]).startswith("Withdrawn: ")
+    return name in {"is_published", "item_count"} and str(row["error"]).startswith("Withdrawn: ")
 
 
-def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: _Answers) -> None:
+def _check_rows(state: CheckState, run: RunContents, raw: RawRun, answers: Answers) -> None:
     """Build the run again from its raw pages, in a temporary folder, and compare every row."""
-    observations = {row["account"]: row for row in run.observations}
+    observations = {listed_in(row): row for row in run.observations}
     for decision in raw.header["accounts"]:  # the decisions are compared as evidence; here it is what follows from them
-        if decision["account"] in observations:
-            row = observations[decision["account"]]
+        if listed_in(decision) in observations:
+            row = observations[listed_in(decision)]
             decision |= {"is_published": row["is_published"], "error": row["error"]}
     state.result.rebuilt_count += 1
     anew = _built_again(raw, answers if run.reading == READING else read_answers(raw, reading=READING), READING)
@@ -167,7 +165,7 @@ def _differences(run: RunContents, expected_tables: Mapping[str, pa.Table]) -> l
     return found
 
 
-def _built_again(raw: RawRun, answers: _Answers, reading: int) -> dict[str, pa.Table]:
+def _built_again(raw: RawRun, answers: Answers, reading: int) -> dict[str, pa.Table]:
     """Publish a run in a temporary folder. Returns: the rows of its tables, by name."""
     import pyarrow.parquet as pq
 

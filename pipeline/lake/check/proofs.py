@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.extract.claim import Claim, is_proven
 from pipeline.extract.completeness import digest_of_ids, listed_ids
 from pipeline.lake.check.files import open_raw_run
-from pipeline.lake.publish import read_answers
+from pipeline.lake.publish import listed_in, read_answers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.response import Answer
     from pipeline.lake.check.model import CheckState
+    from pipeline.lake.tombstones import Listed
 
 
 def check_proof(state: CheckState, raw: RawRun, decision: Mapping[str, Any], answers: Sequence[Answer]) -> None:
@@ -28,24 +29,24 @@ def check_proof(state: CheckState, raw: RawRun, decision: Mapping[str, Any], ans
     claim = Claim.from_decision(decision)
     if claim is None:
         return
-    account = decision["account"]
-    last_ids = frozenset[str]() if claim.rests_on is None else _ids_of(state, claim.rests_on, account)
+    account, listed = decision["account"], listed_in(decision)
+    last_ids = frozenset[str]() if claim.rests_on is None else _ids_of(state, claim.rests_on, listed)
     if last_ids is None:
         state.result.not_proven_again_count += 1
     elif claim.rests_on is not None and digest_of_ids(last_ids) != claim.rests_on_ids_sha256:
-        problem = f"account {account!r} rests on other images than run {claim.rests_on} has by its raw pages"
+        problem = f"account {account!r} rests on other {listed[1]} than run {claim.rests_on} has by its raw pages"
         state.result.add(raw.path, problem)
     elif not is_proven(answers, claim, last_ids):
         state.result.add(raw.path, f"account {account!r}: its answers do not prove the listing as the header says")
     if decision["is_published"]:
-        state.listed_ids[account] = (raw.path.stem, frozenset(listed_ids(answers, decision["ended_passes"], claim)))
+        state.listed_ids[listed] = (raw.path.stem, frozenset(listed_ids(answers, decision["ended_passes"], claim)))
 
 
-def _ids_of(state: CheckState, run_id: str, account: str) -> frozenset[str] | None:
-    """Return the ids that a run published of an account; None where it is gone, or was withdrawn since."""
-    if account in state.tombstones.withdrawn_from(run_id):
+def _ids_of(state: CheckState, run_id: str, listed: Listed) -> frozenset[str] | None:
+    """Return the ids that a run published of an account and resource; None where it is gone, or was withdrawn since."""
+    if listed in state.tombstones.withdrawn_from(run_id):
         return None
-    run, ids = state.listed_ids.get(account, (None, None))
+    run, ids = state.listed_ids.get(listed, (None, None))
     if run == run_id:
         return ids
     path = state.raw_files.get(run_id)
@@ -53,8 +54,8 @@ def _ids_of(state: CheckState, run_id: str, account: str) -> frozenset[str] | No
     raw = None if path is None or is_damaged else open_raw_run(state, path)
     if raw is None:
         return None
-    decision = next((one for one in raw.header["accounts"] if one["account"] == account), None)
+    decision = next((one for one in raw.header["accounts"] if listed_in(one) == listed), None)
     if decision is None:
         return frozenset()
-    answers = [answer for _, answer in read_answers(raw).get(account, ())]
+    answers = [answer for _, answer in read_answers(raw).get(listed, ())]
     return frozenset(listed_ids(answers, decision["ended_passes"], Claim.from_decision(decision)))

@@ -18,9 +18,9 @@ from pipeline.extract.stored_secrets import stored_secrets
 from pipeline.lake.check.files import read_table, sibling, with_every_column
 from pipeline.lake.check.rules import RULE_COLUMNS, RUN_RULES, Rule
 from pipeline.lake.layout import command
+from pipeline.lake.tombstones import observation_name
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGES
-from pipeline.resources.tables import ROW_TABLES
+from pipeline.resources.tables import RESOURCES, ROW_TABLES, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.lake.check.model import CheckState
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
     from pipeline.resources.schema import Table
 
 _Item = TypeVar("_Item")
@@ -48,9 +50,9 @@ class RunContents:
     """Its commit record; where compaction has replaced that, the path that it had."""
     observations: list[dict[str, Any]]
     tables: Mapping[str, pa.Table] | None
-    """Images, disks and rejects; None where there need be none, or one cannot be read."""
-    absent: Collection[str] = ()
-    """Accounts whose rows are not in `tables`, though the record names them: withdrawn before compaction."""
+    """Items, child items and rejects; None where there need be none, or one cannot be read."""
+    absent: Collection[Listed] = ()
+    """What the record names and `tables` have no rows of: withdrawn before compaction."""
 
     @property
     def run_id(self) -> str:
@@ -60,7 +62,7 @@ class RunContents:
     @property
     def present(self) -> list[dict[str, Any]]:
         """The observations whose rows are in `tables`."""
-        return [row for row in self.observations if row["account"] not in self.absent]
+        return [row for row in self.observations if (row["account"], row["resource"]) not in self.absent]
 
     @property
     def row_count(self) -> int:
@@ -88,30 +90,37 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
         return None
     state.secrets[record] = stored_secrets(table)
     observations = with_every_column(table, OBSERVATIONS).to_pylist()
-    published = {row["account"] for row in observations if row["is_published"]}
+    published = {(row["account"], row["resource"]) for row in observations if row["is_published"]}
     tables = _row_tables(state, record, published)
     return RunContents(record, observations, tables, _absent(state, record, tables))
 
 
-def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None) -> set[str]:
-    """Find the withdrawn accounts without a row: the run was restored from versions that lack them for good."""
+def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None) -> set[Listed]:
+    """Find what is withdrawn and has no row: the run was restored from versions that lack it for good."""
     if tables is None or state.manifest is None or record.stem not in state.manifest.runs:
         return set()
     covered = state.manifest.covered.get(record.stem, ())
     gone = state.tombstones.withdrawn_from(record.stem).keys() - set(covered)
-    return gone - set(tables[IMAGES.name].column("account").to_pylist())
+    there = {
+        (account, resource.name)
+        for resource in RESOURCES
+        for account in tables[resource.table.name].column("account").unique().to_pylist()
+    }
+    return gone - there
 
 
-def _row_tables(state: CheckState, record: Path, published: set[str]) -> dict[str, pa.Table] | None:
+def _row_tables(state: CheckState, record: Path, published: set[Listed]) -> dict[str, pa.Table] | None:
     if not published or state.states[record.stem].flaws or state.states[record.stem].is_accepted:
         return None
-    paths = {table: sibling(record, table) for table in ROW_TABLES}
+    paths = {table: sibling(record, table) for table in tables_of({resource for _, resource in published})}
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
     if published <= withdrawn and not all(path.exists() for path in paths.values()):
         return None  # the grace period is over
     tables = {table.name: read_table(state, path, table) for table, path in paths.items()}
     readable = {name: rows for name, rows in tables.items() if rows is not None}
-    return readable if len(readable) == len(ROW_TABLES) else None
+    if len(readable) < len(paths):
+        return None
+    return {table.name: readable.get(table.name, table.arrow().empty_table()) for table in ROW_TABLES}
 
 
 def in_batches(items: Iterable[_Item], row_count: Callable[[_Item], int]) -> Iterator[list[_Item]]:
@@ -136,9 +145,12 @@ def check_contents(state: CheckState, run: RunContents, violations: Iterable[Vio
     for rule, values in violations:
         state.result.add(sibling(run.record, rule.table), rule.problem.format(*values))
     for observation in run.present:
-        if observation["is_published"] and not _has_ids(observation, run.tables[IMAGES.name], run.tables[REJECTS.name]):
-            problem = f"account {observation['account']!r}: other images than the observation counted"
-            state.result.add(sibling(run.record, IMAGES), problem)
+        resource = next((one for one in RESOURCES if one.name == observation["resource"]), None)
+        if resource is None:
+            state.result.add(run.record, f"it names the resource {observation['resource']!r}, which is not known")
+        elif observation["is_published"] and not _has_ids(resource, observation, run.tables):
+            problem = f"account {observation['account']!r}: other {resource.name} than the observation counted"
+            state.result.add(sibling(run.record, resource.table), problem)
 
 
 def find_violations(state: CheckState, runs: Sequence[RunContents]) -> list[list[Violation]]:
@@ -170,33 +182,35 @@ def _register(state: CheckState, table: Table, parts: Iterable[tuple[int, pa.Tab
 
 
 def _check_record(state: CheckState, run: RunContents) -> None:
-    accounts = [row["account"] for row in run.observations]
-    if len(set(accounts)) != len(accounts):
+    listed = [(row["account"], row["resource"]) for row in run.observations]
+    if len(set(listed)) != len(listed):
         state.result.add(run.record, "it names an account twice")
-    if not accounts:
+    if not listed:
         state.result.add(run.record, "it has no row")
     withdrawn = state.tombstones.withdrawn_from(run.run_id)
     for row in run.observations:
         if row["run_id"] != run.run_id:
             state.result.add(run.record, f"it names run {row['run_id']!r}, which is not its file name")
-        if row["is_published"] and row["account"] not in withdrawn:
-            key = (row["account"], row["observed_at_utc"])
+        if row["is_published"] and (row["account"], row["resource"]) not in withdrawn:
+            key = (row["account"], row["resource"], row["observed_at_utc"])
             other = state.published_by.setdefault(key, run.run_id)
             if other != run.run_id:
-                cure = command(state.data, "withdraw", f"{run.run_id}/{key[0]}")
-                problem = f"account {key[0]!r} at {key[1]} is published by run {other} as well"
+                cure = command(state.data, "withdraw", observation_name(run.run_id, key[:2]))
+                problem = f"account {key[0]!r} at {key[2]} is published by run {other} as well"
                 state.result.add(run.record, f"{problem}: {cure} withdraws this one")
 
 
-def _has_ids(observation: Mapping[str, Any], images: pa.Table, rejects: pa.Table) -> bool:
-    """Whether the ids in `images` are those that the certificate was computed over."""
+def _has_ids(resource: Resource, observation: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> bool:
+    """Whether the ids in the table of the resource are those that the certificate was computed over."""
     import pyarrow.compute as pc
 
-    def ids(table: pa.Table) -> pa.ChunkedArray:
-        return table.filter(pc.equal(table.column("account"), observation["account"])).column("image_id")
+    def ids(table: pa.Table, name: str) -> pa.ChunkedArray:
+        return table.filter(pc.equal(table.column("account"), observation["account"])).column(name)
 
-    if observation["image_ids_sha256"] is None or ids(rejects).null_count:
-        return True  # the certificate counts an image without an id, which has no row
-    unique = sorted(set(ids(images).to_pylist()) - {None})
+    rejects = tables[REJECTS.name]
+    rejects = rejects.filter(pc.equal(rejects.column("resource"), resource.name))
+    if observation["ids_sha256"] is None or ids(rejects, "item_id").null_count:
+        return True  # the certificate counts an item without an id, which has no row
+    unique = sorted(set(ids(tables[resource.table.name], resource.key.name).to_pylist()) - {None})
     digest = hashlib.sha256("\n".join(unique).encode("utf-8", "surrogatepass")).hexdigest()
-    return digest == str(observation["image_ids_sha256"])
+    return digest == str(observation["ids_sha256"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.extract.stored_secrets import stored_secrets
 from pipeline.lake.check.files import read_table
 from pipeline.lake.check.pages import check_against_pages
-from pipeline.lake.check.rules import VERSION_RULES
+from pipeline.lake.check.rules import version_rules
 from pipeline.lake.check.runs import (
     RunContents,
     check_contents,
@@ -19,11 +19,12 @@ from pipeline.lake.check.runs import (
     read_plain_run,
 )
 from pipeline.lake.compaction.differences import differing_runs
-from pipeline.lake.compaction.manifest import COMPACTED, ENDED, RECORDS, manifest_path
-from pipeline.lake.compaction.restore import RestoredRun, open_versions, restored_runs, row_counts
+from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, manifest_path
+from pipeline.lake.compaction.restore import RestoredRun, open_versions, restored_runs, row_counts, version_table
 from pipeline.lake.layout import command, table_path
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.tables import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +78,13 @@ def _check_batch(state: CheckState, manifest: Manifest, run_ids: Sequence[str]) 
 
 def _check_versions(state: CheckState) -> None:
     open_versions(state.con, state.files)
-    for problem, query in VERSION_RULES:
-        for (count,) in state.con.execute(query).fetchall():
-            state.result.add(f"lake/{ENDED}", problem.format(count))
+    for resource in RESOURCES:
+        state.con.execute(
+            f"create or replace temp view version as select * from {version_table(resource)}"  # noqa: S608
+        ).fetchall()
+        for problem, query in version_rules(resource):
+            for (count,) in state.con.execute(query).fetchall():
+                state.result.add(f"lake/{resource.versions_name}", problem.format(count))
 
 
 def _contents(state: CheckState, manifest: Manifest, run: RestoredRun) -> RunContents:

@@ -20,8 +20,6 @@ from pipeline.errors import LakeMissing
 from pipeline.lake.commit import CompactionCommit
 from pipeline.lake.compaction.manifest import (
     COMPACTED,
-    ENDED,
-    OPEN,
     RECORDS,
     REJECTED,
     Ended,
@@ -30,18 +28,18 @@ from pipeline.lake.compaction.manifest import (
     compacted_path,
     manifest_path,
     newest_manifest,
+    open_place,
 )
 from pipeline.lake.compaction.merge import merge, stream
-from pipeline.lake.compaction.plan import Plan, make_plan, record_rows
+from pipeline.lake.compaction.plan import Plan, accounts_of, make_plan, record_rows
 from pipeline.lake.compaction.verify import verify
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.scan import pairs, scan_files
+from pipeline.lake.scan import scan_files, tuples
 from pipeline.lake.verification import ALL_BUT_PAGES, Verification
 from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, RESOURCES
 from pipeline.runtime import system_allocator
-from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,13 +47,15 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from pipeline.lake.tombstones import Listed
+
 _log = logger(__name__)
 
 GRACE: Final = dt.timedelta(days=7)
 """How long the versions and manifests stay that a compaction has replaced."""
 FEW_RUNS: Final = 7
 MANY_RUNS: Final = 50
-"""A run compacts from 7 uncompacted runs on if they hold as many images as there are open versions, and from 50 on
+"""A run compacts from 7 uncompacted runs on if they hold as many items as there are open versions, and from 50 on
 in any case.
 
 Chosen by reasoning, not by measurement: a compaction writes all open versions again, and each uncompacted day costs
@@ -81,7 +81,7 @@ def needs_compaction(data: Path) -> bool:
     Verification(files).verify_records()
     with _connect() as con:
         records = record_rows(con, files)
-    return sum(record.image_count for record in records if record.run_id in runs) >= files.manifest.open_count
+    return sum(record.item_count for record in records if record.run_id in runs) >= files.manifest.open_count
 
 
 def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None = None) -> list[str]:
@@ -139,8 +139,11 @@ def _publish(plan: Plan, until: dt.datetime) -> None:
         Verification(plan.read_files, anew=ALL_BUT_PAGES).verify_tables(con)
     commit = CompactionCommit(plan.data, plan.name)
     with system_allocator(), _connect(commit.staging) as con:
-        open_count, ended = merge(con, plan, commit)
-        verify(con, plan, commit)
+        open_count, ended = 0, dict[str, tuple[str, ...]]()
+        for resource in plan.resources:
+            count, ended[resource.name] = merge(con, resource, plan, commit)
+            verify(con, resource, plan, commit)
+            open_count += count
         has_rejects = _write_records(con, plan, commit)
     commit.commit(_manifest(plan, ended, until, open_count=open_count, has_rejects=has_rejects))
     count = len(plan.taken)
@@ -169,21 +172,15 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
     parts = [scan_files(OBSERVATIONS, [path for path in plan.files.daily[OBSERVATIONS.name] if path.stem in new])]
     if plan.before is not None:
         parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS]))
-    _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account")
+    _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account, resource")
     paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
     if not paths:
         return False
-    names = ", ".join(column.name for column in REJECTS.columns if not column.in_folder)
-    listed = ", ".join(sql_literal(escape_glob(path)) for path in paths)
-    day = "cast(regexp_extract(filename, 'observed_on=([0-9-]+)/[^/]*$', 1) as date) as observed_on"
-    rows = (
-        f"select regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id, {names}, {day} "  # noqa: S608
-        f"from read_parquet([{listed}], filename = true, hive_partitioning = false)"
-    )
-    kept = f"select * from ({rows}) as row where (run_id, account) not in ({pairs(plan.expired)})"  # noqa: S608
+    rows = scan_files(REJECTS, paths, also="regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id")
+    kept = f"select * from ({rows}) as row where (run_id, account, resource) not in ({tuples(plan.expired)})"  # noqa: S608
     if not con.execute(f"select exists(from ({kept}))").fetchall()[0][0]:
         return False
-    _write(con, commit, REJECTED, f"{kept} order by run_id, account")
+    _write(con, commit, REJECTED, f"{kept} order by run_id, account, resource")
     return True
 
 
@@ -195,33 +192,44 @@ def _write(con: duckdb.DuckDBPyConnection, commit: CompactionCommit, place: str,
 
 
 def _manifest(
-    plan: Plan, ended: tuple[str, ...], until: dt.datetime, *, open_count: int, has_rejects: bool
+    plan: Plan, ended: dict[str, tuple[str, ...]], until: dt.datetime, *, open_count: int, has_rejects: bool
 ) -> Manifest:
     before = plan.before
-    covered: dict[str, list[str]] = {}
-    for run_id, account in sorted(plan.compacted):
-        covered.setdefault(run_id, []).append(account)
-    files = [
-        msgspec.structs.replace(one, invalidated=tuple(sorted({*one.invalidated, *plan.rebuilt} & set(one.accounts))))
-        for one in (before.ended if before else ())
-    ]
-    retained = [one for one in files if set(one.accounts) - set(one.invalidated)]
-    replaced = [compacted_path(plan.data, ENDED, one.manifest) for one in files if one not in retained]
-    if ended:
-        retained.append(Ended(plan.name, ended))
+    covered: dict[str, list[Listed]] = {}
+    for run_id, *listed in sorted(plan.compacted):
+        covered.setdefault(run_id, []).append((listed[0], listed[1]))
+    retained, replaced = _ended_before(plan)
+    retained += [Ended(plan.name, accounts, resource=name) for name, accounts in ended.items() if accounts]
     if before is not None:
-        replaced += [compacted_path(plan.data, place, before.name) for place in (OPEN, RECORDS)]
+        places = (*(place for place in map(open_place, RESOURCES) if before.names[place]), RECORDS)
+        replaced += [compacted_path(plan.data, place, before.name) for place in places]
         replaced.append(manifest_path(plan.data, before.name))
     return Manifest(
         name=plan.name,
-        covered={run_id: tuple(accounts) for run_id, accounts in covered.items()},
+        covered={run_id: tuple(group) for run_id, group in covered.items()},
         runs=dict(sorted(plan.whole_runs.items())),
         ended=tuple(retained),
         rejects=(*(before.rejects if before else ()), *((plan.name,) if has_rejects else ())),
         superseded=_superseded(plan, replaced, until),
+        resources=tuple(resource.name for resource in plan.resources),
         open_count=open_count,
         digests=before.digests if before else {},
     )
+
+
+def _ended_before(plan: Plan) -> tuple[list[Ended], list[Path]]:
+    """The files of ended versions that stay, without the rows of rebuilt accounts; and those of which none stays."""
+    retained, replaced = [], []
+    places = {resource.name: resource for resource in RESOURCES}
+    for one in plan.before.ended if plan.before else ():
+        resource = places[one.resource]
+        rebuilt = accounts_of(plan.rebuilt, resource) & set(one.accounts)
+        invalidated = tuple(sorted({*one.invalidated, *rebuilt}))
+        if set(one.accounts) - set(invalidated):
+            retained.append(msgspec.structs.replace(one, invalidated=invalidated))
+        else:
+            replaced.append(compacted_path(plan.data, resource.versions_name, one.manifest))
+    return retained, replaced
 
 
 def _superseded(plan: Plan, replaced: Iterable[Path], until: dt.datetime) -> tuple[Superseded, ...]:

@@ -16,6 +16,7 @@ from pipeline.lake.compaction.manifest import (
 )
 from pipeline.lake.layout import command
 from pipeline.lake.orphans import delete
+from pipeline.lake.scan import scan_files
 from pipeline.lake.survey import pages_flaw
 from pipeline.lake.verification import file_flaw, read_verified
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pipeline.lake.tombstones import Tombstones
+    from pipeline.lake.tombstones import Listed, Tombstones
 
 
 def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
@@ -52,45 +53,52 @@ def _older_flaw(path: Path) -> str | None:
     return None
 
 
-def compacted_accounts(data: Path, manifest: Manifest | None) -> dict[str, tuple[str, ...]]:
+def compacted_observations(data: Path, manifest: Manifest | None) -> dict[str, tuple[Listed, ...]]:
     """Return the runs that were compacted, by the manifest, or, without it, by the newest readable records.
 
-    Returns: run → the accounts of which the versions held rows.
+    Returns: run → accounts and resources of which the versions held rows.
     """
+    import duckdb
+
     if manifest is not None:
         return {run_id: manifest.covered.get(run_id, ()) for run_id in manifest.runs}
+    names = ("run_id", "account", "resource", "is_published")
     for path in sorted(_compacted_files(data, RECORDS), key=lambda path: path.name, reverse=True):
         try:
-            rows = read_verified(path).select(["run_id", "account", "is_published"]).to_pylist()
-        except (LakeDamaged, KeyError):
+            read_verified(path)
+            query = scan_files(COMPACTED[RECORDS], [path], names=names)
+            with duckdb.connect() as con:
+                rows = con.execute(f"select {', '.join(names)} from ({query}) as record").fetchall()  # noqa: S608
+        except (LakeDamaged, duckdb.Error):
             continue
-        found: dict[str, tuple[str, ...]] = {}
-        for row in rows:
-            found[row["run_id"]] = (*found.get(row["run_id"], ()), *([row["account"]] if row["is_published"] else []))
+        found: dict[str, tuple[Listed, ...]] = {}
+        for run_id, account, resource, is_published in rows:
+            found[run_id] = (*found.get(run_id, ()), *([(account, resource)] if is_published else []))
         return found
     return {}
 
 
 def lost_runs(
-    data: Path, compacted: Mapping[str, Sequence[str]], with_record: Collection[str], tombstones: Tombstones
-) -> dict[str, list[str]]:
+    data: Path, compacted: Mapping[str, Sequence[Listed]], with_record: Collection[str], tombstones: Tombstones
+) -> dict[str, list[Listed]]:
     """Select the runs that a damaged compaction alone held: nothing brings back what they published.
 
-    `compacted` is as from `compacted_accounts`; the runs `with_record` have a daily commit record.
+    `compacted` is as from `compacted_observations`; the runs `with_record` have a daily commit record.
 
-    Returns: run → its accounts that are not withdrawn, which accepts their loss.
+    Returns: run → what is not withdrawn, which accepts its loss.
     """
     raw = {path.stem: path for path in raw_paths(data) if path.stem not in tombstones.raw_runs}
     left = {
-        run_id: [account for account in accounts if account not in tombstones.withdrawn_from(run_id)]
-        for run_id, accounts in sorted(compacted.items())
+        run_id: [one for one in listed if one not in tombstones.withdrawn_from(run_id)]
+        for run_id, listed in sorted(compacted.items())
         if run_id not in with_record and (run_id not in raw or pages_flaw(raw[run_id]) is not None)
     }
-    return {run_id: accounts for run_id, accounts in left.items() if accounts}
+    return {run_id: listed for run_id, listed in left.items() if listed}
 
 
-def loss_of(data: Path, run_id: str, accounts: Iterable[str]) -> str:
+def loss_of(data: Path, run_id: str, listed: Iterable[Listed]) -> str:
     """Say what of a run is lost with the compaction, and how to accept it."""
+    accounts = dict.fromkeys(account for account, _ in listed)
     accept = ", ".join(command(data, "withdraw", f"{run_id}/{account}") for account in accounts)
     gone = "the versions that hold its rows are damaged, and its daily files and raw pages are gone"
     return f"{gone}: {accept} accepts the loss"

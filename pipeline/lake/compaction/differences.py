@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, REJECTED
-from pipeline.lake.scan import pairs, rows_from_versions, scan_files, version_rows
+from pipeline.lake.item_rows import rows_from_versions, version_rows
+from pipeline.lake.scan import scan_files, tuples
 from pipeline.resources.control import OBSERVATIONS, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, RESOURCES
+from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     import duckdb
@@ -29,9 +30,9 @@ _RECORD_COLUMNS: Final = (
     "is_published",
     "certificate",
     "total_count",
-    "image_ids_sha256",
-    "image_count",
-    "disk_count",
+    "ids_sha256",
+    "item_count",
+    "child_item_count",
 )
 """What a record says of the rows: another release may write the rest otherwise."""
 
@@ -48,31 +49,24 @@ def differing_runs(
     daily = _daily_files(files, intact)
     if files.manifest is None or not daily[OBSERVATIONS.name]:
         return {}
-    covered = pairs((run, account) for run, accounts in files.manifest.covered.items() for account in accounts)
-    names = ("run_id", "account", "observed_at_utc", "observed_on", *_RECORD_COLUMNS)
+    covered = tuples((run, *listed) for run, group in files.manifest.covered.items() for listed in group)
+    names = ("run_id", "account", "resource", "observed_at_utc", "observed_on", *_RECORD_COLUMNS)
     records = scan_files(OBSERVATIONS, daily[OBSERVATIONS.name], names=names)
     con.execute(f"create or replace temp table daily_record as {records}").fetchall()
-    is_compared = f"is_published and (run_id, account) in ({covered})"
+    is_compared = f"is_published and (run_id, account, resource) in ({covered})"
     con.execute(
         "create or replace temp table compared_observation as "  # noqa: S608  (SQL of this package, as everywhere here)
-        f"select run_id, account, observed_at_utc, observed_on from daily_record where {is_compared}"
+        f"select run_id, account, resource, observed_at_utc, observed_on from daily_record where {is_compared}"
     ).fetchall()
-    versions = version_rows(files, ended=True)
-    wanted = "from compared_observation"
-    rejects = scan_files(COMPACTED[REJECTED], files.compacted.get(REJECTED, ()))
-    restored = {
-        IMAGES: rows_from_versions(IMAGES, versions, wanted),
-        IMAGE_DISKS: rows_from_versions(IMAGE_DISKS, versions, wanted),
-        REJECTS: f"select * from ({rejects}) as reject semi join compared_observation using (run_id, account)",  # noqa: S608
-    }
     found: dict[str, list[str]] = {}
-    for table, rows in restored.items():
+    for table, resources, rows in _restored(files):
+        using = ", ".join(_of_observation(table))
         query = f"""
             select distinct run_id from compared_observation
-            left join ({_sums(table, scan_files(table, daily[table.name]))}) as daily using (account, observed_at_utc)
-            left join ({_sums(table, rows)}) as restored using (account, observed_at_utc)
-            where daily.sums is distinct from restored.sums
-                or (daily.has_later and restored.has_later and daily.later is distinct from restored.later)"""  # noqa: S608
+            left join ({_sums(table, scan_files(table, daily[table.name]))}) as daily using ({using})
+            left join ({_sums(table, rows)}) as restored using ({using})
+            where resource in ({resources}) and (daily.sums is distinct from restored.sums
+                or (daily.has_later and restored.has_later and daily.later is distinct from restored.later))"""  # noqa: S608
         for (run_id,) in con.execute(query).fetchall():
             found.setdefault(run_id, []).append(table.name)
     compacted_records = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names)
@@ -88,27 +82,44 @@ def differing_runs(
     return {run_id: tuple(names) for run_id, names in sorted(found.items())}
 
 
+def _restored(files: FileSet) -> Iterator[tuple[Table, str, str]]:
+    """Yield each table, its resources as a list of SQL, and the query of its rows as they come back."""
+    for resource in RESOURCES:
+        name = sql_literal(resource.name)
+        versions = version_rows(resource, files, ended=True)
+        wanted = f"select * from compared_observation where resource = {name}"  # noqa: S608
+        for table in resource.tables:
+            yield table, name, rows_from_versions(resource, table, versions, wanted)
+    rejects = scan_files(COMPACTED[REJECTED], files.compacted.get(REJECTED, ()))
+    query = f"select * from ({rejects}) as reject semi join compared_observation using (run_id, account, resource)"  # noqa: S608
+    yield REJECTS, ", ".join(sql_literal(resource.name) for resource in RESOURCES), query
+
+
 def _daily_files(files: FileSet, intact: Collection[str]) -> dict[str, list[Path]]:
-    """Select the daily files of those compacted runs that have all of them."""
+    """Select the daily files of those compacted runs that have them; a run has none of a resource it did not list."""
     by_table = {table.name: {path.stem: path for path in files.retained.get(table.name, ())} for table in LAKE_TABLES}
-    runs = {run_id for run_id in intact if all(run_id in paths for paths in by_table.values())}
+    runs = {run_id for run_id in intact if all(run_id in by_table[name] for name in (OBSERVATIONS.name, REJECTS.name))}
     return {name: [path for run_id, path in paths.items() if run_id in runs] for name, paths in by_table.items()}
 
 
 def _sums(table: Table, rows: str) -> str:
     """Sum the hashes of the rows of each observation; apart those of columns that an older file lacks."""
-    stored = [column for column in table.stored if column.name not in {"account", "observed_at_utc"}]
+    key = _of_observation(table)
+    stored = [column for column in table.stored if column.name not in key]
     columns = ", ".join(column.name for column in stored if column.since is None or column.is_later_field)
     later = [column.name for column in stored if column.since is not None and not column.is_later_field]
     return f"""
         select
-            account,
-            observed_at_utc,
+            {", ".join(key)},
             (count(*), {_sum_of_hashes(columns)}) as sums,
             {f"count({later[0]}) = count(*)" if later else "false"} as has_later,
             {_sum_of_hashes(", ".join(later)) if later else "null"} as later
         from ({rows}) as row
-        group by account, observed_at_utc"""  # noqa: S608
+        group by {", ".join(key)}"""  # noqa: S608
+
+
+def _of_observation(table: Table) -> tuple[str, ...]:
+    return ("account", "observed_at_utc", *(("resource",) if table is REJECTS else ()))
 
 
 def _sum_of_hashes(columns: str) -> str:

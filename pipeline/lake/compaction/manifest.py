@@ -1,16 +1,17 @@
 """The manifest of a compaction: it names the files that hold the compacted observations.
 
     data/lake/manifests/000012.json                  only the newest manifest is read
-      ├─ covered      run → its group of accounts: the observations that the versions hold
-      ├─ groups       the accounts of each group, listed once for all runs that share it
+      ├─ covered      run → its group of accounts and resources: the observations that the versions hold
+      ├─ groups       account and resource of each group, listed once for all runs that share it
       ├─ runs         the runs that are compacted as a whole, and their days
-      ├─ ended        lake/image_versions/<name>.parquet: versions that have ended, never written again
-      │               lake/image_versions_open/000012.parquet: versions that are still open
+      ├─ ended        lake/image_versions/<name>.parquet, …: versions that have ended, never written again
+      ├─ resources    lake/image_versions_open/000012.parquet, …: versions that are still open
       │               lake/compacted_observations/000012.parquet: the commit records of `runs`
       ├─ rejects      lake/compacted_rejects/<name>.parquet
       └─ superseded   files that are no longer read, and the end of their grace period
 
-A manifest is written last and never changed: it commits the compaction. Before format 4 the keys `manifest` and
+A manifest is written last and never changed: it commits the compaction. Before format 5 its groups were of accounts,
+and the resource was `images`. Before format 4 the keys `manifest` and
 `invalidated` of `ended` were `fold` and `void`; before format 3 a manifest had no groups and listed the accounts of
 each run.
 """
@@ -26,10 +27,10 @@ import msgspec
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.layout import command, shown
+from pipeline.lake.tombstones import Listed
 from pipeline.memory import raise_if_out_of_memory
-from pipeline.resources.images import IMAGE_VERSIONS
 from pipeline.resources.schema import FORMAT
-from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS
+from pipeline.resources.tables import COMPACTED_OBSERVATIONS, COMPACTED_REJECTS, RESOURCES
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, refuse_changed, with_own_digest
 from pipeline.storage.partitions import refuse_newer
 from pipeline.storage.store import read_whole
@@ -38,17 +39,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pipeline.resources.resource import Resource
     from pipeline.resources.schema import Table
 
 MANIFESTS: Final = "manifests"
 OLDER_MANIFESTS: Final = "folds"
-ENDED: Final = "image_versions"
-OPEN: Final = "image_versions_open"
 RECORDS: Final = "compacted_observations"
 REJECTED: Final = "compacted_rejects"
+
+
+def open_place(resource: Resource) -> str:
+    """Return the folder of the versions that are still open; that of the ended ones has the name of their table."""
+    return f"{resource.versions_name}_open"
+
+
 COMPACTED: Final[dict[str, Table]] = {
-    ENDED: IMAGE_VERSIONS,
-    OPEN: IMAGE_VERSIONS,
+    **{place: resource.versions for resource in RESOURCES for place in (resource.versions_name, open_place(resource))},
     REJECTED: COMPACTED_REJECTS,
     RECORDS: COMPACTED_OBSERVATIONS,
 }
@@ -67,6 +73,7 @@ class Ended(msgspec.Struct, frozen=True):
     accounts: tuple[str, ...]
     invalidated: tuple[str, ...] = ()
     """Accounts that were rebuilt since: their rows in the file are not read."""
+    resource: str = "images"
 
 
 class Superseded(msgspec.Struct, frozen=True):
@@ -81,12 +88,14 @@ class Manifest(msgspec.Struct, frozen=True):
     """The content of a manifest."""
 
     name: str
-    covered: dict[str, tuple[str, ...]]
-    """Run → accounts; runs of the same accounts share one tuple."""
+    covered: dict[str, tuple[Listed, ...]]
+    """Run → account and resource of each observation; runs of the same ones share one tuple."""
     runs: dict[str, dt.date]
     ended: tuple[Ended, ...] = ()
     rejects: tuple[str, ...] = ()
     superseded: tuple[Superseded, ...] = ()
+    resources: tuple[str, ...] = ("images",)
+    """The resources that have a file of open versions."""
     open_count: int = 0
     """Versions that are still open."""
     digests: dict[str, FileDigest] = {}
@@ -95,9 +104,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
     def encoded(self) -> bytes:
         """Encode it as it is written."""
-        groups = {accounts: number for number, accounts in enumerate(dict.fromkeys(self.covered.values()))}
+        groups = {listed: number for number, listed in enumerate(dict.fromkeys(self.covered.values()))}
         content = msgspec.to_builtins(msgspec.structs.replace(self, covered={}))
-        content["covered"] = {run: groups[accounts] for run, accounts in self.covered.items()}
+        content["covered"] = {run: groups[listed] for run, listed in self.covered.items()}
         content["groups"] = list(groups)
         content[OWN_DIGEST] = UNKNOWN_DIGEST
         return with_own_digest(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n", f"{self.name}.json")
@@ -105,9 +114,13 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of its files, by folder."""
+        versions: dict[str, tuple[str, ...]] = {}
+        for resource in RESOURCES:
+            ended = (file.manifest for file in self.ended if file.resource == resource.name)
+            versions[resource.versions_name] = tuple(ended)
+            versions[open_place(resource)] = (self.name,) if resource.name in self.resources else ()
         return {
-            ENDED: tuple(file.manifest for file in self.ended),
-            OPEN: (self.name,),
+            **versions,
             REJECTED: self.rejects,
             RECORDS: (self.name,),
         }
@@ -181,16 +194,23 @@ def _decode(path: Path, encoded: bytes) -> Manifest:
         content["ended"] = [
             {_RENAMED_KEYS.get(key, key): value for key, value in file.items()} for file in content["ended"]
         ]
-        if "groups" not in content:
-            return msgspec.convert(content, Manifest)
-        groups = msgspec.convert(content["groups"], list[tuple[str, ...]])
-        covered = {run: groups[number] for run, number in content["covered"].items()}
+        if "groups" in content:
+            groups = [_listed(group) for group in content["groups"]]
+            covered = {run: groups[number] for run, number in content["covered"].items()}
+        else:
+            covered = {run: _listed(accounts) for run, accounts in content["covered"].items()}
         return msgspec.structs.replace(msgspec.convert({**content, "covered": {}}, Manifest), covered=covered)
     except (msgspec.MsgspecError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise LakeDamaged(
             f"{shown(path)!r} cannot be read ({error}): it names the compacted files; "
             f"{command(path.parents[2], 'rebuild')} compacts again"
         ) from error
+
+
+def _listed(group: object) -> tuple[Listed, ...]:
+    """Decode a group; before format 5 it names the accounts."""
+    members = msgspec.convert(group, tuple[Listed | str, ...])
+    return tuple((member, "images") if isinstance(member, str) else member for member in members)
 
 
 def first_missing(files: Iterable[Path]) -> Path | None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.lake.compaction.manifest import COMPACTED, ENDED, OPEN, RECORDS, Manifest, next_name
-from pipeline.lake.scan import pairs, scan_files
+from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, Manifest, next_name, open_place
+from pipeline.lake.scan import scan_files
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, RESOURCES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -27,36 +27,44 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
+    from pipeline.resources.resource import Resource
 
 STEP_ROWS: Final = 700_000
-"""Images that a step takes; at least one run."""
+"""Items that a step takes; at least one run."""
 
-_Key = tuple[str, str]
-"""Run and account."""
+_Key = tuple[str, str, str]
+"""Run, account and resource."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """One account in a commit record."""
+    """A resource of one account in a commit record."""
 
     account: str
+    resource: str
     run_id: str
     observed_on: dt.date
     observed_at_utc: Any
     """The instant; None where no listing ended."""
     is_published: bool
-    image_count: int = 0
-    disk_count: int = 0
+    item_count: int = 0
+    child_item_count: int = 0
 
     @property
     def key(self) -> _Key:
-        """Run and account."""
-        return self.run_id, self.account
+        """Run, account and resource."""
+        return self.run_id, self.account, self.resource
+
+    @property
+    def listed(self) -> Listed:
+        """Account and resource."""
+        return self.account, self.resource
 
 
 def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRow]:
     """Read every row of every commit record as it was written, whatever was withdrawn since."""
-    names = ("account", "run_id", "observed_on", "observed_at_utc", "is_published", "image_count", "disk_count")
+    names = ("account", "resource", "run_id", "observed_on", "observed_at_utc", "is_published", *_COUNTS)
     parts = [scan_files(OBSERVATIONS, files.daily[OBSERVATIONS.name], names=names)]
     if files.manifest is not None:
         parts.append(scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names))
@@ -65,9 +73,12 @@ def record_rows(con: duckdb.DuckDBPyConnection, files: FileSet) -> list[RecordRo
         "order by observed_at_utc, run_id"
     ).fetchall()
     return [
-        RecordRow(account, run_id, day, at, is_published, images or 0, disks or 0)
-        for account, run_id, day, at, is_published, images, disks in rows
+        RecordRow(account, resource, run_id, day, at, is_published, items or 0, children or 0)
+        for account, resource, run_id, day, at, is_published, items, children in rows
     ]
+
+
+_COUNTS: Final = ("item_count", "child_item_count")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,10 @@ class Plan:
     """Withdrawals past their grace period: they are compacted away for good."""
     taken: tuple[RecordRow, ...]
     """The observations that this step adds to the versions."""
-    extended: frozenset[str]
-    """Accounts whose new observations follow those compacted before."""
-    rebuilt: frozenset[str]
-    """Accounts that are merged again from all of their versions."""
+    extended: frozenset[Listed]
+    """Accounts and resources whose new observations follow those compacted before."""
+    rebuilt: frozenset[Listed]
+    """Accounts and resources that are merged again from all of their versions."""
     compacted: frozenset[_Key]
     """The observations that the versions hold after this step."""
     whole_runs: dict[str, dt.date]
@@ -107,9 +118,14 @@ class Plan:
         return not (self.taken or self.rebuilt or self.whole_runs.keys() - runs_before)
 
     @property
-    def taken_pairs(self) -> str:
-        """Run and account of what is taken, as a list of SQL."""
-        return pairs(record.key for record in self.taken)
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources of which the versions hold an observation, before this step or after it."""
+        names = {resource for _, _, resource in self.compacted} | set(self.before.resources if self.before else ())
+        return tuple(resource for resource in RESOURCES if resource.name in names)
+
+    def taken_of(self, resource: Resource) -> list[RecordRow]:
+        """The observations of a resource that this step takes."""
+        return [record for record in self.taken if record.resource == resource.name]
 
     @property
     def taken_files(self) -> FileSet:
@@ -128,29 +144,33 @@ class Plan:
             )
             for table in LAKE_TABLES
         }
-        places = (OPEN, RECORDS, *((ENDED,) if self.rebuilt else ()))
+        places = [RECORDS, *map(open_place, RESOURCES)]
+        places += [resource.versions_name for resource in RESOURCES if accounts_of(self.rebuilt, resource)]
         compacted = {place: self.files.compacted.get(place, ()) for place in places}
         return replace(self.files, daily=daily, compacted=compacted)
 
 
+def accounts_of(listed: Iterable[Listed], resource: Resource) -> frozenset[str]:
+    """Return the accounts of which this resource is listed."""
+    return frozenset(account for account, name in listed if name == resource.name)
+
+
 def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.datetime) -> Plan:
     """Plan the next step over `files`."""
-    expired = {(one.run_id, one.account) for one in files.tombstones.active if one.until_utc <= now}
+    expired = {(one.run_id, *one.listed) for one in files.tombstones.active if one.until_utc <= now}
     covered = files.manifest.covered if files.manifest else {}
-    before = {(run_id, account) for run_id, accounts in covered.items() for account in accounts}
+    before = {(run_id, *listed) for run_id, group in covered.items() for listed in group}
     retained = before - expired
     published = {record.key: record for record in records if record.is_published}
     taken = _earliest(_new(published, before, retained, files))
-    newest: dict[str, dt.datetime] = {}
+    newest: dict[Listed, dt.datetime] = {}
     for key in retained:
         record = published[key]
-        newest[record.account] = max(newest.get(record.account, record.observed_at_utc), record.observed_at_utc)
+        newest[record.listed] = max(newest.get(record.listed, record.observed_at_utc), record.observed_at_utc)
     late = {
-        record.account
-        for record in taken
-        if record.account in newest and record.observed_at_utc < newest[record.account]
+        record.listed for record in taken if record.listed in newest and record.observed_at_utc < newest[record.listed]
     }
-    rebuilt = late | {account for _, account in before & expired}
+    rebuilt = late | {(account, resource) for _, account, resource in before & expired}
     compacted = retained | {record.key for record in taken}
     return Plan(
         data=data,
@@ -158,7 +178,7 @@ def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.date
         records=tuple(records),
         expired=frozenset(expired),
         taken=tuple(taken),
-        extended=frozenset(record.account for record in taken) - rebuilt,
+        extended=frozenset(record.listed for record in taken) - rebuilt,
         rebuilt=frozenset(rebuilt),
         compacted=frozenset(compacted),
         whole_runs=_whole_runs(files, records, compacted | expired),
@@ -166,13 +186,13 @@ def make_plan(data: Path, files: FileSet, records: list[RecordRow], now: dt.date
 
 
 def _new(published: dict[_Key, RecordRow], before: set[_Key], retained: set[_Key], files: FileSet) -> list[RecordRow]:
-    """The published observations that the versions do not hold yet, nor one of the same account and instant."""
-    withdrawn = {(one.run_id, one.account) for one in files.tombstones.active}
-    instants = {(published[key].account, published[key].observed_at_utc) for key in retained if key in published}
+    """The published observations of which the versions do not hold yet the account, resource and instant."""
+    withdrawn = {(one.run_id, *one.listed) for one in files.tombstones.active}
+    instants = {(published[key].listed, published[key].observed_at_utc) for key in retained if key in published}
     return [
         record
         for key, record in published.items()
-        if key not in before | withdrawn and (record.account, record.observed_at_utc) not in instants
+        if key not in before | withdrawn and (record.listed, record.observed_at_utc) not in instants
     ]
 
 
@@ -181,10 +201,10 @@ def _earliest(new: list[RecordRow]) -> list[RecordRow]:
     count, runs = 0, set[str]()
     for record in new:
         if record.run_id not in runs:
-            if runs and count + record.image_count > STEP_ROWS:
+            if runs and count + record.item_count > STEP_ROWS:
                 break
             runs.add(record.run_id)
-        count += record.image_count
+        count += record.item_count
     return [record for record in new if record.run_id in runs]
 
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.scan import instant
 from pipeline.reports.standing.changes import CHANGES
-from pipeline.resources.images import IMAGE_FIELDS
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Sequence
+
+    from pipeline.resources.resource import Child, Resource
 
 
 def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
@@ -42,7 +44,7 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
         create temp table diff_accounts as
         with published as (
             from observations
-            where is_published and {of_accounts}
+            where is_published and resource = 'images' and {of_accounts}
         ),
         old as (
             from published
@@ -53,7 +55,7 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
             account,
             old.observed_at_utc as old_observed_at_utc,
             old.certificate as old_certificate,
-            old.image_count as old_image_count,
+            old.item_count as old_image_count,
             new.observed_at_utc as new_observed_at_utc,
             new.certificate as new_certificate,
             new.image_count as new_image_count,
@@ -119,7 +121,7 @@ published as (
                 count(*) filter (certificate = 'verified') over by_time
                 - (coalesce(certificate, '') = 'verified')::int as verified_count
             from observations
-            where is_published
+            where is_published and resource = 'images'
             window by_time as (partition by account order by observed_at_utc)
         )"""
 
@@ -175,32 +177,35 @@ _CAME_AND_WENT: Final = """\
         )"""
 
 
-def _changed_fields() -> str:
-    """A row for each field that differs between the two versions of an image, and one where the disks differ."""
-    fields = " union all ".join(
-        f"select account, image_id, '{field.name}' as field, "  # noqa: S608
-        f"cast(old.{field.name} as varchar) as old_value, cast(new.{field.name} as varchar) as new_value "
-        f"from paired where old.{field.name} is distinct from new.{field.name}"
-        for field in IMAGE_FIELDS
+def _changed_fields(resource: Resource = IMAGES_RESOURCE) -> str:
+    """A row for each field that differs between the two versions of an item, and one where child items differ."""
+    values = {field.name: (f"old.{field.name}::varchar", f"new.{field.name}::varchar") for field in resource.fields}
+    values |= {child.rows.name: (_listed(child, "old"), _listed(child, "new")) for child in resource.children}
+    changed = "\n            union all\n            ".join(
+        f"select account, {resource.key.name}, '{name}' as field, {old} as old_value, {new} as new_value "  # noqa: S608
+        f"from paired where old.{name} is distinct from new.{name}"
+        for name, (old, new) in values.items()
     )
     return f"""\
 changed_fields as (
-            {fields}
-            union all
-            select account, image_id, 'disks', {_disks("old")}, {_disks("new")}
-            from paired
-            where old.disks is distinct from new.disks
-        )"""  # noqa: S608
+            {changed}
+        )"""
 
 
-def _disks(side: str) -> str:
-    """An expression for a list of disks as text, as in `image_changes`; null where there is none."""
-    disk = (
-        "coalesce(disk.disk_type, '?') || ' ' || coalesce(disk.disk_size_gib::varchar, '?') || ' GiB ' "
-        "|| coalesce(disk.disk_format, '?') || coalesce(' ' || disk.disk_image_id, '') "
-        "|| coalesce(' ' || disk.extra, '')"
-    )
-    return f"nullif(array_to_string(list_transform({side}.disks, lambda disk: {disk}), ', '), '')"
+def _listed(child: Child, side: str) -> str:
+    """An expression for a list of child items as text, as in `image_changes`; null where there is none.
+
+    A value is `?` where it is null; an id and `extra` are left out then.
+    """
+    of = child.noun
+    values = [
+        f"coalesce({of}.{column.name}::varchar, '?')" + (f" || ' {column.unit}'" if column.unit else "")
+        for column in child.columns
+        if not column.is_distinct
+    ]
+    optional = [*(column.name for column in child.columns if column.is_distinct), "extra"]
+    text = " || ' ' || ".join(values) + "".join(f" || coalesce(' ' || {of}.{name}, '')" for name in optional)
+    return f"nullif(array_to_string(list_transform({side}.{child.rows.name}, lambda {of}: {text}), ', '), '')"
 
 
 # ── capacity ─────────────────────────────────────────────────────────────────

@@ -9,8 +9,8 @@ with published as (
         observed_at_utc,
         run_id,
         certificate,
-        image_count,
-        disk_count,
+        item_count as image_count,
+        child_item_count as disk_count,
         reject_count,
         unknown_field_count,
         proof,
@@ -32,7 +32,9 @@ with published as (
         ) as watch_note,
         row_number() over (partition by account order by observed_at_utc desc, run_id desc) as place_from_last
     from observations
-    where is_published
+    where
+        is_published
+        and resource = 'images'
 ),
 
 latest as (
@@ -63,6 +65,7 @@ failed_since as (
         on tried.account = latest.account
     where
         not tried.is_published
+        and tried.resource = 'images'
         and tried.error not like 'Withdrawn: %'    -- on purpose, by a person
         and (latest.run_id is null or tried.run_id > latest.run_id)
 ),
@@ -73,6 +76,7 @@ tried_accounts as (
         account,
         same_account_as
     from observations
+    where resource = 'images'
 )
 
 select
@@ -82,8 +86,8 @@ select
     latest.certificate,
     latest.proof,                                                      -- How it is proven: `one page`, `quiet`, `instant`; null where it is not, or an older version wrote it.
     latest.watch_note,                                                 -- What the listing showed that a proof assumes not to happen; null if nothing.
-    latest.image_count,
-    latest.disk_count,
+    latest.image_count,                                                -- Images in the last pass of the listing, each counted once.
+    latest.disk_count,                                                 -- Disks of those images.
     latest.reject_count,
     latest.unknown_field_count,
     coalesce(failed_since.failed_try_count, 0) as failed_try_count,    -- Runs after that observation that did not publish the account.

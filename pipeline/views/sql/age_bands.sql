@@ -23,10 +23,11 @@ with bands as (
 impossible as (
     select distinct
         account,
-        image_id
+        item_id as image_id
     from rejects_latest
     where
-        field = 'CreationTime'
+        resource = 'images'
+        and field = 'CreationTime'
         and (reason like 'before %' or reason like '%after the observation')
 ),
 

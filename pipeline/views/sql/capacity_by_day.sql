@@ -15,6 +15,7 @@ with published as (
     from observations
     where
         is_published
+        and resource = 'images'
         and same_account_as is null
     window account_observations as (partition by account order by observed_at_utc)
 ),

@@ -19,6 +19,7 @@ with published as (
     from observations
     where
         is_published
+        and resource = 'images'
         and same_account_as is null
 ),
 

@@ -32,6 +32,7 @@ with published as (
     from observations
     where
         is_published
+        and resource = 'images'
         and same_account_as is null
 ),
 
