@@ -60,6 +60,13 @@ def test_an_old_lake_answers_as_it_did(kept, old):
     assert {name: after[name] for name in before} == before
 
 
+def test_of_an_old_lake_no_use_is_known(old):
+    with connect(old) as lake:
+        assert lake.execute("select distinct use_status from image_use").fetchall() == [("not known",)]
+        assert lake.execute("select distinct use_status from image_use_by_day").fetchall() == [("not known",)]
+        assert lake.execute("from instances_without_image").fetchall() == []
+
+
 def test_a_lake_built_again_from_old_pages_answers_as_it_did(kept, old, tmp_path):
     rebuild(old, into=tmp_path / "new")
 

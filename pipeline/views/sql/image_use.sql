@@ -233,7 +233,11 @@ select
                 ' expired'
             )
         when judged.other_account_instance_count > 0
-            then concat('in use by other accounts of the lake: ', judged.other_account_instance_count, ' instances')
+            then concat(
+                'in use by other accounts of the lake: ',
+                judged.other_account_instance_count,
+                case when judged.other_account_instance_count = 1 then ' instance' else ' instances' end
+            )
         when judged.unproven_because is not null then judged.unproven_because
         when judged.use_status = 'not known' then 'newer than the listing of instances'
         else 'no instance of the account names it, by a verified listing'
