@@ -104,7 +104,7 @@ class Replacement(msgspec.Struct, frozen=True):
     without: tuple[Listed, ...]
     """The accounts and resources of which it holds no row."""
     digests: dict[str, FileDigest]
-    """By table."""
+    """By table; of a resource of which nothing is withdrawn, the committed files stay."""
 
     @property
     def left_out(self) -> frozenset[Listed]:

@@ -13,7 +13,8 @@ from pipeline.lake.commit import write_record
 from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.lake.compaction.manifest import MANIFESTS, RECORDS
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
-from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.digest import OWN_DIGEST, digest_of
 
@@ -49,8 +50,14 @@ def image(image_id: str, *disks: int | Row | None, **fields: Any) -> Row:
     return {**row, **fields, "disks": [{"disk_type": "Data", "disk_format": "qcow2", **disk} for disk in whole]}
 
 
+def instance(instance_id: str, *disk_sizes_gib: int | None, **fields: Any) -> Row:
+    """A running instance; each disk is its size in GiB."""
+    row: Row = {"instance_id": instance_id, "status": "Running", "created_at_utc": utc("2026-01-01 00:00")}
+    return {**row, **fields, "disks": [{"disk_type": "data", "disk_size_gib": size} for size in disk_sizes_gib]}
+
+
 def disk_sums(row: Row) -> Row:
-    """What the disks of an image come to."""
+    """What the disks of an image or an instance come to."""
     sizes = [disk["disk_size_gib"] for disk in row["disks"] if disk.get("disk_size_gib") is not None]
     count = len(row["disks"])
     total = sum(sizes) if sizes else None
@@ -69,45 +76,52 @@ class Seen:
     rejects: Sequence[Row] = field(default_factory=list)
     unknown_field_count: int = 0
     same_account_as: str | None = None
+    instances: Sequence[Row] | None = None
+    """None: they were not listed."""
 
 
 def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
     """Publish one run over these accounts, and land its pages; its id."""
     begin = utc(began or min(one.at for one in seen))
     run_id = f"{begin:%Y%m%dT%H%M%S}Z"
-    images, disks, rejects, observations = [], [], [], []
+    rows: dict[Table, list[Row]] = {REJECTS: []}
+    observations = []
     for one in seen:
         published = one.error is None
         key = {"account": one.account, "observed_at_utc": utc(one.at)}
-        for row in one.images if published else ():
-            images.append({**key, **{name: value for name, value in row.items() if name != "disks"}, **disk_sums(row)})
-            disks += [
-                {**key, "image_id": row["image_id"], "disk_number": number, **disk}
-                for number, disk in enumerate(row["disks"], start=1)
-            ]
-        rejects += [{**key, **row} for row in one.rejects]
-        observations.append(
-            {
-                **key,
-                "observed_at_utc": utc(one.at) if published else None,
-                "run_id": run_id,
-                "is_published": published,
-                "certificate": one.certificate if published else None,
-                "item_count": len(one.images) if published else None,
-                "child_item_count": sum(len(row["disks"]) for row in one.images) if published else None,
-                "reject_count": len(one.rejects),
-                "unknown_field_count": one.unknown_field_count,
-                "error": one.error,
-                "same_account_as": one.same_account_as if published else None,
-            }
-        )
-    for table, rows in (
-        (IMAGES, images),
-        (IMAGE_DISKS, disks),
-        (REJECTS, rejects),
-        (OBSERVATIONS, observations),
-    ):
-        write_table(data / "lake" / table.name, table, rows, run_id, begin)
+        rows[REJECTS] += [{**key, **row} for row in one.rejects]
+        for resource, items in ((IMAGES_RESOURCE, one.images), (INSTANCES_RESOURCE, one.instances)):
+            if items is None:
+                continue
+            if published or resource is IMAGES_RESOURCE:
+                for table in resource.tables:
+                    rows.setdefault(table, [])
+            for row in items if published else ():
+                fields = {name: value for name, value in row.items() if name != "disks"}
+                rows[resource.table].append({**key, **fields, **disk_sums(row)})
+                item = {**key, resource.key.name: row[resource.key.name]}
+                rows[resource.tables[1]] += [
+                    {**item, "disk_number": number, **disk} for number, disk in enumerate(row["disks"], start=1)
+                ]
+            observations.append(
+                {
+                    **key,
+                    "resource": resource.name,
+                    "observed_at_utc": utc(one.at) if published else None,
+                    "run_id": run_id,
+                    "is_published": published,
+                    "certificate": one.certificate if published else None,
+                    "item_count": len(items) if published else None,
+                    "child_item_count": sum(len(row["disks"]) for row in items) if published else None,
+                    "reject_count": sum(row.get("resource", "images") == resource.name for row in one.rejects),
+                    "unknown_field_count": one.unknown_field_count,
+                    "error": one.error,
+                    "same_account_as": one.same_account_as if published else None,
+                }
+            )
+    rows[OBSERVATIONS] = observations
+    for table, of_table in rows.items():
+        write_table(data / "lake" / table.name, table, of_table, run_id, begin)
     write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
     commit_again(data / "lake" / OBSERVATIONS.name / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet")
     return run_id
