@@ -3,6 +3,7 @@
     data = "lake"                       a key is the long name of an option: --max-shrink is max_shrink
     rate = 10                           a flag beats a variable, a variable beats this file, the file beats the default
     max_age = "26h"
+    delta = true                        a Delta log beside each table, for Spark, Trino, polars and others
 
     [[accounts]]                        the accounts to list, unless --profile or --profiles-from is given
     profile = "prod"                    a profile of the vendor's file; without one, the vendor's default chain
@@ -114,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     profiles_from: str | None = None
     certificate: str | None = None
+    delta: bool | None = None
     strict: bool | None = None
     resource: tuple[str, ...] | None = None
     timeout: float | None = None
@@ -141,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return the extras that the steps after a run need, each with the key that needs it."""
         after = self.after_run
         keys = {"report": "after_run.html" if after.html else ""}
+        keys["delta"] = "delta" if self.delta else ""
         keys["excel"] = "after_run.export_formats" if after.export and "xlsx" in after.export_formats else ""
         return {extra: key for extra, key in keys.items() if key}
 

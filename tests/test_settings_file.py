@@ -34,6 +34,7 @@ daily_older_than = "400d"
 grace = "1d"
 max_age = "26h"
 lock_dir = "locks"
+delta = true
 memory_limit = "25%"
 summary = "out/summary.json"
 

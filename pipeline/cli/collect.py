@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     LocalPath,
     Span,
     data_option,
+    delta_option,
     format_option,
     lock_option,
     option,
@@ -135,6 +136,7 @@ def _progress() -> Iterator[Any]:
     type=click.Choice(RESOURCE_NAMES),
     help="List this resource; repeatable.  [default: all that the account may list]",
 )
+@delta_option
 @option(
     "--summary",
     type=LocalPath(dir_okay=False, path_type=Path),
@@ -214,7 +216,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     That is its last observation, the age and the certificate of that, and the failures since.
     """
     from pipeline.jobs.accounts import select_accounts
-    from pipeline.jobs.status import folder_notes, runs_ahead, runs_without_tables, status
+    from pipeline.jobs.status import delta_log_notes, folder_notes, runs_ahead, runs_without_tables, status
     from pipeline.lake.compaction.compact import needs_compaction
     from pipeline.lake.foreign_files import foreign_files
     from pipeline.lake.layout import command as lake_command
@@ -234,7 +236,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     if store_of(open_location(data)).has_lock and needs_compaction(open_location(data)):
         click.echo(f"a compaction is due: {lake_command(data, 'compact')} writes it, or says why it cannot", err=True)
     notes = folder_notes(data, has_retention=current_settings().daily_older_than is not None)
-    for line in (*runs_without_tables(data), *runs_ahead(data), *notes):
+    for line in (*runs_without_tables(data), *runs_ahead(data), *notes, *delta_log_notes(data)):
         click.echo(line, err=True)
     if not_fresh:
         raise not_fresh

@@ -14,6 +14,7 @@ import msgspec
 from pipeline.extract.raw_pages import raw_path
 from pipeline.jobs.maintenance import Maintained, write_catalog_if_intact
 from pipeline.lake.compaction.damage import compacted_observations, compaction_flaws, lost_runs
+from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.survey import pages_flaw, survey
@@ -62,6 +63,7 @@ def move_away_lost_run(data: Path, observation: str, *, dry_run: bool) -> Mainta
             for path in files:
                 commit_file(path, target / f"{table_of(path)}{path.name.removeprefix(run_id)}")
             write_catalog_if_intact(data)
+            warn_of_delta_logs(data)
     return Maintained(dry_run, (line,), (), (), (), (), 0)
 
 
@@ -102,4 +104,5 @@ def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime 
             withdrawn = msgspec.structs.replace(tombstones, withdrawn=(*tombstones.withdrawn, *new))
             settle_withdrawals(data, withdrawn, tombstones)
             write_catalog_if_intact(data)
+            warn_of_delta_logs(data)
     return Maintained(dry_run, lines, (), (), (), (), 0)

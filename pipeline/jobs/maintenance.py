@@ -6,6 +6,7 @@
       → move the files with withdrawn rows                     and for every other one: see lake/withdrawn_files.py
       → write the catalog without it
       → compact, where that was asked for, or where versions hold what was withdrawn for good
+      → write the Delta logs, where there are any
       → delete the files past their grace period               it counts from the tombstone
 
 A reader that opened the lake before a withdrawal ends with an error where it needs the moved files; no other one meets
@@ -26,6 +27,7 @@ from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.delta_log import write_delta_logs
 from pipeline.lake.folder_days import delete_expired_days, expired_day_folders
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
@@ -165,6 +167,7 @@ def maintain(
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
+        lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]
         size = sum(path.stat().st_size for path in to_delete)
         if not dry_run:
             delete_expired_days(data, tombstones, now)
@@ -173,7 +176,7 @@ def maintain(
             _log.info("deleted %r", str(path))
     return Maintained(
         dry_run,
-        tuple(edited.lines),
+        tuple(lines),
         tuple(compactions),
         tuple(expired),
         tuple(to_delete),

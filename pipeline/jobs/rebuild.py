@@ -31,6 +31,7 @@ from pipeline.lake.compaction.damage import (
 from pipeline.lake.compaction.differences import differing_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
+from pipeline.lake.delta_log import require_delta_logs, warn_of_delta_logs
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_schema import add_missing_columns, delete_older_replacements, runs_with_older_files
 from pipeline.lake.foreign_files import move_aside
@@ -60,13 +61,15 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 
-def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
+def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta: bool = False) -> list[str]:
     """Mend a lake from its raw pages, or build a whole new one `into` another folder.
 
     In place: every run is published again that the lake lacks, or of which a file is not the committed one, or has no
     digest or not every declared column, because an older version committed it. A damaged compaction begins again from
     the daily files; a damaged format file is written again; damaged raw pages of an intact run are moved aside, to
     `raw/.damaged`.
+
+    `delta` begins a Delta log of each table, as a run does; one that is there is brought up to date in any case.
 
     Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages publish no
     run that the lake lacks; while they are there, they mend one that is damaged.
@@ -87,16 +90,17 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
             "a new lake all at once",
             "copy raw/ into the bucket, then `rebuild --data` adds run by run",
         )
+    require_delta_logs(data, begin=delta)
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files and (into is not None or not any((data / "lake").glob("*"))):
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is None:
-        return _mend(data, raw_files, tombstones)
-    return _build_new(open_location(into), raw_files, tombstones)
+        return _mend(data, raw_files, tombstones, begin_delta=delta)
+    return _build_new(open_location(into), raw_files, tombstones, begin_delta=delta)
 
 
-def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     if complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with lock(target), begin_catalog(target) as builder:
@@ -105,10 +109,11 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
         write_catalog(target, builder=builder)
+        warn_of_delta_logs(target, begin=begin_delta)
     return [path.stem for path in raw_files]
 
 
-def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
         _set_aside_damaged_replacements(data)
         compacted = compacted_observations(data, None) if _set_aside_unreadable_manifests(data) else {}
@@ -154,6 +159,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
             _set_aside_damaged_pages(data, states.values())
             with is_empty:
                 write_catalog(data, builder=builder)
+        warn_of_delta_logs(data, begin=begin_delta)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")

@@ -15,8 +15,9 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import NotFresh, NotPermitted
+from pipeline.errors import EnsImagesError, NotFresh, NotPermitted
 from pipeline.lake.committed import unpublished_runs
+from pipeline.lake.delta_log import delta_log_flaws
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import FolderDays, folder_bytes
 from pipeline.lake.folder_schema import tables_with_older_files
@@ -196,6 +197,19 @@ def folder_notes(data: str | Path, *, has_retention: bool = False) -> list[str]:
             f"{command(location, 'prune')}, deletes older days there; the tables and views go on to show every day"
         )
     return lines
+
+
+def delta_log_notes(data: str | Path) -> list[str]:
+    """Describe each Delta log that is not as the lake is; empty where there is none."""
+    location = open_location(data)
+    try:
+        flaws = delta_log_flaws(location.resolve())
+    except EnsImagesError as error:
+        return [f"the Delta logs are not compared with the lake: {error}"]
+    return [
+        f"the Delta log of {log.parent.name}: {flaw}; {command(location, 'rebuild', '--delta')} writes it"
+        for log, flaw in flaws.items()
+    ]
 
 
 def _run_id(at: dt.datetime) -> str:

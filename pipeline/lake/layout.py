@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
+DELTA_LOG: Final = "_delta_log"
+"""The folder in the folder of a table that holds its Delta log: see `delta_log`."""
 VERIFIED_FILE: Final = ".verified"
 """The file in the data folder that lists which files were verified: a cache."""
 CATALOG: Final = "lake.duckdb"

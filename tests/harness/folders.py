@@ -131,7 +131,9 @@ class History:
             ids = self.draw.sample(range(6), self.draw.randint(1, 5))
             sizes = [self.draw.choice((10, 20, None)) for _ in ids]
             rows = [image(f"m-{account}{i}", 5, s, image_size_gib=s) for i, s in zip(ids, sizes, strict=True)]
-            instances = None if self.draw.random() < 0.3 else [instance(f"i-{account}{i}", i, 7) for i in ids[:2]]
+            instances = (
+                None if self.draw.random() < 0.3 else [instance(f"i-{account}{i}", f"m-{account}{i}") for i in ids[:2]]
+            )
             seen.append(Seen(account, at, rows, instances=instances))
         write_run(self.data, *seen, began=at)
 

@@ -203,14 +203,14 @@ def test_a_withdrawn_resource_of_one_account_leaves_every_other_row_in_the_folde
     for at in ("2026-10-01 02:00", "2026-10-02 02:00"):
         listed = {
             "images": [image("m-1", 5), image("m-2")],
-            "instances": [instance("i-1", 10, 20), instance("i-2", 30)],
+            "instances": [instance("i-1", "m-1"), instance("i-2", None)],
         }
         rejects = [{"resource": resource, "item_id": "x", "field": "y"} for resource in listed]
         run_id = write_run(tmp_path, *(Seen(account, at, **listed, rejects=rejects) for account in "ab"))
     if is_compacted:
         compact(tmp_path, at=DAY)
     before, findings = by_pandas(tmp_path), check(tmp_path).findings  # of the raw pages, which are made up
-    assert before["instances", "b", "2026-10-02", "instance_disks"] == 3
+    assert before["instances", "b", "2026-10-02", "instance_disks"] == 2
     assert len(before) == 2 * 2 * (4 + 2)
     files = sorted((tmp_path / "lake" / "images").rglob("*.parquet"))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.extract.raw_pages import RawRun
+from pipeline.lake.delta_log import delta_log_flaws
 from pipeline.lake.foreign_files import foreign_files, obstacles
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
@@ -168,6 +170,7 @@ def check_other_files(state: CheckState) -> None:
         if str(path.relative_to(state.data)) not in named:
             state.result.add(path, f"{flaw}: {command(state.data, 'rebuild')} writes it again")
     _catalog(state)
+    _delta_logs(state)
 
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -218,3 +221,10 @@ def _catalog(state: CheckState) -> None:
                 return
             reason = str(error).splitlines()[0][:120]
             state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")
+
+
+def _delta_logs(state: CheckState) -> None:
+    """Compare the Delta logs with the commit records; `status` says where the extra for that is not installed."""
+    with contextlib.suppress(BadSetting, LakeDamaged):  # damage of the lake is a finding already
+        for log, flaw in delta_log_flaws(state.data).items():
+            state.result.add(log, f"{flaw}: {command(state.data, 'rebuild', '--delta')} writes it")
