@@ -2,7 +2,7 @@
 
     data/raw/_tombstones.json
       ├─ withdrawn      observations known to be wrong: which, when, the latest one instead, the end of the grace period
-      ├─ replacements   files without the rows of withdrawn accounts, which took the place of a run's own
+      ├─ replacements   files without withdrawn rows, which took the place of a run's own
       ├─ days           days whose daily files have expired, and the end of their grace period
       └─ raw_pages      runs whose raw pages have expired, and the end of their grace period
     data/lake/tombstones.json        a copy of it

@@ -1,7 +1,7 @@
 """Files with withdrawn rows: out of the folders of the tables at once, and back on a restore.
 
     images/observed_on=2026-11-23/<run>.parquet    ──►  .withdrawn/images/observed_on=2026-11-23/<run>.parquet
-    images/observed_on=2026-11-23/<run>.1.parquet  ◄──  its rows without those of withdrawn accounts, if any are left
+    images/observed_on=2026-11-23/<run>.1.parquet  ◄──  its rows without the withdrawn ones, if a run has any others
     instances/observed_on=2026-11-23/<run>.parquet      stays, where no instances are withdrawn
 
     1  the replacements are written and synced in `.withdrawn`
@@ -164,7 +164,7 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
 
 
 def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Replacement:
-    """Write the files of a run without the rows of its withdrawn accounts, in `.withdrawn`.
+    """Write the files of a run without its withdrawn rows, in `.withdrawn`.
 
     Raises:
         LakeDamaged: a file of it is not what was committed, or is missing.
