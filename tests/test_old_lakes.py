@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
 from pipeline.jobs.status import folder_notes
+from pipeline.jobs.withdrawal import restore
 from pipeline.lake.check import check
 from pipeline.lake.format import format_of
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
@@ -109,6 +111,19 @@ def test_a_rebuild_gives_every_file_of_an_old_lake_the_declared_columns(old, has
         name: rows for name, rows in before.items() if name != "observations"
     }
     assert check(old).findings == []
+
+
+def test_what_was_withdrawn_from_an_old_lake_leaves_its_folders_with_the_next_command_and_comes_back(old):
+    def by_account() -> Counter[str]:
+        folder = old / "lake" / "images" / "observed_on=2026-01-03"
+        return Counter(pq.read_table(folder, columns=["account"]).column("account").to_pylist())
+
+    both = by_account()
+    assert set(both) == {"prod", "test"}
+    prune(old)
+    assert by_account() == {"prod": both["prod"]}
+    restore(old, "20260103T020000.000000Z/test")
+    assert by_account() == both
 
 
 def test_an_old_lake_is_written_to(kept, old):
