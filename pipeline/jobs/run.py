@@ -137,7 +137,7 @@ def run(
     timeout_seconds: float | None = None,
     max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
-    accept_shrink: bool | Collection[str] = False,
+    accept_shrink: bool | Collection[str] = (),
     resources: Sequence[str] = (),
     delta: bool = False,
     observed_at: dt.datetime | None = None,

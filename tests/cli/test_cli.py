@@ -74,7 +74,8 @@ def as_text(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("command", "step"), [("run", run_job.run), ("list", list_job.list_images), ("demo", demo_job.demo)]
 )
-def test_an_option_has_the_default_of_its_job(command, step):
+def test_an_option_has_the_default_of_its_job(command, step, monkeypatch):
+    monkeypatch.delenv("ENS_IMAGES_RESOURCE")
     theirs = {name: parameter.default for name, parameter in inspect.signature(step).parameters.items()}
     context = cli.commands.commands[command].make_context(command, [])
     ours = {name: value for name, value in context.params.items() if name in theirs and name != "profiles"}
