@@ -122,7 +122,7 @@ compared as (
                     'instances were listed ',
                     cast(extract(day from (image.observed_at_utc - latest.observed_at_utc)) as bigint),
                     ' days before the images',
-                    coalesce(concat(': ', failed_since.error), '')
+                    case when failed_since.error is null then '' else concat(': ', failed_since.error) end
                 )
         end as unproven_because
     from image_age as image
