@@ -304,10 +304,10 @@ resource = more(
 )
 images.IMAGES_RESOURCE, images.IMAGES, images.IMAGE_DISKS = resource, *resource.tables
 images.IMAGE_FIELDS, images.DISK_FIELDS, images.IMAGE_VERSIONS = resource.fields, disks.fields, resource.versions
-tables.RESOURCES = (resource,)
-tables.ROW_TABLES = (*resource.tables, control.REJECTS)
+tables.RESOURCES = (resource, *tables.RESOURCES[1:])
+tables.ROW_TABLES = (*(table for one in tables.RESOURCES for table in one.tables), control.REJECTS)
 tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
-tables.TABLES = (*tables.LAKE_TABLES, resource.versions, control.RAW_PAGES)
+tables.TABLES = (*tables.LAKE_TABLES, *(one.versions for one in tables.RESOURCES), control.RAW_PAGES)
 
 from pipeline import connect, rebuild
 from pipeline.lake.check import check

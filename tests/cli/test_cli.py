@@ -418,7 +418,7 @@ def test_the_demo_runs_once_a_day_and_empties_its_folder_first(tmp_path):
     demo_job.demo(tmp_path / "data" / "demo", days=1, instances=5, print_line=lines.append)
 
     assert first.returncode == 0
-    assert "143 images on day 0, 2 days" in first.stderr
+    assert "143 images and 60 instances on day 0, 2 days" in first.stderr
     assert "143 images and 5 instances on day 0, 1 day" in lines[0]
     assert not (tmp_path / "mine").exists()
     for title in (
