@@ -116,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None
     strict: bool | None = None
     resource: tuple[str, ...] | None = None
+    share_check: bool | None = None
     timeout: float | None = None
     max_answer: float | None = None
     max_shrink: float | None = None

@@ -136,6 +136,11 @@ def _progress() -> Iterator[Any]:
     help="List this resource; repeatable.  [default: all that the account may list]",
 )
 @option(
+    "--share-check",
+    is_flag=True,
+    help="Ask who the images are shared with that a clean-up would name: a call each.",
+)
+@option(
     "--summary",
     type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE",

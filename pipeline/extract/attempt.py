@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.redaction import redact, redact_bytes
-from pipeline.resources.tables import RESOURCES
+from pipeline.resources.tables import ANSWERED
 
 if TYPE_CHECKING:
     from pipeline.errors import Outcome
@@ -71,7 +71,7 @@ def may_be_listing(status: int | None, body: bytes, list_name: str | None = None
     return status == 200 and any(name in body for name in names)
 
 
-_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in RESOURCES)
+_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in ANSWERED)
 
 
 class AttemptFailed(Exception):

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.image_shares import IMAGE_SHARES
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 RESOURCES = (IMAGES_RESOURCE, INSTANCES_RESOURCE)
 """Every resource, in the order in which a run lists them."""
 
+ANSWERED = (*RESOURCES, IMAGE_SHARES)
+"""Every resource that the raw pages may hold answers of."""
+
 
 def resource_named(name: str) -> Resource:
-    """Return the resource called `name`.
+    """Return the resource called `name`, of those that the raw pages may hold.
 
     Raises:
         LookupError: there is none.
     """
-    for resource in RESOURCES:
+    for resource in ANSWERED:
         if resource.name == name:
             return resource
     raise LookupError(f"{name!r} is no resource")

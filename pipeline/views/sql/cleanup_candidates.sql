@@ -2,7 +2,7 @@
 -- A candidate is owned by the account, has a creation time, and has newer images of the same name and architecture that
 -- are Available and stay. An image without a name or an architecture is not listed: it cannot be compared with others.
 -- A listing does not show whether an instance uses an image, or will be created from it: check before you delete it.
--- Reads: image_age.
+-- Reads: image_age, image_shares.
 -- Example: select count(*) as image_count, sum(freed_gib) as freed_gib from cleanup_candidates(older_than_days := 90)
 
 with settings as (
@@ -70,14 +70,23 @@ select
         when compared.newer_image_count > 0 then compared.newest_image_id
     end as newest_image_id,                                           -- The newest of them; null if there is none.
     compared.image_size_gib as freed_gib,                             -- GiB that deleting the image frees: its size; null if the size is unknown.
+    shares.shared_account_count,                                      -- Accounts that it is shared with; null: not asked for.
     concat(
         compared.age_days,
         ' days old; ',
         cast(compared.newer_image_count as bigint),
-        ' newer of its name'
+        ' newer of its name',
+        case
+            when shares.shared_account_count = 1 then '; shared with 1 account'
+            when shares.shared_account_count > 1 then concat('; shared with ', shares.shared_account_count, ' accounts')
+            else ''
+        end
     ) as why                                                          -- Reason for the listing, as text.
 from compared
 cross join settings
+left join image_shares as shares
+    on compared.account = shares.account
+    and compared.image_id = shares.image_id
 where
     compared.age_days >= settings.older_than_days
     and compared.newer_image_count >= settings.keep_newest

@@ -1,7 +1,7 @@
 -- Old images without a recent change: one row per owned image, oldest first, with the reason for the listing.
 -- Created long before the observation, and not changed recently. Only changes within watched_days, the days that the lake
 -- has observed the image, are known. An image without a creation time is not listed.
--- Reads: image_age, image_versions, image_changes.
+-- Reads: image_age, image_versions, image_changes, image_shares.
 -- Example: select image_id, why, freed_gib from stale_images(older_than_days := 365, watched_days := 28)
 
 with settings as (
@@ -70,6 +70,7 @@ select
     judged.last_changed_utc,                  -- Time of the last observed change; null if there is none.
     judged.watched_days,                      -- Whole days from the first observation of the image to the last.
     judged.image_size_gib as freed_gib,       -- GiB that deleting the image frees: its size; null if the size is unknown.
+    shares.shared_account_count,              -- Accounts that it is shared with; null: not asked for.
     concat(
         judged.age_days,
         ' days old; ',
@@ -79,10 +80,18 @@ select
         end,
         ' in ',
         judged.watched_days,
-        ' days watched'
+        ' days watched',
+        case
+            when shares.shared_account_count = 1 then '; shared with 1 account'
+            when shares.shared_account_count > 1 then concat('; shared with ', shares.shared_account_count, ' accounts')
+            else ''
+        end
     ) as why                                  -- Reason for the listing, as text.
 from judged
 cross join settings
+left join image_shares as shares
+    on judged.account = shares.account
+    and judged.image_id = shares.image_id
 where
     judged.age_days >= settings.older_than_days
     and judged.watched_days >= settings.watched_days
