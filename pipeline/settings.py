@@ -3,6 +3,7 @@
     data = "lake"                       a key is the long name of an option: --max-shrink is max_shrink
     rate = 10                           a flag beats a variable, a variable beats this file, the file beats the default
     max_age = "26h"
+    delta = true                        a Delta log beside each table, for Spark, Trino, polars and others
 
     [[accounts]]                        the accounts to list, unless --profile or --profiles-from is given
     profile = "prod"                    a profile of the vendor's file; without one, the vendor's default chain
@@ -12,7 +13,7 @@
     settle = "30s"                      answers further apart than this never show an older state (default: 2s)
 
     [after_run]                         steps after a run
-    prune = true                        with raw_older_than and grace
+    prune = true                        with raw_older_than, daily_older_than and grace
     export = "exports"                  every standing report as a file, in a folder of its own
     export_formats = ["csv", "xlsx"]    one file per format; default: CSV
     html = "report.html"                the standing reports as one HTML page
@@ -114,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int | None = None
     profiles_from: str | None = None
     certificate: str | None = None
+    delta: bool | None = None
     strict: bool | None = None
     resource: tuple[str, ...] | None = None
     share_check: bool | None = None
@@ -121,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_answer: float | None = None
     max_shrink: float | None = None
     raw_older_than: str | None = None
+    daily_older_than: str | None = None
     grace: str | None = None
     max_age: str | None = None
     lock_dir: str | None = None
@@ -141,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return the extras that the steps after a run need, each with the key that needs it."""
         after = self.after_run
         keys = {"report": "after_run.html" if after.html else ""}
+        keys["delta"] = "delta" if self.delta else ""
         keys["excel"] = "after_run.export_formats" if after.export and "xlsx" in after.export_formats else ""
         return {extra: key for extra, key in keys.items() if key}
 

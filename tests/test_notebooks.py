@@ -14,6 +14,7 @@ import pytest
 import vl_convert
 
 import pipeline
+from pipeline.jobs.demo import demo
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
@@ -27,8 +28,19 @@ def notebook(name: str) -> NotebookNode:
     return nbformat.read(FOLDER / name, as_version=4)
 
 
-def test_there_is_a_notebook_of_capacity_of_age_and_of_changes():
-    assert NOTEBOOKS == ["01_capacity.ipynb", "02_age.ipynb", "03_changes.ipynb"]
+OF_USE = "04_in_use.ipynb"
+
+
+@pytest.fixture
+def used_lake(every_resource, tmp_path: Path) -> Path:  # noqa: ARG001  (what a run lists)
+    """Some days of an account with instances."""
+    data = tmp_path / "data"
+    demo(data, days=3, images=40, instances=25, print_line=lambda _: None)
+    return data
+
+
+def test_there_is_a_notebook_of_capacity_of_age_of_changes_and_of_use():
+    assert NOTEBOOKS == ["01_capacity.ipynb", "02_age.ipynb", "03_changes.ipynb", OF_USE]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -45,8 +57,9 @@ def test_a_notebook_is_kept_without_outputs_asks_a_question_and_holds_no_pipelin
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_and_draws_one_picture_whose_title_states_the_finding(demo_lake, name, monkeypatch):
-    monkeypatch.setenv("ENS_IMAGES_DATA", str(demo_lake))
+def test_a_notebook_runs_and_draws_one_picture_whose_title_states_the_finding(request, name, monkeypatch):
+    lake = request.getfixturevalue("used_lake" if name == OF_USE else "demo_lake")
+    monkeypatch.setenv("ENS_IMAGES_DATA", str(lake))
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     found = notebook(name)
     nbclient.NotebookClient(found, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()

@@ -21,6 +21,7 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
+from pipeline.jobs.status import folder_notes
 from pipeline.lake.check import check
 from pipeline.lake.format import format_of
 from pipeline.resources.control import RAW_PAGES
@@ -59,6 +60,13 @@ def test_an_old_lake_answers_as_it_did(kept, old):
     assert {name: after[name] for name in before} == before
 
 
+def test_of_an_old_lake_no_use_is_known(old):
+    with connect(old) as lake:
+        assert lake.execute("select distinct use_status from image_use").fetchall() == [("not known",)]
+        assert lake.execute("select distinct use_status from image_use_by_day").fetchall() == [("not known",)]
+        assert lake.execute("from instances_without_image").fetchall() == []
+
+
 def test_a_lake_built_again_from_old_pages_answers_as_it_did(kept, old, tmp_path):
     rebuild(old, into=tmp_path / "new")
 
@@ -83,6 +91,24 @@ def test_an_old_lake_says_once_that_its_files_have_no_digests_and_a_rebuild_give
     connect(old).close()
     assert caplog.text == ""
     assert "without digests" not in str(check(old))
+
+
+@pytest.mark.parametrize("has_pages", [True, False])
+def test_a_rebuild_gives_every_file_of_an_old_lake_the_declared_columns(old, has_pages):
+    if not has_pages:
+        shutil.rmtree(old / "raw")
+    before = answers(old)
+    assert any("rebuild" in note for note in folder_notes(old))
+    rebuild(old)
+
+    for table in LAKE_TABLES:
+        for path in (old / "lake" / table.name).rglob("*.parquet"):
+            assert pq.read_schema(path).equals(table.arrow()), path
+    assert not any("rebuild" in note for note in folder_notes(old))
+    assert {name: rows for name, rows in answers(old).items() if name != "observations"} == {
+        name: rows for name, rows in before.items() if name != "observations"
+    }
+    assert check(old).findings == []
 
 
 def test_an_old_lake_is_written_to(kept, old):

@@ -30,9 +30,11 @@ timeout = 600
 max_answer = 16
 max_shrink = 10
 raw_older_than = "90d"
+daily_older_than = "400d"
 grace = "1d"
 max_age = "26h"
 lock_dir = "locks"
+delta = true
 memory_limit = "25%"
 summary = "out/summary.json"
 

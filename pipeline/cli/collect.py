@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     LocalPath,
     Span,
     data_option,
+    delta_option,
     format_option,
     lock_option,
     option,
@@ -135,6 +136,7 @@ def _progress() -> Iterator[Any]:
     type=click.Choice(RESOURCE_NAMES),
     help="List this resource; repeatable.  [default: all that the account may list]",
 )
+@delta_option
 @option(
     "--share-check",
     is_flag=True,
@@ -164,7 +166,7 @@ def run(ctx: click.Context, /, data: Path, rate: float, accept_shrink: tuple[str
         scheduled = scheduled_run(
             data,
             after=settings.after_run,
-            retention=default_options(prune_command, "raw_older_than", "grace"),
+            retention=default_options(prune_command, "raw_older_than", "daily_older_than", "grace"),
             rate=rate or None,
             accept_shrink=True if ALL in accept_shrink else accept_shrink,
             thresholds=settings.thresholds,
@@ -219,7 +221,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     That is its last observation, the age and the certificate of that, and the failures since.
     """
     from pipeline.jobs.accounts import select_accounts
-    from pipeline.jobs.status import runs_ahead, runs_without_tables, status
+    from pipeline.jobs.status import delta_log_notes, folder_notes, runs_ahead, runs_without_tables, status
     from pipeline.lake.compaction.compact import needs_compaction
     from pipeline.lake.foreign_files import foreign_files
     from pipeline.lake.layout import command as lake_command
@@ -238,7 +240,8 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
         click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
     if store_of(open_location(data)).has_lock and needs_compaction(open_location(data)):
         click.echo(f"a compaction is due: {lake_command(data, 'compact')} writes it, or says why it cannot", err=True)
-    for line in (*runs_without_tables(data), *runs_ahead(data)):
+    notes = folder_notes(data, has_retention=current_settings().daily_older_than is not None)
+    for line in (*runs_without_tables(data), *runs_ahead(data), *notes, *delta_log_notes(data)):
         click.echo(line, err=True)
     if not_fresh:
         raise not_fresh

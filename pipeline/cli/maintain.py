@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from pipeline.cli.framework import command
-from pipeline.cli.options import LakeLocation, Span, data_option, dry_run_option, grace_option, lock_option, option
+from pipeline.cli.options import (
+    LakeLocation,
+    Span,
+    data_option,
+    delta_option,
+    dry_run_option,
+    grace_option,
+    lock_option,
+    option,
+)
 from pipeline.text import pluralize
 
 
@@ -17,7 +26,8 @@ from pipeline.text import pluralize
 @lock_option
 @option("--into", type=LakeLocation(file_okay=False, path_type=Path), help="Build a complete new lake in this folder.")
 @option("--redact", is_flag=True, help="Remove secrets that an older version stored; delete what is replaced at once.")
-def rebuild(data: Path, into: Path | None, *, redact: bool) -> None:
+@delta_option
+def rebuild(data: Path, into: Path | None, *, redact: bool, delta: bool) -> None:
     """Publish what the lake lacks, from the raw pages.
 
     The decisions are those of the runs that landed the pages.
@@ -27,7 +37,7 @@ def rebuild(data: Path, into: Path | None, *, redact: bool) -> None:
 
     if redact and into is not None:
         raise click.UsageError("--redact works on a lake where it is: give it without --into")
-    runs = rebuild_job.rebuild(data, into=into)
+    runs = rebuild_job.rebuild(data, into=into, delta=delta)
     click.echo(f"{pluralize(len(runs), 'run')} published in {str(into or data)!r}", err=True)
     if redact:
         files = redact_lake(data)
@@ -61,14 +71,23 @@ def compact_command(data: Path, **options: Any) -> None:
     click.echo(str(compact(data, **options)), err=True)
 
 
-@command("prune", examples=("ens-images prune --raw-older-than 90d --dry-run",))
+@command(
+    "prune",
+    examples=("ens-images prune --raw-older-than 90d --dry-run", "ens-images prune --daily-older-than 400d --dry-run"),
+)
 @data_option
 @lock_option
 @option("--raw-older-than", type=Span(), metavar="SPAN", help="Expire raw pages older than SPAN, such as 90d.")
+@option(
+    "--daily-older-than",
+    type=Span(),
+    metavar="SPAN",
+    help="Expire compacted days older than SPAN in the Parquet folders; the views go on to show them.",
+)
 @grace_option
 @dry_run_option
 def prune_command(data: Path, **options: Any) -> None:
-    """Expire old raw pages; delete files past their grace period."""
+    """Expire old raw pages and old days of the Parquet folders; delete files past their grace period."""
     from pipeline.jobs.retention import prune
 
     click.echo(str(prune(data, **options)), err=True)

@@ -170,6 +170,7 @@ grace_option = option(
     help="Grace period: how long withdrawn or replaced files stay on disk.",
 )
 
+delta_option = option("--delta", is_flag=True, help="Keep a Delta log beside each table, for other engines.")
 lock_option = option(
     "--lock-dir",
     type=LocalPath(file_okay=False, path_type=Path),

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.extract.raw_pages import raw_path
-from pipeline.jobs.maintenance import Maintained, files_of, write_catalog_if_intact
+from pipeline.jobs.maintenance import Maintained, write_catalog_if_intact
 from pipeline.lake.compaction.damage import compacted_observations, compaction_flaws, lost_runs
+from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
 from pipeline.lake.survey import pages_flaw, survey
-from pipeline.lake.tombstones import Withdrawal, is_called, observation_name, read_tombstones, write_tombstones
+from pipeline.lake.tombstones import Withdrawal, is_called, observation_name, read_tombstones
 from pipeline.lake.verification import record_flaw
+from pipeline.lake.withdrawn_files import files_of_run, settle_withdrawals
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.folder import commit_file
 from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import store_of
@@ -35,7 +38,8 @@ def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
         return []
     day = day_of_run(run_id)
     record = table_path(data, OBSERVATIONS, run_id, day)
-    left = [path for path in (record, *files_of(data, run_id), raw_path(data, run_id, day)) if path.is_file()]
+    tables = [path for table in ROW_TABLES for path in files_of_run(data, table, run_id)]
+    left = [path for path in (record, *tables, raw_path(data, run_id, day)) if path.is_file()]
     if not left or not record_flaw(record):
         return []
     states = survey(data, read_tombstones(data))
@@ -57,8 +61,9 @@ def move_away_lost_run(data: Path, observation: str, *, dry_run: bool) -> Mainta
     if not dry_run:
         with lock(data):
             for path in files:
-                commit_file(path, target / f"{table_of(path)}.parquet")
+                commit_file(path, target / f"{table_of(path)}{path.name.removeprefix(run_id)}")
             write_catalog_if_intact(data)
+            warn_of_delta_logs(data)
     return Maintained(dry_run, (line,), (), (), (), (), 0)
 
 
@@ -96,6 +101,8 @@ def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime 
             for account, resource in accepted
         )
         with lock(data):
-            write_tombstones(data, msgspec.structs.replace(tombstones, withdrawn=(*tombstones.withdrawn, *new)))
+            withdrawn = msgspec.structs.replace(tombstones, withdrawn=(*tombstones.withdrawn, *new))
+            settle_withdrawals(data, withdrawn, tombstones)
             write_catalog_if_intact(data)
+            warn_of_delta_logs(data)
     return Maintained(dry_run, lines, (), (), (), (), 0)

@@ -2,12 +2,16 @@
 
     lock the lake (orphans are deleted)
       → edit the tombstones: what is withdrawn, restored, expired
-      → write the catalog without it, then the tombstones      from here on it is gone, for every reader
+      → write the tombstones                                   from here on it is gone, for every reader of ours
+      → move the files with withdrawn rows                     and for every other one: see lake/withdrawn_files.py
+      → write the catalog without it
       → compact, where that was asked for, or where versions hold what was withdrawn for good
+      → write the Delta logs, where there are any
       → delete the files past their grace period               it counts from the tombstone
 
-No reader meets a deleted file, unless it kept a lake open for longer than the
-grace period. Killed anywhere, the next call goes on where this one was.
+A reader that opened the lake before a withdrawal ends with an error where it needs the moved files; no other one meets
+a deleted file, unless it kept a lake open for longer than the grace period. Killed anywhere, the next call goes on
+where this one was.
 """
 
 from __future__ import annotations
@@ -23,19 +27,14 @@ from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.lake.layout import CATALOG, table_path
+from pipeline.lake.delta_log import write_delta_logs
+from pipeline.lake.folder_days import delete_expired_days, expired_day_folders
+from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
-from pipeline.lake.tombstones import (
-    ExpiredPages,
-    Listed,
-    Tombstones,
-    observation_name,
-    read_tombstones,
-    write_tombstones,
-)
+from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name, read_tombstones
+from pipeline.lake.withdrawn_files import expired_withdrawn_files, settle_withdrawals
 from pipeline.log import logger
-from pipeline.resources.tables import ROW_TABLES
 from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -157,9 +156,9 @@ def maintain(
         tombstones = edited.tombstones = _with_expired(edited, expired)
         compactions: list[str] = []
         if not dry_run:
-            write_catalog_if_intact(data, tombstones)
+            tombstones = settle_withdrawals(data, tombstones, before)
+            write_catalog_if_intact(data)
             if tombstones != before:
-                write_tombstones(data, tombstones)
                 for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
                     _log.info("%s", line)
             if compact or _holds_what_must_go(data, tombstones, now):
@@ -168,13 +167,16 @@ def maintain(
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
+        lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]
         size = sum(path.stat().st_size for path in to_delete)
+        if not dry_run:
+            delete_expired_days(data, tombstones, now)
         for path in to_delete if not dry_run else ():
             delete(path)
             _log.info("deleted %r", str(path))
     return Maintained(
         dry_run,
-        tuple(edited.lines),
+        tuple(lines),
         tuple(compactions),
         tuple(expired),
         tuple(to_delete),
@@ -183,10 +185,10 @@ def maintain(
     )
 
 
-def write_catalog_if_intact(data: Path, tombstones: Tombstones | None = None) -> None:
+def write_catalog_if_intact(data: Path) -> None:
     """Write the catalog; where damage elsewhere in the lake prevents that, delete it: it would show the lake before."""
     try:
-        write_catalog(data, tombstones)
+        write_catalog(data)
     except (LakeDamaged, LakeMissing) as error:  # missing: every run is lost, and its loss accepted
         (data / CATALOG).unlink(missing_ok=True)
         _log.warning("lake.duckdb is deleted, because a new one cannot be written: %s", error)
@@ -210,11 +212,6 @@ def runs_needed(edit: Edit) -> set[str]:
     return {observation.run_id for observation in edit.latest.values()} | can_come_back
 
 
-def files_of(data: Path, run_id: str) -> list[Path]:
-    """The daily files of a run, but for its commit record."""
-    return [table_path(data, table, run_id, day_of_run(run_id)) for table in ROW_TABLES]
-
-
 def _published(data: Path) -> list[Observation]:
     """Every published observation that is not withdrawn, each account's latest last."""
     found = [
@@ -234,15 +231,13 @@ def _holds_what_must_go(data: Path, tombstones: Tombstones, now: dt.datetime) ->
 
 
 def _to_delete(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:
-    """The files past their grace period; those of a run once it is over for each account in them."""
+    """The files past their grace period; one with withdrawn rows once it is over for each account in it."""
     paths = [
         raw_path(data, tombstone.run_id, tombstone.observed_on)
         for tombstone in tombstones.raw_pages
         if tombstone.until_utc <= now
     ]
-    for run_id in sorted(tombstones.whole_runs):
-        withdrawn = list(tombstones.withdrawn_from(run_id).values())
-        if all(withdrawal.until_utc <= now for withdrawal in withdrawn):
-            paths += files_of(data, run_id)
+    paths += expired_withdrawn_files(data, tombstones, now)
+    paths += [path for folder in expired_day_folders(data, tombstones, now) for path in sorted(folder.iterdir())]
     paths += compaction.expired_files(data, now)
     return [path for path in dict.fromkeys(paths) if path.exists()]

@@ -31,15 +31,18 @@ from pipeline.lake.compaction.damage import (
 from pipeline.lake.compaction.differences import differing_runs
 from pipeline.lake.compaction.manifest import manifest_paths, newest_manifest
 from pipeline.lake.compaction.restore import open_versions, restored_runs
+from pipeline.lake.delta_log import require_delta_logs, warn_of_delta_logs
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_schema import add_missing_columns, delete_older_replacements, runs_with_older_files
 from pipeline.lake.foreign_files import move_aside
-from pipeline.lake.layout import shown
+from pipeline.lake.layout import shown, table_of
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
-from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import MISSING, Verification
+from pipeline.lake.withdrawn_files import replacement_flaws, settle_withdrawals
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.tables import tables_of
@@ -53,17 +56,20 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from pipeline.lake.tombstones import Listed, Withdrawal
+    from pipeline.lake.tombstones import Listed, Tombstones, Withdrawal
 
 _log = logger(__name__)
 
 
-def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> list[str]:
+def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta: bool = False) -> list[str]:
     """Mend a lake from its raw pages, or build a whole new one `into` another folder.
 
     In place: every run is published again that the lake lacks, or of which a file is not the committed one, or has no
-    digest, because an older version committed it. A damaged compaction begins again from the daily files; a damaged
-    format file is written again; damaged raw pages of an intact run are moved aside, to `raw/.damaged`.
+    digest or not every declared column, because an older version committed it. A damaged compaction begins again from
+    the daily files; a damaged format file is written again; damaged raw pages of an intact run are moved aside, to
+    `raw/.damaged`.
+
+    `delta` begins a Delta log of each table, as a run does; one that is there is brought up to date in any case.
 
     Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages publish no
     run that the lake lacks; while they are there, they mend one that is damaged.
@@ -84,16 +90,17 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None) -> lis
             "a new lake all at once",
             "copy raw/ into the bucket, then `rebuild --data` adds run by run",
         )
+    require_delta_logs(data, begin=delta)
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files and (into is not None or not any((data / "lake").glob("*"))):
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is None:
-        return _mend(data, raw_files, tombstones)
-    return _build_new(open_location(into), raw_files, tombstones)
+        return _mend(data, raw_files, tombstones, begin_delta=delta)
+    return _build_new(open_location(into), raw_files, tombstones, begin_delta=delta)
 
 
-def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     if complete_runs(target):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
     with lock(target), begin_catalog(target) as builder:
@@ -102,19 +109,29 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones) 
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
         write_catalog(target, builder=builder)
+        warn_of_delta_logs(target, begin=begin_delta)
     return [path.stem for path in raw_files]
 
 
-def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list[str]:
+def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     with lock(data, is_mending=True), begin_catalog(data) as builder:
+        _set_aside_damaged_replacements(data)
         compacted = compacted_observations(data, None) if _set_aside_unreadable_manifests(data) else {}
         manifest, compaction_is_damaged = compaction_flaws(data)
         states = survey(data, tombstones, ignore_compaction=bool(compaction_is_damaged))
         missing = runs_to_publish(
             states, [path for path in raw_paths(data) if path.stem in states or path in raw_files]
         )
+        older = [state for state in runs_with_older_files(states.values()) if state.raw not in missing]
+        missing += [state.raw for state in older if state.raw is not None and state.has_usable_pages]
         undecided, lost = _publish_decided(data, missing, states)
+        for state in older:
+            if not state.has_usable_pages:
+                add_missing_columns(data, state)
+                _log.info("added the missing columns to the files of run %s, as null", state.run_id)
         restored = [] if compaction_is_damaged else _restore(data, states.values())
+        delete_older_replacements(data, read_tombstones(data))
+        settle_withdrawals(data, read_tombstones(data))  # the files of a withdrawn run were written in the folders
         published = {path.stem for path in missing} - {path.stem for path in undecided} | set(restored)
         lost += [line for run, state in states.items() if run not in published for line in loss(state, data)]
         if compaction_is_damaged or compacted:
@@ -138,9 +155,11 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones) -> list
                     compact(data)
             for path in undecided:  # their decision depends on the runs before them
                 _publish_in_place(data, RawRun(path), states)
+            settle_withdrawals(data, read_tombstones(data))
             _set_aside_damaged_pages(data, states.values())
             with is_empty:
                 write_catalog(data, builder=builder)
+        warn_of_delta_logs(data, begin=begin_delta)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")
@@ -156,7 +175,7 @@ def _has_wrong_rows(data: Path, states: Mapping[str, RunState], published: Abstr
         return False
     with duckdb.connect() as con:
         store_of(data).register_filesystem(con)
-        found = differing_runs(con, FileSet.read(data, Tombstones(), ignore_format=True), whole)
+        found = differing_runs(con, FileSet.read(data, everything=True, ignore_format=True), whole)
     for run_id, tables in found.items():
         _log.info("the versions give other %s of run %s than its daily files", ", ".join(tables), run_id)
     return bool(found)
@@ -181,7 +200,7 @@ def _restore(data: Path, states: Iterable[RunState]) -> list[str]:
     damaged_runs = [state for state in states if state.is_restorable]
     if not damaged_runs:
         return []
-    files = FileSet.read(data, Tombstones())
+    files = FileSet.read(data, everything=True)
     with duckdb.connect() as con:
         store_of(data).register_filesystem(con)
         Verification(files).verify_compacted()
@@ -245,6 +264,14 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
             _log.info("moved the manifest %r aside, which cannot be read", str(path))
         else:
             return is_moved
+
+
+def _set_aside_damaged_replacements(data: Path) -> None:
+    """Move damaged files without withdrawn rows out of the way: they are derived again from those with all rows."""
+    for path, flaw in replacement_flaws(data, read_tombstones(data)).items():
+        if path.exists():
+            store_of(data).set_aside(path, data / "lake" / DAMAGED / table_of(path) / path.name)
+            _log.info("moved %r aside: %s", str(path), flaw)
 
 
 def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:

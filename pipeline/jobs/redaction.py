@@ -31,6 +31,7 @@ from pipeline.lake.compaction.manifest import (
     next_name,
     open_place,
 )
+from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
 from pipeline.lake.publish import evidence_of, listed_in, read_answers
@@ -80,6 +81,7 @@ def redact_lake(data: str | Path = "data") -> list[str]:
             changed += _redact_compaction(data, manifest, states)
         if changed:
             write_catalog(data, builder=builder)
+            warn_of_delta_logs(data)
     return [str(path.relative_to(data)) for path in changed]
 
 

@@ -29,6 +29,7 @@ from pipeline.jobs.compaction import compact_if_needed
 from pipeline.jobs.land import Landed, Request, land
 from pipeline.lake.commit import Publication
 from pipeline.lake.committed import taken_run_ids
+from pipeline.lake.delta_log import require_delta_logs, write_delta_logs
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
@@ -76,6 +77,8 @@ class Run:
     """Why a compaction failed: the run is published all the same, and the next run compacts again."""
     catalog_error: str | None = None
     """Why `lake.duckdb` could not be written: the run is published all the same, and the next run writes it."""
+    delta_errors: tuple[str, ...] = ()
+    """Why a Delta log is not up to date: the run is published all the same, and the next run writes it."""
     names: tuple[OtherName, ...] = ()
     """The accounts that are another name of one: the views count them once."""
     not_permitted: tuple[Listed, ...] = ()
@@ -94,7 +97,7 @@ class Run:
         lines += [_permission_line(*listed) for listed in self.not_permitted]
         lines += self.shares.lines() if self.shares else []
         lines += map(str, self.names)
-        lines += [error for error in (self.catalog_error, self.compaction_error) if error]
+        lines += [error for error in (self.catalog_error, self.compaction_error, *self.delta_errors) if error]
         return "\n".join(map(escape_control, lines))
 
 
@@ -142,6 +145,7 @@ def run(
     accept_shrink: bool | Collection[str] = False,
     resources: Sequence[str] = (),
     share_check: bool | Thresholds = False,
+    delta: bool = False,
     observed_at: dt.datetime | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -168,6 +172,7 @@ def run(
         share_check: Ask who the images are shared with that `cleanup_candidates` and `stale_images` name, a call each;
             or do so by other thresholds of these views: see `connect`. It needs the right
             ens:DescribeImageSharePermission; a failure fails nothing.
+        delta: Begin a Delta log of each table; one that is there is written in any case.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
         progress: Is called with the progress of each listing.
 
@@ -198,6 +203,7 @@ def run(
         progress=progress,
     )
     request.check()
+    require_delta_logs(data, begin=delta)
     with lock(data), contextlib.ExitStack() as stack:
         _refuse_second_observation(data, request)
         began_at = request.observed_at or utc_now()
@@ -213,6 +219,8 @@ def run(
             catalog_error = _write_catalog(data, catalog)
         with timed(_log, "compaction"):
             compaction_error = compact_if_needed(data)
+        with timed(_log, "the Delta logs"):
+            delta_errors = write_delta_logs(data, begin=delta)
     errors = {listing.listed: listing.error for listing in landed.listings if listing.error is not None}
     not_permitted = () if resources else _not_permitted(errors)
     result = Run(
@@ -222,6 +230,7 @@ def run(
         {listed: error for listed, error in errors.items() if listed not in not_permitted},
         compaction_error,
         catalog_error,
+        tuple(delta_errors),
         tuple(landed.names.values()),
         not_permitted,
         landed.shares,

@@ -15,14 +15,18 @@ import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import NotFresh, NotPermitted
+from pipeline.errors import EnsImagesError, NotFresh, NotPermitted
 from pipeline.lake.committed import unpublished_runs
+from pipeline.lake.delta_log import delta_log_flaws
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_days import FolderDays, folder_bytes
+from pipeline.lake.folder_schema import tables_with_older_files
 from pipeline.lake.layout import command
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.reports.query import Rows
 from pipeline.resources.tables import RESOURCES
 from pipeline.settings import span
-from pipeline.storage.store import open_location
+from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 
@@ -62,6 +66,8 @@ _LAST_TRIES: Final = """
     select account, max(run_id) from observations
     where resource = 'images' and run_id <= $last_run
     group by all"""
+_LARGE_FOLDERS: Final = 4 << 30
+"""From so many bytes on, a retention of the days in the folders is suggested."""
 _HOUR: Final = dt.timedelta(hours=1)
 _NOT_LATE: Final = ("ok", "not listed now", "not listed", "not permitted")
 _OTHERS: Final = RESOURCES[1:]
@@ -163,6 +169,47 @@ def runs_without_tables(data: str | Path) -> list[str]:
         return []
     named = f"run {runs[0]}" if len(runs) == 1 else f"{len(runs):,} runs, {runs[0]} to {runs[-1]}"
     return [f"only the raw pages are there of {named}: {command(location, 'rebuild')} publishes them"]
+
+
+def folder_notes(data: str | Path, *, has_retention: bool = False) -> list[str]:
+    """Say from which day on the Parquet folders hold every day, where that is not the first; and when they grow large.
+
+    Raises:
+        LakeMissing: there is no lake in `data`.
+    """
+    location = open_location(data)
+    days = FolderDays.of(FileSet.read(location))
+    lines = []
+    if not days.is_complete:
+        by_whom = "retention" if days.is_by_retention else "an older version"
+        held = f"every day from {days.complete_from} on" if days.complete_from else "no day"
+        lines.append(
+            f"the Parquet folders hold {held}: {by_whom} deleted the earlier ones, which only the tables and views show"
+        )
+    if older := tables_with_older_files(location):
+        lines.append(
+            f"the oldest files of {', '.join(older)} are of an older version, without every column: "
+            f"{command(location, 'rebuild')} writes them again"
+        )
+    if not has_retention and store_of(location).is_local and (size := folder_bytes(location)) > _LARGE_FOLDERS:
+        lines.append(
+            f'the Parquet folders take {size / 2**30:,.1f} GiB: `daily_older_than = "400d"` in the settings, with '
+            f"{command(location, 'prune')}, deletes older days there; the tables and views go on to show every day"
+        )
+    return lines
+
+
+def delta_log_notes(data: str | Path) -> list[str]:
+    """Describe each Delta log that is not as the lake is; empty where there is none."""
+    location = open_location(data)
+    try:
+        flaws = delta_log_flaws(location.resolve())
+    except EnsImagesError as error:
+        return [f"the Delta logs are not compared with the lake: {error}"]
+    return [
+        f"the Delta log of {log.parent.name}: {flaw}; {command(location, 'rebuild', '--delta')} writes it"
+        for log, flaw in flaws.items()
+    ]
 
 
 def _run_id(at: dt.datetime) -> str:

@@ -1,7 +1,7 @@
 """Withdraw an observation known to be wrong, and restore it.
 
-Readers leave a withdrawn observation out from the tombstone on. Its files stay
-for a grace period, in which `restore` brings it back.
+Readers leave a withdrawn observation out from the tombstone on, and the folders of the tables no longer hold it. Its
+files stay in `lake/.withdrawn` for a grace period, in which `restore` brings it back.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pipeline.lake.layout import command, shown, table_path
 from pipeline.lake.survey import cure, survey
 from pipeline.lake.tombstones import Listed, Tombstones, Withdrawal, is_called
 from pipeline.lake.verification import damaged, read_verified, record_flaw
+from pipeline.lake.withdrawn_files import holds_rows_of
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.tables import tables_of
 from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import open_location
 
@@ -191,9 +191,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     manifest = newest_manifest(edit.data)
     is_in_versions = manifest is not None and withdrawal.listed in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    tables = tables_of({withdrawal.resource})
-    day = day_of_run(withdrawal.run_id)
-    has_files = all(table_path(edit.data, table, withdrawal.run_id, day).is_file() for table in tables)
+    has_files = holds_rows_of(edit.data, edit.tombstones, withdrawal)
     if is_compacted_without or not (is_in_versions or has_files):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
             has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
@@ -205,7 +203,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
             f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
             + ("were compacted away" if is_compacted_without else "are deleted")
         )
-    state = survey(edit.data, Tombstones()).get(withdrawal.run_id)
+    state = survey(edit.data, msgspec.structs.replace(edit.tombstones, withdrawn=())).get(withdrawal.run_id)
     if state is not None and state.flaws:
         path, flaw = next(iter(state.flaws.items()))
         raise LakeDamaged(
@@ -214,7 +212,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     for other in edit.published:
         if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
             raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
-    at = withdrawal.observed_at_utc
+    at, day = withdrawal.observed_at_utc, day_of_run(withdrawal.run_id)
     edit.published.append(Observation(withdrawal.account, withdrawal.run_id, at, day, withdrawal.resource))
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
 

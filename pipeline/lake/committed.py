@@ -11,9 +11,10 @@ from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
 from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.withdrawn_files import row_files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import OLDER_STAGING, STAGING, day_of_run
+from pipeline.storage.partitions import OLDER_STAGING, STAGING, day_of_run, run_of
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ class CommittedFiles:
 
 
 def committed_files(
-    data: Path, tombstones: Tombstones | None = None, *, ignore_format: bool = False, ignore_compaction: bool = False
+    data: Path,
+    tombstones: Tombstones | None = None,
+    *,
+    everything: bool = False,
+    ignore_format: bool = False,
+    ignore_compaction: bool = False,
 ) -> CommittedFiles:
     """List the files of every committed run under `data` that was not withdrawn; no table is opened.
 
     Of a run whose published accounts were all withdrawn, only the commit record is listed. `tombstones` replaces those
-    on disk, for a caller that has read them or is about to write them. `ignore_format` does not look at the format
-    file, and `ignore_compaction` lists every run by its daily files, for a caller that knows them as damaged.
+    on disk, for a caller that has read them or is about to write them. `everything` lists what is withdrawn too, as
+    long as it is there. `ignore_format` does not look at the format file, and `ignore_compaction` lists every run by
+    its daily files, for a caller that knows them as damaged.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -52,7 +59,8 @@ def committed_files(
     store_of(data).look_again()
     if not ignore_format:
         format_of(data)
-    withdrawn = (read_tombstones(data) if tombstones is None else tombstones).whole_runs
+    tombstones = read_tombstones(data) if tombstones is None else tombstones
+    withdrawn = frozenset[str]() if everything else tombstones.whole_runs
     # Read in reverse of the order of writing: a run that is committed from here on is not in `records`, and left out.
     records = files(data, OBSERVATIONS)
     manifest = None if ignore_compaction else newest_manifest(data)
@@ -69,19 +77,20 @@ def committed_files(
         )
     compacted = manifest.runs if manifest else {}
     read = {
-        (path.parent.name, path.name) for path in records if path.stem not in withdrawn and path.stem not in compacted
+        (path.parent.name, path.stem) for path in records if path.stem not in withdrawn and path.stem not in compacted
     }
     daily, retained = {}, {}
     without_record: list[Path] = []
     known = {path.stem for path in records} | compacted.keys()
     for table in LAKE_TABLES:
-        paths = tuple(records) if table is OBSERVATIONS else tuple(files(data, table))
-        retained[table.name] = tuple(path for path in paths if path.stem in compacted)
-        if table is OBSERVATIONS:
+        is_record = table is OBSERVATIONS
+        paths = tuple(records if is_record else row_files(data, table, tombstones, everything=everything))
+        retained[table.name] = tuple(path for path in paths if run_of(path) in compacted)
+        if is_record:
             daily[table.name] = tuple(path for path in paths if path.stem not in compacted)
         else:
-            daily[table.name] = tuple(path for path in paths if (path.parent.name, path.name) in read)
-            without_record += [path for path in paths if path.stem not in known]
+            daily[table.name] = tuple(path for path in paths if (path.parent.name, run_of(path)) in read)
+            without_record += [path for path in paths if run_of(path) not in known]
     return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)))
 
 
@@ -108,8 +117,8 @@ def _lost(data: Path, files_without_record: list[Path]) -> list[Path]:
     return [  # in this order: a writer deletes its mark once the record is there
         path
         for path in files_without_record
-        if not _is_being_written(data, path.stem)
-        and not table_path(data, OBSERVATIONS, path.stem, day_of_run(path.stem)).is_file()
+        if not _is_being_written(data, run_of(path))
+        and not table_path(data, OBSERVATIONS, run_of(path), day_of_run(run_of(path))).is_file()
         and path.exists()
     ]
 
@@ -127,6 +136,6 @@ def unpublished_runs(data: Path, tombstones: Tombstones) -> list[Path]:
 
 def taken_run_ids(data: Path) -> set[str]:
     """Return the run ids that are in use, landed or published: a new run takes another."""
-    tables = {path.stem for table in LAKE_TABLES for path in files(data, table)}
+    tables = {run_of(path) for table in LAKE_TABLES for path in files(data, table)}
     manifest = newest_manifest(data)
     return tables | {path.stem for path in raw_paths(data)} | set(manifest.runs if manifest else ())

@@ -10,12 +10,14 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed import committed_files
 from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.storage.partitions import run_of
 from pipeline.storage.store import open_location
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.lake.compaction.manifest import Manifest
+    from pipeline.resources.schema import Table
 
 NOTHING: Final = Tombstones()
 
@@ -43,24 +45,32 @@ class FileSet:
         data: str | Path,
         tombstones: Tombstones | None = None,
         *,
+        everything: bool = False,
         ignore_format: bool = False,
         ignore_compaction: bool = False,
     ) -> FileSet:
         """List the files of committed runs under `data`; no table is opened.
 
-        `tombstones` replaces those on disk, for a caller that is about to write them; `ignore_format` and
-        `ignore_compaction` as for `committed_files`.
+        `tombstones` replaces those on disk, for a caller that is about to write them. With `everything`, nothing is
+        withdrawn: what is takes part as long as it is there. `ignore_format` and `ignore_compaction` as for
+        `committed_files`.
 
         Raises:
             LakeMissing: no run was ever committed there.
             LakeDamaged: the tombstones or the manifest cannot be read, or a file that the manifest names is missing.
         """
         folder = open_location(data).resolve()
-        if tombstones is None:  # read before the files are listed: a listed file stays for its grace period
+        if tombstones is None:  # read before the files are listed: what they name is there
             tombstones = read_tombstones(folder)
         committed = committed_files(
-            folder, tombstones, ignore_format=ignore_format, ignore_compaction=ignore_compaction
+            folder,
+            tombstones,
+            everything=everything,
+            ignore_format=ignore_format,
+            ignore_compaction=ignore_compaction,
         )
+        if everything:
+            tombstones = Tombstones(replacements=tombstones.replacements)
         manifest = committed.manifest
         runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
         raw = tuple(path for path in raw_paths(folder) if path.stem in runs - tombstones.raw_runs)
@@ -74,6 +84,10 @@ class FileSet:
             committed.retained,
             committed.without_record,
         )
+
+    def of_table(self, table: Table) -> dict[str, Path]:
+        """Return the daily files of a table by run, also those of compacted runs."""
+        return {run_of(path): path for path in (*self.retained.get(table.name, ()), *self.daily[table.name])}
 
     def paths(self) -> list[str]:
         """Every path, sorted."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPACTED, OLDER_MANIFESTS
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.layout import CATALOG, digest_path
+from pipeline.lake.layout import CATALOG, DELTA_LOG, digest_path
 from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_copy, tombstones_path
 from pipeline.log import logger
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, is_run_file
+from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, WITHDRAWN, is_run_file
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ _log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
 _COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
-_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED}
+_DELTA_FILE: Final = re.compile(r"\d{20}\.json|_commit_.*\.tmp", re.ASCII)
+"""A commit of a Delta log. A checkpoint of another engine is none: it is Parquet, and read as rows of the table."""
+_OURS: Final = {STAGING, OLDER_STAGING, DAMAGED, WITHDRAWN}
 
 
 def foreign_files(data: Path) -> list[Path]:
@@ -36,7 +38,8 @@ def foreign_files(data: Path) -> list[Path]:
     ours = {*folders, *compacted, FORMAT_FILE, TOMBSTONES_COPY, *_OURS}
     found = [path for path in _entries(data / "lake") if path.name not in ours]
     for name in sorted(folders):
-        found += _foreign(data / "lake" / name)
+        found += [path for path in _foreign(data / "lake" / name) if path.name != DELTA_LOG]
+        found += [path for path in _entries(data / "lake" / name / DELTA_LOG) if not _DELTA_FILE.fullmatch(path.name)]
     for name in sorted(compacted):
         found += [path for path in _entries(data / "lake" / name) if not _COMPACTED_FILE.fullmatch(path.name)]
     tombstones = {tombstones_path(data).name, older_tombstones_path(data).name}

@@ -42,7 +42,7 @@ class LatestObservation:
 
 def latest_paths(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> dict[str, Path]:
     """Return the daily files of the latest observations, by run; a missing file is left out."""
-    paths = {path.stem: path for path in (*files.retained.get(table.name, ()), *files.daily[table.name])}
+    paths = files.of_table(table)
     return {run: paths[run] for run in sorted({observation.run_id for observation in latest} & paths.keys())}
 
 

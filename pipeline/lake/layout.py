@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.resources.control import RAW_PAGES
-from pipeline.storage.partitions import files_by_day
+from pipeline.storage.partitions import WITHDRAWN, files_by_day
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
+DELTA_LOG: Final = "_delta_log"
+"""The folder in the folder of a table that holds its Delta log: see `delta_log`."""
 VERIFIED_FILE: Final = ".verified"
 """The file in the data folder that lists which files were verified: a cache."""
 CATALOG: Final = "lake.duckdb"
@@ -59,9 +61,15 @@ def table_of(path: Path) -> str:
     return RAW_PAGES.name if folder.name == "raw" else folder.name
 
 
-def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date) -> Path:
-    """Where the file of one table of one run lies."""
-    return data / "lake" / table.name / f"observed_on={observed_on}" / f"{run_id}.parquet"
+def table_path(data: Path, table: Table, run_id: str, observed_on: dt.date, number: int = 0) -> Path:
+    """Where the file of one table of one run lies, or its replacement of this number."""
+    name = f"{run_id}.{number}.parquet" if number else f"{run_id}.parquet"
+    return data / "lake" / table.name / f"observed_on={observed_on}" / name
+
+
+def withdrawn_folder(data: Path, table: Table) -> Path:
+    """Where the files of a table lie that hold withdrawn rows, during their grace period."""
+    return data / "lake" / WITHDRAWN / table.name
 
 
 def shown(data: Path) -> str:

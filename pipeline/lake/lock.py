@@ -12,7 +12,8 @@ from pipeline.lake.foreign_files import move_aside, obstacles
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
-from pipeline.lake.tombstones import settle_tombstones
+from pipeline.lake.tombstones import read_tombstones, settle_tombstones
+from pipeline.lake.withdrawn_files import settle_withdrawals
 from pipeline.memory import memory_explained
 from pipeline.storage.store import store_of
 
@@ -49,6 +50,7 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
             format_of(data)
             cleared = delete_orphans(data)
             upgrade(data)
+            settle_withdrawals(data, read_tombstones(data))
             try:
                 yield cleared
             except BaseException:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, REJECTED
 from pipeline.resources.columns import RESOURCE
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.storage.partitions import run_of
 from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def excluded(files: FileSet, paths: Sequence[Path], resource: str) -> str:
     for run_id, account, name in (*files.partly_compacted, *withdrawn):
         if name == resource:
             accounts.setdefault(run_id, []).append(account)
-    rows = [(path, account) for path in paths for account in accounts.get(path.stem, ())]
+    rows = [(path, account) for path in paths for account in accounts.get(run_of(path), ())]
     return f"(filename, account) not in ({tuples(rows, 2)})" if rows else ""
 
 
@@ -180,7 +181,7 @@ def rejects(files: FileSet, as_of: dt.datetime | None = None) -> str:
     paths = files.daily[REJECTS.name]
     withdrawn = [(one.run_id, *one.listed) for one in files.tombstones.active]
     # Rejects are compacted with the last observation of their run: until then the daily file holds all of them.
-    rows = [(path, *listed) for path in paths for run_id, *listed in withdrawn if run_id == path.stem]
+    rows = [(path, *listed) for path in paths for run_id, *listed in withdrawn if run_id == run_of(path)]
     not_in_rows = f"(filename, account, {_RESOURCE}) not in ({tuples(rows)})" if rows else ""
     daily = scan_files(REJECTS, paths, where=until(as_of, not_in_rows))
     if not files.compacted.get(REJECTED):

@@ -16,10 +16,11 @@ from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
-from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import ROW_TABLES, tables_of
+from pipeline.storage.partitions import day_of_run, number_of
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from pipeline.lake.tombstones import Listed
+    from pipeline.lake.tombstones import Listed, Tombstones
     from pipeline.resources.schema import Table
     from pipeline.storage.digest import FileDigest
 
@@ -53,6 +54,8 @@ class RunState:
     """Of its files as they were committed, by table; none where an older version committed them."""
     reading: int | None = None
     """The version of reading in its record; None where none is."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """By table, its file with the most rows, withdrawn ones too; none where that is missing."""
     flaws: dict[Path, str] = field(default_factory=dict)
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
@@ -93,7 +96,7 @@ def survey(data: Path, tombstones: Tombstones, *, ignore_compaction: bool = Fals
     import duckdb
 
     try:  # what is withdrawn is surveyed too, as long as it is there
-        files = FileSet.read(data, Tombstones(), ignore_format=True, ignore_compaction=ignore_compaction)
+        files = FileSet.read(data, tombstones, everything=True, ignore_format=True, ignore_compaction=ignore_compaction)
     except LakeMissing:
         return {}
     with duckdb.connect() as con:
@@ -113,6 +116,11 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
     states = {
         run_id: RunState(run_id, path, raw.get(run_id), run_id in compacted) for run_id, path in sorted(records.items())
     }
+    for name, paths in ((table.name, files.of_table(table)) for table in ROW_TABLES):
+        for run_id, path in paths.items():
+            if run_id in states:
+                states[run_id].files[name] = path
+    replaced = {(one.run_id, one.number): one.digests for one in files.tombstones.replacements}
     _read_records(con, files, states)
     covered = files.manifest.covered if files.manifest else {}
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
@@ -123,7 +131,9 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
                 *state.withdrawn,
             }  # nothing else of a whole compacted run is missing
             state.is_in_versions = state.is_compacted and set(state.published) <= held
-            _find_flaws(state, pool)
+            _find_flaws(state, replaced, pool)
+            if state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days:
+                state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING}
     return states
 
 
@@ -179,12 +189,17 @@ def _read_older_record(state: RunState) -> None:
         state.flaws[state.record] = "it is not a commit record: it has no account"
 
 
-def _find_flaws(state: RunState, pool: ThreadPoolExecutor) -> None:
+def _find_flaws(
+    state: RunState, replaced: Mapping[tuple[str, int], Mapping[str, FileDigest]], pool: ThreadPoolExecutor
+) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     tables = {table.name: table for table in ROW_TABLES}
     published = set(state.published)
     if state.digests:
-        expected = {_path_of(state, tables[name]): d for name, d in state.digests.items() if name in tables}
+        paths = {name: _path_of(state, tables[name]) for name in state.digests if name in tables}
+        expected = {
+            path: replaced.get((state.run_id, number_of(path)), state.digests)[name] for name, path in paths.items()
+        }
         raw = state.digests.get(RAW_PAGES.name)
         if state.raw is not None and raw is not None:
             state.raw_flaw = file_flaw(state.raw, raw)
@@ -221,7 +236,9 @@ def pages_flaw(raw: Path) -> str | None:
 
 
 def _path_of(state: RunState, table: Table) -> Path:
-    return state.record.parents[2] / table.name / state.record.parent.name / state.record.name
+    return state.files.get(table.name) or (
+        state.record.parents[2] / table.name / state.record.parent.name / state.record.name
+    )
 
 
 def cure(state: RunState, data: Path) -> str:

@@ -1,8 +1,10 @@
 """Tombstones: what was withdrawn from the lake or has expired, and the end of its grace period.
 
     data/raw/_tombstones.json
-      ├─ withdrawn   observations known to be wrong: which, when, the latest one instead, the end of the grace period
-      └─ raw_pages   runs whose raw pages have expired, and the end of their grace period
+      ├─ withdrawn      observations known to be wrong: which, when, the latest one instead, the end of the grace period
+      ├─ replacements   files without the rows of withdrawn accounts, which took the place of a run's own
+      ├─ days           days whose daily files have expired, and the end of their grace period
+      └─ raw_pages      runs whose raw pages have expired, and the end of their grace period
     data/lake/tombstones.json        a copy of it
 
 `withdraw`, `restore` and `prune` replace the file by rename; everything that
@@ -25,7 +27,7 @@ import msgspec
 
 from pipeline.errors import LakeDamaged
 from pipeline.memory import raise_if_out_of_memory
-from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
+from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, refuse_changed, with_own_digest
 from pipeline.storage.folder import sync_folder
 from pipeline.storage.partitions import STAGING
 from pipeline.storage.store import read_whole, store_of
@@ -91,6 +93,25 @@ class Withdrawal(msgspec.Struct, frozen=True):
         return f"Withdrawn: taken out of the lake at {self.withdrawn_at_utc:%F %T} UTC"
 
 
+class Replacement(msgspec.Struct, frozen=True):
+    """Files of a run without some withdrawn rows: `<run>.<number>.parquet` in the folder of each table.
+
+    Number 0 stands for the files that the run committed.
+    """
+
+    run_id: str
+    number: int
+    without: tuple[Listed, ...]
+    """The accounts and resources of which it holds no row."""
+    digests: dict[str, FileDigest]
+    """By table."""
+
+    @property
+    def left_out(self) -> frozenset[Listed]:
+        """The accounts and resources of which it holds no row."""
+        return frozenset(self.without)
+
+
 class ExpiredPages(msgspec.Struct, frozen=True):
     """The raw pages of one run, expired by age."""
 
@@ -101,12 +122,22 @@ class ExpiredPages(msgspec.Struct, frozen=True):
     until_utc: dt.datetime
 
 
+class ExpiredDay(msgspec.Struct, frozen=True):
+    """The daily files of one day, expired by age: the versions hold their rows."""
+
+    observed_on: dt.date
+    expired_at_utc: dt.datetime
+    until_utc: dt.datetime
+
+
 class Tombstones(msgspec.Struct, frozen=True):
     """The content of the file."""
 
     format: str = "1"
     withdrawn: tuple[Withdrawal, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
     raw_pages: tuple[ExpiredPages, ...] = ()
+    days: tuple[ExpiredDay, ...] = ()
 
     @property
     def active(self) -> tuple[Withdrawal, ...]:
@@ -123,6 +154,30 @@ class Tombstones(msgspec.Struct, frozen=True):
         for one in self.withdrawn:  # a failed try lists only what was not withdrawn before it
             published.setdefault(one.run_id, set()).update(one.published)
         return frozenset(run_id for run_id, listed in withdrawn.items() if listed >= published[run_id])
+
+    def published_by(self, run_id: str) -> frozenset[Listed]:
+        """Return all that a run published, of which something was withdrawn at any time; nothing for any other run."""
+        return frozenset(listed for one in self.withdrawn if one.run_id == run_id for listed in one.published)
+
+    def hidden_in(self, run_id: str) -> frozenset[Listed]:
+        """Return the accounts and resources of which the files of a run may hold rows that no reader sees."""
+        return frozenset(self.withdrawn_from(run_id)) & self.published_by(run_id)
+
+    def replacements_of(self, run_id: str) -> dict[int, Replacement]:
+        """Return the replacements of the files of a run, by number."""
+        return {one.number: one for one in self.replacements if one.run_id == run_id}
+
+    def current_number(self, run_id: str) -> int | None:
+        """Return the number of the files that belong in the folders; None: none do, or the replacement is missing."""
+        hidden = self.hidden_in(run_id)
+        if not hidden:
+            return 0
+        return next((one.number for one in self.replacements_of(run_id).values() if one.left_out == hidden), None)
+
+    @property
+    def expired_days(self) -> frozenset[dt.date]:
+        """The days whose daily files have expired."""
+        return frozenset(day.observed_on for day in self.days)
 
     @property
     def raw_runs(self) -> frozenset[str]:

@@ -30,7 +30,7 @@ from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
-from pipeline.storage.partitions import day_of_run, is_run_file
+from pipeline.storage.partitions import day_of_run, is_run_file, number_of, run_of
 from pipeline.storage.store import store_of
 from pipeline.text import pluralize, sql_literal
 
@@ -85,7 +85,8 @@ class Verification:
             LakeDamaged: one is not what was committed, or is missing.
         """
         for path in self._files.without_record[:1]:
-            record = table_path(self._files.data, OBSERVATIONS, path.stem, day_of_run(path.stem))
+            run_id = run_of(path)
+            record = table_path(self._files.data, OBSERVATIONS, run_id, day_of_run(run_id))
             raise damaged(self._files.data, record, MISSING)
         self.verify_compacted([RECORDS])
         unknown = self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths)
@@ -109,16 +110,23 @@ class Verification:
         self.verify_records()
         self.verify_records([path for path in self._files.retained.get(OBSERVATIONS.name, ()) if path.stem in latest])
         self.verify_compacted(COMPACTED)
-        retained = {name: [p for p in paths if p.stem in latest] for name, paths in self._files.retained.items()}
+        retained = {name: [p for p in paths if run_of(p) in latest] for name, paths in self._files.retained.items()}
         tables = [name for name in self._files.daily if name != OBSERVATIONS.name]
         unknown = self._unknown(
             [path for name in tables for path in (*self._files.daily[name], *retained.get(name, ()))]
         )
         if unknown:
-            runs = {path.stem for path, _ in unknown}
+            runs = {run_of(path) for path, _ in unknown}
             known = {run: decode_digests(text) for run, text in self.digests.items() if run in runs}
             known |= committed_digests(con, self._files, runs - known.keys(), latest)
-            self._compare(unknown, [known.get(path.stem, {}).get(table_of(path)) for path, _ in unknown])
+            replaced = {(one.run_id, one.number): one.digests for one in self._files.tombstones.replacements}
+            self._compare(
+                unknown,
+                [
+                    (replaced.get((run_of(path), number_of(path))) or known.get(run_of(path), {})).get(table_of(path))
+                    for path, _ in unknown
+                ],
+            )
         self._verified.save()
         if self._without_digest_count:  # from now on they are remembered: this is said once
             _log.warning(
@@ -253,7 +261,7 @@ def committed_digests(
 
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:
     """Return the error for a damaged file: it names the file, what is wrong with it, what it held, and the cure."""
-    is_without_pages = is_run_file(path) and not raw_path(data, path.stem, day_of_run(path.stem)).is_file()
+    is_without_pages = is_run_file(path) and not raw_path(data, run_of(path), day_of_run(run_of(path))).is_file()
     mends = "and prints the command for each" if is_without_pages else f"{command(data, 'rebuild')} mends it"
     return LakeDamaged(
         f"{shown(path)!r} is damaged: {flaw}. It held {_content(path)}; nothing of it was read. "
@@ -266,5 +274,5 @@ def _content(path: Path) -> str:
     if table == OBSERVATIONS.name:
         return f"the commit record of run {path.stem}"
     if table in {known.name for known in (*LAKE_TABLES, RAW_PAGES)}:
-        return f"{table} of run {path.stem}"
+        return f"{table} of run {run_of(path)}"
     return "compacted runs"

@@ -133,8 +133,9 @@ def duckdb_message(written: Path | None = None) -> Iterator[None]:
             raise LakeDamaged(str(error).partition(DAMAGED)[2]) from error
         if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):
             raise LakeDamaged(
-                f"a file of the lake cannot be read: {message} — `ens-images check` lists all damage, "
-                "`ens-images rebuild` writes the file again from the raw pages"
+                f"a file of the lake cannot be read: {message} — where an observation was withdrawn or restored since "
+                "this connection was opened, connect again; `ens-images check` lists all damage, `ens-images rebuild` "
+                "writes the file again from the raw pages"
             ) from error
         raise BadQuery(message) from error
 

@@ -117,3 +117,62 @@ order by created_at_utc nulls last, account, image_id;
 -- 20. How far can each account be trusted?
 select account, observed_at_utc, certificate, image_count, reject_count, unknown_field_count, is_stale, last_error
 from accounts;
+
+-- 21. How much is in use, how much is not?
+-- Not known means: the account has no verified listing of instances, or the image is newer than it.
+select use_status, count(*) as image_count, cast(sum(image_size_gib) as bigint) as image_size_gib
+from image_use
+where ownership = 'owned'
+group by use_status
+order by use_status;
+
+-- 22. Which images has no instance used for 90 days?
+-- The days count from the first listing of instances that proves it.
+select account, image_id, image_name, image_size_gib, unused_since_utc, unused_days
+from image_use
+where
+    ownership = 'owned'
+    and unused_days >= 90
+order by image_size_gib desc nulls last, account, image_id;
+
+-- 23. Which image do most instances run from?
+select
+    image_id,
+    count(*) as instance_count,
+    count(case when lower(status) = 'running' then 1 end) as running_instance_count,
+    count(distinct account) as account_count
+from instances_latest
+group by image_id
+order by instance_count desc, image_id
+limit 10;
+
+-- 24. Which instances run from an image that is over a year old?
+select account, instance_id, instance_name, status, image_id, image_name, image_age_days
+from instance_images
+where image_age_days >= 365
+order by image_age_days desc, account, instance_id;
+
+-- 25. Which instances run from an image of which a newer version is there?
+select account, instance_id, instance_name, status, image_id, image_name, newest_image_id
+from instance_images
+where newest_image_id is not null
+order by account, image_name, instance_id;
+
+-- 26. Which instances run from an image that is gone?
+select account, instance_id, instance_name, status, image_id, image_name, image_state, image_gone_at_utc
+from instances_without_image
+where image_state <> 'never listed';
+
+-- 27. What would deleting the candidates free that are proven to be unused?
+select account, count(*) as image_count, cast(sum(freed_gib) as bigint) as freed_gib
+from cleanup_candidates(only_unused := true)
+group by account
+order by account;
+
+-- 28. Which images are shared with us, and unused here?
+select account, image_id, image_name, image_size_gib, unused_days
+from image_use
+where
+    ownership = 'shared'
+    and use_status = 'unused'
+order by image_size_gib desc nulls last, account, image_id;

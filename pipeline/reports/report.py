@@ -16,7 +16,7 @@ from pipeline.errors import BadSetting
 from pipeline.reports.formats import formats, write_rows
 from pipeline.reports.formats.markdown import markdown_cell, write_markdown
 from pipeline.reports.provenance import provenance_line
-from pipeline.reports.query import cut, read, relation
+from pipeline.reports.query import Rows, cut, read, relation
 from pipeline.reports.standing import DECLARED, STANDING, build_report, section
 from pipeline.reports.standing.model import format_value, gain
 from pipeline.reports.terminal import LaidOutColumn, as_table, bar, console_on, lay_out, sparkline
@@ -90,16 +90,31 @@ def _write_markdown(con: duckdb.DuckDBPyConnection, names: Sequence[str], limit:
         if limit > REPORT_ROWS
         else build_report(con).sections
     )
-    findings = {section.table.view: f"{section.topic}: {section.finding}" for section in sections}
+    by_view = {section.table.view: section for section in sections}
     out.write(f"{markdown_cell(provenance_line(con))}\n")
     for name in names:
         out.write(f"\n## {name}\n\n")
-        if name in findings:
-            out.write(f"{markdown_cell(findings[name])}\n\n")
+        shown = by_view.get(name)
+        if shown:
+            out.write(f"{markdown_cell(f'{shown.topic}: {shown.finding}')}\n\n")
+        if shown and shown.groups:
+            _write_table(shown.groups, out)
+            out.write("\n")
         first_rows, more = cut(read(con, name), limit)
         write_markdown(first_rows, out)
         if more:
             out.write(f"\n… and {more:,} more: `from {name}`\n")
+        for table in shown.further if shown else ():
+            out.write(f"\n{table.caption}:\n\n")
+            _write_table(table, out)
+
+
+def _write_table(table: Table, out: TextIO) -> None:
+    """Write a table of a section as Markdown, its values formatted."""
+    columns = tuple(column.heading for column in table.columns)
+    types = tuple("BIGINT" if column.kind == "number" else "VARCHAR" for column in table.columns)
+    cells = [tuple(row[column.name] for column in table.columns) for row in table.rows]
+    write_markdown(Rows(columns, types, cells), out)
 
 
 # ── in a terminal ────────────────────────────────────────────────────────────
@@ -154,6 +169,8 @@ def print_section(section: Section, console: Console, limit: int = REPORT_ROWS) 
     from rich.text import Text
 
     console.print(Text.assemble((section.topic, "bold cyan"), f": {section.finding}"))
+    if section.groups:
+        _print_table(section.groups, console, limit)
     if section.table.rows:
         is_trend = section.chart is not None and section.chart.kind == "lines"
         console.print()
@@ -162,8 +179,17 @@ def print_section(section: Section, console: Console, limit: int = REPORT_ROWS) 
         else:
             console.print(_section_table(section.table, console.width, limit))
             _print_rest(console, section.table.view, section.table.count - len(section.table.rows[:limit]))
+    for table in section.further:
+        _print_table(table, console, limit)
     for note in section.notes:
         console.print(note, style="dim")
+
+
+def _print_table(table: Table, console: Console, limit: int) -> None:
+    """Print a table of a section under its caption."""
+    console.print(f"\n{table.caption}:\n")
+    console.print(_section_table(table, console.width, limit))
+    _print_rest(console, table.view, table.count - len(table.rows[:limit]))
 
 
 def _print_view(con: duckdb.DuckDBPyConnection, name: str, console: Console) -> None:

@@ -37,7 +37,9 @@ FORMAT = "5"
 2   versions beside them; `lake/folds/<n>.json` lists the runs
 3   each group of accounts listed once in that file
 4   `lake/manifests/<n>.json`, `lake/compacted_*`, `raw/_tombstones.json`, `.staging`; table `raw_pages`
-5   `observations`, `rejects` and `raw_pages` name the resource; their counts are of items
+5   `observations`, `rejects` and `raw_pages` name the resource, their counts are of items, and a tombstone is of an
+    account and a resource; `<run>.<n>.parquet` (a run without its withdrawn rows), `lake/.withdrawn`, and replacements
+    and expired days in the tombstones
 
 An old name is read wherever the new one is absent. The header of a file names the format that its table came with.
 """

@@ -19,17 +19,14 @@ if TYPE_CHECKING:
 RESOURCES = (IMAGES_RESOURCE, INSTANCES_RESOURCE)
 """Every resource, in the order in which a run lists them."""
 
-ANSWERED = (*RESOURCES, IMAGE_SHARES)
-"""Every resource that the raw pages may hold answers of."""
-
 
 def resource_named(name: str) -> Resource:
-    """Return the resource called `name`, of those that the raw pages may hold.
+    """Return the resource called `name`; `image_shares` too, of which the raw pages may hold answers.
 
     Raises:
         LookupError: there is none.
     """
-    for resource in ANSWERED:
+    for resource in (*RESOURCES, IMAGE_SHARES):
         if resource.name == name:
             return resource
     raise LookupError(f"{name!r} is no resource")

@@ -23,6 +23,8 @@ DAMAGED: Final = ".damaged"
 """The folder in `raw` and in `lake` to which damaged files go that no reader needs, or whose loss was accepted."""
 OLDER_STAGING: Final = ".aside"
 """Its name before format 4: orphans in it are deleted too."""
+WITHDRAWN: Final = ".withdrawn"
+"""The folder in `lake` in which files with withdrawn rows wait for the end of their grace period, by table and day."""
 
 
 _RUN_ID: Final = re.compile(
@@ -44,10 +46,22 @@ def is_run_id(text: str) -> bool:
 
 def is_run_file(path: Path) -> bool:
     """Return whether a file has the name of a run's file, and lies in the folder of its day."""
-    match = _RUN_ID.fullmatch(path.stem) if path.suffix == ".parquet" else None
+    match = _RUN_ID.fullmatch(run_of(path)) if path.suffix == ".parquet" else None
     if match is None or path.parent.name != "observed_on={}-{}-{}".format(*match.groups()):
         return False
-    return match.group(3) <= "28" or is_run_id(path.stem)
+    return match.group(3) <= "28" or is_run_id(run_of(path))
+
+
+def run_of(path: Path) -> str:
+    """Return the run of a file, which may be a replacement: `<run>.<number>.parquet`."""
+    run_id, _, number = path.stem.rpartition(".")
+    return run_id if number.isdecimal() else path.stem
+
+
+def number_of(path: Path) -> int:
+    """Return the number of a replacement; 0 for the file that the run committed."""
+    number = path.stem.rpartition(".")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def instant_of_run(run_id: str) -> dt.datetime:

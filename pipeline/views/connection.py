@@ -6,8 +6,9 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
@@ -76,10 +77,23 @@ def connect(
             con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
             confine_to(con, files.paths())
+    except LakeDamaged:
+        con.close()
+        if read_tombstones(files.data) == files.tombstones:
+            raise
     except BaseException:
         con.close()
         raise
-    return con
+    else:
+        return con
+    return connect(  # an observation was withdrawn or restored meanwhile, which moves its files
+        data,
+        as_of=as_of,
+        only_lake=only_lake,
+        memory_limit=memory_limit,
+        thresholds=thresholds,
+        anew=anew,
+    )
 
 
 def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:

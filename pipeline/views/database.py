@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.lake.file_set import FileSet
 from pipeline.storage.store import open_location, store_of
@@ -12,18 +11,13 @@ from pipeline.views.database_file import CatalogBuilder
 from pipeline.views.script import data_script, static_script
 from pipeline.views.state import LakeState
 
-if TYPE_CHECKING:
-    from pipeline.lake.tombstones import Tombstones
 
-
-def write_catalog(
-    data: str | Path = "data", without: Tombstones | None = None, builder: CatalogBuilder | None = None
-) -> Path | None:
+def write_catalog(data: str | Path = "data", builder: CatalogBuilder | None = None) -> Path | None:
     """Write a new `lake.duckdb`, its views with absolute paths, and rename it over the old one.
 
     A reader keeps the file that it opened. DuckDB 1.4.2 and later read it, whichever version wrote it. Call this after
-    files were added, and before files are deleted (`without` is the record of tombstones about to be written): with an
-    outdated file `connect` is slower, but right. `builder` is one from `begin_catalog`.
+    files were added or moved, and before files are deleted: with an outdated file `connect` is slower, but right.
+    `builder` is one from `begin_catalog`.
 
     Returns: the path, or None in a bucket, which has no such file.
 
@@ -33,7 +27,7 @@ def write_catalog(
     """
     if not store_of(open_location(data)).is_local:
         return None
-    files = FileSet.read(data, without)
+    files = FileSet.read(data)
     with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data), static_script()) as open_builder:
         with open_builder.reader() as con:
             state = LakeState.of(con, files)

@@ -39,6 +39,8 @@ class Setting:
     @property
     def kind(self) -> str:
         """The type as DuckDB names it."""
+        if self.default in {"true", "false"} or "boolean" in self.default:
+            return "BOOLEAN"
         return "VARCHAR" if self.default.startswith("'") else "INTEGER"
 
 

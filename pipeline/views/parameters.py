@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.views.model import Relation
 
 
-Thresholds: TypeAlias = Mapping[str, Mapping[str, int | str]]
+Thresholds: TypeAlias = Mapping[str, Mapping[str, bool | int | str]]
 _SETTINGS: Final = re.compile(r"^with settings as \(\n    select\n(.*?)^\)", re.MULTILINE | re.DOTALL)
 _SETTING: Final = re.compile(r"^( +)(.+) as (\w+)(,?)( +-- )(.*)$", re.MULTILINE)
 _MOST: Final = 2**31 - 1
@@ -90,6 +90,10 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 def _as_sql(setting: Setting, place: str, value: Any) -> str:
     if setting.kind == "VARCHAR":
         return sql_literal(_regular_expression(place, value))
+    if setting.kind == "BOOLEAN":
+        if not isinstance(value, bool):
+            raise BadSetting(f"{place} = {value!r}: true or false is expected")
+        return "true" if value else "false"
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
         raise BadSetting(f"{place} = {value!r}: a whole number is expected, 0 or more")
     return str(value)

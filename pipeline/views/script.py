@@ -28,7 +28,7 @@ from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, store_of
-from pipeline.text import sql_literal
+from pipeline.text import escape_glob, sql_literal
 from pipeline.views.account_names import counted_as
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, latest_name, relations
@@ -39,6 +39,8 @@ from pipeline.views.versions_script import versions_query, with_current_columns
 if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
+
+    import duckdb
 
     from pipeline.errors import LakeDamaged
     from pipeline.views.model import Relation
@@ -56,12 +58,51 @@ def views_sql(
     """
     import duckdb
 
-    files = FileSet.read(data)
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
+        listed = None
+        while listed is None or listed != _listing(con, data):  # a run was committed in between
+            listed = _listing(con, data)
+            files = FileSet.read(data)
         at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
         script = whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
-    return _OLDEST_DUCKDB + script
+    return _guard(files, listed) + _OLDEST_DUCKDB + script
+
+
+def _listing_query(data: Path) -> str:
+    """Write the query of a digest of the names of the daily files and manifests; a copy under another name is none."""
+    lake = escape_glob(data / "lake")
+    name = "Z(-[0-9a-f]+)?([.][0-9]+)?[.]parquet$|/[0-9]+[.]json$"
+    return (
+        "select md5(coalesce(string_agg(file, chr(10) order by file), '')) from ("  # noqa: S608  (SQL of this package)
+        f"from glob({sql_literal(f'{lake}/*/observed_on=*/*.parquet')}) union all "
+        f"from glob({sql_literal(f'{lake}/manifests/*.json')})) as found "
+        f"where regexp_matches(file, {sql_literal(name)})"
+    )
+
+
+def _listing(con: duckdb.DuckDBPyConnection, data: str | Path) -> str:
+    location = open_location(data).resolve()
+    if not store_of(location).is_local:
+        return ""
+    return str(con.execute(_listing_query(location)).fetchall()[0][0])
+
+
+def _guard(files: FileSet, listed: str) -> str:
+    """Say until when the script is right, and end it with an error after that."""
+    newest = max((path.stem for path in files.daily[OBSERVATIONS.name]), default=None)
+    newest = max(filter(None, (newest, *(files.manifest.runs if files.manifest else ()))), default="none")
+    until = (
+        f"-- Right until the next run, withdrawal, compaction or retention: the lake with {newest} as its last run.\n"
+    )
+    if not listed:
+        return until + "-- It does not notice that in a bucket: print it again with `ens-images views`.\n"
+    return (
+        f"{until}-- After that it ends with an error: print it again with `ens-images views`.\n"
+        f"select case when ({_listing_query(files.data)}) <> {sql_literal(listed)}\n"
+        "    then error('the lake has changed since this script was printed: print it again with `ens-images views`')\n"
+        "end;\n\n"
+    )
 
 
 _OLDEST_DUCKDB: Final = """\

@@ -20,6 +20,7 @@ from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
 from pipeline.resources.tables import RESOURCES, ROW_TABLES
+from pipeline.storage.partitions import run_of
 from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
 from pipeline.views.account_names import names_not_counted
 from pipeline.views.read_only import first_lines
@@ -198,7 +199,7 @@ def _check_files_exist(files: FileSet, published: list[LatestObservation]) -> No
     for table in ROW_TABLES:
         resources = {resource.name for resource in RESOURCES if table is REJECTS or table in resource.tables}
         runs = {observation.run_id for observation in published if observation.resource in resources}
-        for run_id in sorted(runs - {path.stem for path in files.daily[table.name]}):
+        for run_id in sorted(runs - {run_of(path) for path in files.daily[table.name]}):
             raise LakeDamaged(
                 f"the file of {table.name} of run {run_id} is missing: "
                 f"{command(files.data, 'check')} lists all damage, {command(files.data, 'rebuild')} writes it again"

@@ -49,7 +49,7 @@ from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
-from pipeline.jobs.withdrawal import withdraw
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
@@ -187,6 +187,8 @@ _SEEN = {
     "image_versions": "*",
 }
 Seen = dict[str, str]
+MOVED: Seen = {"lake.duckdb": "names a file that was moved"}
+"""An error, and no number: what a catalog of before a withdrawal may give."""
 
 
 def _digests(con: duckdb.DuckDBPyConnection) -> Seen:
@@ -212,7 +214,33 @@ def seen_in_catalog(data: Path) -> Seen | None:
     if not (data / "lake.duckdb").exists():
         return None
     with duckdb.connect(str(data / "lake.duckdb"), read_only=True) as con:
-        return _digests(con)
+        try:
+            return _digests(con)
+        except duckdb.IOException:
+            return MOVED
+
+
+def seen_in_folders(data: Path) -> Seen | None:
+    """Rows and GiB of each day and account by the folders, as any engine reads them."""
+    names = {table: f"read_parquet('{data}/lake/{table}/observed_on=*/*.parquet')" for table in _SIZES}
+    if not list(data.glob("lake/images/observed_on=*/*.parquet")):
+        return dict.fromkeys(_SIZES, "[]")
+    with duckdb.connect() as con:
+        return _sums(con, names)
+
+
+def summed_by_connect(data: Path) -> Seen | None:
+    """The same by the views."""
+    with connect(data) as con:
+        return _sums(con, {table: table for table in _SIZES})
+
+
+_SIZES = {"images": "image_size_gib", "image_disks": "disk_size_gib"}
+
+
+def _sums(con: duckdb.DuckDBPyConnection, names: dict[str, str]) -> Seen:
+    query = "select observed_on, account, count(*), sum({}) from {} group by all order by all"
+    return {table: str(con.execute(query.format(_SIZES[table], name)).fetchall()) for table, name in names.items()}
 
 
 # ── who is killed, and what comes after ──────────────────────────────────────
@@ -234,6 +262,8 @@ class Writer:
     where: str = "data"
     """The folder that is written."""
     may_lose_pages: bool = False
+    moves_files: bool = False
+    """Its catalog may name files that were moved, until the next writer."""
 
 
 def live_through(data: Path, url: str, day: int) -> None:
@@ -263,6 +293,12 @@ def _age_out(data: Path, _: str) -> None:
 def _withdraw_one(data: Path, _: str) -> None:
     """Withdraw an observation, and delete the files past their grace period."""
     withdraw(data, f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3))
+
+
+def _withdraw_one_of_two(data: Path) -> None:
+    """A run of which both accounts are withdrawn: one of them comes back."""
+    for account in ("there", "here"):
+        withdraw(data, f"{_name(2)}/{account}", at=DAY0 + dt.timedelta(days=3))
 
 
 def _taken_out_before(data: Path) -> None:
@@ -298,8 +334,11 @@ WRITERS = (
     Writer("rebuild into", 2, lambda data, _: rebuild(data, into=data.parent / "other"), where="other"),
     Writer("prune", 3, _age_out, prepare=_taken_out_before, may_lose_pages=True,
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
-    Writer("withdraw", 3, _withdraw_one, prepare=_taken_out_before, may_lose_pages=True,
+    Writer("withdraw", 3, _withdraw_one, prepare=_taken_out_before, may_lose_pages=True, moves_files=True,
            then=lambda data, _: prune(data, raw_older_than="1d", at=DAY0 + dt.timedelta(days=3))),
+    Writer("restore", 3, lambda data, _: restore(data, f"{_name(2)}/here", at=DAY0 + dt.timedelta(days=3)),
+           prepare=_withdraw_one_of_two, moves_files=True,
+           then=lambda data, url: live_through(data, url, 3)),
     Writer("first compaction", 3, _compact),
     Writer("compaction", 3, _compact, prepare=_compacted_before),
     Writer("catalog swap", 2, _catalog, prepare=lambda data: (data / "lake.duckdb").unlink()),
@@ -361,7 +400,7 @@ class Scene:
             self.after,
             strict=True,
         ):
-            if seen not in (before, after):
+            if seen not in (before, after) and not (self.writer.moves_files and seen == MOVED):
                 wrong.append(f"{how} shows a lake that is neither before nor after: {seen}")
         pages = {path: path.read_bytes() for path in raw_paths(self.data)}
         self._then()
@@ -386,6 +425,8 @@ class Scene:
             if path.is_file() and not name.startswith(expected):
                 wrong.append(f"left: {name}")
         wrong += [str(finding) for finding in check(data).findings]
+        if summed_by_connect(data) != seen_in_folders(data):
+            wrong.append("the folders hold other rows than the views")
         if seen_by_connect(data) != seen_in_catalog(data):
             wrong.append("the catalog lags behind the next writer")
         return wrong

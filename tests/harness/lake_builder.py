@@ -14,6 +14,7 @@ from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.lake.compaction.manifest import MANIFESTS, RECORDS
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.digest import OWN_DIGEST, digest_of
 
@@ -57,9 +58,22 @@ def disk_sums(row: Row) -> Row:
     return {"disk_count": count, "unsized_disk_count": count - len(sizes), "disk_size_gib": total}
 
 
+def instance(instance_id: str, image_id: str | None, **fields: Any) -> Row:
+    """An instance that runs from an image, with a system disk of 20 GiB."""
+    row: Row = {
+        "instance_id": instance_id,
+        "instance_name": f"name of {instance_id}",
+        "image_id": image_id,
+        "status": "Running",
+        "region_id": "cn-beijing-cmcc",
+        "created_at_utc": utc("2026-02-01 00:00"),
+    }
+    return {**row, **fields, "disks": [{"disk_type": "system", "disk_size_gib": 20}]}
+
+
 @dataclass(slots=True)
 class Seen:
-    """One account in one run: published with its images, or tried in vain."""
+    """One account in one run: published with its images, or tried in vain; its instances are listed where given."""
 
     account: str = "default"
     at: str = "2026-10-30 02:00"
@@ -69,6 +83,10 @@ class Seen:
     rejects: Sequence[Row] = field(default_factory=list)
     unknown_field_count: int = 0
     same_account_as: str | None = None
+    instances: Sequence[Row] | None = None
+    instances_at: str = ""
+    instances_certificate: str = "verified"
+    instances_error: str | None = None
 
 
 def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
@@ -101,16 +119,56 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
                 "same_account_as": one.same_account_as if published else None,
             }
         )
+    instances = _instance_rows(seen)
     for table, rows in (
         (IMAGES, images),
         (IMAGE_DISKS, disks),
+        *instances.items(),
         (REJECTS, rejects),
-        (OBSERVATIONS, observations),
+        (OBSERVATIONS, observations + _instance_records(seen, run_id)),
     ):
         write_table(data / "lake" / table.name, table, rows, run_id, begin)
     write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
     commit_again(data / "lake" / OBSERVATIONS.name / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet")
     return run_id
+
+
+def _instance_rows(seen: Sequence[Seen]) -> dict[Table, list[Row]]:
+    """The rows of instances and of their disks; no table where no account published any."""
+    table, disks = INSTANCES_RESOURCE.tables
+    rows: dict[Table, list[Row]] = {table: [], disks: []}
+    published = [one for one in seen if one.instances is not None]
+    for one in published:
+        key = {"account": one.account, "observed_at_utc": utc(one.instances_at or one.at)}
+        for row in one.instances or ():
+            values = {name: value for name, value in row.items() if name != "disks"}
+            rows[table].append({**key, **values, **disk_sums(row)})
+            rows[disks] += [
+                {**key, "instance_id": row["instance_id"], "disk_number": number, **disk}
+                for number, disk in enumerate(row["disks"], start=1)
+            ]
+    return rows if published else {}
+
+
+def _instance_records(seen: Sequence[Seen], run_id: str) -> list[Row]:
+    return [
+        {
+            "account": one.account,
+            "resource": INSTANCES_RESOURCE.name,
+            "run_id": run_id,
+            "observed_at_utc": utc(one.instances_at or one.at) if one.instances is not None else None,
+            "is_published": one.instances is not None,
+            "certificate": one.instances_certificate if one.instances is not None else None,
+            "item_count": None if one.instances is None else len(one.instances),
+            "child_item_count": None if one.instances is None else sum(len(row["disks"]) for row in one.instances),
+            "reject_count": 0,
+            "unknown_field_count": 0,
+            "error": one.instances_error,
+            "same_account_as": one.same_account_as if one.instances is not None else None,
+        }
+        for one in seen
+        if one.instances is not None or one.instances_error is not None
+    ]
 
 
 def strange(data: Path) -> None:
@@ -145,6 +203,50 @@ def strange(data: Path) -> None:
         if day != 8:
             write_run(data, *seen)
     write_run(data, Seen("prod", "2026-10-09 14:00", [image("m-1"), image("m-99", 3)], certificate="verified"))
+
+
+def used(data: Path) -> None:
+    """Four months of an account whose instances are listed, and one without the right: images of every use."""
+
+    def version(image_id: str, name: str, created: str, size_gib: int, **fields: Any) -> Row:
+        about = {
+            "image_name": name,
+            "architecture": "x86_64",
+            "created_at_utc": utc(created),
+            "image_size_gib": size_gib,
+        }
+        return image(image_id, size_gib, **{**about, **fields})
+
+    images = [
+        version("m-web1", "web", "2024-03-01", 120),
+        version("m-web2", "web", "2025-02-01", 140),
+        version("m-web3", "web", "2025-11-01", 160),
+        version("m-web4", "web", "2026-05-01", 160),
+        version("m-db1", "db", "2025-01-15", 400, region_id="cn-beijing"),
+        version("m-db2", "db", "2026-01-15", 500, region_id="cn-beijing"),
+        version("m-gone", "cache", "2025-06-01", 40),
+        version("m-theirs", "base", "2025-06-01", 30, image_owner="others"),
+        version("m-their2", "base", "2026-06-01", 30, image_owner="others"),
+    ]
+    late = version("m-web5", "web", "2026-10-30 02:05", 170)
+    test = [version("m-app1", "app", "2025-03-01", 80), version("m-app2", "app", "2026-03-01", 90)]
+    refused = "NoPermission: the service refused ens:DescribeInstances"
+    for number, day in enumerate(("2026-07-01", "2026-08-15", "2026-10-01", "2026-10-29", "2026-10-30")):
+        instances = [
+            instance("i-1", "m-web2"),
+            instance("i-2", "m-web2", status="Stopped"),
+            instance("i-3", "m-web4"),
+            instance("i-4", "m-gone", instance_name="cache"),
+            instance("i-5", "m-theirs", status="Expired"),
+            instance("i-6", "centos_7_08_64_20G", region_id="cn-shanghai-telecom"),
+            *([instance("i-7", "m-db1")] if number < 2 else []),
+        ]
+        here = [row for row in images if number < 3 or row["image_id"] != "m-gone"]
+        write_run(
+            data,
+            Seen("prod", f"{day} 02:00", [*here, *([late] if number == 4 else [])], instances=instances),
+            Seen("test", f"{day} 02:03", test, instances_error=refused),
+        )
 
 
 def commit_again(record: Path) -> None:

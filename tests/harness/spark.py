@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lake_builder import Seen, image, strange, utc, write_run
+from lake_builder import Seen, image, strange, used, utc, write_run
 from objects import upload
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from s3_server import Server, s3_server
 from test_howtos import blocks
 from test_old_lakes import KEPT, LATER
+from use_model import write_history
 
 from pipeline import connect, run
 from pipeline import rebuild as rebuild_here
@@ -132,6 +133,17 @@ def data(lived: Path, tmp_path: Path) -> Path:
 def test_every_table_and_view_is_the_same_over_a_strange_lake(spark, tmp_path):
     strange(tmp_path)
     assert unlike(spark, tmp_path) == {}
+
+
+def test_every_table_and_view_is_the_same_over_a_lake_with_instances(spark, tmp_path):
+    used(tmp_path / "used")
+    assert unlike(spark, tmp_path / "used") == {}
+    assert compared["instances"] > compared["instances_latest"] > 0
+    for seed in range(2):
+        write_history(tmp_path / f"{seed}", seed)
+        assert unlike(spark, tmp_path / f"{seed}") == {}
+    assert compared["image_use"] > 0
+    assert compared["instances_without_image"] > 0
 
 
 def test_every_table_and_view_counts_an_account_with_two_names_once(spark, tmp_path):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
+import pyarrow.parquet as pq
 import pytest
 from lake_builder import Seen, image, write_run
 
@@ -19,9 +21,11 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
+from pipeline.jobs.status import folder_notes
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.tombstones import tombstones_copy, tombstones_path
+from pipeline.reports.query import query
 from pipeline.views.database import write_catalog
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
@@ -65,7 +69,26 @@ def latest(data: Path) -> dict[str, str]:
 
 
 def files_of(data: Path, day: int) -> set[str]:
-    return {path.parts[-3] for path in data.rglob(f"{run_id(day)}.parquet")}
+    return {path.parts[-3] for path in data.rglob(f"{run_id(day)}*.parquet")}
+
+
+def by_folder(data: Path) -> dict[str, list[tuple]]:
+    """Rows and GiB of each day and account, as any engine reads them from the folders."""
+    return {table: _sums(f"read_parquet('{data}/lake/{table}/observed_on=*/*.parquet')", size) for table, size in SIZES}
+
+
+def by_views(data: Path) -> dict[str, list[tuple]]:
+    """The same, as the views answer."""
+    with connect(data) as con:
+        return {table: _sums(table, size, con) for table, size in SIZES}
+
+
+SIZES = (("images", "image_size_gib"), ("image_disks", "disk_size_gib"))
+
+
+def _sums(rows: str, size: str, con: duckdb.DuckDBPyConnection | None = None) -> list[tuple]:
+    query = f"select observed_on, account, count(*), sum({size}) from {rows} group by all order by all"  # noqa: S608
+    return (con or duckdb.connect()).execute(query).fetchall()
 
 
 # ── withdrawing ──────────────────────────────────────────────────────────────
@@ -82,7 +105,7 @@ def test_a_withdrawn_observation_is_gone_at_once_and_the_one_before_is_the_lates
     ]
 
 
-def test_only_the_rows_of_the_withdrawn_account_are_hidden_and_the_shared_file_stays(data):
+def test_only_the_rows_of_the_withdrawn_account_are_hidden(data):
     before = rows(data, "select * from images where account = 'b' order by all")
     withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
 
@@ -105,7 +128,7 @@ def test_a_file_is_deleted_when_every_account_in_it_is_past_its_grace_period(dat
 
     assert before == {"images", "image_disks", "rejects", "observations", "raw"}
     assert files_of(data, 1) == {"observations", "raw"}
-    assert (len(done.deleted), done.byte_count > 0) == (3, True)
+    assert (len(done.deleted), done.byte_count > 0) == (6, True)  # those of the run, and those without one account
     assert check(data, deep=True).findings == []
 
 
@@ -167,6 +190,63 @@ def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
 
     assert "the latest of 'default' is none: nothing is left" in str(told)
     assert rows(tmp_path, "select count(*) from images_latest") == [(0,)]
+
+
+# ── the folders ──────────────────────────────────────────────────────────────
+
+
+def parquet(data: Path, day: int) -> dict[str, list[str]]:
+    """The files of images of a run, in the folder of the table and in that of withdrawn ones."""
+    return {
+        folder: sorted(path.name for path in (data / "lake" / folder / "images").rglob(f"{run_id(day)}*.parquet"))
+        for folder in (".", ".withdrawn")
+    }
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_folders_hold_what_the_views_give_after_withdrawals_and_restores(data, is_compacted):
+    if is_compacted:
+        compact(data, at=NOW)
+    whole, expected = by_folder(data), by_views(data)
+    assert whole == expected
+    for change, day, account in (
+        (withdraw, 1, "a"), (withdraw, 3, "a"), (withdraw, 1, "b"), (restore, 1, "a"), (restore, 3, "a"),
+        (withdraw, 0, "b"), (restore, 1, "b"), (restore, 0, "b"),
+    ):  # fmt: skip
+        change(data, f"{run_id(day)}/{account}", at=NOW)
+        assert by_folder(data) == by_views(data), (change, day, account)
+        assert check(data).findings == []
+    assert by_folder(data) == whole
+    assert parquet(data, 1) == {".": [f"{run_id(1)}.parquet"], ".withdrawn": []}
+    assert not list((data / "lake" / ".withdrawn").rglob("*.parquet"))
+
+
+def test_a_file_without_the_withdrawn_rows_takes_the_place_of_the_whole_one(data):
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    assert parquet(data, 1) == {".": [f"{run_id(1)}.1.parquet"], ".withdrawn": [f"{run_id(1)}.parquet"]}
+    withdraw(data, f"{run_id(1)}/b", grace="30d", at=NOW)
+    assert parquet(data, 1) == {".": [], ".withdrawn": [f"{run_id(1)}.1.parquet", f"{run_id(1)}.parquet"]}
+
+    prune(data, at=LATER)  # of a for good; b can come back, without a
+    assert parquet(data, 1)[".withdrawn"] == [f"{run_id(1)}.1.parquet", f"{run_id(1)}.parquet"]
+    restore(data, f"{run_id(1)}/b", at=LATER)
+    prune(data, at=LATER)
+    assert parquet(data, 1) == {".": [f"{run_id(1)}.1.parquet"], ".withdrawn": []}
+    assert by_folder(data) == by_views(data)
+    with pytest.raises(BadSetting, match="cannot be restored"):
+        restore(data, f"{run_id(1)}/a", at=LATER)
+    withdraw(data, f"{run_id(1)}/b", at=LATER)
+    restore(data, f"{run_id(1)}/b", at=LATER)
+    assert by_folder(data) == by_views(data)
+    assert check(data, deep=True).findings == []
+
+
+def test_a_connection_of_before_a_withdrawal_ends_with_an_error_and_reads_no_smaller_number(data):
+    with connect(data) as con:
+        withdraw(data, f"{run_id(1)}/a", at=NOW)
+        with pytest.raises(LakeDamaged, match="connect again"):
+            list(query(con, "select count(*) from images").rows)
+        assert list(query(con, "select count(*) from observations").rows) == [(7,)]
 
 
 # ── by age ───────────────────────────────────────────────────────────────────
@@ -231,6 +311,88 @@ def test_a_run_does_not_reuse_the_id_of_one_whose_pages_are_deleted(data):
     assert rows(data, "select * from images where account <> 'c' order by all") == before
 
 
+# ── daily files by age ───────────────────────────────────────────────────────
+
+
+def days_of(data: Path, table: str = "images") -> list[int]:
+    """The days of October in the folder of a table."""
+    return sorted({int(path.parent.name[-2:]) for path in (data / "lake" / table).rglob("*.parquet")})
+
+
+TABLES = ("images", "image_disks", "rejects", "observations")
+
+
+def test_old_days_leave_the_folders_and_the_views_go_on_to_show_them(data, tmp_path):
+    before = {view: rows(data, f"from {view} order by all") for view in (*TABLES, "image_versions", "accounts")}
+    compact(data, at=NOW)
+    done = prune(data, daily_older_than="17d", grace="1d", at=NOW)
+    assert "2 days expired in the folders, 2026-10-01 to 2026-10-02" in str(done)
+    assert days_of(data) == [1, 2, 3, 4]  # for their grace period
+    (note,) = folder_notes(data)
+    assert note.startswith("the Parquet folders hold every day from 2026-10-03 on: retention deleted the earlier ones")
+    with connect(data) as con:
+        prune(data, at=NOW + dt.timedelta(days=1))
+        assert con.execute("from images order by all").fetchall() == before["images"]
+    assert {table: days_of(data, table) for table in TABLES} == {table: [3, 4] for table in TABLES}
+    assert {view: rows(data, f"from {view} order by all") for view in before} == before
+    assert check(data, deep=True).findings == []
+    assert rebuild(data) == []
+    assert days_of(data) == [3, 4]
+    assert by_folder(data) == {name: [row for row in found if row[0].day > 2] for name, found in by_views(data).items()}
+    rebuild(data, into=tmp_path / "other")
+    assert rows(tmp_path / "other", "from images order by all") == before["images"]
+
+
+def test_a_day_that_is_not_compacted_stays_and_every_later_one(data):
+    done = prune(data, daily_older_than="1d", grace="0s", at=NOW)
+    assert "the days from 2026-10-01 on stay in the folders" in str(done)
+    assert days_of(data) == [1, 2, 3, 4]
+
+    withdraw(data, f"{run_id(1)}/a", at=NOW)  # can be restored: its run is not compacted as a whole
+    compact(data, at=NOW)
+    prune(data, daily_older_than="1d", grace="0s", at=NOW)
+    assert days_of(data) == [2, 3, 4]
+    restore(data, f"{run_id(1)}/a", at=NOW)
+    assert by_folder(data) == {name: [row for row in found if row[0].day > 1] for name, found in by_views(data).items()}
+
+
+def test_an_expired_day_is_withdrawn_and_restored_in_the_views_alone(data):
+    compact(data, at=NOW)
+    prune(data, daily_older_than="1d", grace="0s", at=NOW)
+    before = rows(data, "from images order by all")
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    assert len(rows(data, "from images")) < len(before)
+    restore(data, f"{run_id(1)}/a", at=NOW)
+
+    assert rows(data, "from images order by all") == before
+    assert [path for table in TABLES for path in (data / "lake" / table).rglob("*.parquet")] == []
+    assert check(data).findings == []
+
+
+def test_versions_that_give_other_rows_than_the_daily_files_expire_none(data):
+    compact(data, at=NOW)
+    path = data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+
+    with pytest.raises(LakeDamaged, match=f"other images of run {run_id(1)}"):
+        prune(data, daily_older_than="1d", at=NOW)
+
+
+def test_a_compaction_that_is_lost_is_made_again_from_raw_pages_and_the_days_leave_again(data):
+    compact(data, at=NOW)
+    prune(data, daily_older_than="17d", grace="0s", at=NOW)
+    before = rows(data, "from images order by all")
+    for path in (data / "lake" / "image_versions_open").iterdir():
+        path.unlink()
+    rebuild(data)
+
+    assert rows(data, "from images order by all") == before
+    prune(data, at=NOW)
+    assert days_of(data) == [3, 4]
+    assert check(data).findings == []
+
+
 # ── the rest ─────────────────────────────────────────────────────────────────
 
 
@@ -249,8 +411,6 @@ def test_a_dry_run_reports_and_changes_nothing(data):
 
 
 def test_the_catalog_shows_what_connect_shows_after_a_prune(data):
-    import duckdb
-
     withdraw(data, run_id(3), at=NOW)
     prune(data, raw_older_than="1d", at=NOW)
     for view in ("images", "raw_pages", "accounts", "images_latest"):
@@ -353,7 +513,7 @@ def test_a_loss_beside_a_withdrawn_observation_is_mended_or_accepted_as_advised(
         compact(data, at=NOW)
     before = rows(data, "select account, image_id from images order by all")
     (data / "raw" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet").unlink()
-    flip_a_bit(data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet")
+    flip_a_bit(data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.1.parquet")
     for command in re.findall("`(ens-images [^`]*)`", "\n".join(map(str, check(data).findings))):
         assert typed(*shlex.split(command)[1:])[0] == 0
 

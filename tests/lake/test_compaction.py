@@ -22,6 +22,7 @@ from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
+from pipeline.jobs.status import folder_notes
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import manifest_path, newest_manifest
@@ -225,6 +226,8 @@ def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(dat
 
     assert shown(data, *SHOWN, "raw_pages", "image_changes") == before
     assert check(data, deep=True).findings == []
+    (note,) = folder_notes(data)
+    assert f"every day from {run_id(6)[:4]}-{run_id(6)[4:6]}-{run_id(6)[6:8]} on: an older version deleted" in note
 
 
 def test_what_has_ended_is_never_written_again(data):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, image, instance, used, utc, write_run
 from reading import HOSTILE, golden
 
 from pipeline import diff
@@ -252,6 +252,32 @@ def shown(data: Path, old: str, new: str = "latest", output_format: Any = "table
 @pytest.mark.parametrize(("output_format", "file"), [("table", "diff.txt"), ("markdown", "diff.md")])
 def test_a_diff_reads_well(lake, output_format, file):
     golden(file, shown(lake, "2026-10-26", output_format=output_format)[0])
+
+
+def test_instances_differ_as_images_do_by_their_declaration(tmp_path):
+    images = [image("m-1")]
+    nights = [
+        [instance("i-1", "m-1"), instance("i-2", "m-1")],
+        [instance("i-1", "m-2", status="Stopped"), instance("i-3", "m-1")],
+    ]
+    for number, instances in enumerate(nights):
+        write_run(tmp_path, Seen(at=f"2026-10-0{number + 1} 02:00", images=images, instances=instances))
+
+    with diff("2026-10-01", data=tmp_path) as differences:
+        rows = differences.instance_changes.fetchall()
+
+    columns = [1, 2, 3, 5, 6, 7, 8]  # id, name, image, change, field, old, new
+    assert [tuple(row[place] for place in columns) for row in rows] == [
+        ("i-3", "name of i-3", "m-1", "appeared", None, None, None),
+        ("i-2", "name of i-2", "m-1", "gone", None, None, None),
+        ("i-1", "name of i-1", "m-2", "changed", "image_id", "m-1", "m-2"),
+        ("i-1", "name of i-1", "m-2", "changed", "status", "Running", "Stopped"),
+    ]
+
+
+def test_a_diff_with_instances_reads_well(tmp_path):
+    used(tmp_path)
+    golden("diff_instances.txt", shown(tmp_path, "2026-08-15")[0])
 
 
 def test_a_diff_reads_the_same_once_the_days_are_folded(own_lake):

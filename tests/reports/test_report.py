@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, image, used, utc, write_run
 from reading import HOSTILE, Terminal, golden, reported
 from rich.cells import cell_len
 from rich.console import Console
@@ -31,6 +31,16 @@ def test_the_standing_reports_read_well(lake):
 
 def test_the_standing_reports_in_markdown(lake):
     golden("report.md", reported(lake, output_format="markdown")[0])
+
+
+def test_what_could_go_stands_in_three_groups_by_what_is_known_of_its_use(tmp_path):
+    used(tmp_path)
+    of_use = [
+        out[out.index(beginning) :]
+        for beginning, output_format in (("Cleanup candidates: ", "table"), ("## cleanup_candidates", "markdown"))
+        for out in (reported(tmp_path, output_format=output_format)[0],)
+    ]
+    golden("report_use.md", "\n".join(of_use))
 
 
 def test_any_view_can_be_reported(lake):

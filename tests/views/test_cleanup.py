@@ -12,7 +12,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lake_builder import Seen, image, utc, write_run
+from lake_builder import Seen, image, instance, utc, write_run
 
 from pipeline.errors import BadSetting
 from pipeline.reports.dictionary import describe, dictionary
@@ -267,6 +267,101 @@ def named_alike(tmp_path_factory) -> Path:
 def test_each_setting_of_cleanup_candidates_counts_from_itself_on(named_alike, given, listed):
     assert candidates(named_alike, given) == listed
 
+
+# ── what is in use ───────────────────────────────────────────────────────────
+
+ALL = {"m-1", "m-2"}  # old, with a newer one
+NOT_KNOWN = dict.fromkeys(ALL, "not known")
+
+
+@pytest.mark.parametrize(
+    ("about", "listed", "only_unused", "also_not_known"),
+    [
+        ({}, NOT_KNOWN, set(), ALL),
+        ({"instances_error": "NoPermission: no"}, NOT_KNOWN, set(), ALL),
+        ({"instances": []}, NOT_KNOWN, set(), ALL),
+        ({"instances": [instance("i-1", "m-2")]}, {"m-1": "unused"}, {"m-1"}, {"m-1"}),
+        ({"instances": [instance("i-1", "public")]}, dict.fromkeys(ALL, "unused"), ALL, ALL),
+        (
+            {"instances": [instance("i-1", "m-2")], "instances_certificate": "counted"},
+            {"m-1": "not known"},
+            set(),
+            {"m-1"},
+        ),
+        (
+            {"instances": [instance("i-1", "m-2")], "instances_at": "2026-10-28 01:00"},
+            {"m-1": "not known"},
+            set(),
+            {"m-1"},
+        ),
+    ],
+)
+def test_a_candidate_is_unused_or_its_use_cannot_be_known(tmp_path, about, listed, only_unused, also_not_known):
+    write_run(tmp_path, Seen(images=[old("m-1", 400), old("m-2", 300), old("m-3", 100)], **about))
+
+    with connect(tmp_path, only_lake=True) as con:
+        for view in ("cleanup_candidates", "stale_images"):
+            rows = con.table(view).select("image_id", "use_status").fetchall()
+            assert dict(rows) == listed
+            for given, expected in (("true", only_unused), ("false", also_not_known)):
+                assert {row["image_id"] for row in ask(tmp_path, f"from {view}(only_unused := {given})")} == expected
+
+
+def test_an_image_that_another_account_of_the_lake_uses_is_in_use_and_one_that_is_newer_is_not_known(tmp_path):
+    images = [old("m-1", 400), old("m-2", 300), old("m-3", 200), old("m-4", 100)]
+    images[2]["created_at_utc"] = utc("2026-10-30 01:59")
+    seen = Seen("a", images=images, instances=[instance("i-1", "m-4")], instances_at="2026-10-30 01:58")
+    write_run(tmp_path, seen, Seen("b", instances=[instance("i-2", "m-1")], instances_certificate="counted"))
+
+    assert ask(tmp_path, "select image_id, use_status, why from image_use order by image_id") == [
+        {"image_id": "m-1", "use_status": "in use", "why": "in use by other accounts of the lake: 1 instance"},
+        {
+            "image_id": "m-2",
+            "use_status": "unused",
+            "why": "no instance of the account names it, by a verified listing",
+        },
+        {"image_id": "m-3", "use_status": "not known", "why": "newer than the listing of instances"},
+        {"image_id": "m-4", "use_status": "in use", "why": "in use by i-1: 1 running, 0 stopped, 0 expired"},
+    ]
+
+
+def test_days_without_use_count_from_the_first_proof_and_a_use_ends_them(tmp_path):
+    images = [old("m-1", 400), old("m-2", 300), old("m-3", 10)]
+    for day, used_image in ((1, "m-3"), (10, "m-2"), (20, "m-3"), (30, "m-3")):
+        write_run(tmp_path, Seen(at=f"2026-10-{day:02} 02:00", images=images, instances=[instance("i-1", used_image)]))
+
+    days = "select image_id, unused_days from cleanup_candidates(older_than_days := 90)"
+    assert ask(tmp_path, days) == [{"image_id": "m-1", "unused_days": 29}, {"image_id": "m-2", "unused_days": 10}]
+    assert candidates(tmp_path, "unused_days := 11") == ["m-1"]
+    assert candidates(tmp_path, "unused_days := 30, only_unused := false") == []
+    assert candidates(tmp_path, "include_used := true, keep_newest := 0, older_than_days := 1") == ["m-1", "m-2", "m-3"]
+    history = "select use_status, unused_days from image_use_by_day where image_id = 'm-2' order by day_utc"
+    assert [tuple(row.values()) for row in ask(tmp_path, history)] == [
+        ("unused", 0),
+        ("in use", None),
+        ("unused", 0),
+        ("unused", 10),
+    ]
+
+
+def test_the_heading_says_that_the_use_is_not_known_where_no_instance_was_listed(tmp_path):
+    write_run(tmp_path, Seen(images=[old("m-1", 400), old("m-2", 300)]))
+    with connect(tmp_path) as con:
+        (going,) = [one for one in build_report(con).sections if one.name == "cleanup"]
+    assert going.finding == "1 image can be deleted, freeing 20 GiB; whether an instance uses one is not known"
+    assert (going.groups, going.further) == (None, ())
+
+
+def test_a_threshold_that_is_true_or_false_is_taken_from_the_settings(tmp_path):
+    write_run(tmp_path, Seen(images=[old("m-1", 400), old("m-2", 300)]))
+    with connect(tmp_path, thresholds={"cleanup_candidates": {"only_unused": True}}) as con:
+        assert con.execute("from cleanup_candidates").fetchall() == []
+        assert relations_in(con)["cleanup_candidates"].settings[2].kind == "BOOLEAN"
+    with pytest.raises(BadSetting, match="only_unused = 1: true or false is expected"):
+        connect(tmp_path, thresholds={"cleanup_candidates": {"only_unused": 1}})
+
+
+# ── by plain Python ──────────────────────────────────────────────────────────
 
 IMAGES = st.lists(
     st.fixed_dictionaries(

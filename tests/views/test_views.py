@@ -275,6 +275,25 @@ def test_the_script_gives_any_duckdb_the_same_views(closed, by_script):
         assert everything(con) == by_script
 
 
+def test_the_script_says_until_when_it_is_right_and_fails_after_that(lake):
+    printed = views_sql(lake)
+    newest = max(path.stem for path in (lake / "lake" / "observations").rglob("*.parquet"))
+    assert printed.splitlines()[0] == (
+        f"-- Right until the next run, withdrawal, compaction or retention: the lake with {newest} as its last run."
+    )
+    copy = next((lake / "lake" / "images").rglob("*.parquet"))
+    shutil.copy(copy, copy.with_name("a copy.parquet"))
+    with duckdb.connect() as con:
+        con.execute(printed).fetchall()
+        before = con.execute("select count(*) from images").fetchall()
+    with connect(lake) as con:
+        assert con.execute("select count(*) from images").fetchall() == before
+
+    write_run(lake, Seen(at="2026-10-31 02:00", images=[image("m-9")]))
+    with duckdb.connect() as con, pytest.raises(duckdb.InvalidInputException, match="the lake has changed since"):
+        con.execute(printed).fetchall()
+
+
 def test_the_script_can_be_run_again_over_itself(closed, by_script):
     with connect(closed) as con:
         con.execute(views_sql(closed)).fetchall()
@@ -321,7 +340,7 @@ def test_the_catalogue_is_written_for_duckdb_1_4(lake):
 @pytest.mark.parametrize("version", ["v1.3.2", "v1.2.0", "v0.10.3", "v1.3.3-dev12"])
 def test_the_printed_views_are_refused_by_a_duckdb_that_would_show_them_without_rows(lake, version):
     printed = views_sql(lake)
-    assert printed.startswith("-- For DuckDB 1.4 or newer.\n")
+    assert "-- For DuckDB 1.4 or newer.\n" in printed
     with duckdb.connect() as con:
         con.execute(f"create macro version() as '{version}'").fetchall()
         with pytest.raises(duckdb.InvalidInputException, match=f"need DuckDB 1.4 or newer, and this is {version}"):

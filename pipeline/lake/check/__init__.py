@@ -66,9 +66,8 @@ def check(data: str | Path = "data", *, deep: bool = False) -> CheckResult:
     result.withdrawn_count = len(tombstones.active)
     manifest, flaws = compaction_flaws(location)
     _format(location, result)
-    everything = Tombstones()  # what is withdrawn is checked too, as long as it is there
-    try:
-        files = FileSet.read(location, everything, ignore_format=True, ignore_compaction=bool(flaws))
+    try:  # what is withdrawn is checked too, as long as it is there
+        files = FileSet.read(location, tombstones, everything=True, ignore_format=True, ignore_compaction=bool(flaws))
     except LakeMissing:
         _compaction_findings(result, manifest, flaws, (), tombstones)
         if result.is_intact:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.extract.raw_pages import RawRun
+from pipeline.lake.delta_log import delta_log_flaws
 from pipeline.lake.foreign_files import foreign_files, obstacles
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, command, is_changed
 from pipeline.lake.orphans import orphans
 from pipeline.lake.survey import pages_flaw
+from pipeline.lake.withdrawn_files import misplaced_files, replacement_flaws
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.schema import FORMAT
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import is_run_file
+from pipeline.storage.partitions import is_run_file, number_of, run_of
 from pipeline.storage.store import store_of
 from pipeline.text import sql_literal
 
@@ -148,7 +151,7 @@ def sibling(path: Path, table: Table) -> Path:
 
 def check_other_files(state: CheckState) -> None:
     """Find files that no commit names, runs that were landed and never published, and a catalog that is none."""
-    orphan_files = orphans(state.data)
+    orphan_files = [*orphans(state.data), *misplaced_files(state.data, state.tombstones)]
     state.result.orphan_count = len(orphan_files)
     committed = state.records.keys() | (state.manifest.runs.keys() if state.manifest else set())
     _uncommitted_files(state, committed, orphan_files)
@@ -163,7 +166,11 @@ def check_other_files(state: CheckState) -> None:
     for path in foreign_files(state.data):
         if path not in in_the_way:
             state.result.add(path, "no file of the lake: move it away")
+    for path, flaw in replacement_flaws(state.data, state.tombstones).items():
+        if str(path.relative_to(state.data)) not in named:
+            state.result.add(path, f"{flaw}: {command(state.data, 'rebuild')} writes it again")
     _catalog(state)
+    _delta_logs(state)
 
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -171,14 +178,17 @@ def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_fil
         for path in sorted((state.data / "lake" / table.name).rglob("*.parquet")):
             if not is_run_file(path) or path in orphan_files:
                 continue
-            if path.is_file() and path.stem not in committed and not sibling(path, OBSERVATIONS).exists():
+            if number_of(path) and number_of(path) not in state.tombstones.replacements_of(run_of(path)):
+                state.result.add(path, "no file of the lake: move it away")
+                continue
+            if path.is_file() and run_of(path) not in committed and not sibling(path, OBSERVATIONS).exists():
                 state.result.add(path, f"no commit record, so no reader uses it: {_publishing(state, path)}")
 
 
 def _publishing(state: CheckState, path: Path) -> str:
-    if path.stem in state.raw_files and pages_flaw(state.raw_files[path.stem]) is None:
+    if run_of(path) in state.raw_files and pages_flaw(state.raw_files[run_of(path)]) is None:
         return f"{command(state.data, 'rebuild')} publishes its run"
-    return f"{command(state.data, 'withdraw', path.stem)} moves the files of its run away"
+    return f"{command(state.data, 'withdraw', run_of(path))} moves the files of its run away"
 
 
 def _unpublished_runs(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -211,3 +221,10 @@ def _catalog(state: CheckState) -> None:
                 return
             reason = str(error).splitlines()[0][:120]
             state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")
+
+
+def _delta_logs(state: CheckState) -> None:
+    """Compare the Delta logs with the commit records; `status` says where the extra for that is not installed."""
+    with contextlib.suppress(BadSetting, LakeDamaged):  # damage of the lake is a finding already
+        for log, flaw in delta_log_flaws(state.data).items():
+            state.result.add(log, f"{flaw}: {command(state.data, 'rebuild', '--delta')} writes it")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import LakeDamaged
 from pipeline.extract.reading_version import READING, SINCE
 from pipeline.lake.layout import command, shown
+from pipeline.storage.partitions import run_of
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.survey import RunState
     from pipeline.lake.tombstones import Listed, Tombstones
+    from pipeline.resources.schema import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,11 @@ class CheckState:
     published_by: dict[tuple[Any, Any, Any], str] = field(default_factory=dict)
     """Account, resource and instant → the run that published it: keys hold across runs while these are unique."""
 
+    def file_of(self, record: Path, table: Table) -> Path:
+        """Return the file of a table of a run that holds the most rows."""
+        found = self.states[record.stem].files.get(table.name)
+        return found or record.parents[2] / table.name / record.parent.name / record.name
+
     def is_flawed(self, path: Path) -> bool:
         """Whether the survey found the file of a run damaged or missing."""
-        return path.stem in self.states and path in self.states[path.stem].flaws
+        return run_of(path) in self.states and path in self.states[run_of(path)].flaws

@@ -21,6 +21,7 @@ from pipeline.lake.layout import command
 from pipeline.lake.tombstones import observation_name
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, tables_of
+from pipeline.storage.partitions import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -96,8 +97,13 @@ def read_plain_run(state: CheckState, record: Path) -> RunContents | None:
 
 
 def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None) -> set[Listed]:
-    """Find what is withdrawn and has no row: the run was restored from versions that lack it for good."""
-    if tables is None or state.manifest is None or record.stem not in state.manifest.runs:
+    """Find what is withdrawn and has no row: a replacement leaves it out, or versions that lack it for good."""
+    if tables is None:
+        return set()
+    replaced = state.tombstones.replacements_of(record.stem).get(number_of(state.file_of(record, REJECTS)))
+    if replaced is not None:
+        return set(replaced.left_out)
+    if state.manifest is None or record.stem not in state.manifest.runs:
         return set()
     covered = state.manifest.covered.get(record.stem, ())
     gone = state.tombstones.withdrawn_from(record.stem).keys() - set(covered)
@@ -112,7 +118,7 @@ def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None)
 def _row_tables(state: CheckState, record: Path, published: set[Listed]) -> dict[str, pa.Table] | None:
     if not published or state.states[record.stem].flaws or state.states[record.stem].is_accepted:
         return None
-    paths = {table: sibling(record, table) for table in tables_of({resource for _, resource in published})}
+    paths = {table: state.file_of(record, table) for table in tables_of({resource for _, resource in published})}
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
     if published <= withdrawn and not all(path.exists() for path in paths.values()):
         return None  # the grace period is over

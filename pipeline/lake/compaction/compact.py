@@ -40,6 +40,7 @@ from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES, RESOURCES
 from pipeline.runtime import system_allocator
+from pipeline.storage.partitions import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -173,10 +174,11 @@ def _write_records(con: duckdb.DuckDBPyConnection, plan: Plan, commit: Compactio
     if plan.before is not None:
         parts.append(scan_files(COMPACTED[RECORDS], plan.files.compacted[RECORDS]))
     _write(con, commit, RECORDS, f"{' union all by name '.join(parts)} order by run_id, account, resource")
-    paths = [path for path in plan.files.daily[REJECTS.name] if path.stem in new]
+    paths = [path for path in plan.files.daily[REJECTS.name] if run_of(path) in new]
     if not paths:
         return False
-    rows = scan_files(REJECTS, paths, also="regexp_extract(filename, '([^/]*)[.]parquet$', 1) as run_id")
+    run_id = "regexp_extract(filename, '([^/]*?)([.][0-9]+)?[.]parquet$', 1) as run_id"
+    rows = scan_files(REJECTS, paths, also=run_id)
     kept = f"select * from ({rows}) as row where (run_id, account, resource) not in ({tuples(plan.expired)})"  # noqa: S608
     if not con.execute(f"select exists(from ({kept}))").fetchall()[0][0]:
         return False

@@ -15,6 +15,7 @@ from pipeline.lake.item_rows import rows_from_versions, version_rows
 from pipeline.lake.scan import scan_files, tuples
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES, RESOURCES
+from pipeline.storage.partitions import run_of
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def _restored(files: FileSet) -> Iterator[tuple[Table, str, str]]:
 
 def _daily_files(files: FileSet, intact: Collection[str]) -> dict[str, list[Path]]:
     """Select the daily files of those compacted runs that have them; a run has none of a resource it did not list."""
-    by_table = {table.name: {path.stem: path for path in files.retained.get(table.name, ())} for table in LAKE_TABLES}
+    by_table = {
+        table.name: {run_of(path): path for path in files.retained.get(table.name, ())} for table in LAKE_TABLES
+    }
     runs = {run_id for run_id in intact if all(run_id in by_table[name] for name in (OBSERVATIONS.name, REJECTS.name))}
     return {name: [path for run_id, path in paths.items() if run_id in runs] for name, paths in by_table.items()}
 

@@ -18,6 +18,7 @@ from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, Manifest, next
 from pipeline.lake.scan import scan_files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES, RESOURCES
+from pipeline.storage.partitions import run_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -131,7 +132,9 @@ class Plan:
     def taken_files(self) -> FileSet:
         """The daily files of the runs that are taken; what is not taken of them is passed over by the merge."""
         runs = {record.run_id for record in self.taken}
-        daily = {name: tuple(path for path in paths if path.stem in runs) for name, paths in self.files.daily.items()}
+        daily = {
+            name: tuple(path for path in paths if run_of(path) in runs) for name, paths in self.files.daily.items()
+        }
         return replace(self.files, daily=daily)
 
     @property
@@ -140,7 +143,7 @@ class Plan:
         runs = {record.run_id for record in self.taken} | self.whole_runs.keys()
         daily = {
             table.name: tuple(
-                path for path in self.files.daily[table.name] if table is OBSERVATIONS or path.stem in runs
+                path for path in self.files.daily[table.name] if table is OBSERVATIONS or run_of(path) in runs
             )
             for table in LAKE_TABLES
         }

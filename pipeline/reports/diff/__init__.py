@@ -1,4 +1,4 @@
-"""Compare the lake at two instants: images that appeared, went and changed, and the capacity by region.
+"""Compare the lake at two instants: images that appeared, went and changed, and the capacity by region; then instances.
 
     diff ──► Diff         three tables on a connection that shows the lake as of TO    tables.py
                └──► write_diff       table, csv, json, markdown                         render.py
@@ -19,9 +19,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, Differs, UnknownName
-from pipeline.reports.diff.tables import tables
+from pipeline.reports.diff.tables import changes_name, tables
 from pipeline.reports.query import duckdb_message
 from pipeline.reports.standing.changes import count_changes
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.instances import INSTANCES_RESOURCE
+from pipeline.resources.tables import RESOURCES
 from pipeline.text import nearest
 from pipeline.views.connection import connect, resolve_as_of
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from pipeline.resources.resource import Resource
+
 
 @dataclass(frozen=True, slots=True)
 class Diff:
@@ -42,6 +47,7 @@ class Diff:
     diff_changes               a row for each image that came or went, and for each field of a changed image
     diff_capacity_by_region    a row for each region: count and GiB of the owned images, old, new and difference
     diff_accounts              a row for each account: its observations of FROM and TO, and the failures since
+    diff_instance_changes      as diff_changes, of instances
     """
 
     lake: duckdb.DuckDBPyConnection
@@ -60,6 +66,18 @@ class Diff:
     def accounts(self) -> duckdb.DuckDBPyRelation:
         """`diff_accounts`, by name."""
         return self.lake.table("diff_accounts")
+
+    @property
+    def instance_changes(self) -> duckdb.DuckDBPyRelation:
+        """`diff_instance_changes`, in the order of `changes`."""
+        return self.lake.table(changes_name(INSTANCES_RESOURCE))
+
+    @property
+    def others(self) -> tuple[Resource, ...]:
+        """The resources besides images that were published by TO."""
+        names = "select distinct resource from observations where is_published"
+        published = {name for (name,) in self.lake.execute(names).fetchall()}
+        return tuple(one for one in RESOURCES if one is not IMAGES_RESOURCE and one.name in published)
 
     def __bool__(self) -> bool:
         """True where an image differs."""

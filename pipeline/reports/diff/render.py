@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.reports.diff.tables import changes_name
 from pipeline.reports.formats import formats, write_rows
 from pipeline.reports.formats.markdown import markdown_cell, write_markdown
 from pipeline.reports.provenance import as_of_and_certificate, provenance_line
@@ -15,6 +17,7 @@ from pipeline.reports.report import REPORT_ROWS, print_provenance, print_section
 from pipeline.reports.standing.changes import CHANGES, count_changes, describe_change
 from pipeline.reports.standing.model import NONE, Column, Section, table
 from pipeline.reports.terminal import console_on
+from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import NOTHING, escape_control, pluralize
 
 if TYPE_CHECKING:
@@ -23,17 +26,22 @@ if TYPE_CHECKING:
 
     from pipeline.reports.diff import Diff
     from pipeline.reports.query import Rows
+    from pipeline.reports.standing.model import Table
+    from pipeline.resources.resource import Resource
 
 _MOST_NOTES: Final = 5
 """Accounts with a note of their own; the others are counted."""
 _TABLES: Final = ("accounts", "changes", "capacity_by_region")
+_MOST_OTHERS: Final = 5
+"""Items of each kind of change that a terminal shows of another resource than images."""
 _FIGURES: Final = {"image_count": "images", "image_size_gib": "GiB", "disk_size_gib": "disks GiB"}
 
 
 def write_diff(differences: Diff, output_format: str, out: TextIO, err: TextIO) -> None:
     """Write the differences, the provenance of TO and that of FROM; for data formats the provenance goes to `err`.
 
-    A format for several tables holds accounts, changes and capacity_by_region; a format for one holds the changes.
+    A format for several tables holds accounts, changes and capacity_by_region, and `instance_changes` where instances
+    were listed; a format for one holds the changes of images.
     """
     accounts = as_dicts(_read(differences, "accounts"))
     provenance = provenance_line(differences.lake, {row["account"] for row in accounts})
@@ -47,18 +55,26 @@ def write_diff(differences: Diff, output_format: str, out: TextIO, err: TextIO) 
             print_section(_changes_section(differences), console, limit=len(CHANGES) * REPORT_ROWS * 20)
             console.print()
             print_section(_capacity_section(differences), console, limit=REPORT_ROWS + 1)
+            for resource in differences.others:
+                console.print()
+                print_section(_other_section(differences, resource), console, limit=sys.maxsize)
     elif output_format == "markdown":
         out.write("".join(f"{markdown_cell(line)}\n\n" for line in (provenance, *notes)))
-        for name in _TABLES[1:]:
+        for name in _tables(differences)[1:]:
             out.write(f"## {name}\n\n")
             write_markdown(_read(differences, name), out)
             out.write("\n")
     else:
         if write_tables := formats()[output_format].write_tables:
-            write_tables(((name, _read(differences, name)) for name in _TABLES), out)
+            write_tables(((name, _read(differences, name)) for name in _tables(differences)), out)
         else:
             write_rows(_read(differences, "changes"), output_format, out)
         err.write("".join(f"{line}\n" for line in (provenance, *notes)))
+
+
+def _tables(differences: Diff) -> tuple[str, ...]:
+    others = (changes_name(resource).removeprefix("diff_") for resource in differences.others)
+    return (*_TABLES, *others)
 
 
 def _read(differences: Diff, name: str) -> Rows:
@@ -109,31 +125,47 @@ def _account_note(row: dict[str, Any]) -> str:
 
 def _changes_section(differences: Diff) -> Section:
     """The first images of each kind of change; a changed image has a line for each field."""
-    rows = as_dicts(_read(differences, "changes"))
+    changes, counts, notes = _changes_table(differences, IMAGES_RESOURCE, REPORT_ROWS)
+    return Section("changes", "Differences", count_changes(counts) or "none", changes, (), notes=notes)
+
+
+def _other_section(differences: Diff, resource: Resource) -> Section:
+    """The first changes of another resource, such as instances."""
+    changes, counts, notes = _changes_table(differences, resource, _MOST_OTHERS)
+    topic = resource.name.capitalize()
+    return Section(resource.name, topic, count_changes(counts) or "none differs", changes, (), notes=notes)
+
+
+def _changes_table(differences: Diff, resource: Resource, most: int) -> tuple[Table, Counter[str], tuple[str, ...]]:
+    """Returns: the first items of each kind of change, the number of items by kind, and a note on the others."""
+    name, key = changes_name(resource), resource.key.name
+    rows = as_dicts(_read(differences, name.removeprefix("diff_")))
     has_several_accounts = len(as_dicts(_read(differences, "accounts"))) > 1
     counts, shown = Counter[str](), list[dict[str, Any]]()
-    for _, fields in groupby(rows, lambda row: (row["change"], row["account"], row["image_id"])):
+    for _, fields in groupby(rows, lambda row: (row["change"], row["account"], row[key])):
         for number, row in enumerate(fields):
             counts[row["change"]] += not number
-            if counts[row["change"]] <= REPORT_ROWS:
-                image = row if number == 0 else dict.fromkeys(row, "")
-                shown.append({**image, "what": _describe(row)})
+            if counts[row["change"]] <= most:
+                item = row if number == 0 else dict.fromkeys(row, "")
+                shown.append({**item, "what": _describe(row, resource)})
     columns = (
         Column("since_utc", "since, UTC", "day"),
         *([Column("account", "account")] if has_several_accounts else []),
         Column("change", "change"),
-        Column("image_id", "image"),
+        Column(key, resource.noun),
         Column("what", "what", "words"),
     )
-    more = [f"{counts[change] - REPORT_ROWS:,} more {change}" for change in CHANGES if counts[change] > REPORT_ROWS]
-    notes = (f"… and {', '.join(more)}: `--format csv` writes them all",) if more else ()
-    changes = table("Differences", "diff_changes", columns, shown)
-    return Section("changes", "Differences", count_changes(counts) or "none", changes, (), notes=notes)
+    more = [f"{counts[change] - most:,} more {change}" for change in CHANGES if counts[change] > most]
+    all_of_them = "csv" if resource is IMAGES_RESOURCE else "json"
+    notes = (f"… and {', '.join(more)}: `--format {all_of_them}` writes them all",) if more else ()
+    return table("Differences", name, columns, shown), counts, notes
 
 
-def _describe(row: dict[str, Any]) -> str:
+def _describe(row: dict[str, Any], resource: Resource) -> str:
     if row["change"] == "changed":
         return describe_change(row)
+    if resource is not IMAGES_RESOURCE:
+        return row[f"{resource.noun}_name"] or NOTHING
     size = "no size" if row["image_size_gib"] is None else f"{row['image_size_gib']:,} GiB"
     return f"{row['image_name'] or NOTHING}, {size}"
 

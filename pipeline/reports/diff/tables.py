@@ -4,6 +4,7 @@
     image_versions    ──► diff_versions                the versions since FROM, without those that span both instants
                             └──► diff_changes
                       ──► diff_capacity_by_region
+    instance_versions ──► diff_instance_changes        so for any other resource, by its declaration
 
 A version that spans both instants is an image with equal values in both, so
 only versions that began or ended in between are compared.
@@ -11,11 +12,12 @@ only versions that began or ended in between are compared.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pipeline.lake.scan import instant
 from pipeline.reports.standing.changes import CHANGES
 from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.tables import RESOURCES
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
 def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
     """The statements that make the tables, in order; `accounts` empty: of all accounts, each under one name."""
     yield _accounts(since, accounts)
-    yield _VERSIONS
-    yield _changes()
     yield _capacity()
+    for resource in RESOURCES:
+        if resource is not IMAGES_RESOURCE:
+            yield _spans(resource, since)
+        yield _versions(resource)
+        yield _changes(resource)
 
 
 def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
@@ -70,48 +75,83 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
         order by account"""  # noqa: S608  (identifiers of this module and quoted literals, as everywhere here)
 
 
-_VERSIONS: Final = """
-        create temp table diff_versions as
+def _prefix(resource: Resource) -> str:
+    """Images came first: their tables have no prefix."""
+    return "diff" if resource is IMAGES_RESOURCE else f"diff_{resource.noun}"
+
+
+def changes_name(resource: Resource) -> str:
+    """Return the name of the table of the changes of a resource."""
+    return f"{_prefix(resource)}_changes"
+
+
+def _spans(resource: Resource, since: dt.datetime) -> str:
+    """The observations of FROM and TO of another resource than images, by account."""
+    return f"""
+        create temp table {_prefix(resource)}_accounts as
+        select
+            account,
+            max(observed_at_utc) filter (observed_at_utc <= {instant(since)}) as old_observed_at_utc,
+            max(observed_at_utc) as new_observed_at_utc
+        from observations
+        where
+            is_published
+            and resource = {sql_literal(resource.name)}
+            and account in (select account from diff_accounts)
+        group by account"""  # noqa: S608
+
+
+def _versions(resource: Resource) -> str:
+    return f"""
+        create temp table {_prefix(resource)}_versions as
         select
             version.*,
             span.old_observed_at_utc,
             coalesce(span.old_observed_at_utc between first_seen_utc and last_seen_utc, false) as is_old,
             span.new_observed_at_utc between first_seen_utc and last_seen_utc as is_new
-        from image_versions as version
-        inner join diff_accounts as span using (account)
+        from {resource.versions_name} as version
+        inner join {_prefix(resource)}_accounts as span using (account)
         where
             (span.old_observed_at_utc is null or last_seen_utc >= span.old_observed_at_utc)
-            and not (is_old and is_new)"""
+            and not (is_old and is_new)"""  # noqa: S608
 
 
 # ── changes ──────────────────────────────────────────────────────────────────
 
 
-def _changes() -> str:
+def _shown(resource: Resource) -> list[str]:
+    """The columns that tell an item apart."""
+    names = (f"{resource.noun}_name", "image_id", "region_id", f"{resource.noun}_size_gib")
+    return [column.name for column in resource.columns if column.name in names]
+
+
+def _changes(resource: Resource) -> str:
     order = ", ".join(map(sql_literal, CHANGES))
+    key, shown = resource.key.name, _shown(resource)
     return f"""
-        create temp table diff_changes as
-        with {_PUBLISHED},
-        {_PAIRED},
-        {_CAME_AND_WENT},
-        {_changed_fields()},
+        create temp table {changes_name(resource)} as
+        with {_published(resource)},
+        {_paired(resource)},
+        {_came_and_went(resource)},
+        {_changed_fields(resource)},
         changes as (
             select
-                account, image_id, image_name, region_id, image_size_gib, change, null as field, null as old_value,
+                account, {key}, {", ".join(shown)}, change, null as field, null as old_value,
                 null as new_value, since_utc
             from came_and_went
             union all
             select
-                account, image_id, new.image_name, new.region_id, new.image_size_gib, 'changed', field, old_value,
+                account, {key}, {", ".join(f"new.{name}" for name in shown)}, 'changed', field, old_value,
                 new_value, new.first_seen_utc
             from changed_fields
-            inner join paired using (account, image_id)
+            inner join paired using (account, {key})
         )
         from changes
-        order by list_position([{order}], change), account, image_id, field"""  # noqa: S608
+        order by list_position([{order}], change), account, {key}, field"""  # noqa: S608
 
 
-_PUBLISHED: Final = """\
+def _published(resource: Resource) -> str:
+    return f"""\
 published as (
             select
                 account,
@@ -121,39 +161,45 @@ published as (
                 count(*) filter (certificate = 'verified') over by_time
                 - (coalesce(certificate, '') = 'verified')::int as verified_count
             from observations
-            where is_published and resource = 'images'
+            where is_published and resource = {sql_literal(resource.name)}
             window by_time as (partition by account order by observed_at_utc)
-        )"""
+        )"""  # noqa: S608
 
-_PAIRED: Final = """\
--- The images of both instants, with the version of each.
-        paired as (
-            select account, image_id, old, new
-            from (select account, image_id, version as old from diff_versions as version where is_old)
-            inner join (select account, image_id, version as new from diff_versions as version where is_new)
-                using (account, image_id)
-        )"""
 
-_CAME_AND_WENT: Final = """\
--- The images of one instant alone.
+def _paired(resource: Resource) -> str:
+    """The items of both instants, with the version of each."""
+    key, table = resource.key.name, f"{_prefix(resource)}_versions"
+    return f"""\
+paired as (
+            select account, {key}, old, new
+            from (select account, {key}, version as old from {table} as version where is_old)
+            inner join (select account, {key}, version as new from {table} as version where is_new)
+                using (account, {key})
+        )"""  # noqa: S608
+
+
+def _came_and_went(resource: Resource) -> str:
+    key, table = resource.key.name, f"{_prefix(resource)}_versions"
+    return f"""\
+-- The items of one instant alone.
         unpaired as (
             select version.*
-            from diff_versions as version
-            anti join paired using (account, image_id)
+            from {table} as version
+            anti join paired using (account, {key})
             where is_old or is_new
         ),
         -- From when on they were seen since FROM, and until when.
         paths as (
             select
                 account,
-                image_id,
+                {key},
                 min(first_seen_utc) filter (
                     old_observed_at_utc is null or first_seen_utc > old_observed_at_utc
                 ) as seen_again_utc,
                 max(last_seen_utc) as last_seen_utc,
                 max(gone_at_utc) as gone_at_utc
-            from diff_versions
-            group by account, image_id
+            from {table}
+            group by account, {key}
         ),
         came_and_went as (
             select
@@ -167,17 +213,17 @@ _CAME_AND_WENT: Final = """\
                     else if(change = 'appeared', unpaired.life_began_utc, paths.seen_again_utc)
                 end as since_utc
             from unpaired
-            inner join paths using (account, image_id)
+            inner join paths using (account, {key})
             left join published as old
                 on unpaired.account = old.account and unpaired.old_observed_at_utc = old.observed_at_utc
             left join published as life_start
                 on unpaired.account = life_start.account and unpaired.life_began_utc = life_start.observed_at_utc
             left join published as last_seen
                 on unpaired.account = last_seen.account and paths.last_seen_utc = last_seen.observed_at_utc
-        )"""
+        )"""  # noqa: S608
 
 
-def _changed_fields(resource: Resource = IMAGES_RESOURCE) -> str:
+def _changed_fields(resource: Resource) -> str:
     """A row for each field that differs between the two versions of an item, and one where child items differ."""
     values = {field.name: (f"old.{field.name}::varchar", f"new.{field.name}::varchar") for field in resource.fields}
     values |= {child.rows.name: (_listed(child, "old"), _listed(child, "new")) for child in resource.children}

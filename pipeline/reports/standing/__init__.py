@@ -1,6 +1,6 @@
 """Standing reports: declared once, shown in the terminal and on the HTML page.
 
-    capacity.py  changes.py  cleanup.py  history.py     StandingReport: view, columns, finding, chart, notes
+    capacity.py  changes.py  failures.py  cleanup.py  history.py     StandingReport: view, columns, finding, …
               │
     connect() ──► Answers ──► build_section ──► Section     declaration.py, queries.py, model.py
                                      │
@@ -30,12 +30,11 @@ from pipeline.reports.standing.changes import IMAGE_CHANGES
 from pipeline.reports.standing.cleanup import (
     CLEANUP,
     CLEANUP_BY_REGION,
-    FAILED_IMAGES,
-    FAILURES_BY_REGION,
-    failures_finding,
+    candidates_note,
     freed_gib,
 )
 from pipeline.reports.standing.declaration import build_section
+from pipeline.reports.standing.failures import FAILED_IMAGES, FAILURES_BY_REGION, failures_finding
 from pipeline.reports.standing.history import GROWTH, LIFETIMES
 from pipeline.reports.standing.model import Column, Figure, QueryText, Report, Section, days_between, gain, label, table
 from pipeline.reports.standing.queries import Answers, measure, summed
@@ -193,14 +192,11 @@ def _figures(answers: Answers) -> tuple[Figure, ...]:
     old = old_sum(bands, name)
     old_share = f"{old / total[name]:.0%}" if total[name] else NOTHING
     failed_count = sum(summed(failures).values())
-    candidate_count = summed(candidates)["image_count"]
     count, size = "image_count", "image_size_gib"
     return (
         Figure("Own images", f"{last[count]:,}", "", change(count), "trend", trend(count)),
         Figure("Capacity", f"{last[size]:,}", "GiB", change(size), "trend", trend(size)),
         Figure("A year old or more", old_share, f"of {unit}", f"{old:,} {unit}", "ages"),
-        Figure(
-            "Cleanup candidates", f"{freed_gib(candidates):,}", "GiB", pluralize(candidate_count, "image"), "cleanup"
-        ),
+        Figure("Cleanup candidates", f"{freed_gib(candidates):,}", "GiB", candidates_note(answers), "cleanup"),
         Figure("Cannot be used", f"{failed_count:,}", "images", failures_finding(failures), "failures"),
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from pipeline.reports.standing.model import Chart, QueryText, Row
+    from pipeline.reports.standing.model import Chart, QueryText, Row, Table
     from pipeline.reports.standing.queries import Answers
 
 
@@ -61,6 +61,10 @@ class StandingReport:
     not_summed: tuple[str, ...] = ()
     """Columns whose values do not add up."""
     is_wide: bool = False
+    groups: Callable[[SectionData], Table | None] | None = None
+    """A short table before the chart, or None where it would say nothing."""
+    further: tuple[Callable[[SectionData], Table | None], ...] = ()
+    """Tables below the rows; each is left out where it is None."""
 
 
 def build_section(report: StandingReport, answers: Answers) -> Section:
@@ -94,6 +98,8 @@ def build_section(report: StandingReport, answers: Answers) -> Section:
         report.chart(data, finding) if report.chart else None,
         tuple(filter(None, (note(data) for note in report.notes))),
         is_wide=report.is_wide,
+        groups=report.groups(data) if report.groups else None,
+        further=tuple(found for make in report.further if (found := make(data)) is not None),
     )
 
 

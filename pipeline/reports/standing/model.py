@@ -129,6 +129,10 @@ class Section:
     notes: tuple[str, ...] = ()
     is_wide: bool = False
     """True where the table needs the whole width of the page."""
+    groups: Table | None = None
+    """A short table before the chart: how the rows of `table` and `further` divide."""
+    further: tuple[Table, ...] = ()
+    """Tables below `table`."""
 
     @property
     def reads(self) -> tuple[str, ...]:

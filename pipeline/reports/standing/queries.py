@@ -24,7 +24,9 @@ CHART_DAYS: Final = 731
 
 _MATERIALIZED: Final = (
     "image_versions",
+    "instance_versions",
     "image_capacity",
+    "image_use",
     "capacity_by_day",
     "image_changes",
     "failed_images",

@@ -1,0 +1,87 @@
+"""One schema a folder: every daily file of a table has the declared columns, in the declared order.
+
+A lake that an older version began has files with fewer columns, at which polars, fastparquet and a bare DuckDB fail or
+lose columns. `rebuild` derives these files anew from the raw pages; where these are gone, the missing columns are null.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.lake.check.files import with_every_column
+from pipeline.lake.commit import Publication
+from pipeline.lake.layout import files
+from pipeline.lake.orphans import delete
+from pipeline.lake.verification import read_verified
+from pipeline.lake.withdrawn_files import files_of_run
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
+from pipeline.storage.partitions import day_of_run, number_of
+from pipeline.storage.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from pipeline.lake.survey import RunState
+    from pipeline.lake.tombstones import Tombstones
+    from pipeline.resources.schema import Table
+
+
+def has_declared_schema(path: Path, table: Table) -> bool:
+    """Whether a file has the declared columns of its table, in their order."""
+    import pyarrow.parquet as pq
+
+    return bool(pq.read_schema(store_of(path).open(path)).equals(table.arrow()))
+
+
+def tables_with_older_files(data: Path) -> list[str]:
+    """Name the tables of which the oldest daily file has another schema: `rebuild` upgrades all files of a lake."""
+    oldest = [(table, files(data, table)[:1]) for table in LAKE_TABLES]
+    return [table.name for table, paths in oldest if paths and not has_declared_schema(paths[0], table)]
+
+
+def runs_with_older_files(states: Iterable[RunState]) -> list[RunState]:
+    """Select the intact runs of which a daily file has another schema, and all rows: none is withdrawn for good."""
+    return [
+        state
+        for state in states
+        if not (state.flaws or state.is_accepted) and state.record.is_file() and _has_older(state)
+    ]
+
+
+def delete_older_replacements(data: Path, tombstones: Tombstones) -> None:
+    """Delete replacements of another schema, where the file that they are derived from is there."""
+    for one in tombstones.replacements:
+        for table in ROW_TABLES:
+            paths = {number_of(path): path for path in files_of_run(data, table, one.run_id)}
+            if 0 in paths and one.number in paths and not has_declared_schema(paths[one.number], table):
+                delete(paths[one.number])
+
+
+def _has_older(state: RunState) -> bool:
+    tables = [(state.files[table.name], table) for table in ROW_TABLES if table.name in state.files]
+    if any(number_of(path) for path, _ in tables):
+        return False
+    return not all(has_declared_schema(path, table) for path, table in ((state.record, OBSERVATIONS), *tables))
+
+
+def add_missing_columns(data: Path, state: RunState) -> None:
+    """Write the daily files of a run again with every declared column: those that it lacks are null.
+
+    Raises:
+        LakeDamaged: a file cannot be read.
+    """
+    publication = Publication(data, state.run_id, day_of_run(state.run_id), is_replacing=True)
+    for table in ROW_TABLES:
+        if table.name in state.files:
+            publication.add(table, _declared(read_verified(state.files[table.name]), table))
+    record = _declared(read_verified(state.record), OBSERVATIONS)
+    publication.commit(record.to_pylist(), state.digests.get(RAW_PAGES.name))
+
+
+def _declared(rows: pa.Table, table: Table) -> pa.Table:
+    schema = table.arrow()
+    return with_every_column(rows, table).select(schema.names).cast(schema)

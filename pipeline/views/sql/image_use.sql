@@ -1,0 +1,253 @@
+-- Use of each image by instances: one row per image that an account owns or that is shared with it, largest first.
+-- An image is `in use` if an instance of the lake names it: of its account, or of another account. A stopped or an
+-- expired instance uses its image too: starting or re-initialising it needs the image. An image is `unused` only if the
+-- account's last listing of instances is verified, is not empty, is not much older than the listing of images, and names
+-- the image nowhere. It says nothing of accounts that are not in the lake, nor of instances that are created later.
+-- Any other image is `not known`. An empty listing proves nothing: a key without the right may get one.
+-- Reads: image_age, instances_latest, instance_versions, observations.
+-- Example: select use_status, count(*) as image_count, sum(image_size_gib) as image_size_gib from image_use group by use_status
+
+with settings as (
+    select
+        1 as most_days_before  -- Whole days that the listing of instances may be older than that of the images; beyond, a missing use is not known.
+),
+
+listings as (
+    select
+        account,
+        observed_at_utc,
+        certificate,
+        item_count,
+        run_id,
+        row_number() over (partition by account order by observed_at_utc desc, run_id desc) as place_from_last
+    from observations
+    where
+        resource = 'instances'
+        and is_published
+        and same_account_as is null
+),
+
+latest as (
+    select
+        account,
+        observed_at_utc,
+        certificate,
+        item_count,
+        run_id
+    from listings
+    where place_from_last = 1
+),
+
+-- A run id starts with the start time of the run, so a later run has a greater id.
+failed_since as (
+    select
+        tried.account,
+        tried.error,
+        row_number() over (partition by tried.account order by tried.run_id desc) as place_from_last
+    from observations as tried
+    left join latest
+        on tried.account = latest.account
+    where
+        tried.resource = 'instances'
+        and not tried.is_published
+        and (latest.run_id is null or tried.run_id > latest.run_id)
+),
+
+own_uses as (
+    select
+        account,
+        image_id,
+        count(*) as instance_count,
+        count(case when lower(status) = 'running' then 1 end) as running_instance_count,
+        count(case when lower(status) = 'stopped' then 1 end) as stopped_instance_count,
+        count(case when lower(status) = 'expired' then 1 end) as expired_instance_count,
+        min(instance_id) as first_instance_id,
+        min(created_at_utc) as oldest_use_utc,
+        max(created_at_utc) as newest_use_utc
+    from instances_latest
+    group by
+        account,
+        image_id
+),
+
+all_uses as (
+    select
+        image_id,
+        count(*) as instance_count
+    from instances_latest
+    group by image_id
+),
+
+last_uses as (
+    select
+        image_id,
+        max(last_seen_utc) as last_use_utc
+    from instance_versions
+    group by image_id
+),
+
+compared as (
+    select
+        image.account,
+        image.observed_at_utc,
+        image.image_id,
+        image.image_name,
+        image.ownership,
+        image.region_id,
+        image.status,
+        image.created_at_utc,
+        image.age_days,
+        image.image_size_gib,
+        latest.observed_at_utc as instances_observed_at_utc,
+        coalesce(own_uses.instance_count, 0) as instance_count,
+        coalesce(own_uses.running_instance_count, 0) as running_instance_count,
+        coalesce(own_uses.stopped_instance_count, 0) as stopped_instance_count,
+        coalesce(own_uses.expired_instance_count, 0) as expired_instance_count,
+        coalesce(all_uses.instance_count, 0) - coalesce(own_uses.instance_count, 0) as other_account_instance_count,
+        own_uses.first_instance_id,
+        own_uses.oldest_use_utc,
+        own_uses.newest_use_utc,
+        last_uses.last_use_utc,
+        coalesce(image.created_at_utc, image.observed_at_utc) as existed_at_utc,
+        case
+            when latest.account is null and failed_since.error is not null then concat('instances were never listed: ', failed_since.error)
+            when latest.account is null then 'instances were never listed'
+            when latest.certificate is null or latest.certificate <> 'verified'
+                then concat('the listing of instances is ', coalesce(latest.certificate, 'without a certificate'), ', not verified')
+            when latest.item_count is null or latest.item_count = 0
+                then 'the listing of instances is empty: the account has none, or the key may not list them'
+            when
+                extract(day from (image.observed_at_utc - latest.observed_at_utc)) > settings.most_days_before
+                then concat(
+                    'instances were listed ',
+                    cast(extract(day from (image.observed_at_utc - latest.observed_at_utc)) as bigint),
+                    ' days before the images',
+                    case when failed_since.error is null then '' else concat(': ', failed_since.error) end
+                )
+        end as unproven_because
+    from image_age as image
+    cross join settings
+    left join latest
+        on image.account = latest.account
+    left join failed_since
+        on image.account = failed_since.account
+        and failed_since.place_from_last = 1
+    left join own_uses
+        on image.account = own_uses.account
+        and image.image_id = own_uses.image_id
+    left join all_uses
+        on image.image_id = all_uses.image_id
+    left join last_uses
+        on image.image_id = last_uses.image_id
+    where image.ownership in ('owned', 'shared')
+),
+
+judged as (
+    select
+        *,
+        case
+            when instance_count + other_account_instance_count > 0 then 'in use'
+            when unproven_because is not null then 'not known'
+            when existed_at_utc > instances_observed_at_utc then 'not known'
+            else 'unused'
+        end as use_status
+    from compared
+),
+
+-- The first listing that proves the disuse of images without an earlier use, or with their last use before it.
+bounds as (
+    select distinct
+        account,
+        existed_at_utc,
+        last_use_utc
+    from judged
+    where use_status = 'unused'
+),
+
+proven_since as (
+    select
+        bounds.account,
+        bounds.existed_at_utc,
+        bounds.last_use_utc,
+        min(listings.observed_at_utc) as unused_since_utc
+    from bounds
+    inner join listings
+        on bounds.account = listings.account
+    where
+        listings.certificate = 'verified'
+        and listings.item_count > 0
+        and listings.observed_at_utc >= bounds.existed_at_utc
+        and (bounds.last_use_utc is null or listings.observed_at_utc > bounds.last_use_utc)
+    group by
+        bounds.account,
+        bounds.existed_at_utc,
+        bounds.last_use_utc
+)
+
+select
+    judged.account,
+    judged.observed_at_utc,
+    judged.instances_observed_at_utc,     -- The instant of the account's last published listing of instances; null if there is none.
+    judged.image_id,
+    judged.image_name,
+    judged.ownership,
+    judged.region_id,
+    judged.status,
+    judged.created_at_utc,
+    judged.age_days,
+    judged.image_size_gib,
+    judged.use_status,                    -- `in use`: an instance names it; `unused`: proven that none of the account did at instances_observed_at_utc; `not known`.
+    judged.instance_count,                -- Instances of the account that name the image.
+    judged.running_instance_count,        -- Those that are running.
+    judged.stopped_instance_count,        -- Those that are stopped.
+    judged.expired_instance_count,        -- Those whose term has ended.
+    judged.other_account_instance_count,  -- Instances of other accounts of the lake that name the image.
+    judged.first_instance_id,             -- One of the account's instances that name it, the first by its id; null without one.
+    judged.oldest_use_utc,                -- Creation time of the oldest instance of the account that names the image; null without one.
+    judged.newest_use_utc,                -- Creation time of the newest of them.
+    judged.last_use_utc,                  -- The last listing of instances, of any account, that named the image; null if none did.
+    case
+        when judged.use_status = 'unused' then proven_since.unused_since_utc
+    end as unused_since_utc,              -- The first listing of instances that proves it unused, with no use seen since; null unless it is unused now.
+    case
+        when judged.use_status = 'unused'
+            then cast(extract(day from (judged.instances_observed_at_utc - proven_since.unused_since_utc)) as bigint)
+    end as unused_days,                   -- Whole days from there to instances_observed_at_utc. Between two listings nothing is proven.
+    judged.unproven_because is null as is_use_proven,  -- True where the account's listing of instances tells unused images from used ones: it is verified, not empty and not too old.
+    case
+        when judged.instance_count > 0
+            then concat(
+                'in use by ',
+                judged.first_instance_id,
+                case
+                    when judged.instance_count > 1
+                        then concat(' and ', judged.instance_count - 1, ' more')
+                    else ''
+                end,
+                ': ',
+                judged.running_instance_count,
+                ' running, ',
+                judged.stopped_instance_count,
+                ' stopped, ',
+                judged.expired_instance_count,
+                ' expired'
+            )
+        when judged.other_account_instance_count > 0
+            then concat(
+                'in use by other accounts of the lake: ',
+                judged.other_account_instance_count,
+                case when judged.other_account_instance_count = 1 then ' instance' else ' instances' end
+            )
+        when judged.unproven_because is not null then judged.unproven_because
+        when judged.use_status = 'not known' then 'newer than the listing of instances'
+        else 'no instance of the account names it, by a verified listing'
+    end as why                            -- Reason for the status, as text.
+from judged
+left join proven_since
+    on judged.account = proven_since.account
+    and judged.existed_at_utc = proven_since.existed_at_utc
+    and judged.last_use_utc is not distinct from proven_since.last_use_utc
+order by
+    judged.image_size_gib desc nulls last,
+    judged.account,
+    judged.image_id
