@@ -153,7 +153,8 @@ def demo_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (root / "demo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            demo(data, print_line=lambda _: None)
+            with mock.patch.object(run_job, "RESOURCES", RESOURCES):
+                demo(data, print_line=lambda _: None)
             made.touch()
     return data
 

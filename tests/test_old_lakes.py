@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,13 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
 from pipeline.jobs.status import folder_notes
+from pipeline.jobs.withdrawal import restore
 from pipeline.lake.check import check
 from pipeline.lake.format import format_of
-from pipeline.resources.control import RAW_PAGES
+from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
 from pipeline.resources.schema import FORMAT
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +111,19 @@ def test_a_rebuild_gives_every_file_of_an_old_lake_the_declared_columns(old, has
         name: rows for name, rows in before.items() if name != "observations"
     }
     assert check(old).findings == []
+
+
+def test_what_was_withdrawn_from_an_old_lake_leaves_its_folders_with_the_next_command_and_comes_back(old):
+    def by_account() -> Counter[str]:
+        folder = old / "lake" / "images" / "observed_on=2026-01-03"
+        return Counter(pq.read_table(folder, columns=["account"]).column("account").to_pylist())
+
+    both = by_account()
+    assert set(both) == {"prod", "test"}
+    prune(old)
+    assert by_account() == {"prod": both["prod"]}
+    restore(old, "20260103T020000.000000Z/test")
+    assert by_account() == both
 
 
 def test_an_old_lake_is_written_to(kept, old):
@@ -289,10 +304,10 @@ resource = more(
 )
 images.IMAGES_RESOURCE, images.IMAGES, images.IMAGE_DISKS = resource, *resource.tables
 images.IMAGE_FIELDS, images.DISK_FIELDS, images.IMAGE_VERSIONS = resource.fields, disks.fields, resource.versions
-tables.RESOURCES = (resource,)
-tables.ROW_TABLES = (*resource.tables, control.REJECTS)
+tables.RESOURCES = (resource, *tables.RESOURCES[1:])
+tables.ROW_TABLES = (*(table for one in tables.RESOURCES for table in one.tables), control.REJECTS)
 tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
-tables.TABLES = (*tables.LAKE_TABLES, resource.versions, control.RAW_PAGES)
+tables.TABLES = (*tables.LAKE_TABLES, *(one.versions for one in tables.RESOURCES), control.RAW_PAGES)
 
 from pipeline import connect, rebuild
 from pipeline.lake.check import check
@@ -356,8 +371,8 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
         "late = schema.integer('late_count', schema.ADDED, 'Counted by a later version.', since='0.2')\n"
         "columns = (*control.OBSERVATIONS.columns, late)\n"
         "control.OBSERVATIONS = dataclasses.replace(control.OBSERVATIONS, columns=columns)\n"
-        "tables.LAKE_TABLES = (*tables.LAKE_TABLES[:3], control.OBSERVATIONS)\n"
-        "tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[4:])\n"
+        "tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)\n"
+        "tables.TABLES = (*tables.LAKE_TABLES, *tables.TABLES[len(tables.LAKE_TABLES):])\n"
         "from pipeline import connect\n"
         "print(connect(sys.argv[1]).execute('select distinct late_count from observations').fetchall())"
     )
@@ -371,7 +386,7 @@ def test_a_column_that_no_file_holds_and_no_extra_is_null(tmp_path):
 def test_every_column_that_the_first_version_lacks_says_since_when_it_is_there(tmp_path):
     with tarfile.open(KEPT[0] / "data.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    for table in (*LAKE_TABLES, RAW_PAGES):
+    for table in (*tables_of({"images"}), OBSERVATIONS, RAW_PAGES):
         folder = tmp_path / "raw" if table is RAW_PAGES else tmp_path / "lake" / table.name
         first = pq.read_schema(next(folder.rglob("*.parquet"))).names
 

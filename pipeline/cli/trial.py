@@ -128,7 +128,15 @@ def emulate(*, list_faults: bool, **options: Any) -> None:
     show_default=True,
     help="Images on the first day.",
 )
-def demo(data: Path, days: int, images: int) -> None:
+@option(
+    "--instances",
+    scope="demo",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    help="Instances on the first day.",
+)
+def demo(data: Path, days: int, images: int, instances: int) -> None:
     """Collect a month of a generated account; print the reports.
 
     The account is served by a local endpoint, and every day is a real run.
@@ -138,7 +146,9 @@ def demo(data: Path, days: int, images: int) -> None:
     from pipeline.reports.report import report
     from pipeline.views.connection import connect
 
-    demo_job.demo(data, days=days, images=images, print_line=lambda line: click.echo(line, err=True))
+    demo_job.demo(
+        data, days=days, images=images, instances=instances, print_line=lambda line: click.echo(line, err=True)
+    )
     with contextlib.closing(connect(data)) as lake:
         report(lake, out=sys.stdout, err=sys.stderr)
         can_draw = not missing_packages()

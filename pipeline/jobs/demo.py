@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEMO_DAYS: Final = 30
 DEMO_IMAGES: Final = 143
+DEMO_INSTANCES: Final = 60
 _FIRST_RUN: Final = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC; day 0 of the endpoint)
 _MARKER: Final = ".demo"
 _ACCOUNT: Final = "demo"
@@ -35,13 +36,13 @@ def demo(
     *,
     days: int = DEMO_DAYS,
     images: int = DEMO_IMAGES,
-    instances: int = 0,
+    instances: int = DEMO_INSTANCES,
     print_line: Callable[[str], object] = print,
 ) -> None:
     """Run once a day for `days` days against a local endpoint, and `print_line` the result of each run.
 
-    The folder is emptied first, if an earlier demo made it. The account has `instances` instances on day 0, which the
-    endpoint answers for; a run collects images only.
+    The folder is emptied first, if an earlier demo made it. The account has `instances` instances on day 0, which run
+    from its images.
 
     Raises:
         BadSetting: the folder holds something else.

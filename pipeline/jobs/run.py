@@ -142,7 +142,7 @@ def run(
     timeout_seconds: float | None = None,
     max_answer_mib: float = DEFAULT_MAX_ANSWER_MIB,
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
-    accept_shrink: bool | Collection[str] = False,
+    accept_shrink: bool | Collection[str] = (),
     resources: Sequence[str] = (),
     share_check: bool | Thresholds = False,
     delta: bool = False,

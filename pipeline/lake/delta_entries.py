@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
@@ -11,11 +12,11 @@ from pipeline.lake.layout import command
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.tables import RESOURCES, tables_of
+from pipeline.storage.partitions import day_of_run, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.tombstones import Listed
@@ -46,12 +47,7 @@ class DeltaEntry:
     @property
     def run_id(self) -> str:
         """The run that wrote it."""
-        return _run_of(self.path.rpartition("/")[2].removesuffix(".parquet"))
-
-
-def _run_of(stem: str) -> str:
-    run_id, _, number = stem.rpartition(".")
-    return run_id if number.isdecimal() else stem
+        return run_of(Path(self.path))
 
 
 def delta_entries(
@@ -68,7 +64,8 @@ def delta_entries(
     folder = files.data / "lake" / table.name
     whole = frozenset[str]() if table is OBSERVATIONS else files.tombstones.whole_runs
     paths = (*files.retained.get(table.name, ()), *files.daily[table.name])
-    by_run = {run: path for path in paths if (run := _run_of(path.stem)) not in whole}
+    expired = files.tombstones.expired_days
+    by_run = {run: path for path in paths if (run := run_of(path)) not in whole and day_of_run(run) not in expired}
     if table is OBSERVATIONS:  # as in the folder: the views mark what is withdrawn
         return {entry.path: entry for entry in (_entry(path, folder) for path in by_run.values())}
     found = [
@@ -82,6 +79,8 @@ def delta_entries(
     for record in (*files.retained.get(OBSERVATIONS.name, ()), *files.daily[OBSERVATIONS.name]):
         run = record.stem
         if run in by_run or run in whole or files.tombstones.withdrawn_from(run):
+            continue
+        if day_of_run(run) in expired:
             continue
         if run in kept:
             found += kept[run]

@@ -2,7 +2,7 @@
 
     data/raw/_tombstones.json
       ├─ withdrawn      observations known to be wrong: which, when, the latest one instead, the end of the grace period
-      ├─ replacements   files without the rows of withdrawn accounts, which took the place of a run's own
+      ├─ replacements   files without withdrawn rows, which took the place of a run's own
       ├─ days           days whose daily files have expired, and the end of their grace period
       └─ raw_pages      runs whose raw pages have expired, and the end of their grace period
     data/lake/tombstones.json        a copy of it
@@ -104,7 +104,7 @@ class Replacement(msgspec.Struct, frozen=True):
     without: tuple[Listed, ...]
     """The accounts and resources of which it holds no row."""
     digests: dict[str, FileDigest]
-    """By table."""
+    """By table; of a resource of which nothing is withdrawn, the committed files stay."""
 
     @property
     def left_out(self) -> frozenset[Listed]:

@@ -1,7 +1,8 @@
 """Files with withdrawn rows: out of the folders of the tables at once, and back on a restore.
 
     images/observed_on=2026-11-23/<run>.parquet    ──►  .withdrawn/images/observed_on=2026-11-23/<run>.parquet
-    images/observed_on=2026-11-23/<run>.1.parquet  ◄──  its rows without those of withdrawn accounts, if any are left
+    images/observed_on=2026-11-23/<run>.1.parquet  ◄──  its rows without the withdrawn ones, if a run has any others
+    instances/observed_on=2026-11-23/<run>.parquet      stays, where no instances are withdrawn
 
     1  the replacements are written and synced in `.withdrawn`
     2  the tombstones name them, with their digests: from here on the observation is withdrawn
@@ -67,7 +68,7 @@ def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: b
             found.append(paths[0])
         elif everything:
             found.append(min(paths, key=lambda path: (number_of(path), _is_aside(path))))
-        elif usable := _usable(run_id, paths, tombstones):
+        elif usable := _usable(run_id, table, paths, tombstones):
             found.append(usable[0])
     return sorted(found, key=lambda path: path.name) if aside else found
 
@@ -83,9 +84,14 @@ def _is_aside(path: Path) -> bool:
     return path.parents[2].name == WITHDRAWN
 
 
-def _tables(run_id: str, tombstones: Tombstones) -> tuple[Table, ...]:
-    """The tables of what a run published, of which something was withdrawn."""
-    return tables_of({resource for _, resource in tombstones.published_by(run_id)})
+def _tables(listed: Iterable[Listed]) -> tuple[Table, ...]:
+    """The tables that hold rows of these accounts and resources."""
+    return tables_of({resource for _, resource in listed})
+
+
+def _current(run_id: str, table: Table, tombstones: Tombstones) -> int | None:
+    """The number of the file of a run that belongs in the folder of a table: 0 where none of its rows is withdrawn."""
+    return tombstones.current_number(run_id) if table in _tables(tombstones.hidden_in(run_id)) else 0
 
 
 def _without(path: Path, replacements: dict[int, Replacement]) -> frozenset[Listed] | None:
@@ -96,10 +102,10 @@ def _without(path: Path, replacements: dict[int, Replacement]) -> frozenset[List
     return replacements[number].left_out if number in replacements else None
 
 
-def _usable(run_id: str, paths: Iterable[Path], tombstones: Tombstones) -> list[Path]:
+def _usable(run_id: str, table: Table, paths: Iterable[Path], tombstones: Tombstones) -> list[Path]:
     """Select the files that hold every row which is not withdrawn, the one that belongs in the folder first."""
     hidden, known = tombstones.hidden_in(run_id), tombstones.replacements_of(run_id)
-    current = tombstones.current_number(run_id)
+    current = _current(run_id, table, tombstones)
     found = [path for path in paths if (without := _without(path, known)) is not None and without <= hidden]
     return sorted(found, key=lambda path: (number_of(path) != current, _is_aside(path), number_of(path)))
 
@@ -129,7 +135,7 @@ def settle_withdrawals(data: Path, tombstones: Tombstones, before: Tombstones | 
     if settled != (before or tombstones):
         write_tombstones(data, settled)
     for run_id in runs:
-        for table in _tables(run_id, settled):
+        for table in _tables(settled.published_by(run_id)):
             _settle(data, table, run_id, settled)
     return settled
 
@@ -137,11 +143,17 @@ def settle_withdrawals(data: Path, tombstones: Tombstones, before: Tombstones | 
 def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Replacement]:
     """Return the replacements of a run that may be read, a new one among them where its rows need one."""
     hidden = tombstones.hidden_in(run_id)
-    paths = {table: files_of_run(data, table, run_id) for table in _tables(run_id, tombstones)}
-    there = set[int].intersection(*({number_of(path) for path in found} for found in paths.values()))
-    taken = {number_of(path) for found in paths.values() for path in found}
+    there = {
+        table.name: {number_of(path) for path in files_of_run(data, table, run_id)}
+        for table in _tables(tombstones.published_by(run_id))
+    }
+    taken = set[int]().union(*there.values())
     known = tombstones.replacements_of(run_id)
-    kept = [one for one in known.values() if one.number in there and one.left_out <= hidden]
+    kept = [
+        one
+        for one in known.values()
+        if one.left_out <= hidden and all(one.number in there[name] for name in one.digests)
+    ]
     is_partly_withdrawn = bool(hidden) and not tombstones.published_by(run_id) <= hidden
     if is_partly_withdrawn and not any(one.left_out == hidden for one in kept):
         try:
@@ -152,7 +164,7 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
 
 
 def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Replacement:
-    """Write the files of a run without the rows of its withdrawn accounts, in `.withdrawn`.
+    """Write the files of a run without its withdrawn rows, in `.withdrawn`.
 
     Raises:
         LakeDamaged: a file of it is not what was committed, or is missing.
@@ -161,8 +173,8 @@ def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Rep
     committed = _committed(data, run_id)
     digests = {}
     staging = store_of(data).staging_dir(data / "lake" / STAGING / "withdrawal")
-    for table in _tables(run_id, tombstones):
-        usable = _usable(run_id, files_of_run(data, table, run_id), tombstones)
+    for table in _tables(hidden):
+        usable = _usable(run_id, table, files_of_run(data, table, run_id), tombstones)
         if not usable:
             raise LakeDamaged(f"its file of {table.name} is missing")
         source = usable[0]
@@ -224,7 +236,7 @@ def _settle(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> No
     paths = files_of_run(data, table, run_id)
     known = tombstones.replacements_of(run_id)
     hidden = tombstones.hidden_in(run_id)
-    current = tombstones.current_number(run_id)
+    current = _current(run_id, table, tombstones)
     is_whole = bool(hidden) and tombstones.published_by(run_id) <= hidden
     if not is_whole and current not in {number_of(path) for path in paths}:
         return  # it could not be written: what is there stays
@@ -273,7 +285,7 @@ def misplaced_files(data: Path, tombstones: Tombstones) -> list[Path]:
         for run_id in sorted(runs)
         for table in ROW_TABLES
         for path in files_of_run(data, table, run_id)
-        if not _is_aside(path) and number_of(path) != tombstones.current_number(run_id)
+        if not _is_aside(path) and number_of(path) != _current(run_id, table, tombstones)
     ]
 
 
@@ -281,7 +293,7 @@ def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
     """Find the replacements in the folders of the tables that are not what the tombstones say, by file."""
     flaws = {}
     for one in tombstones.replacements:
-        for table in _tables(one.run_id, tombstones) if one.number == tombstones.current_number(one.run_id) else ():
+        for table in _tables(one.left_out) if one.number == tombstones.current_number(one.run_id) else ():
             path = table_path(data, table, one.run_id, day_of_run(one.run_id), one.number)
             flaw = file_flaw(path, one.digests[table.name])
             if flaw is not None and (flaw != MISSING or store_of(data).is_local):  # a bucket reads the whole file then
@@ -294,12 +306,13 @@ def expired_withdrawn_files(data: Path, tombstones: Tombstones, now: dt.datetime
     found = []
     for run_id in sorted({one.run_id for one in tombstones.active}):
         known, withdrawn = tombstones.replacements_of(run_id), tombstones.withdrawn_from(run_id)
-        hidden, current = tombstones.hidden_in(run_id), tombstones.current_number(run_id)
-        if current is None and not tombstones.published_by(run_id) <= hidden:
+        hidden = tombstones.hidden_in(run_id)
+        if tombstones.current_number(run_id) is None and not tombstones.published_by(run_id) <= hidden:
             continue  # its replacement could not be written
-        for path in (path for table in ROW_TABLES for path in files_of_run(data, table, run_id)):
-            without = _without(path, known)
-            only_here = hidden - (without or frozenset())
-            if number_of(path) != current and all(withdrawn[listed].until_utc <= now for listed in only_here):
-                found.append(path)
+        for table in ROW_TABLES:
+            current = _current(run_id, table, tombstones)
+            for path in files_of_run(data, table, run_id):
+                only_here = hidden - (_without(path, known) or frozenset())
+                if number_of(path) != current and all(withdrawn[listed].until_utc <= now for listed in only_here):
+                    found.append(path)
     return found

@@ -74,7 +74,8 @@ def as_text(value: Any) -> Any:
 @pytest.mark.parametrize(
     ("command", "step"), [("run", run_job.run), ("list", list_job.list_images), ("demo", demo_job.demo)]
 )
-def test_an_option_has_the_default_of_its_job(command, step):
+def test_an_option_has_the_default_of_its_job(command, step, monkeypatch):
+    monkeypatch.delenv("ENS_IMAGES_RESOURCE")
     theirs = {name: parameter.default for name, parameter in inspect.signature(step).parameters.items()}
     context = cli.commands.commands[command].make_context(command, [])
     ours = {name: value for name, value in context.params.items() if name in theirs and name != "profiles"}
@@ -417,7 +418,7 @@ def test_the_demo_runs_once_a_day_and_empties_its_folder_first(tmp_path):
     demo_job.demo(tmp_path / "data" / "demo", days=1, instances=5, print_line=lines.append)
 
     assert first.returncode == 0
-    assert "143 images on day 0, 2 days" in first.stderr
+    assert "143 images and 60 instances on day 0, 2 days" in first.stderr
     assert "143 images and 5 instances on day 0, 1 day" in lines[0]
     assert not (tmp_path / "mine").exists()
     for title in (

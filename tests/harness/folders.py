@@ -2,10 +2,10 @@
 
     python tests/harness/folders.py [--histories 100] [--steps 12] [--seed 1]
 
-A step is a run of two accounts (published, or failed), a compaction, a retention of days, a withdrawal, a restore, a
-rebuild, or the passing of days. After each, pandas, pyarrow, polars and a bare DuckDB read
-`lake/<table>/observed_on=*/*.parquet`, and the tables by the views are the same from the day on which the folders hold
-every day.
+A step is a run of two accounts (published, or failed; with instances or without), a compaction, a retention of days, a
+withdrawal of one resource, a restore, a rebuild, or the passing of days. After each, pandas, pyarrow, polars and a bare
+DuckDB read `lake/<table>/observed_on=*/*.parquet`, and the tables by the views are the same from the day on which the
+folders hold every day.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from lake_builder import Seen, image, write_run
+from lake_builder import Seen, image, instance, write_run
 
 from pipeline import connect, rebuild
 from pipeline.jobs.compaction import compact
@@ -33,7 +33,12 @@ from pipeline.lake.tombstones import read_tombstones
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SIZES = {"images": "image_size_gib", "image_disks": "disk_size_gib"}
+SIZES = {
+    "images": "image_size_gib",
+    "image_disks": "disk_size_gib",
+    "instances": "disk_size_gib",
+    "instance_disks": "disk_size_gib",
+}
 Sums = dict[tuple[str, str], tuple[int, int]]
 """Day and account → rows, GiB."""
 
@@ -126,7 +131,10 @@ class History:
             ids = self.draw.sample(range(6), self.draw.randint(1, 5))
             sizes = [self.draw.choice((10, 20, None)) for _ in ids]
             rows = [image(f"m-{account}{i}", 5, s, image_size_gib=s) for i, s in zip(ids, sizes, strict=True)]
-            seen.append(Seen(account, at, rows))
+            instances = (
+                None if self.draw.random() < 0.3 else [instance(f"i-{account}{i}", f"m-{account}{i}") for i in ids[:2]]
+            )
+            seen.append(Seen(account, at, rows, instances=instances))
         write_run(self.data, *seen, began=at)
 
     def step(self) -> str:
@@ -144,7 +152,8 @@ class History:
         elif name == "withdraw":
             with connect(self.data) as con:
                 names = con.execute(
-                    "select run_id || '/' || account from observations where is_published order by all"
+                    "select run_id || '/' || account || '/' || resource from observations "
+                    "where is_published order by all"
                 ).fetchall()
             if names:
                 withdraw(self.data, self.draw.choice(names)[0], grace=grace, at=self.now)

@@ -113,7 +113,7 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
                 "certificate": one.certificate if published else None,
                 "item_count": len(one.images) if published else None,
                 "child_item_count": sum(len(row["disks"]) for row in one.images) if published else None,
-                "reject_count": len(one.rejects),
+                "reject_count": _reject_count(one, "images"),
                 "unknown_field_count": one.unknown_field_count,
                 "error": one.error,
                 "same_account_as": one.same_account_as if published else None,
@@ -131,6 +131,10 @@ def write_run(data: Path, *seen: Seen, began: str | None = None) -> str:
     write_table(data / "raw", RAW_PAGES, [{"account": one.account, "body": b"{}"} for one in seen], run_id, begin)
     commit_again(data / "lake" / OBSERVATIONS.name / f"observed_on={begin:%Y-%m-%d}" / f"{run_id}.parquet")
     return run_id
+
+
+def _reject_count(one: Seen, resource: str) -> int:
+    return sum(row.get("resource", "images") == resource for row in one.rejects)
 
 
 def _instance_rows(seen: Sequence[Seen]) -> dict[Table, list[Row]]:
@@ -161,7 +165,7 @@ def _instance_records(seen: Sequence[Seen], run_id: str) -> list[Row]:
             "certificate": one.instances_certificate if one.instances is not None else None,
             "item_count": None if one.instances is None else len(one.instances),
             "child_item_count": None if one.instances is None else sum(len(row["disks"]) for row in one.instances),
-            "reject_count": 0,
+            "reject_count": _reject_count(one, INSTANCES_RESOURCE.name),
             "unknown_field_count": 0,
             "error": one.instances_error,
             "same_account_as": one.same_account_as if one.instances is not None else None,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
+from lake_builder import Seen, image, instance, write_run
 
 from pipeline import connect, rebuild
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import AccountShrank, BadSetting, NotPermitted
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.run import run
 from pipeline.jobs.status import status
 from pipeline.jobs.withdrawal import restore, withdraw
@@ -166,6 +170,64 @@ def test_one_resource_of_an_observation_can_be_withdrawn(tmp_path):
     withdraw(tmp_path, f"{run_id}/prod", at=DAY)
     assert rows(tmp_path, published) == [("images", 1), ("instances", 1)]
     assert check(tmp_path).findings == []
+
+
+TABLES = {"images": "images", "image_disks": "images", "instances": "instances", "instance_disks": "instances"}
+"""Table → its resource; those of `rejects` are in its column."""
+
+
+def by_pandas(data: Path) -> Counter[tuple[str, str, str, str]]:
+    """Count the rows by resource, account, day and table, as pandas reads the folders."""
+    found = Counter()
+    for name in (*TABLES, "rejects"):
+        frame = pd.read_parquet(data / "lake" / name)
+        resources = frame["resource"] if name == "rejects" else [TABLES[name]] * len(frame)
+        found.update(
+            zip(resources, frame["account"], frame["observed_on"].astype(str), [name] * len(frame), strict=True)
+        )
+    return found
+
+
+def by_views(data: Path) -> Counter[tuple[str, str, str, str]]:
+    """The same, as the views answer."""
+    resources = {name: f"'{resource}'" for name, resource in TABLES.items()} | {"rejects": "resource"}
+    queries = (
+        f"select {resource}, account, cast(observed_on as text), '{name}' from {name}"  # noqa: S608
+        for name, resource in resources.items()
+    )
+    return Counter(rows(data, " union all ".join(queries)))
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_withdrawn_resource_of_one_account_leaves_every_other_row_in_the_folders(tmp_path, is_compacted):
+    for at in ("2026-10-01 02:00", "2026-10-02 02:00"):
+        listed = {
+            "images": [image("m-1", 5), image("m-2")],
+            "instances": [instance("i-1", "m-1"), instance("i-2", None)],
+        }
+        rejects = [{"resource": resource, "item_id": "x", "field": "y"} for resource in listed]
+        run_id = write_run(tmp_path, *(Seen(account, at, **listed, rejects=rejects) for account in "ab"))
+    if is_compacted:
+        compact(tmp_path, at=DAY)
+    before, findings = by_pandas(tmp_path), check(tmp_path).findings  # of the raw pages, which are made up
+    assert before["instances", "b", "2026-10-02", "instance_disks"] == 2
+    assert len(before) == 2 * 2 * (4 + 2)
+    files = sorted((tmp_path / "lake" / "images").rglob("*.parquet"))
+
+    withdrawn: set[tuple[str, ...]] = set()
+    for change, account, resource in (
+        (withdraw, "b", "instances"), (withdraw, "a", "images"), (restore, "b", "instances"),
+        (withdraw, "a", "instances"), (restore, "a", "images"), (restore, "a", "instances"),
+    ):  # fmt: skip
+        change(tmp_path, f"{run_id}/{account}/{resource}", at=DAY)
+        withdrawn ^= {(resource, account, "2026-10-02")}
+        assert by_pandas(tmp_path) == by_views(tmp_path) == {
+            key: count for key, count in before.items() if key[:3] not in withdrawn
+        }  # fmt: skip
+        assert check(tmp_path).findings == findings
+        if not any(resource == "images" for resource, *_ in withdrawn):
+            assert sorted((tmp_path / "lake" / "images").rglob("*.parquet")) == files
+    assert not list((tmp_path / "lake" / ".withdrawn").rglob("*.parquet"))
 
 
 def test_calls_for_1037_images_and_300_instances(tmp_path):

@@ -25,6 +25,7 @@ from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import BadSetting
 from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
 from pipeline.jobs.status import delta_log_notes
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
@@ -215,6 +216,21 @@ def test_a_version_ends_with_an_error_once_its_files_are_gone(lake):
             pl.read_delta(str(table), version=version)
         with pytest.raises(FileNotFoundError):
             deltalake.DeltaTable(table, version=version).to_pyarrow_table()
+
+
+def test_days_that_retention_takes_from_the_folders_leave_the_log(lake):
+    table = folder(lake, ROW_TABLES[0])
+    days = sorted(path.name.removeprefix("observed_on=") for path in table.glob("observed_on=*"))
+    compact(lake, grace="0s", at=NOW)
+    prune(lake, daily_older_than="1d", grace="0s", at=utc(f"{days[-1]} 12:00"))
+    left = {path.relative_to(table).as_posix() for path in table.glob("observed_on=*/*.parquet")}
+
+    assert 0 < len(left) < len(days)
+    assert set(deltalake.DeltaTable(table).file_uris()) == {str(table / path) for path in left}
+    assert delta_log_flaws(lake) == {}
+    assert check(lake).is_intact
+    with pytest.raises(FileNotFoundError):
+        pl.read_delta(str(table), version=0)
 
 
 def test_a_missing_file_is_an_error_and_never_fewer_rows(lake):

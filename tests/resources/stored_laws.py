@@ -42,7 +42,7 @@ def shown(data: Path, as_of: Any = None, names: Sequence[str] = SHOWN) -> dict[s
 
 def live(plain: Path, compacted: Path) -> list[Seen]:
     """Ten days of two accounts and every resource, compacted in between. Returns: what was seen on each day."""
-    chance = random.Random(26)  # noqa: S311  (no secret)
+    chance = random.Random(29)  # noqa: S311  (no secret)
     items: Seen = {(account, resource.name): {} for account in ("a", "b") for resource in RESOURCES}
     days = []
     for day in range(10):
@@ -128,8 +128,8 @@ def main(root: Path) -> None:
         left = con.execute(
             "select resource from observations where is_published and account = 'a' and run_id = $1", [run]
         ).fetchall()
-    assert (made_up.name,) not in left
-    assert left == [(name,) for (account, name), items in days[2].items() if account == "a" and items is not None][:-1]
+    others = {(account, name): items for (account, name), items in days[2].items() if name != made_up.name}
+    assert sorted(left) == sorted((name,) for (account, name), items in others.items() if account == "a" and items)
     restore(compacted, f"{run}/a/{made_up.name}")
     assert shown(compacted, names=few) == before
     withdraw(compacted, f"{run}/a", at=AT)
