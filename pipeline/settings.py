@@ -118,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     delta: bool | None = None
     strict: bool | None = None
     resource: tuple[str, ...] | None = None
+    share_check: bool | None = None
     timeout: float | None = None
     max_answer: float | None = None
     max_shrink: float | None = None

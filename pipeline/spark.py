@@ -52,6 +52,10 @@ SPARK_SYNTAX: Final = {
     "cast(unnest(generate_series(first_day_utc, last_day_utc, interval 1 day)) as date)": (
         "explode(sequence(first_day_utc, last_day_utc, interval 1 day))"
     ),
+    "unnest(from_json(": "explode(from_json(",
+    """'[{"image_id":"VARCHAR","shared_account_count":"BIGINT"}]'""": (
+        "'array<struct<image_id:string,shared_account_count:bigint>>'"
+    ),
     "array_to_string(": "array_join(",
     "list_transform(": "transform(",
     "lambda disk: ": "disk -> ",

@@ -26,6 +26,7 @@ profiles_from = "names.txt"
 certificate = "counted"
 strict = true
 resource = ["images"]
+share_check = true
 timeout = 600
 max_answer = 16
 max_shrink = 10

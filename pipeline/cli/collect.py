@@ -138,6 +138,11 @@ def _progress() -> Iterator[Any]:
 )
 @delta_option
 @option(
+    "--share-check",
+    is_flag=True,
+    help="Ask who the images are shared with that a clean-up would name: a call each.",
+)
+@option(
     "--summary",
     type=LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE",

@@ -159,7 +159,7 @@ class AccountState:
         if page is None:
             rows = self._matching_rows(query)
             items = msgspec.Raw(b"[" + b",".join(rows[(number - 1) * size : number * size]) + b"]")
-            response = ListResponse(items, "", number, size, len(rows))
+            response = ListResponse(items, "", number, size, len(rows), query)
             page = Page(msgspec.json.encode(self.action.build_envelope(response)))
             _limit_size(self._pages)
             self._pages[query, number, size] = page

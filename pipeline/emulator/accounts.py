@@ -11,6 +11,7 @@ id is never reused.
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OLDEST_YEARS = 8
 CREATED_SHARE, DELETED_SHARE, CHANGED_SHARE = 0.004, 0.0035, 0.005  # of an account, a day, ±50 %
+SHARED_ONE_IN = 5  # images that are shared with other accounts
 
 _TOGGLED_STATUS = {"Available": "Unavailable", "Unavailable": "Available"}
 
@@ -50,6 +52,14 @@ class AccountWithInstances(EmulatedAccount, Protocol):
 
     def new_instance(self, serial: int, day: int) -> Instance:
         """Generate an instance that is in no day, to insert while a listing is read."""
+
+
+@runtime_checkable
+class AccountWithShares(EmulatedAccount, Protocol):
+    """An account that shares images of its own."""
+
+    def shared_with(self, image_id: str) -> Sequence[str]:
+        """Return the numbers of the accounts that an image is shared with."""
 
 
 class FileAccount:
@@ -125,6 +135,13 @@ class LivingAccount:
     def new_instance(self, serial: int, day: int) -> Instance:
         """Generate an instance with an unused id, from an image of the day."""
         return extra_instance(self._seed, serial, day, self.images_on(day))
+
+    def shared_with(self, image_id: str) -> Sequence[str]:
+        """Return the numbers of the accounts that an image is shared with: of every fifth image one to three."""
+        if zlib.crc32(image_id.encode()) % SHARED_ONE_IN:
+            return ()
+        rng = seeded_rng("shared with", image_id)
+        return [f"15{rng.randrange(10**14):014}" for _ in range(rng.choice((1, 1, 2, 3)))]
 
     def _first_day(self) -> _Day:
         rng = seeded_rng(self._count, self._seed, "day 0")

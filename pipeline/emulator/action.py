@@ -115,6 +115,7 @@ class ListResponse(NamedTuple):
     page_number: int
     page_size: int
     total_count: int
+    query: Query
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class DraftResponse:
         elif stage == "body":
             total = len(self._matching(self.counted))
             size = self.size if self.echoed_size is None else self.echoed_size
-            response = ListResponse(self.rows, self._request_id, self.number, size, total)
+            response = ListResponse(self.rows, self._request_id, self.number, size, total, self._query)
             self.body = self.action.build_envelope(response)
         elif stage == "wire":
             self.raw = msgspec.json.encode(self.body)

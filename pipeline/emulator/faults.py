@@ -205,7 +205,7 @@ def _as_text(values: dict[str, Any], fields: tuple[str, ...]) -> dict[str, str]:
 
 
 def _all_as_text(draft: DraftResponse, hit: FaultHit) -> None:
-    draft.body["Code"] = str(draft.body["Code"])
+    draft.body.update(_as_text(draft.body, ("Code",)))
     _convert_numbers(_as_text)(draft, hit)
 
 

@@ -177,9 +177,10 @@ def _move_creation(sign: int) -> Callable[[DraftResponse, FaultHit], None]:
 
 def _copy_creation(draft: DraftResponse, _: FaultHit) -> None:
     field = draft.action.created_field
-    oldest = min((item for item in draft.state.items if field in item), key=lambda item: str(item[field]))
-    for item in _inserted_rows(draft):
-        item[field] = oldest[field]
+    dated = (str(item[field]) for item in draft.state.items if field in item)
+    if oldest := min(dated, default=""):
+        for item in _inserted_rows(draft):
+            item[field] = oldest
 
 
 def _inserted_rows(draft: DraftResponse) -> list[Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.redaction import redact, redact_bytes
+from pipeline.resources.image_shares import IMAGE_SHARES
 from pipeline.resources.tables import RESOURCES
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def may_be_listing(status: int | None, body: bytes, list_name: str | None = None
     return status == 200 and any(name in body for name in names)
 
 
-_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in RESOURCES)
+_LISTS: Final = tuple(f'"{resource.action.items[0]}"'.encode() for resource in (*RESOURCES, IMAGE_SHARES))
 
 
 class AttemptFailed(Exception):

@@ -21,8 +21,11 @@ from pipeline.extract.endpoint import endpoint_url
 from pipeline.extract.listing import extract
 from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.jobs.same_account import OtherName, find_other_names
+from pipeline.jobs.share_check import ShareCheck, check_shares
 from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, read_last_ids
 from pipeline.log import logger
+from pipeline.resources.image_shares import IMAGE_SHARES
+from pipeline.resources.images import IMAGES
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from pipeline.credentials import Account
     from pipeline.extract.claim import FirstLook
+    from pipeline.extract.page_reader import Land
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing, Progress
     from pipeline.extract.response import Answer
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.lake.publish import Answers
     from pipeline.lake.tombstones import Listed
     from pipeline.resources.resource import Resource
+    from pipeline.views.parameters import Thresholds
 
 _log = logger(__name__)
 
@@ -59,6 +64,8 @@ class Request:
     accept_shrink: Collection[str]
     """The resources of which a drop in volume is accepted."""
     resources: Sequence[Resource]
+    share_check: bool | Thresholds
+    """Whether to ask who the cleanup candidates are shared with; thresholds: and by which an image is one."""
     observed_at: dt.datetime | None
     progress: Progress | None
 
@@ -93,6 +100,8 @@ class Landed:
     """Account and resource → why a damaged lake did not let its volume be compared."""
     names: dict[str, OtherName]
     """Account → the account that it is another name of."""
+    shares: ShareCheck | None
+    """Who the cleanup candidates are shared with; None: the run was not asked to check it."""
 
 
 def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
@@ -105,12 +114,22 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
         last = read_last_ids(lake, damage, [account.label for account in request.accounts], request.resources)
         if request.certificate == "verified" and prefetch.listed not in last.looks:
             prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
-        listings, rows = _list_accounts(request, writer, prefetch, last.looks)
+        rows: dict[Listed, list[int]] = defaultdict(list)
+
+        def land_answer(answer: Answer, body: bytes | None) -> None:
+            rows[answer.account, answer.resource].append(writer.row_count)
+            prefetch.take(writer.row_count, answer, body)
+            writer.add(answer, body)
+
+        listings = _list_accounts(request, land_answer, last.looks)
         undecided, names = _compare_with_lake(lake, last, request, listings)
-        raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names))
+        shares = check_shares(data, request, listings, land_answer)
+        raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names, shares))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
-    answers = {listed: list(zip(rows[listed], x.answers, strict=True)) for x in listings for listed in [x.listed]}
-    return Landed(raw, listings, answers, undecided, names)
+    landed = {listing.listed: listing.answers for listing in listings}
+    landed |= {(account, IMAGE_SHARES.name): one.answers for account, one in (shares.shares if shares else {}).items()}
+    answers = {listed: list(zip(rows[listed], found, strict=True)) for listed, found in landed.items()}
+    return Landed(raw, listings, answers, undecided, names, shares)
 
 
 def _compare_with_lake(
@@ -131,22 +150,9 @@ def _compare_with_lake(
     return undecided, find_other_names(None, listings, set_by_hand)
 
 
-def _list_accounts(
-    request: Request, writer: RawPagesWriter, prefetch: Prefetch, looks: Mapping[Listed, FirstLook]
-) -> tuple[list[Listing], dict[Listed, list[int]]]:
-    """List the accounts, and land each answer as it arrives.
-
-    Returns:
-        The listings, and for each account and resource the rows of its answers in the raw file.
-    """
-    rows: dict[Listed, list[int]] = defaultdict(list)
-
-    def land_answer(answer: Answer, body: bytes | None) -> None:
-        rows[answer.account, answer.resource].append(writer.row_count)
-        prefetch.take(writer.row_count, answer, body)
-        writer.add(answer, body)
-
-    listings = extract(
+def _list_accounts(request: Request, land_answer: Land, looks: Mapping[Listed, FirstLook]) -> list[Listing]:
+    """List the accounts, and land each answer as it arrives."""
+    return extract(
         request.accounts,
         land_answer,
         endpoint=request.endpoint,
@@ -161,7 +167,6 @@ def _list_accounts(
         looks=looks,
         is_strict=request.is_strict,
     )
-    return listings, rows
 
 
 def _header(
@@ -171,8 +176,10 @@ def _header(
     listings: Iterable[Listing],
     undecided: dict[Listed, LakeUnusable],
     names: dict[str, OtherName],
+    shares: ShareCheck | None,
 ) -> dict[str, Any]:
     """Return the header of the raw file: what was asked of the run, and the decision about each account."""
+    asked = {(account, IMAGES.name): one.image_ids for account, one in (shares.shares if shares else {}).items()}
     own_urls = {account.label: request.url_of(account) for account in request.accounts if account.endpoint}
     return {
         "run_id": run_id,
@@ -196,6 +203,7 @@ def _header(
                 "returned_count": listing.returned_count,
                 "is_quiet_only": listing.is_quiet_only,
                 **(names[listing.account].as_header() if listing.account in names else {}),
+                **({"share_image_ids": asked[listing.listed]} if listing.listed in asked else {}),
             }
             for listing in listings
         ],

@@ -50,10 +50,12 @@ if TYPE_CHECKING:
     from pipeline.extract.completeness import Level
     from pipeline.extract.reader import Progress
     from pipeline.jobs.same_account import OtherName
+    from pipeline.jobs.share_check import ShareCheck
     from pipeline.lake.latest import LatestObservation
     from pipeline.lake.tombstones import Listed
     from pipeline.resources.resource import Resource
     from pipeline.views.database_file import CatalogBuilder
+    from pipeline.views.parameters import Thresholds
 
 
 MAX_SHRINK_PERCENT: Final = 50.0
@@ -81,6 +83,8 @@ class Run:
     """The accounts that are another name of one: the views count them once."""
     not_permitted: tuple[Listed, ...] = ()
     """Accounts and resources that were not asked for by name, and that the account has no right to list."""
+    shares: ShareCheck | None = None
+    """Who the cleanup candidates are shared with; None: the run was not asked to check it."""
 
     @property
     def exit_code(self) -> int:
@@ -91,6 +95,7 @@ class Run:
         """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
         lines = [_account_line(row) for row in self.observations if _listed(row) not in self.not_permitted]
         lines += [_permission_line(*listed) for listed in self.not_permitted]
+        lines += self.shares.lines() if self.shares else []
         lines += map(str, self.names)
         lines += [error for error in (self.catalog_error, self.compaction_error, *self.delta_errors) if error]
         return "\n".join(map(escape_control, lines))
@@ -139,6 +144,7 @@ def run(
     max_shrink_percent: float = MAX_SHRINK_PERCENT,
     accept_shrink: bool | Collection[str] = (),
     resources: Sequence[str] = (),
+    share_check: bool | Thresholds = False,
     delta: bool = False,
     observed_at: dt.datetime | None = None,
     progress: Progress | None = None,
@@ -163,6 +169,9 @@ def run(
         accept_shrink: Publish such an account all the same; the names of resources accept it of those alone.
         resources: The resources to list, such as `images`; none: all, and one that an account has no right to list
             fails nothing.
+        share_check: Ask who the images are shared with that `cleanup_candidates` and `stale_images` name, a call each;
+            or do so by other thresholds of these views: see `connect`. It needs the right
+            ens:DescribeImageSharePermission; a failure fails nothing.
         delta: Begin a Delta log of each table; one that is there is written in any case.
         observed_at: Replaces the instant of the observation and the day of the run (UTC), to generate a history.
         progress: Is called with the progress of each listing.
@@ -189,6 +198,7 @@ def run(
         max_shrink_percent=max_shrink_percent,
         accept_shrink=_accepted(accept_shrink),
         resources=_resources(resources),
+        share_check=share_check,
         observed_at=_naive_utc(observed_at),
         progress=progress,
     )
@@ -223,6 +233,7 @@ def run(
         tuple(delta_errors),
         tuple(landed.names.values()),
         not_permitted,
+        landed.shares,
     )
     _raise_worst_error(result)
     return result

@@ -138,6 +138,7 @@ def scheduled_run(
     profiles: Sequence[str] = (),
     profiles_from: Path | None = None,
     accounts: Sequence[Account] = (),
+    share_check: bool = False,
     ending_signal: Callable[[], int] = lambda: signal.SIGINT,
     **options: Any,
 ) -> ScheduledRun:
@@ -148,17 +149,19 @@ def scheduled_run(
         after: The steps after the run.
         retention: The arguments of `prune`.
         summary: The file to write the summary to.
-        thresholds: Thresholds for export and HTML page: see `connect`.
+        thresholds: Thresholds for export, HTML page and the check of shares: see `connect`.
         entries: The accounts of the settings file; `profiles` and `profiles_from` select others: see `select_accounts`.
         profiles: Names of profiles.
         profiles_from: A file of names of profiles.
         accounts: Ready-made accounts.
+        share_check: Ask who the images are shared with that a clean-up would name.
         ending_signal: Returns the signal that a KeyboardInterrupt stands for.
         options: The other arguments of `run`.
     """
     result = ScheduledRun(open_location(data), utc_now())
     try:
         with interruptible():
+            options["share_check"] = (thresholds or True) if share_check else False
             select = partial(select_accounts, profiles, profiles_from, entries, accounts)
             _do(result, "run", lambda: _run(result, select, options))
             if result.run is not None:

@@ -12,14 +12,17 @@ pages always give the same lake.
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.extract.claim import Claim, is_usable, published_places
 from pipeline.extract.completeness import LEVELS, evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
+from pipeline.extract.shares import share_counts
 from pipeline.lake.commit import Publication
 from pipeline.lake.flatten_pool import FlattenPool, RowCounts, batches_of, group_accounts, write_rows
 from pipeline.lake.tombstones import Listed
+from pipeline.resources.image_shares import IMAGE_SHARES
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.tables import resource_named
 from pipeline.text import pluralize
@@ -61,7 +64,7 @@ def publish(
     header = raw.header
     publication = prefetch.publication if prefetch else Publication(data, header["run_id"], raw.observed_on)
     observations = [
-        _observation(raw, decision, answers.get(listed_in(decision), ()), withdrawn.get(listed_in(decision)), reading)
+        _observation(raw, decision, answers, withdrawn.get(listed_in(decision)), reading)
         for decision in header["accounts"]
     ]
     selections = {
@@ -91,14 +94,15 @@ def listed_in(decision: Mapping[str, Any]) -> Listed:
 def _observation(
     raw: RawRun,
     decision: Mapping[str, Any],
-    answers: Sequence[tuple[int, Answer]],
+    answers: Answers,
     withdrawal: Withdrawal | None,
     reading: int,
 ) -> dict[str, Any]:
     """Make the row of one account in `observations`, all but the counts of what is written."""
     header = raw.header
-    proven = evidence_of(raw, decision, answers)
-    refusal = why_refused_anew(raw, decision, answers, proven["certificate"], reading)
+    mine = answers.get(listed_in(decision), ())
+    proven = evidence_of(raw, decision, mine)
+    refusal = why_refused_anew(raw, decision, mine, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
         "resource": listed_in(decision)[1],
@@ -110,6 +114,7 @@ def _observation(
         **{name: header[name] for name in ("asked_certificate", "code_version")},
         "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
+        "image_shares": shares_of(decision, answers),
         **proven,
     }
     if row["observed_at_utc"] is not None:
@@ -127,6 +132,16 @@ def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tupl
     if claim is not None and not is_usable(mine, claim):
         claim = None
     return evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
+
+
+def shares_of(decision: Mapping[str, Any], answers: Answers) -> str | None:
+    """Count who the images of an account are shared with that the run asked for, as JSON; None: it did not ask."""
+    image_ids = decision.get("share_image_ids")
+    if image_ids is None:
+        return None
+    mine = answers.get((decision["account"], IMAGE_SHARES.name), ())
+    counts = share_counts(image_ids, [answer for _, answer in mine])
+    return json.dumps([{"image_id": image_id, "shared_account_count": count} for image_id, count in counts.items()])
 
 
 class _Selection(NamedTuple):

@@ -176,6 +176,13 @@ OBSERVATIONS = Table(
             "or set in `[[accounts]]`. Null where the account is counted, and where an older version wrote the record.",
             since="0.1.0",
         ),
+        text(
+            "image_shares",
+            ADDED,
+            "With how many accounts images are shared: JSON, an object for each image that the run asked for and that "
+            "was answered; null where it did not ask. The view `image_shares` has a row for each.",
+            since="0.1.0",
+        ),
     ),
     example="select run_id, account, error from observations where not is_published order by run_id",
     format="5",

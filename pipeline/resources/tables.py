@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.image_shares import IMAGE_SHARES
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.schema import ADDED, Table, text
@@ -20,12 +21,12 @@ RESOURCES = (IMAGES_RESOURCE, INSTANCES_RESOURCE)
 
 
 def resource_named(name: str) -> Resource:
-    """Return the resource called `name`.
+    """Return the resource called `name`; `image_shares` too, of which the raw pages may hold answers.
 
     Raises:
         LookupError: there is none.
     """
-    for resource in RESOURCES:
+    for resource in (*RESOURCES, IMAGE_SHARES):
         if resource.name == name:
             return resource
     raise LookupError(f"{name!r} is no resource")

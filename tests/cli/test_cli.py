@@ -266,7 +266,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, message: str) -> 
         (["describe", "imagse"], 2, "did you mean images"),
         (["emulate", "--key", "nocolon"], 2, "ID:SECRET"),
         (["emulate", "--fault", "nonsense"], 2, "nonsense"),
-        (["emulate", "--deny", "DescribeDisks"], 2, "there are DescribeInstances, DescribeSelfImages"),
+        (["emulate", "--deny", "DescribeDisks"], 2, "there are .*DescribeInstances, DescribeSelfImages"),
         (["run", "--endpoint", "http://127.0.0.1:9", "--timeout", "0.2"], 5, "no usable answer came from"),
     ],
 )

@@ -22,7 +22,7 @@ from pipeline.lake.check.files import open_raw_run, sibling, unreadable
 from pipeline.lake.check.proofs import check_proof
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import table_path
-from pipeline.lake.publish import Answers, evidence_of, listed_in, publish, read_answers, why_refused_anew
+from pipeline.lake.publish import Answers, evidence_of, listed_in, publish, read_answers, shares_of, why_refused_anew
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
@@ -96,6 +96,7 @@ def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: A
             continue
         state.result.certificate_count += 1
         expected = _expected_evidence(row, raw, decisions[listed], answers.get(listed, ()), run.reading)
+        expected["image_shares"] = shares_of(decisions[listed], answers)
         for name, value in expected.items():
             if row[name] != value and not _is_withdrawn_since(row, name):
                 problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"

@@ -31,7 +31,8 @@ select
     count(*) - count(freed_gib) as unsized_image_count,
     cast(coalesce(sum(case when age_days >= 730 then freed_gib end), 0) as bigint) as oldest_gib,
     cast(coalesce(sum(case when age_days >= 365 and age_days < 730 then freed_gib end), 0) as bigint) as older_gib,
-    cast(coalesce(sum(case when age_days < 365 then freed_gib end), 0) as bigint) as old_gib
+    cast(coalesce(sum(case when age_days < 365 then freed_gib end), 0) as bigint) as old_gib,
+    count(case when shared_account_count > 0 then 1 end) as shared_image_count
 from cleanup_candidates
 group by region_id
 order by region_id nulls last""",
@@ -82,6 +83,7 @@ select
     newer_image_count,
     use_status,
     unused_days,
+    shared_account_count,
     why
 from cleanup_candidates
 order by
@@ -209,6 +211,11 @@ def _unsized_candidates_note(data: SectionData) -> str:
     return f"{pluralize(unsized, 'image')} without a size: not in the GiB." if unsized else ""
 
 
+def _shared_note(data: SectionData) -> str:
+    count = summed(data.query(CLEANUP_BY_REGION))["shared_image_count"]
+    return f"{pluralize(count, 'image')} shared with other accounts, which lose it: ask there first." if count else ""
+
+
 # ── the groups, what stays, the chart ────────────────────────────────────────
 
 
@@ -269,8 +276,9 @@ def _chart(data: SectionData, finding: str) -> Chart | None:
 
 
 def _use(row: Row) -> str:
-    days = row["unused_days"]
-    return row["use_status"] if not days else f"unused for {pluralize(days, 'day')}"
+    days, count = row["unused_days"], row["shared_account_count"]
+    use = row["use_status"] if not days else f"unused for {pluralize(days, 'day')}"
+    return f"{use}, shared with {pluralize(count, 'account')}" if count else str(use)
 
 
 def _queries(answers: Answers) -> tuple[QueryText, ...]:
@@ -298,7 +306,7 @@ CLEANUP: Final = StandingReport(
     ),
     finding=_finding,
     chart=_chart,
-    notes=(_rule_note, _ignoring_dates_note, _unsized_candidates_note),
+    notes=(_rule_note, _shared_note, _ignoring_dates_note, _unsized_candidates_note),
     is_wide=True,
     groups=_groups,
     further=(_staying,),
