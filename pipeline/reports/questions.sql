@@ -29,6 +29,7 @@ order by band_number;
 
 -- 6. Which images are over 90, 180 or 365 days old, and were never changed?
 -- Never means: in the days that the lake has watched them, which each row tells.
+-- An image that an instance uses is left out.
 select
     case when age_days >= 365 then 365 when age_days >= 180 then 180 else 90 end as over_days,
     account,
@@ -103,6 +104,7 @@ where
     and observed_at_utc > (select max(observed_at_utc) from accounts) - interval '7' day;
 
 -- 18. What would the rule "older than 180 days, not the newest of its name" free?
+-- An image that an instance uses is left out; question 27 has those that are proven to be unused.
 select account, image_id, image_name, newest_image_id, freed_gib, why
 from cleanup_candidates(older_than_days := 180);
 
