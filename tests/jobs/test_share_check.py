@@ -14,6 +14,7 @@ from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
+from pipeline.reports.standing import section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,17 @@ def test_a_candidate_that_is_shared_says_so(sharing, view):
     for image_id, count, why in found:
         assert count == (account.count(image_id) if image_id in before else None)
         assert why.partition("; shared")[1:] == words[count or 0].partition("; shared")[1:]
+
+
+def test_the_report_names_what_is_shared(sharing):
+    data, *_ = sharing
+    ((count,),) = rows(data, "select count(*) from cleanup_candidates where shared_account_count > 0")
+
+    with connect(data) as con:
+        shown = section(con, "cleanup_candidates")
+
+    assert f"{count} images shared with other accounts, which lose it: ask there first." in shown.notes
+    assert "not known, shared with 237 accounts" in str(shown.table.rows)
 
 
 def test_no_number_of_an_account_leaves_the_raw_pages(sharing):
