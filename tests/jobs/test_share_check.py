@@ -11,6 +11,7 @@ import pytest
 from pipeline import connect, rebuild
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
@@ -130,13 +131,15 @@ def test_no_number_of_an_account_leaves_the_raw_pages(sharing):
     ]
 
 
-def test_check_rebuild_and_withdraw_hold(sharing, tmp_path):
+def test_check_rebuild_compaction_and_withdraw_hold(sharing, tmp_path):
     data, _, _, result, _ = sharing
     counts = sorted(rows(data, COUNTED))
 
     rebuild(data, into=tmp_path)
-
     assert sorted(rows(tmp_path, COUNTED)) == counts
+    compact(tmp_path)
+    assert sorted(rows(tmp_path, COUNTED)) == counts
+
     for lake in (data, tmp_path):
         assert check(lake, deep=True).findings == []
     withdraw(data, f"{result.run_id}/prod")
