@@ -18,8 +18,8 @@ from pipeline.reports.export import export
 
 def test_the_use_of_images_is_that_of_the_model_at_every_observation_and_unused_is_true(tmp_path):
     counts: Counter[str] = Counter()
-    for seed in range(3):
-        counts += use_model.compare(tmp_path / f"{seed}", seed, every=3)
+    for seed in range(2):
+        counts += use_model.compare(tmp_path / f"{seed}", seed, every=4)
 
     assert all(counts[each] for each in ("in use", "unused", "not known", "deleted", "never listed")), counts
 
