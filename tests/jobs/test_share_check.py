@@ -11,9 +11,11 @@ import pytest
 from pipeline import connect, rebuild
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.run import run
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
+from pipeline.reports.standing import section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +108,17 @@ def test_a_candidate_that_is_shared_says_so(sharing, view):
         assert why.partition("; shared")[1:] == words[count or 0].partition("; shared")[1:]
 
 
+def test_the_report_names_what_is_shared(sharing):
+    data, *_ = sharing
+    ((count,),) = rows(data, "select count(*) from cleanup_candidates where shared_account_count > 0")
+
+    with connect(data) as con:
+        shown = section(con, "cleanup_candidates")
+
+    assert f"{count} images shared with other accounts, which lose it: ask there first." in shown.notes
+    assert "not known, shared with 237 accounts" in str(shown.table.rows)
+
+
 def test_no_number_of_an_account_leaves_the_raw_pages(sharing):
     data, account, before, *_ = sharing
     uids = {uid for image_id in before for uid in account.shared_with(image_id)}
@@ -118,13 +131,15 @@ def test_no_number_of_an_account_leaves_the_raw_pages(sharing):
     ]
 
 
-def test_check_rebuild_and_withdraw_hold(sharing, tmp_path):
+def test_check_rebuild_compaction_and_withdraw_hold(sharing, tmp_path):
     data, _, _, result, _ = sharing
     counts = sorted(rows(data, COUNTED))
 
     rebuild(data, into=tmp_path)
-
     assert sorted(rows(tmp_path, COUNTED)) == counts
+    compact(tmp_path)
+    assert sorted(rows(tmp_path, COUNTED)) == counts
+
     for lake in (data, tmp_path):
         assert check(lake, deep=True).findings == []
     withdraw(data, f"{result.run_id}/prod")
