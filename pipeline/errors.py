@@ -133,7 +133,7 @@ class Refused(FixTheAccount):
     """The service answered with an error code that a retry does not change."""
 
 
-class NotPermitted(FixTheAccount):
+class NotPermitted(Refused):
     """The account lacks the right for an action."""
 
 

@@ -87,7 +87,10 @@ def compact_command(data: Path, **options: Any) -> None:
 @grace_option
 @dry_run_option
 def prune_command(data: Path, **options: Any) -> None:
-    """Expire old raw pages and old days of the Parquet folders; delete files past their grace period."""
+    """Expire old raw pages and old days of the folders.
+
+    Files past their grace period are deleted.
+    """
     from pipeline.jobs.retention import prune
 
     click.echo(str(prune(data, **options)), err=True)

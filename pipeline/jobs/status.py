@@ -250,7 +250,8 @@ def _other_states(row: tuple[Any, ...]) -> dict[str, str]:
 
 def _describe(row: tuple[Any, ...]) -> str:
     name, state, observed, hours, *_ = row
-    others = "".join(f", {one} {found}" for one, found in _other_states(row).items() if found not in _NOT_LATE)
+    late = [f", {one} {found}" for one, found in _other_states(row).items() if found not in _NOT_LATE]
+    others = "".join(late) if state in _NOT_LATE else ""
     age = f", {hours:,.1f} hours old" if observed is not None else ""
     error = f" ({row[-1]})" if row[-1] else ""
     return f"{name} {state}{age}{others}{error}"
