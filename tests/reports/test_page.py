@@ -115,7 +115,7 @@ def test_what_could_go_is_told_with_what_it_frees_and_by_which_rule(tmp_path):
     section = told(tmp_path, "cleanup")
 
     assert section.finding == "1 image can be deleted, freeing 40 GiB; whether an instance uses one is not known"
-    assert cells(section) == [["m-1", "web", "cn-beijing", "1,033", "1", "40"]]
+    assert cells(section) == [["m-1", "web", "cn-beijing", "1,033", "1", "not known", "40"]]
     assert section.notes[0].startswith("The rule: our own, 180 days old or more")
     assert section.notes[1].endswith("2 images can be deleted, freeing 47 GiB.")
 
