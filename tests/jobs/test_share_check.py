@@ -115,7 +115,7 @@ def test_the_report_names_what_is_shared(sharing):
     with connect(data) as con:
         shown = section(con, "cleanup_candidates")
 
-    assert f"{count} images shared with other accounts, which lose it: ask there first." in shown.notes
+    assert f"{count} images shared with other accounts: ask there first." in shown.notes
     assert "not known, shared with 237 accounts" in str(shown.table.rows)
 
 

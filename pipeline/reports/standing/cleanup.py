@@ -213,7 +213,7 @@ def _unsized_candidates_note(data: SectionData) -> str:
 
 def _shared_note(data: SectionData) -> str:
     count = summed(data.query(CLEANUP_BY_REGION))["shared_image_count"]
-    return f"{pluralize(count, 'image')} shared with other accounts, which lose it: ask there first." if count else ""
+    return f"{pluralize(count, 'image')} shared with other accounts: ask there first." if count else ""
 
 
 # ── the groups, what stays, the chart ────────────────────────────────────────
