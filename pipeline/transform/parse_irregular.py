@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -178,7 +178,7 @@ class _Page:
                 )
                 for rows, fields in zip(self.children, self.fields.children, strict=True)
             ],
-            self.rejects,
+            [replace(one, raw_json=self.fields.without_excluded(one.raw_json)) for one in self.rejects],
             self.unknown_fields,
         )
 

@@ -6,10 +6,12 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import pyarrow as pa
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pipeline.resources.resource import Child, ChildPath, Resource
     from pipeline.resources.schema import Column
@@ -60,6 +62,23 @@ class ItemFields(Fields):
         texts = [pa.field(text, pa.string()) for text in ("RequestId", "PageSize", "PageNumber", "TotalCount")]
         self.body_schema = pa.schema([pa.field("Code", pa.int64()), items, *texts])
         """A whole answer."""
+
+    def without_excluded(self, raw_json: str) -> str:
+        """Leave the excluded fields out of the JSON of a reject, at any depth; all of it where it cannot be read."""
+        if not self.has_excluded or raw_json[:1] not in {"{", "["}:
+            return raw_json
+        names = self.excluded.union(*(child.excluded for child in self.children))
+        try:
+            return msgspec.json.encode(_without(msgspec.json.decode(raw_json), names)).decode()
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return "null"
+
+
+def _without(value: object, names: AbstractSet[str]) -> object:
+    """Return a JSON value without the fields of these names."""
+    if isinstance(value, dict):
+        return {name: _without(each, names) for name, each in value.items() if name not in names}
+    return [_without(each, names) for each in value] if isinstance(value, list) else value
 
 
 def _child_fields(children: Iterable[ChildFields]) -> list[pa.Field]:

@@ -48,6 +48,24 @@ def only(rows):
     return row
 
 
+def test_an_excluded_field_is_in_no_reject():
+    secret = {"PublicIpAddress": {"IpAddress": ["192.0.2.1"]}, "KeyPairName": "k"}
+    items = [
+        {"InstanceName": "no id", **secret},
+        {"InstanceId": "i-1", "SystemDisk": [{"EncryptKeyId": "key", "Size": 1}], **secret},
+        {"InstanceId": "i-2", "DataDisk": {"DataDisk": ["x", [{"EncryptKeyId": "key"}]]}},
+    ]
+    rejects = flatten([page(INSTANCES_RESOURCE, items)], "default", AT, resource=INSTANCES_RESOURCE).rejects
+    told = {(row["field"], row["raw_json"]) for row in rejects.to_pylist()}
+
+    assert told == {
+        ("InstanceId", '{"InstanceName":"no id"}'),
+        ("SystemDisk", '[{"Size":1}]'),
+        ("DataDisk[1]", '"x"'),
+        ("DataDisk[2]", "[{}]"),
+    }
+
+
 def test_a_snapshot_is_flattened_value_for_value():
     flattened = flat(
         snapshot(
