@@ -272,6 +272,7 @@ def doctor_command(data: Path, output_format: Any, endpoint: str, *, allow_plain
         unknown=unknown_variables(),
         folders=settings.folders(),
         extras=settings.extras(),
+        resources=default_options(run, "resources")["resources"],
     )
     if output_format == "table":
         click.echo(doctor.as_lines(findings))

@@ -108,20 +108,31 @@ def _withdraw_published(edit: Edit, observation: Observation) -> Tombstones:
         consequence = f"{would_be or 'is now '}{instead.run_id}, as of {instead.observed_at_utc:%F %T} UTC"
     else:
         consequence = f"{would_be or 'is '}none: nothing is left" if was_latest else "stays"
+    name = _exact_name(edit, observation)
     state = survey(edit.data, edit.tombstones).get(observation.run_id)
     if state is not None and state.is_lost:
         undone = "its files and raw pages are damaged or gone: nothing brings it back"
     elif edit.until > edit.now:
-        undone = f"{command(edit.data, 'restore', observation.name)} brings it back until {edit.until:%F %T} UTC"
+        undone = f"{command(edit.data, 'restore', name)} brings it back until {edit.until:%F %T} UTC"
     else:
         undone = "without a grace period: nothing brings it back"
     edit.lines.append(
-        f"{observation.name}: {would_be}withdrawn, as of {observation.observed_at_utc:%F %T} UTC; "
+        f"{name}: {would_be}withdrawn, as of {observation.observed_at_utc:%F %T} UTC; "
         f"the latest of {observation.account!r} {consequence}; {undone}"
     )
     of_the_run = {other.listed for other in edit.published if other.run_id == observation.run_id}
     published_with = {*of_the_run, observation.listed, *edit.tombstones.withdrawn_from(observation.run_id)}
     return _with_withdrawal(edit, observation, published_with, instead)
+
+
+def _exact_name(edit: Edit, observation: Observation) -> str:
+    """Name an observation, with its resource where the run has another resource of the account: `restore` takes all."""
+    listed = [
+        *(one.listed for one in edit.published if one.run_id == observation.run_id),
+        *edit.tombstones.withdrawn_from(observation.run_id),
+    ]
+    has_others = any(one[0] == observation.account and one != observation.listed for one in listed)
+    return f"{observation.run_id}/{'/'.join(observation.listed)}" if has_others else observation.name
 
 
 def _with_withdrawal(
@@ -219,12 +230,16 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
 
 def _find(name: str, candidates: Iterable[_Named], noun: str) -> list[_Named]:
     """The candidates that a user calls `name`: the resources of one account."""
+    run_id = name.partition("/")[0]
     found = [one for one in candidates if is_called(name, one.run_id, one.listed)]
     accounts = {one.account for one in found}
     if len(accounts) == 1:
         return found
     if found:
-        raise UnknownName(f"run {name!r} has {len(accounts)} of them: name one, such as {found[0].name!r}")
+        names = [found[0].name]
+        names += [f"{run_id}/{'/'.join(one.listed)}" for one in found]
+        example = next(each for each in names if each != name)
+        raise UnknownName(f"run {name!r} has {len(accounts)} of them: name one, such as {example!r}")
     raise UnknownName(
         f"{name!r} is not a {noun}: `<run>/<account>` is expected, or `<run>/<account>/<resource>`, "
         "as in the columns run_id, account and resource of `observations`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,9 @@ def test_one_resource_of_an_observation_can_be_withdrawn(tmp_path):
     key = Key("s", living_account(60, 1, 30))
     run_id = observe(tmp_path, key, 0, 1).run_id
     withdraw(tmp_path, f"{run_id}/prod/instances", at=DAY)
+    said = str(withdraw(tmp_path, f"{run_id}/prod/images", at=DAY, dry_run=True))
+    assert said.startswith(f"{run_id}/prod/images: would be withdrawn")
+    assert re.search(rf"restore .*{run_id}/prod/images`? .*brings it back", said)  # not the instances too
     published = "select resource, count(*) from observations where is_published group by all order by all"
     assert rows(tmp_path, published) == [("images", 2), ("instances", 1)]
     assert rows(tmp_path, "select distinct observed_at_utc from instances_latest") == [(DAY,)]

@@ -49,6 +49,7 @@ def examine(
     unknown: Sequence[str] = (),
     folders: Iterable[Path] = (),
     extras: Mapping[str, str] = MappingProxyType({}),
+    resources: Sequence[str] = (),
 ) -> list[Finding]:
     """Make every check, in order.
 
@@ -61,10 +62,11 @@ def examine(
         unknown: A message for each environment variable that no option reads.
         folders: Other folders that a run writes to.
         extras: The extras that the settings need, each with the key that needs it.
+        resources: The resources that the settings ask for by name; none: all, and what is optional may be missing.
     """
     findings = Findings()
     _check_settings(findings, settings, unknown)
-    _check_service(findings, accounts, endpoint, allow_plain_http=allow_plain_http)
+    _check_service(findings, accounts, endpoint, resources, allow_plain_http=allow_plain_http)
     _check_machine(findings, data, folders, extras)
     return list(findings)
 
@@ -77,7 +79,12 @@ def _check_settings(findings: Findings, settings: Iterable[tuple[str, Any, str]]
 
 
 def _check_service(
-    findings: Findings, accounts: Callable[[], Sequence[Account]], default: str, *, allow_plain_http: bool
+    findings: Findings,
+    accounts: Callable[[], Sequence[Account]],
+    default: str,
+    resources: Sequence[str],
+    *,
+    allow_plain_http: bool,
 ) -> None:
     """Check credentials, then each endpoint once, then a call of each account at its endpoint."""
     selected: Sequence[Account] = findings.check_value("accounts", lambda: service.check_accounts(accounts())) or ()
@@ -89,9 +96,15 @@ def _check_service(
     }
     for account in selected:
         endpoint = account.endpoint or default
-        for resource in RESOURCES:
+        for resource in (one for one in RESOURCES if not resources or one.name in resources):
             call = partial(
-                service.check_call, account, endpoint, probes[endpoint], resource, allow_plain_http=allow_plain_http
+                service.check_call,
+                account,
+                endpoint,
+                probes[endpoint],
+                resource,
+                allow_plain_http=allow_plain_http,
+                is_optional=resource.is_optional and not resources,
             )
             findings.check(f"one {resource.noun} of {account.label!r}", call)
 

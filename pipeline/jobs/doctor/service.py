@@ -102,6 +102,7 @@ def check_call(
     resource: Resource = IMAGES_RESOURCE,
     *,
     allow_plain_http: bool,
+    is_optional: bool = False,
 ) -> str:
     """List one item of a resource with a signed call.
 
@@ -122,7 +123,7 @@ def check_call(
         with about(account=account.label):
             answer = run_blocking(call)
     except NotPermitted as error:
-        if resource.is_optional:
+        if is_optional:
             right = resource.action.permission
             raise NotNeeded(f"{right} is not granted: a run does without, and knows no {resource.name}") from error
         raise
