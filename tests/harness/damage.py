@@ -502,15 +502,17 @@ def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome],
     wrong = sum(bool(outcome.wrong) for outcome in everything)
     refused = sum(outcome.was_refused for outcome in turned)
     found = sum(outcome.was_found for outcome in turned)
+    bits = f"""\
+- {len(turned):,} single bits, each turned in a random file of a lake of {days} days, compacted, with withdrawals:
+  {refused:,} were refused by a reader, {found:,} found by `check`. The others are in files that no table or view reads
+  and no commit names.
+"""
     result = f"""\
 **{wrong} wrong answers or findings without a cure** in {len(everything):,} damages, each to a file of a lake of
 real runs of its own. A reader answers every table and view as before, or ends with exit code 6. `check` names the
 file, and after the commands that it prints it finds nothing, and every answer is as before.
 
-- {len(turned):,} single bits, each turned in a random file of a lake of {days} days, compacted, with withdrawals:
-  {refused:,} were refused by a reader, {found:,} found by `check`. The others are in files that no table or view reads
-  and no commit names.
-- {len(gone_on):,} more, after which the lake went on for five runs and past every grace period: each row of each
+{bits if turned else ""}- {len(gone_on):,} single bits after which the lake went on for five runs and past every grace period: each row of each
   published observation is that of a lake which was never damaged.
 - {len(cells):,} cells of the table: a kind of file, a kind of damage, each in four states of a lake (fresh, compacted,
   past every grace period, with withdrawals), in a folder and in a bucket.
