@@ -512,8 +512,8 @@ def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome],
 real runs of its own. A reader answers every table and view as before, or ends with exit code 6. `check` names the
 file, and after the commands that it prints it finds nothing, and every answer is as before.
 
-{bits if turned else ""}- {len(gone_on):,} single bits after which the lake went on for five runs and past every grace period: each row of each
-  published observation is that of a lake which was never damaged.
+{bits if turned else ""}- {len(gone_on):,} single bits after which the lake went on for five runs and past every
+  grace period: each row of each published observation is that of a lake which was never damaged.
 - {len(cells):,} cells of the table: a kind of file, a kind of damage, each in four states of a lake (fresh, compacted,
   past every grace period, with withdrawals), in a folder and in a bucket.
 
