@@ -161,7 +161,7 @@ def _write_page(data: Path, file: Path, as_of: str | None) -> None:
 @data_option
 @format_option
 @option("--account", "accounts", scope="diff", multiple=True, metavar="NAME", help="Only this account; repeatable.")
-@option("--exit-code", "sets_exit_code", scope="diff", is_flag=True, help="End with 7 if anything differs.")
+@option("--exit-code", "sets_exit_code", scope="diff", is_flag=True, help="End with 7 if an image or instance differs.")
 @click.argument("old", metavar="FROM")
 @click.argument("new", metavar="[TO]", default="latest")
 def diff_command(
@@ -169,7 +169,8 @@ def diff_command(
 ) -> None:
     """Compare the lake at two instants: FROM and TO.
 
-    It lists the images that appeared, are gone or changed, and the capacity by region.
+    It lists the images that appeared, are gone or changed, the capacity by region, and so the instances. A format for
+    one table, such as csv, holds the images.
 
     FROM and TO are each a UTC day (its end), an instant, the run_id of an observation, or `latest`, the default of TO.
     An image is "gone" or "appeared" only where that is proven; otherwise it is "unseen" or "seen".

@@ -122,6 +122,7 @@ class ListResponse(NamedTuple):
 class Action:
     """One API action that lists items page by page.
 
+    `list_path` is the field of the body that holds the items, or that and the field within it.
     `order_parameter` is a JSON object of `sort_keys` with "asc" or "desc". `build_envelope` must place the RequestId
     after the items. `number_fields` are fields of an item that hold a number, as text or as a number; `bad_values` are
     values that no column accepts; `owner_field` is "self" for an item that the account owns (None: it owns all). They,
@@ -129,7 +130,7 @@ class Action:
     """
 
     name: str
-    list_path: tuple[str, str]
+    list_path: tuple[str] | tuple[str, str]
     id_field: str
     filters: tuple[Filter, ...]
     default_page_size: int

@@ -84,8 +84,8 @@ class DraftResponse:
 
     def set_list(self, items: Any) -> None:
         """Replace the list of items in the body."""
-        outer, inner = self.action.list_path
-        self.body[outer] = {inner: items}
+        outer, *inner = self.action.list_path
+        self.body[outer] = {inner[0]: items} if inner else items
 
     def build(self, stage: Stage) -> None:
         """Build the correct result of a stage."""

@@ -1,27 +1,41 @@
-"""The provenance line: accounts, as of when, certificate, images, rejects, unknown fields. Every answer carries it."""
+"""The provenance line: accounts, as of when, certificate, images, rejects, unknown fields. Every answer carries it.
+
+Where other resources are published, such as instances, it has their certificate and number too.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.reports.query import as_dicts, read
+from pipeline.reports.query import as_dicts, query, read
+from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.tables import RESOURCES
 from pipeline.text import escape_control, pluralize
 from pipeline.views.catalog import AS_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import duckdb
 
+    from pipeline.resources.resource import Resource
+
 _MOST_NAMES: Final = 3
+_OTHER_LISTINGS: Final = """\
+from observations
+where is_published and resource <> 'images'
+qualify row_number() over (partition by account, resource order by observed_at_utc desc, run_id desc) = 1"""
+"""The last published observation of each account and resource besides images."""
 
 
 def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | None = None) -> str:
     """Write the provenance of a connection's answers in one line.
 
     1 account · as of 2026-10-30 02:00 UTC · verified · 143 images · 0 rejects · 0 unknown fields
+    … · verified · 143 images · instances verified · 60 instances · 0 rejects · 0 unknown fields
 
+    Rejects and unknown fields are those of every resource.
     A connection with `as_of` says so. With `among`, the line is about those accounts alone. An account with several
     names counts once.
     """
@@ -48,10 +62,34 @@ def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | Non
     requested_as_of = con.execute(f"select {AS_OF}()").fetchall()[0][0]
     if requested_as_of is not None:
         as_of += f" (the lake as it was at {requested_as_of:%Y-%m-%d %H:%M} UTC)"
-    rejects, fields = (sum(row[f"{kind}_count"] or 0 for row in published) for kind in ("reject", "unknown_field"))
-    return " · ".join(
-        (counted, as_of, certificate, images, pluralize(rejects, "reject"), pluralize(fields, "unknown field"))
+    counted_here = {row["account"] for row in accounts} - others
+    listings = [row for row in as_dicts(query(con, _OTHER_LISTINGS)) if row["account"] in counted_here]
+    rejects, fields = (
+        sum(row[f"{kind}_count"] or 0 for row in (*published, *listings)) for kind in ("reject", "unknown_field")
     )
+    return " · ".join(
+        (
+            *(counted, as_of, certificate, images, *_other_resources(published, listings)),
+            *(pluralize(rejects, "reject"), pluralize(fields, "unknown field")),
+        )
+    )
+
+
+def _other_resources(published: Sequence[dict[str, Any]], listings: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Write the certificate and number of the items of each resource besides images.
+
+    It says of how many accounts, where some have images alone; and as of when, where not as of the run of the images.
+    """
+    runs = {row["account"]: row["run_id"] for row in published}
+    for resource in RESOURCES:
+        rows = [row for row in listings if row["resource"] == resource.name]
+        if not rows:
+            continue
+        as_of, certificate, items = as_of_and_certificate(rows, resource)
+        of_accounts = f" of {pluralize(len(rows), 'account')}" if runs.keys() - {row["account"] for row in rows} else ""
+        when = "" if all(row["run_id"] == runs.get(row["account"]) for row in rows) else f" {as_of}"
+        yield f"{resource.name}{of_accounts}{when} {certificate}"
+        yield items
 
 
 def names_by_account(accounts: Collection[dict[str, Any]]) -> dict[str, list[str]]:
@@ -64,10 +102,12 @@ def names_by_account(accounts: Collection[dict[str, Any]]) -> dict[str, list[str
     return names
 
 
-def as_of_and_certificate(published: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
-    """Write as of when some accounts were observed, with which certificates, and how many images they have.
+def as_of_and_certificate(
+    published: Sequence[dict[str, Any]], resource: Resource = IMAGES_RESOURCE
+) -> tuple[str, str, str]:
+    """Write as of when some accounts were observed, with which certificates, and how many items they have.
 
-    There is at least one account. Each has observed_at_utc, certificate and image_count.
+    There is at least one account. Each has observed_at_utc, certificate, and image_count or item_count.
     """
     times = sorted(f"{row['observed_at_utc']:%Y-%m-%d %H:%M}" for row in published)
     as_of = f"as of {times[0]} UTC" if times[0] == times[-1] else f"as of {times[0]} to {times[-1]} UTC"
@@ -75,7 +115,8 @@ def as_of_and_certificate(published: Sequence[dict[str, Any]]) -> tuple[str, str
     certificate = (
         next(iter(levels)) if len(levels) == 1 else ", ".join(f"{levels[level]} {level}" for level in sorted(levels))
     )
-    return as_of, certificate, pluralize(sum(row["image_count"] or 0 for row in published), "image")
+    count = "image_count" if resource is IMAGES_RESOURCE else "item_count"
+    return as_of, certificate, pluralize(sum(row[count] or 0 for row in published), resource.noun)
 
 
 def _first_names(names: Sequence[str]) -> str:

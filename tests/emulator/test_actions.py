@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 ACCOUNT = living_account(images=237, instances=237)
 NO_JSON = {"hang-up", "endless", "bad-gzip", "cut-gzip", "nested", "html", "html-502", "cut", "reset"}
 
+DESCRIBE_PROBES = replace(
+    ACTIONS["DescribeInstances"],
+    name="DescribeProbes",
+    list_path=("Probes",),
+    build_envelope=lambda response: {
+        "Probes": response.items,
+        "RequestId": response.request_id,
+        "PageSize": response.page_size,
+        "PageNumber": response.page_number,
+        "TotalCount": response.total_count,
+    },
+)
+"""An action that was made up: its list is not within an object."""
+
 every_action = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 
 
@@ -27,8 +42,10 @@ def call_action(endpoint: Endpoint, action: Action, **parameters: object) -> Got
 
 
 def items_of(action: Action, got: Got) -> list[dict[str, Any]]:
-    outer, inner = action.list_path
-    return got.body[outer][inner]
+    found = got.body
+    for name in action.list_path:
+        found = found[name]
+    return found
 
 
 @every_action
@@ -61,9 +78,10 @@ def test_each_filter_returns_the_items_with_its_value(action):
             assert all(item in having_it for item in items_of(action, got))
 
 
-@every_action
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - NO_JSON))
-def test_every_fault_works_with_the_action(action, fault):
+@pytest.mark.parametrize("action", [*ACTIONS.values(), DESCRIBE_PROBES], ids=[*ACTIONS, "a list one level deep"])
+def test_every_fault_works_with_the_action(action, fault, monkeypatch):
+    monkeypatch.setitem(ACTIONS, action.name, action)
     spec = {"drip": "drip:ms=1", "silent": "silent:ms=1", "gzip-bomb": "gzip-bomb:count=1"}.get(fault, fault)
     with Endpoint({"emulator": (SECRET, ACCOUNT)}, faults=[spec]) as endpoint:
         got = call_action(endpoint, action, PageNumber=2)

@@ -1,7 +1,7 @@
 """A resource that was made up, beside those of the package: `declare()` adds it before anything else is imported.
 
-    snapshots ─┬─< snapshot_parts      one object and a list in an item
-               └─< snapshot_tags       without roll-ups
+    probes ─┬─< probe_parts      one object and a list in an item
+            └─< probe_tags       without roll-ups
 
 `live` writes a history of every resource into two lakes, of which one is compacted.
 """
@@ -20,44 +20,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_ID = text("snapshot_id", "SnapshotId", "The snapshot, unique in the account.", is_distinct=True)
+_ID = text("probe_id", "ProbeId", "The probe, unique in the account.", is_distinct=True)
 
-SNAPSHOTS = Resource(
-    name="snapshots",
-    noun="snapshot",
-    action=Action("DescribeSnapshots", ("Snapshots",), 100, "ens:DescribeSnapshots"),
+PROBES = Resource(
+    name="probes",
+    noun="probe",
+    action=Action("DescribeProbes", ("Probes",), 100, "ens:DescribeProbes"),
     key=_ID,
     created="created_at_utc",
     columns=(
-        text("snapshot_name", "SnapshotName", "Name of the snapshot."),
-        gib("snapshot_size_gib", "Size", "Size of the snapshot."),
+        text("probe_name", "ProbeName", "Name of the probe."),
+        gib("probe_size_gib", "Size", "Size of the probe."),
         timestamp_utc("created_at_utc", "CreationTime", "When it was created.", is_past=True),
     ),
     children=(
         Child(
-            name="snapshot_parts",
+            name="probe_parts",
             noun="part",
             item_key=_ID,
-            grain="One part of one snapshot in one published observation.",
+            grain="One part of one probe in one published observation.",
             paths=(ChildPath(("First",), is_object=True), ChildPath(("Parts", "Part"))),
             number=integer("part_number", ADDED, "Place of the part, from 1."),
             columns=(gib("part_size_gib", "Size", "Size of the part."),),
-            example="select count(*) as part_count from snapshot_parts",
+            example="select count(*) as part_count from probe_parts",
             rollups=(
-                count("part_count", "Parts of the snapshot."),
+                count("part_count", "Parts of the probe."),
                 count_null("unsized_part_count", "part_size_gib", "Those without a size."),
                 total_gib("part_size_gib", "part_size_gib", "Sizes of its parts, added up."),
             ),
         ),
         Child(
-            name="snapshot_tags",
+            name="probe_tags",
             noun="tag",
             item_key=_ID,
-            grain="One tag of one snapshot in one published observation.",
+            grain="One tag of one probe in one published observation.",
             paths=(ChildPath(("Tags",)),),
             number=integer("tag_number", ADDED, "Place of the tag, from 1."),
             columns=(text("tag_name", "Key", "Name of the tag."),),
-            example="select count(*) as tag_count from snapshot_tags",
+            example="select count(*) as tag_count from probe_tags",
         ),
     ),
 )
@@ -65,7 +65,7 @@ SNAPSHOTS = Resource(
 
 def declare() -> None:
     """Add the resource to those of the package."""
-    tables.RESOURCES = (*tables.RESOURCES, SNAPSHOTS)
+    tables.RESOURCES = (*tables.RESOURCES, PROBES)
     tables.ROW_TABLES = (*(one for resource in tables.RESOURCES for one in resource.tables), control.REJECTS)
     tables.LAKE_TABLES = (*tables.ROW_TABLES, control.OBSERVATIONS)
     tables.TABLES = (

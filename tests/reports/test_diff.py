@@ -275,6 +275,21 @@ def test_instances_differ_as_images_do_by_their_declaration(tmp_path):
     ]
 
 
+def test_a_difference_of_instances_alone_is_a_difference(tmp_path, typed):
+    for number, status in enumerate(("Running", "Stopped"), start=1):
+        listed = [instance("i-1", "m-1", status=status)]
+        write_run(tmp_path, Seen(at=f"2026-10-0{number} 02:00", images=[image("m-1")], instances=listed))
+    asked = ["diff", "--data", str(tmp_path), "--exit-code"]
+
+    code, out, err = typed(*asked, "2026-10-01")
+    assert (code, err.splitlines()[-1]) == (7, "error: Differs: instances: 1 changed")
+    assert "Differences: no image differs; instances do\n" in out
+    code, out, err = typed(*asked, "2026-10-01", "--format", "csv")
+    assert (code, out.count("\n")) == (7, 1)
+    assert "the rows are those of images; instances, in `--format json`: 1 changed" in err.splitlines()
+    assert typed(*asked, "2026-10-02")[0] == 0
+
+
 def test_a_diff_with_instances_reads_well(tmp_path):
     used(tmp_path)
     golden("diff_instances.txt", shown(tmp_path, "2026-08-15")[0])

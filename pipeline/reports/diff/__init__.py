@@ -79,9 +79,14 @@ class Diff:
         published = {name for (name,) in self.lake.execute(names).fetchall()}
         return tuple(one for one in RESOURCES if one is not IMAGES_RESOURCE and one.name in published)
 
+    def count(self, resource: Resource) -> Counter[str]:
+        """Count the items of a resource that differ, by the kind of change."""
+        items = f"select distinct change, account, {resource.key.name} from {changes_name(resource)}"  # noqa: S608
+        return Counter(change for change, _, _ in self.lake.execute(items).fetchall())
+
     def __bool__(self) -> bool:
-        """True where an image differs."""
-        return bool(self.lake.execute("select count(*) from diff_changes").fetchall()[0][0])
+        """True where an item of any resource differs."""
+        return any(self.count(resource) for resource in RESOURCES)
 
     def __enter__(self) -> Self:
         return self
@@ -126,12 +131,21 @@ def _refuse_unknown(lake: duckdb.DuckDBPyConnection, accounts: Sequence[str]) ->
             raise UnknownName(f"no account is called {name!r} by then: {meant}there are {names}")
 
 
+def count_differences(differences: Diff) -> str:
+    """Count the items that differ: `3 appeared, 1 gone; instances: 1 changed`; empty where none differs."""
+    counts = {resource: count_changes(differences.count(resource)) for resource in RESOURCES}
+    return "; ".join(
+        counted if resource is IMAGES_RESOURCE else f"{resource.name}: {counted}"
+        for resource, counted in counts.items()
+        if counted
+    )
+
+
 def raise_if_different(differences: Diff) -> None:
-    """Raise an error where an image differs: the command ends with its exit code.
+    """Raise an error where an item of any resource differs: the command ends with its exit code.
 
     Raises:
-        Differs: an image differs.
+        Differs: an item differs.
     """
-    rows = differences.lake.execute("select distinct change, account, image_id from diff_changes").fetchall()
-    if rows:
-        raise Differs(count_changes(Counter(change for change, _, _ in rows)))
+    if differences:
+        raise Differs(count_differences(differences))

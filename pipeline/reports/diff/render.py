@@ -69,7 +69,17 @@ def write_diff(differences: Diff, output_format: str, out: TextIO, err: TextIO) 
             write_tables(((name, _read(differences, name)) for name in _tables(differences)), out)
         else:
             write_rows(_read(differences, "changes"), output_format, out)
+            notes += _left_out(differences)
         err.write("".join(f"{line}\n" for line in (provenance, *notes)))
+
+
+def _left_out(differences: Diff) -> list[str]:
+    """What a format for one table does not hold: the changes of other resources than images."""
+    return [
+        f"the rows are those of images; {resource.name}, in `--format json`: {count_changes(counts)}"
+        for resource in differences.others
+        if (counts := differences.count(resource))
+    ]
 
 
 def _tables(differences: Diff) -> tuple[str, ...]:
@@ -126,7 +136,15 @@ def _account_note(row: dict[str, Any]) -> str:
 def _changes_section(differences: Diff) -> Section:
     """The first images of each kind of change; a changed image has a line for each field."""
     changes, counts, notes = _changes_table(differences, IMAGES_RESOURCE, REPORT_ROWS)
-    return Section("changes", "Differences", count_changes(counts) or "none", changes, (), notes=notes)
+    return Section(
+        "changes", "Differences", count_changes(counts) or _no_image_differs(differences), changes, (), notes=notes
+    )
+
+
+def _no_image_differs(differences: Diff) -> str:
+    """`none` only where no item of any resource differs."""
+    others = [resource.name for resource in differences.others if differences.count(resource)]
+    return f"no image differs; {' and '.join(others)} do" if others else "none"
 
 
 def _other_section(differences: Diff, resource: Resource) -> Section:
