@@ -1,7 +1,8 @@
 """Use of images over random accounts, by a plain-Python model: `python tests/harness/use_model.py 2000` for as many.
 
 Two accounts live for some days: images and instances come and go, images are shared, instances are re-initialised from
-another image. Listings fail or prove nothing; a key gets its right late, and until then a refusal or an empty list.
+another image. Listings fail or prove nothing; a key gets its right late, and until then a refusal or an empty list. The
+image of an instance may not be readable: null or empty in the listing, while the instance uses one.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ class Listing(NamedTuple):
 
     @property
     def is_proof(self) -> bool:
-        return self.certificate == "verified" and len(self.rows) > 0
+        return (
+            self.certificate == "verified"
+            and len(self.rows) > 0
+            and all(row.get("image_id") for row in self.rows.values())
+        )
 
 
 class Account:
@@ -48,6 +53,8 @@ class Account:
         self.name = name
         self.rng = rng
         self.instances: Items = {}
+        self.unreadable: dict[str, str | None] = {}
+        """What is read of an instance whose image cannot be."""
         self.late_right = rng.choice((0, 0, 3, 99))
         self.is_refused = rng.random() < 0.7
         """Without the right: NoPermission; else an empty list."""
@@ -59,6 +66,8 @@ class Account:
         for number in range(rng.randint(0, 2)):
             instance_id = f"i-{self.name}-{now:%d}-{number}"
             self.instances[instance_id] = {"created_at_utc": now - dt.timedelta(minutes=rng.randrange(50))}
+            if rng.random() < 0.05:
+                self.unreadable[instance_id] = rng.choice((None, ""))
         for each, values in self.instances.items():
             if "image_id" not in values or rng.random() < 0.1:
                 status = rng.choice(("Running", "stopped", "Expired", "Odd"))
@@ -69,9 +78,12 @@ class Account:
         rng, truth = self.rng, dict(self.instances)
         if day < self.late_right or rng.random() < 0.2:
             return None if self.is_refused else Listing(self.name, "instances", at, "verified", {}, truth)
+        read = {
+            each: values | {"image_id": self.unreadable.get(each, values["image_id"])} for each, values in truth.items()
+        }
         if rng.random() < 0.75:
-            return Listing(self.name, "instances", at, "verified", truth, truth)
-        some = {each: values for each, values in truth.items() if rng.random() < 0.7}
+            return Listing(self.name, "instances", at, "verified", read, truth)
+        some = {each: values for each, values in read.items() if rng.random() < 0.7}
         return Listing(self.name, "instances", at, "counted", some, truth)
 
 
@@ -162,14 +174,18 @@ def model_use(listings: list[Listing]) -> dict[tuple[str, str], tuple[Any, ...]]
             own = names(proof, image_id)
             others = sum(len(names(now.get(("instances", other)), image_id)) for other in ACCOUNTS if other != account)
             existed = row["created_at_utc"] or images.at
+            last_use = max((each.at for each in of_instances if names(each, image_id)), default=None)
             is_known = (
-                proof is not None and proof.is_proof and existed <= proof.at and whole_days(images.at, proof.at) <= 1
+                proof is not None
+                and proof.is_proof
+                and existed <= proof.at
+                and images.at - proof.at <= dt.timedelta(days=1)
+                and (last_use is None or last_use < proof.at)
             )
             status = "in use" if own or others else "unused" if is_known else "not known"
-            last_use = max((each.at for each in of_instances if names(each, image_id)), default=None)
             proofs = [each.at for each in of_instances if each.account == account and each.is_proof]
             since = [at for at in proofs if at >= existed and (last_use is None or at > last_use)]
-            is_unused = status == "unused" and bool(since)
+            is_unused = status == "unused"
             created = [each["created_at_utc"] for each in own]
             ids = [each for each, values in (proof.rows if proof else {}).items() if values["image_id"] == image_id]
             found[account, image_id] = (
@@ -230,7 +246,7 @@ def model_without_image(listings: list[Listing]) -> dict[tuple[str, str], tuple[
         (account, each): (values["image_id"], state(values["image_id"]))
         for account in ACCOUNTS
         for each, values in getattr(now.get(("instances", account)), "rows", {}).items()
-        if values["image_id"] not in listed
+        if values["image_id"] is not None and values["image_id"] not in listed
     }
 
 

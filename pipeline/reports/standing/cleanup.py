@@ -49,6 +49,7 @@ select
     cast(coalesce(sum(case when use_status = 'not known' then freed_gib end), 0) as bigint) as unknown_gib,
     cast(coalesce(sum(case when use_status = 'in use' then freed_gib end), 0) as bigint) as used_gib,
     cast(coalesce(sum(instance_count), 0) as bigint) as instance_count,
+    count(case when use_status = 'in use' and instance_count = 0 then 1 end) as used_elsewhere_count,
     min(instances_observed_at_utc) as instances_observed_at_utc,
     min(case when use_status = 'not known' then use_why end) as unknown_why,
     count(distinct case when use_status = 'not known' then use_why end) as unknown_why_count
@@ -191,6 +192,9 @@ def _rule_note(data: SectionData) -> str:
         "is Available."
     )
     if not _has_instances(data):
+        reasons = {row["unknown_why"] for row in data.query(USE_BY_REGION) if row["unknown_why"]}
+        if reasons - {"instances were never listed"}:
+            return f"{rule} The use is not known ({min(reasons)}): look before deleting."
         return f"{rule} No listing tells whether an instance still runs from an image: look before deleting."
     return (
         f"{rule} Unused: no instance of the account names it, by a verified listing. Accounts outside the lake that an "
@@ -231,7 +235,7 @@ def _groups(data: SectionData) -> Table | None:
     why = {
         "unused": f"instances listed at {oldest:%Y-%m-%d %H:%M} UTC name none" if oldest else "",
         "unknown": (reasons[0] + (", and other reasons" if has_more else "")) if reasons else "",
-        "used": f"by {pluralize(total['instance_count'], 'instance')}",
+        "used": _used_by(total["instance_count"], total["used_elsewhere_count"]),
     }
     rows = [
         {
@@ -249,6 +253,13 @@ def _groups(data: SectionData) -> Table | None:
         Column("why", "why", "words"),
     )
     return table("Images that match the rule, by use", "image_use", columns, rows)
+
+
+def _used_by(instance_count: int, elsewhere_count: int) -> str:
+    """By how many instances of the accounts, and how many images only other accounts use."""
+    own = f"by {pluralize(instance_count, 'instance')}" if instance_count or not elsewhere_count else ""
+    elsewhere = f"{pluralize(elsewhere_count, 'image')} by other accounts of the lake" if elsewhere_count else ""
+    return ", ".join(filter(None, (own, elsewhere)))
 
 
 def _staying(data: SectionData) -> Table | None:

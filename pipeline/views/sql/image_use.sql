@@ -1,52 +1,106 @@
 -- Use of each image by instances: one row per image that an account owns or that is shared with it, largest first.
 -- An image is `in use` if an instance of the lake names it: of its account, or of another account. A stopped or an
 -- expired instance uses its image too: starting or re-initialising it needs the image. An image is `unused` only if the
--- account's last listing of instances is verified, is not empty, is not much older than the listing of images, and names
--- the image nowhere. It says nothing of accounts that are not in the lake, nor of instances that are created later.
--- Any other image is `not known`. An empty listing proves nothing: a key without the right may get one.
--- Reads: image_age, instances_latest, instance_versions, observations.
+-- account's last listing of instances is verified, is not empty, is at most a day older than the listing of images, names
+-- an image for each instance, and names this one nowhere. It says nothing of accounts that are not in the lake, nor of
+-- instances that are created later. Any other image is `not known`. An empty listing proves nothing: a key without the
+-- right may get one. Of an account with several names, the last listing under any of them counts.
+-- Reads: image_age, instance_versions, observations.
 -- Example: select use_status, count(*) as image_count, sum(image_size_gib) as image_size_gib from image_use group by use_status
 
 with settings as (
     select
-        1 as most_days_before  -- Whole days that the listing of instances may be older than that of the images; beyond, a missing use is not known.
+        1 as most_days_before  -- Days of 24 hours that the listing of instances may be older than that of the images; beyond, a missing use is not known.
 ),
 
 listings as (
     select
-        account,
-        observed_at_utc,
-        certificate,
-        item_count,
-        run_id,
-        row_number() over (partition by account order by observed_at_utc desc, run_id desc) as place_from_last
-    from observations
+        coalesce(listing.same_account_as, listing.account) as account,
+        listing.account as listed_as,
+        listing.observed_at_utc,
+        listing.certificate,
+        listing.item_count,
+        listing.run_id,
+        row_number() over (
+            partition by listing.account
+            order by listing.observed_at_utc desc, listing.run_id desc
+        ) as place_from_last
+    from observations as listing
     where
-        resource = 'instances'
-        and is_published
-        and same_account_as is null
+        listing.resource = 'instances'
+        and listing.is_published
+),
+
+-- Of several names of an account, the key of one may lack the right and get an empty listing: another name's counts first.
+places as (
+    select
+        *,
+        row_number() over (
+            partition by account
+            order by
+                case when item_count > 0 then 0 else 1 end,
+                observed_at_utc desc,
+                run_id desc
+        ) as place_of_name
+    from listings
+    where place_from_last = 1
 ),
 
 latest as (
     select
         account,
+        listed_as,
         observed_at_utc,
         certificate,
         item_count,
         run_id
+    from places
+    where place_of_name = 1
+),
+
+-- An instance whose image could not be read may use any image: its listing proves no disuse.
+imageless as (
+    select
+        listings.listed_as,
+        listings.observed_at_utc,
+        count(*) as instance_count
     from listings
-    where place_from_last = 1
+    inner join instance_versions as version
+        on listings.listed_as = version.account
+        and listings.observed_at_utc >= version.first_seen_utc
+        and listings.observed_at_utc <= version.last_seen_utc
+    where coalesce(version.image_id, '') = ''
+    group by
+        listings.listed_as,
+        listings.observed_at_utc
+),
+
+instances as (
+    select
+        latest.account,
+        version.instance_id,
+        version.image_id,
+        version.status,
+        version.created_at_utc
+    from latest
+    inner join instance_versions as version
+        on latest.listed_as = version.account
+        and latest.observed_at_utc = version.last_seen_utc
+    where version.image_id <> ''
 ),
 
 -- A run id starts with the start time of the run, so a later run has a greater id.
 failed_since as (
     select
-        tried.account,
+        coalesce(tried.same_account_as, tried.account) as account,
         tried.error,
-        row_number() over (partition by tried.account order by tried.run_id desc) as place_from_last
+        row_number() over (
+            partition by coalesce(tried.same_account_as, tried.account)
+            order by tried.run_id desc, tried.account
+        ) as place_from_last
     from observations as tried
     left join latest
-        on tried.account = latest.account
+        on coalesce(tried.same_account_as, tried.account) = latest.account
     where
         tried.resource = 'instances'
         and not tried.is_published
@@ -64,7 +118,7 @@ own_uses as (
         min(instance_id) as first_instance_id,
         min(created_at_utc) as oldest_use_utc,
         max(created_at_utc) as newest_use_utc
-    from instances_latest
+    from instances
     group by
         account,
         image_id
@@ -74,7 +128,7 @@ all_uses as (
     select
         image_id,
         count(*) as instance_count
-    from instances_latest
+    from instances
     group by image_id
 ),
 
@@ -117,18 +171,27 @@ compared as (
             when latest.item_count is null or latest.item_count = 0
                 then 'the listing of instances is empty: the account has none, or the key may not list them'
             when
-                extract(day from (image.observed_at_utc - latest.observed_at_utc)) > settings.most_days_before
+                image.observed_at_utc > latest.observed_at_utc + interval '1' day * settings.most_days_before
                 then concat(
                     'instances were listed ',
-                    cast(extract(day from (image.observed_at_utc - latest.observed_at_utc)) as bigint),
-                    ' days before the images',
+                    case
+                        when image.observed_at_utc < latest.observed_at_utc + interval '1' day then 'hours'
+                        when image.observed_at_utc < latest.observed_at_utc + interval '2' day then 'over 1 day'
+                        else concat(cast(extract(day from (image.observed_at_utc - latest.observed_at_utc)) as bigint), ' days')
+                    end,
+                    ' before the images',
                     case when failed_since.error is null then '' else concat(': ', failed_since.error) end
                 )
+            when imageless.instance_count = 1 then 'one instance names no image'
+            when imageless.instance_count > 1 then concat(imageless.instance_count, ' instances name no image')
         end as unproven_because
     from image_age as image
     cross join settings
     left join latest
         on image.account = latest.account
+    left join imageless
+        on latest.listed_as = imageless.listed_as
+        and latest.observed_at_utc = imageless.observed_at_utc
     left join failed_since
         on image.account = failed_since.account
         and failed_since.place_from_last = 1
@@ -149,6 +212,7 @@ judged as (
             when instance_count + other_account_instance_count > 0 then 'in use'
             when unproven_because is not null then 'not known'
             when existed_at_utc > instances_observed_at_utc then 'not known'
+            when last_use_utc >= instances_observed_at_utc then 'not known'
             else 'unused'
         end as use_status
     from compared
@@ -173,9 +237,13 @@ proven_since as (
     from bounds
     inner join listings
         on bounds.account = listings.account
+    left join imageless
+        on listings.listed_as = imageless.listed_as
+        and listings.observed_at_utc = imageless.observed_at_utc
     where
         listings.certificate = 'verified'
         and listings.item_count > 0
+        and imageless.listed_as is null
         and listings.observed_at_utc >= bounds.existed_at_utc
         and (bounds.last_use_utc is null or listings.observed_at_utc > bounds.last_use_utc)
     group by
@@ -187,7 +255,7 @@ proven_since as (
 select
     judged.account,
     judged.observed_at_utc,
-    judged.instances_observed_at_utc,     -- The instant of the account's last published listing of instances; null if there is none.
+    judged.instances_observed_at_utc,     -- The instant of the account's last published listing of instances, under any of its names; null if there is none.
     judged.image_id,
     judged.image_name,
     judged.ownership,
@@ -213,7 +281,7 @@ select
         when judged.use_status = 'unused'
             then cast(extract(day from (judged.instances_observed_at_utc - proven_since.unused_since_utc)) as bigint)
     end as unused_days,                   -- Whole days from there to instances_observed_at_utc. Between two listings nothing is proven.
-    judged.unproven_because is null as is_use_proven,  -- True where the account's listing of instances tells unused images from used ones: it is verified, not empty and not too old.
+    judged.unproven_because is null as is_use_proven,  -- True where the account's listing of instances tells unused images from used ones: it is verified, not empty, not too old, and each of its instances names an image.
     case
         when judged.instance_count > 0
             then concat(
@@ -239,7 +307,8 @@ select
                 case when judged.other_account_instance_count = 1 then ' instance' else ' instances' end
             )
         when judged.unproven_because is not null then judged.unproven_because
-        when judged.use_status = 'not known' then 'newer than the listing of instances'
+        when judged.existed_at_utc > judged.instances_observed_at_utc then 'newer than the listing of instances'
+        when judged.use_status = 'not known' then 'a later listing of instances, of another name or account, named it'
         else 'no instance of the account names it, by a verified listing'
     end as why                            -- Reason for the status, as text.
 from judged

@@ -1,27 +1,28 @@
 -- Use of each image over time: one row per owned or shared image and UTC day on which its account was observed, oldest
 -- day first. The day's use is that of the last published listing of instances of the day; a day without one is `not known`.
--- `unused` needs a verified listing that is not empty. Between two listings nothing is proven: an image is unused since
--- the first listing that proves it after the last use, and no listing since names it.
--- Instances of every account of the lake count.
+-- `unused` needs a verified listing that is not empty and names an image for each instance. Between two listings nothing is
+-- proven: an image is unused since the first listing that proves it after the last use, and no listing since names it.
+-- Every listing of a day counts as a use, also where the last one of the day names the image no more.
+-- Instances of every account of the lake count; of an account with several names, those under the name listed last.
 -- Reads: image_versions, instance_versions, observations.
 -- Example: select day_utc, use_status, count(*) as image_count from image_use_by_day group by day_utc, use_status order by day_utc
 
 with published as (
     select
-        account,
-        resource,
-        observed_at_utc,
-        cast(observed_at_utc as date) as day_utc,
-        certificate,
-        item_count,
+        coalesce(listing.same_account_as, listing.account) as account,
+        listing.account as listed_as,
+        listing.resource,
+        listing.observed_at_utc,
+        cast(listing.observed_at_utc as date) as day_utc,
+        listing.certificate,
+        listing.item_count,
+        listing.run_id,
         row_number() over (
-            partition by account, resource, cast(observed_at_utc as date)
-            order by observed_at_utc desc, run_id desc
+            partition by listing.account, listing.resource, cast(listing.observed_at_utc as date)
+            order by listing.observed_at_utc desc, listing.run_id desc
         ) as place_from_last
-    from observations
-    where
-        is_published
-        and same_account_as is null
+    from observations as listing
+    where listing.is_published
 ),
 
 image_days as (
@@ -33,19 +34,61 @@ image_days as (
     from published
     where
         resource = 'images'
+        and account = listed_as
         and place_from_last = 1
 ),
 
-instance_days as (
+-- As in image_use: of several names of an account, one whose listing is not empty counts first.
+places as (
     select
-        account,
-        day_utc,
-        observed_at_utc,
-        coalesce(certificate = 'verified' and item_count > 0, false) as is_proof
+        *,
+        row_number() over (
+            partition by account, day_utc
+            order by
+                case when item_count > 0 then 0 else 1 end,
+                observed_at_utc desc,
+                run_id desc
+        ) as place_of_name
     from published
     where
         resource = 'instances'
         and place_from_last = 1
+),
+
+-- What each listing of a day names.
+named as (
+    select
+        published.listed_as,
+        published.day_utc,
+        published.observed_at_utc,
+        coalesce(version.image_id, '') as image_id,
+        count(*) as instance_count
+    from published
+    inner join instance_versions as version
+        on published.listed_as = version.account
+        and published.observed_at_utc >= version.first_seen_utc
+        and published.observed_at_utc <= version.last_seen_utc
+    where published.resource = 'instances'
+    group by
+        published.listed_as,
+        published.day_utc,
+        published.observed_at_utc,
+        coalesce(version.image_id, '')
+),
+
+instance_days as (
+    select
+        places.account,
+        places.listed_as,
+        places.day_utc,
+        places.observed_at_utc,
+        coalesce(places.certificate = 'verified' and places.item_count > 0, false) and imageless.listed_as is null as is_proof
+    from places
+    left join named as imageless
+        on places.listed_as = imageless.listed_as
+        and places.observed_at_utc = imageless.observed_at_utc
+        and imageless.image_id = ''
+    where places.place_of_name = 1
 ),
 
 images_of_day as (
@@ -70,17 +113,18 @@ images_of_day as (
 -- Every account counts: an image is shared with others, which may run from it.
 uses_of_day as (
     select
-        instance_days.day_utc,
-        version.image_id,
-        count(*) as instance_count
-    from instance_days
-    inner join instance_versions as version
-        on instance_days.account = version.account
-        and instance_days.observed_at_utc >= version.first_seen_utc
-        and instance_days.observed_at_utc <= version.last_seen_utc
+        named.day_utc,
+        named.image_id,
+        sum(case when instance_days.listed_as is null then 0 else named.instance_count end) as instance_count,
+        max(named.observed_at_utc) as last_use_utc
+    from named
+    left join instance_days
+        on named.listed_as = instance_days.listed_as
+        and named.observed_at_utc = instance_days.observed_at_utc
+    where named.image_id <> ''
     group by
-        instance_days.day_utc,
-        version.image_id
+        named.day_utc,
+        named.image_id
 ),
 
 statuses as (
@@ -94,12 +138,14 @@ statuses as (
         image.ownership,
         image.image_size_gib,
         instance_days.observed_at_utc as instances_observed_at_utc,
-        coalesce(uses_of_day.instance_count, 0) as instance_count,
+        cast(coalesce(uses_of_day.instance_count, 0) as bigint) as instance_count,
+        uses_of_day.last_use_utc is not null as is_day_of_use,
         case
             when uses_of_day.instance_count > 0 then 'in use'
             when
                 coalesce(instance_days.is_proof, false)
                 and coalesce(image.created_at_utc, image.observed_at_utc) <= instance_days.observed_at_utc
+                and (uses_of_day.last_use_utc is null or uses_of_day.last_use_utc < instance_days.observed_at_utc)
                 then 'unused'
             else 'not known'
         end as use_status
@@ -116,7 +162,7 @@ statuses as (
 periods as (
     select
         *,
-        sum(case when use_status = 'in use' then 1 else 0 end) over (
+        sum(case when is_day_of_use then 1 else 0 end) over (
             partition by account, image_id
             order by day_utc
         ) as use_number
@@ -130,7 +176,7 @@ since as (
             partition by account, image_id, use_number
             order by day_utc
         ) as unused_since_utc,
-        max(case when use_status = 'in use' then day_utc end) over (
+        max(case when is_day_of_use then day_utc end) over (
             partition by account, image_id
             order by day_utc
         ) as last_use_day_utc
@@ -147,9 +193,9 @@ select
     observed_at_utc,
     instances_observed_at_utc,  -- The last published listing of instances of the day; null without one.
     is_last_day,                -- True on the last day on which the account's images were observed.
-    instance_count,             -- Instances of any account of the lake that name the image on that day.
-    use_status,                 -- `in use`, `unused` or `not known` on that day.
-    last_use_day_utc,           -- The last day, until then, on which an instance named the image; null without one.
+    instance_count,             -- Instances of any account of the lake that name the image in the last listing of that day.
+    use_status,                 -- `in use`, `unused` or `not known`, by the last listings of that day.
+    last_use_day_utc,           -- The last day, until then, on which a listing named the image, the last one of its day or not; null without one.
     case
         when use_status <> 'in use' then unused_since_utc
     end as unused_since_utc,    -- The first proof of disuse since then; null while in use, and without a proof.
