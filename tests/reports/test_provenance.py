@@ -27,12 +27,14 @@ def test_the_trust_line_of_several_accounts_names_the_stale_ones_and_counts_the_
     )
 
 
-def test_the_trust_line_adds_the_listing_of_instances_and_its_rejects(tmp_path):
+def test_the_provenance_line_adds_the_listing_of_instances_and_its_rejects(tmp_path):
     rejects = [
         {"resource": name, "item_id": "x", "field": "Size", "reason": "is no number", "raw_json": "1"}
         for name in ("images", "instances", "instances")
     ]
-    write_run(tmp_path, Seen(images=[image("m")], instances=[instance("i-1", "m"), instance("i-2", "m")], rejects=rejects))
+    write_run(
+        tmp_path, Seen(images=[image("m")], instances=[instance("i-1", "m"), instance("i-2", "m")], rejects=rejects)
+    )
     assert provenance_line(connect(tmp_path)) == (
         "1 account · as of 2026-10-30 02:00 UTC · verified · 1 image · instances verified · 2 instances"
         " · 3 rejects · 0 unknown fields"
