@@ -32,7 +32,8 @@ def test_the_trust_line_adds_the_listing_of_instances_and_its_rejects(tmp_path):
         {"resource": name, "item_id": "x", "field": "Size", "reason": "is no number", "raw_json": "1"}
         for name in ("images", "instances", "instances")
     ]
-    write_run(tmp_path, Seen(images=[image("m")], instances=[instance("i-1", "m"), instance("i-2", "m")], rejects=rejects))
+    instances = [instance("i-1", "m"), instance("i-2", "m")]
+    write_run(tmp_path, Seen(images=[image("m")], instances=instances, rejects=rejects))
     assert provenance_line(connect(tmp_path)) == (
         "1 account · as of 2026-10-30 02:00 UTC · verified · 1 image · instances verified · 2 instances"
         " · 3 rejects · 0 unknown fields"
