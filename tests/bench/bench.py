@@ -128,7 +128,7 @@ def in_turn(rounds: int, works: dict[str, Callable[[Path], Took]]) -> dict[str, 
 
 def ours(url: str, data: Path, *options: str) -> Took:
     """List the account with ens-images, without a limit of pace."""
-    return process(OURS, "run", "--data", data, "--endpoint", url, "--rate", "0", *options)
+    return process(OURS, "run", "--data", data, "--endpoint", url, "--rate", "0", "--resource", "images", *options)
 
 
 def peer(name: str, url: str, out: Path, workers: int = 8) -> Took:

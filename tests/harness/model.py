@@ -239,6 +239,7 @@ class History:
             "timeout_seconds": 0.2 if is_out_of_time else None,
             "rate": None,
             "certificate": level,
+            "resources": ["images"],
             "accept_shrink": self.draw.random() < 0.5,
             "observed_at": at,
         }
