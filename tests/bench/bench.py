@@ -380,7 +380,7 @@ def many(rounds: int, accounts: int = 200) -> Table:
         (home / ".aliyun" / "config.json").write_text(json.dumps({"current": "a0", "profiles": profiles}))
         names = home / "profiles.txt"
         names.write_text("\n".join(profile["name"] for profile in profiles))
-        command = ("run", "--endpoint", url, "--rate", "0", "--profiles-from", names)
+        command = ("run", "--endpoint", url, "--rate", "0", "--resource", "images", "--profiles-from", names)
         took = in_turn(rounds, {"ens-images run": lambda out: process(OURS, *command, "--data", out, HOME=str(home))})
     table = Table(f"{accounts} accounts of 10 images, 30 ms, one run", took)
     table.want("at most 4 s", table.median("ens-images run"), 4)
@@ -393,7 +393,7 @@ def at_once(rounds: int, images: int = 5_000) -> Table:
     def works(url: str, name: str, counts: Sequence[int], *pace: str) -> dict[str, Callable[[Path], Took]]:
         def work(count: int) -> Callable[[Path], Took]:
             options = ("--certificate", "counted", "--workers", str(count), *pace)
-            return lambda out: process(OURS, "run", "--data", out, "--endpoint", url, *options)
+            return lambda out: process(OURS, "run", "--data", out, "--endpoint", url, "--resource", "images", *options)
 
         return {f"{name}, workers: {count}": work(count) for count in counts}
 

@@ -54,7 +54,8 @@ _TORN = """
         using (account, observed_at_utc)
     left join (select account, observed_at_utc, count(*) as n from image_disks group by all) as d
         using (account, observed_at_utc)
-    where is_published and resource = 'images' and (coalesce(i.n, 0) <> item_count or coalesce(d.n, 0) <> child_item_count)
+    where is_published and resource = 'images'
+        and (coalesce(i.n, 0) <> item_count or coalesce(d.n, 0) <> child_item_count)
     union all
     select count(*) from images anti join (select * from observations where is_published and resource = 'images') as o
         using (account, observed_at_utc)
