@@ -19,9 +19,11 @@ from typing import Final
 
 from pipeline.emulator import living_account
 from pipeline.emulator.account_state import AccountState
+from pipeline.emulator.action import Query
 from pipeline.emulator.actions.describe_self_images import ACTION
-from pipeline.extract.response import PAGE_SIZE
+from pipeline.resources.images import IMAGES_RESOURCE
 
+PAGE_SIZE: Final = IMAGES_RESOURCE.action.page_size
 _PAGE: Final = re.compile(rb"[?&]PageNumber=([0-9]+)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _ENDING: Final = b"\r\n\r\n"
@@ -41,7 +43,7 @@ def pages(images: int, left_out: int = 0) -> list[bytes]:
     state = AccountState(ACTION, [])
     state.rows = rows[left_out:]
     count = -(-len(state.rows) // PAGE_SIZE)
-    return [state.page((), number, PAGE_SIZE).render("x") for number in range(1, count + 2)]
+    return [state.page(Query(), number, PAGE_SIZE).render("x") for number in range(1, count + 2)]
 
 
 def replies(bodies: list[bytes]) -> list[tuple[bytes, bytes]]:
