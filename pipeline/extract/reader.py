@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
 from pipeline.extract.claim import Claim, FirstLook, claim_of, published_ids
-from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, why_not_proven
+from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, listed_ids, why_not_proven
 from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
@@ -67,6 +67,11 @@ class Listing:
     def listed(self) -> tuple[str, str]:
         """Account and resource."""
         return self.account, self.resource.name
+
+    @property
+    def ids(self) -> set[str]:
+        """The ids that are published: those at the instant of the claim, else those of the last pass."""
+        return self.claimed_ids if self.claim else listed_ids(self.answers, self.ended_passes, None)
 
 
 def listing_name(account: str, resource: str) -> str:

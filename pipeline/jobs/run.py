@@ -33,7 +33,7 @@ from pipeline.lake.delta_log import require_delta_logs, write_delta_logs
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
-from pipeline.lake.publish import publish
+from pipeline.lake.publish import listed_in, publish
 from pipeline.log import about, logger, timed
 from pipeline.resources.tables import RESOURCES, resource_named
 from pipeline.runtime import interruptible
@@ -93,16 +93,12 @@ class Run:
 
     def __str__(self) -> str:
         """Return a line per account: what was published, or why nothing was; then other names, and what else failed."""
-        lines = [_account_line(row) for row in self.observations if _listed(row) not in self.not_permitted]
+        lines = [_account_line(row) for row in self.observations if listed_in(row) not in self.not_permitted]
         lines += [_permission_line(*listed) for listed in self.not_permitted]
         lines += self.shares.lines() if self.shares else []
         lines += map(str, self.names)
         lines += [error for error in (self.catalog_error, self.compaction_error, *self.delta_errors) if error]
         return "\n".join(map(escape_control, lines))
-
-
-def _listed(row: Mapping[str, Any]) -> Listed:
-    return row["account"], row["resource"]
 
 
 def _permission_line(account: str, resource: str) -> str:
@@ -115,7 +111,7 @@ def _permission_line(account: str, resource: str) -> str:
 
 
 def _account_line(row: dict[str, Any]) -> str:
-    name = listing_name(*_listed(row))
+    name = listing_name(*listed_in(row))
     if not row["is_published"]:
         return f"{name}: not published: {row['error']}"
     resource = resource_named(row["resource"])

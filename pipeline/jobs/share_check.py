@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.extract.bounds import Bounds
-from pipeline.extract.completeness import listed_ids
 from pipeline.extract.shares import Shares, read_shares
 from pipeline.reports.query import duckdb_message
 from pipeline.resources.images import IMAGES_RESOURCE
@@ -68,12 +67,14 @@ def _line(shares: Shares) -> str:
 
 def check_shares(data: Path, request: Request, listings: Sequence[Listing], land: Land) -> ShareCheck | None:
     """Ask for the candidates of each account whose images were listed; None: the run was not asked to."""
+    if request.share_check is False:
+        return None
     listed = {
-        listing.account: set(listed_ids(listing.answers, listing.ended_passes, listing.claim))
+        listing.account: listing.ids
         for listing in listings
         if listing.resource is IMAGES_RESOURCE and listing.error is None
     }
-    if request.share_check is False or not listed:
+    if not listed:
         return None
     try:
         candidates = _candidates(data, request)

@@ -148,14 +148,8 @@ def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float)
     complete = [listing for listing in listings if listing.error is None]
     for listing in complete:
         if listing.listed in last.looks:
-            ids = listing.claimed_ids if listing.claim else listed_ids(listing.answers, listing.ended_passes, None)
-            listing.error = volume_drop(
-                listing.account,
-                listing.resource,
-                last.looks[listing.listed].ids,
-                ids,
-                max_percent,
-            )
+            before = last.looks[listing.listed].ids
+            listing.error = volume_drop(listing.account, listing.resource, before, listing.ids, max_percent)
     return {one.listed: last.damage[one.listed] for one in complete if one.listed in last.damage}
 
 
