@@ -32,7 +32,7 @@ from pipeline.lake.verification import Verification
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
-from pipeline.views.catalog import LATEST, relations
+from pipeline.views.catalog import LATEST, committed_name, relations
 from pipeline.views.database import write_catalog
 from pipeline.views.script import whole_script
 from pipeline.views.state import LakeState
@@ -92,7 +92,8 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
         state = LakeState.of(con, files, verification)
         verification.verify_tables(con, {observation.run_id for observation in state.latest})
         con.execute(whole_script(files, state)).fetchall()
-        view_sql = dict(con.execute("select view_name, sql from duckdb_views()").fetchall())
+        macros = "select function_name, macro_definition from duckdb_functions() where macro_definition is not null"
+        queries_of = dict(con.execute(macros).fetchall())
         is_plain = files.manifest is None and not files.tombstones.active and not state.has_names
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
         for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
@@ -106,8 +107,9 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
                 frame = _read_files(spark, schema, table, paths)
                 frame = _keep_observations(spark, frame, latest) if is_latest else frame
             else:
+                table_script = f"create view {name} as {queries_of[committed_name(name)]}"
                 queries = [f"from {name} where account = {sql_literal(account)}" for account in accounts]
-                frame = _read_with_duckdb(spark, schema, str(data), [(query, []) for query in queries], view_sql[name])
+                frame = _read_with_duckdb(spark, schema, str(data), [(query, []) for query in queries], table_script)
             frame.createOrReplaceTempView(name)
     for statement in _statements():
         spark.sql(statement)

@@ -40,6 +40,11 @@ def latest_name(table: Table) -> str:
     return f"{table.name}_latest"
 
 
+def committed_name(table: str) -> str:
+    """Return the name of the macro below the view of a table: the rows of the committed files."""
+    return f"committed_{table}"
+
+
 LATEST: Final = {latest_name(table): table for table in ROW_TABLES}
 _LATEST_EXAMPLES: Final = {
     "images_latest": "select image_id, image_name from images_latest where platform = 'centos'",

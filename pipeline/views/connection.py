@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import Verification
-from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.read_only import confine_to
-from pipeline.views.script import data_script, refuse_pages, static_script, thresholds_script, whole_script
+from pipeline.views.script import data_script, refuse_pages, thresholds_script
 from pipeline.views.state import LakeState, published_observations
+from pipeline.views.static_views import create_static_views
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     import duckdb
 
@@ -62,7 +62,7 @@ def connect(
         instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files, verification))
         catalog = load_catalog(con, open_location(data))
         if catalog is None:
-            con.execute(static_script()).fetchall()
+            create_static_views(con)
         latest_runs = [] if catalog is None else catalog.latest_runs
         if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint():
             state = LakeState.of(con, files, verification, instant)
@@ -129,7 +129,5 @@ def connect_empty() -> duckdb.DuckDBPyConnection:
     import duckdb
 
     con = duckdb.connect()
-    con.execute(
-        whole_script(FileSet(Path(), {table.name: () for table in TABLES}), LakeState((), frozenset(), frozenset()))
-    ).fetchall()
+    create_static_views(con)
     return con

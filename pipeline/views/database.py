@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.lake.file_set import FileSet
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database_file import CatalogBuilder
-from pipeline.views.script import data_script, static_script
+from pipeline.views.script import data_script
 from pipeline.views.state import LakeState
 
 
@@ -28,7 +28,7 @@ def write_catalog(data: str | Path = "data", builder: CatalogBuilder | None = No
     if not store_of(open_location(data)).is_local:
         return None
     files = FileSet.read(data)
-    with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data), static_script()) as open_builder:
+    with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data)) as open_builder:
         with open_builder.reader() as con:
             state = LakeState.of(con, files)
         latest_runs = {observation.run_id for observation in state.latest}
@@ -38,4 +38,4 @@ def write_catalog(data: str | Path = "data", builder: CatalogBuilder | None = No
 def begin_catalog(data: str | Path) -> contextlib.AbstractContextManager[CatalogBuilder | None]:
     """Begin a new `lake.duckdb` in a thread, with all that does not depend on the files."""
     is_local = store_of(open_location(data)).is_local
-    return CatalogBuilder(Path(data), static_script()) if is_local else contextlib.nullcontext()
+    return CatalogBuilder(Path(data)) if is_local else contextlib.nullcontext()

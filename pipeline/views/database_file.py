@@ -22,6 +22,8 @@ from pipeline.resources.control import OBSERVATIONS
 from pipeline.runtime import frequent_switches
 from pipeline.storage.folder import commit_file
 from pipeline.text import escape_glob, sql_literal
+from pipeline.views.script import static_script
+from pipeline.views.static_views import STORAGE, static_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,13 +32,8 @@ if TYPE_CHECKING:
 
 _log = logger(__name__)
 
-_STORAGE: Final = "v1.4.0"
-"""The format of the oldest DuckDB that gives the same answers: 1.3 would show some views without their rows."""
 _PACKAGES: Final = ("lake", "resources", "views")
 """The packages that the script of the views depends on."""
-
-_static_files: dict[str, bytes | None] = {}
-"""By static script, the file that it makes: kept from the second time on, for the third to begin with (200 ms less)."""
 
 
 @functools.cache
@@ -57,13 +54,13 @@ def _path(data: Path) -> Path:
 class CatalogBuilder:
     """A context manager that builds the catalog beside the old one, and deletes what was not finished."""
 
-    def __init__(self, data: Path, static_script: str) -> None:
-        """Begin with the part of the script that names no file."""
+    def __init__(self, data: Path) -> None:
+        """Begin with what does not depend on the files."""
         self._final = _path(data)
         self._staging = tempfile.TemporaryDirectory(prefix=f".{CATALOG}.", dir=self._final.parent)
         self._path = Path(self._staging.name) / CATALOG
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="catalog")
-        self._started = self._pool.submit(self._start, static_script)
+        self._started = self._pool.submit(self._start)
 
     def __enter__(self) -> Self:
         return self
@@ -74,23 +71,19 @@ class CatalogBuilder:
             self._started.result().close()
         self._staging.cleanup()
 
-    def _start(self, static_script: str) -> duckdb.DuckDBPyConnection:
+    def _start(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        made = _static_files.get(static_script)
+        made = static_file()
         if made:
             self._path.write_bytes(made)
         con = duckdb.connect()
         con.execute(
-            f"attach {sql_literal(self._path)} as lake (storage_version '{_STORAGE}'); use lake; begin"
+            f"attach {sql_literal(self._path)} as lake (storage_version '{STORAGE}'); use lake; begin"
         ).fetchall()
         if not made:
             with frequent_switches():
-                con.execute(static_script).fetchall()
-            if static_script in _static_files:  # not the first time: most processes write one catalog
-                con.execute("commit; checkpoint; begin").fetchall()
-                made = self._path.read_bytes()
-            _static_files[static_script] = made
+                con.execute(static_script()).fetchall()
         return con
 
     def reader(self) -> duckdb.DuckDBPyConnection:

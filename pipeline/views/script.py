@@ -5,6 +5,8 @@
                    images_latest, image_disks_latest, …                        over the latest files alone
     sql/       ──► capacity_by_region, image_age, image_changes, …             one file for each view
 
+A table is a view over a macro, `committed_images()` below `images`: only the macros differ from lake to lake.
+
 `connect` runs the script that `views_sql` returns. Where `lake.duckdb` was made
 by this script, `connect` copies the views from there, in a tenth of the time,
 and the tables too if it reads the same files as of now.
@@ -31,7 +33,7 @@ from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_glob, sql_literal
 from pipeline.views.account_names import counted_as
 from pipeline.views.as_of import parse_as_of
-from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, latest_name, relations
+from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, committed_name, latest_name, relations
 from pipeline.views.parameters import Thresholds, with_parameters, with_thresholds
 from pipeline.views.state import LakeState, published_observations
 from pipeline.views.versions_script import versions_query, with_current_columns
@@ -119,54 +121,61 @@ end;
 def whole_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
     """Write the whole script.
 
-    DuckDB binds a view when it is created, and binding opens every file that the view reads. So the tables are created
-    empty, then the views over them, then the tables again over the files: each file is opened once, not once a view.
+    DuckDB binds a view when it is created, and binding opens every file that the view reads. So the views are created
+    over empty tables, and the files follow as macros, which are not bound: no file is opened before a query reads it.
     """
     return static_script() + data_script(files, state, as_of)
 
 
 def static_script() -> str:
-    """Write the part that is the same for every lake: empty tables, and all views."""
+    """Write the part that is the same for every lake: empty tables, all views, and every comment."""
     known = relations()
+    tables = [relation for relation in known.values() if not relation.query]
     views = [relation for relation in known.values() if relation.query]
     parts = ["-- The tables, typed and still empty, and the views over them.\n", *_empty_tables(), *_empty_latest()]
+    parts += [_view(table.name, f"from {committed_name(table.name)}()") for table in tables]
     parts += [_view(view.name, view.query or "") for view in views]
     parts += [_macro(relation) for relation in known.values() if relation.settings]
-    parts.append(f"create or replace macro {THRESHOLDS}() as '{{}}';\n\n")
-    parts += [_comments(view) for view in views]
+    parts.append(f"create or replace macro {THRESHOLDS}() as '{{}}';\n\n{_as_of(None)}")
+    parts += [_comments(relation) for relation in known.values()]
     return "".join(parts)
 
 
 def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
-    """Write the part for the files of one lake: its tables, as of an instant."""
-    parts = ["-- The tables, over the files of committed runs.\n"]
+    """Write the part for the files of one lake: what its tables read, as of an instant."""
+    parts = ["-- The files of committed runs.\n"]
     if any(files.daily.values()) or files.manifest:
         parts += [
             *(
-                _view(table.name, rows(resource, table, files, as_of))
+                _rows_of(table.name, rows(resource, table, files, as_of))
                 for resource in RESOURCES
                 for table in resource.tables
             ),
-            _view(REJECTS.name, rejects(files, as_of)),
-            _view(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
-            _view(RAW_PAGES.name, pages(files, as_of)),
-            *(_view(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
+            _rows_of(REJECTS.name, rejects(files, as_of)),
+            _rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
+            _rows_of(RAW_PAGES.name, pages(files, as_of)),
+            *(
+                _rows_of(resource.versions_name, versions_query(resource, files, state, as_of))
+                for resource in RESOURCES
+            ),
         ]
     else:
         parts += _empty_tables()
     if state.latest:
         parts += [
-            _view(latest_name(table), latest_rows(resource, table, files, state.counted_of(resource)))
+            _rows_of(latest_name(table), latest_rows(resource, table, files, state.counted_of(resource)))
             for resource in RESOURCES
             for table in resource.tables
         ]
-        parts.append(_view(latest_name(REJECTS), latest_rejects(files, state.counted)))
+        parts.append(_rows_of(latest_name(REJECTS), latest_rejects(files, state.counted)))
     else:
         parts += _empty_latest()
-    parts += [_comments(relation) for relation in relations().values() if not relation.query]
-    as_of_literal = "null" if as_of is None else instant(as_of)
-    parts.append(f"create or replace macro {AS_OF}() as cast({as_of_literal} as timestamp);\n")
-    return "".join(parts)
+    return "".join(parts) + _as_of(as_of)
+
+
+def _as_of(as_of: dt.datetime | None) -> str:
+    literal = "null" if as_of is None else instant(as_of)
+    return f"create or replace macro {AS_OF}() as cast({literal} as timestamp);\n"
 
 
 def refuse_pages(error: LakeDamaged) -> str:
@@ -176,7 +185,7 @@ def refuse_pages(error: LakeDamaged) -> str:
         f"    cast({raising} as {column.duckdb_type}) as {column.name}" for column in RAW_PAGES.columns
     )
     # In the condition for a query without a column, in each column for one whose own condition is evaluated first.
-    return _view(RAW_PAGES.name, f"select\n{columns}\nwhere cast({raising} as boolean)")
+    return _rows_of(RAW_PAGES.name, f"select\n{columns}\nwhere cast({raising} as boolean)")
 
 
 def thresholds_script(thresholds: Thresholds | None) -> str:
@@ -195,18 +204,23 @@ def _with_names(query: str, state: LakeState) -> str:
 
 def _empty_tables() -> list[str]:
     versions = [
-        _view(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
+        _rows_of(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
         for resource in RESOURCES
     ]
-    return [*(_view(table.name, empty(table)) for table in TABLES), *versions]
+    return [*(_rows_of(table.name, empty(table)) for table in TABLES), *versions]
 
 
 def _empty_latest() -> list[str]:
-    return [_view(name, empty(table)) for name, table in LATEST.items()]
+    return [_rows_of(name, empty(table)) for name, table in LATEST.items()]
 
 
 def _view(name: str, query: str) -> str:
     return f"create or replace view {name} as\n{query.rstrip()};\n\n"
+
+
+def _rows_of(table: str, query: str) -> str:
+    """Write what a table reads: a macro below its view, so that the view and its comments stay."""
+    return f"create or replace macro {committed_name(table)}() as table\n{query.rstrip()};\n\n"
 
 
 def _comments(relation: Relation) -> str:
