@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.extract.proof import DEFAULT_TERMS, Kind, Proof, Sighting, Terms, prove, proves
-from pipeline.extract.response import NO_ID_PREFIX, Answer, contradiction
+from pipeline.extract.response import Answer, contradiction
 from pipeline.extract.watch import count_clock_steps_back, has_returned, is_contradicted
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _sightings(answers: Sequence[Answer], places: Sequence[int]) -> list[Sightin
         page = answer.page
         assert page is not None  # noqa: S101  (flawless)
         assert page.total is not None  # noqa: S101
-        if any(image_id.startswith(NO_ID_PREFIX) for image_id in page.ids):
+        if not page.has_all_ids:
             return None
         found.append(
             Sighting(

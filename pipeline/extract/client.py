@@ -20,7 +20,6 @@ import contextlib
 import datetime as dt
 import math
 import time
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -218,8 +217,7 @@ class EnsApi:
             message = redact_key(key, redact(_text(reason), secrets).encode()).decode()
             start = redact_bytes(redact_key(key, body.start), secrets) or None
             return Attempt(sent_at, self._clock.now(), waited_seconds, None, None, start, code, message)
-        attempt = _received(response, content, action.items[0], sent_at, self._clock.now(), waited_seconds, secrets)
-        return replace(attempt, server_at_utc=_server_time(response.headers.get("Date", "")))
+        return _received(response, content, action.items[0], sent_at, self._clock.now(), waited_seconds, secrets)
 
 
 def _server_time(date: str) -> dt.datetime | None:
@@ -242,15 +240,17 @@ def _received(
     secrets: frozenset[str],
 ) -> Attempt:
     """The attempt for a response: its request id, and the error code and message unless it is a success."""
-    status = response.status
-    is_page = len(body) >= _SHORT_BODY and may_be_listing(status, body, list_name)
-    refusal = _ErrorBody() if is_page else _error_body(body)
-    if not may_be_listing(status, body, list_name):
+    status, server_at = response.status, _server_time(response.headers.get("Date", ""))
+    is_listing = may_be_listing(status, body, list_name)
+    refusal = _ErrorBody() if is_listing and len(body) >= _SHORT_BODY else _error_body(body)
+    if not is_listing:
         body = redact_bytes(body[:START_BYTES], secrets)  # a hostile one takes a second a MiB
     raw_id = response.headers.get("x-acs-request-id") or refusal.RequestId
     request_id = one_line(redact(_text(str(raw_id)[:START_BYTES]), secrets)) if raw_id else None
     if status == 200 and (not isinstance(refusal.Code, str) or classify(200, refusal.Code) == "usable"):
-        return Attempt(sent_at, received_at, waited_seconds, 200, request_id, body, None, None, list_name=list_name)
+        return Attempt(
+            sent_at, received_at, waited_seconds, 200, request_id, body, None, None, None, server_at, list_name
+        )
     code = (
         one_line(redact(_text(str(refusal.Code)[:START_BYTES]), secrets))
         if refusal.Code is not None
@@ -260,7 +260,7 @@ def _received(
     message = refusal.Message or redirect(status, location) or f"HTTP status {status}, and the body is not an ENS error"
     text = one_line(redact(_text(str(message)[:START_BYTES]), secrets))
     retry_after = _retry_after_seconds(response.headers.get("x-acs-retry-after", ""))
-    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, text, retry_after)
+    return Attempt(sent_at, received_at, waited_seconds, status, request_id, body, code, text, retry_after, server_at)
 
 
 def _error_body(body: bytes) -> _ErrorBody:

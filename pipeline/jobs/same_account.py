@@ -79,13 +79,13 @@ def find_other_names(lake: Any, listings: Sequence[Listing], set_by_hand: Mappin
     for account in accounts:
         other = set_by_hand.get(account)
         if other is None:
-            common = Counter(owners[image_id] for image_id in ids.get(account, ()) if image_id in owners)
+            common = Counter(owners[image_id] for image_id in owners.keys() & ids.get(account, ()))
             before = known.same_account_as.get(account) or former.get(account)
             if common:
                 other = max((name for name in accounts if name in common), key=common.__getitem__)
             elif before not in set_by_hand and not {before, account} <= owning:
                 other = before
-            for image_id in ids.get(account, ()):
+            for image_id in ids.get(account, ()) if account != accounts[-1] else ():
                 owners.setdefault(image_id, account)
         if other is not None and other != NO_OTHER and account in owned:
             mine = owned[account]

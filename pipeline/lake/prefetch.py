@@ -114,7 +114,7 @@ class Prefetch:
         """Flatten the next batch, if all of its pages are there; wait while the threads are behind."""
         first = BATCH_PAGES * len(self._batches) + self._first_page
         numbers = range(first, first + BATCH_PAGES)
-        if not all(number in self._waiting for number in numbers):
+        if len(self._waiting) < BATCH_PAGES or not all(number in self._waiting for number in numbers):
             return
         pages = [self._waiting.pop(number) for number in numbers]
         self._batches.append((at, [place for place, _ in pages]))

@@ -24,6 +24,8 @@ from pipeline.emulator.actions.describe_self_images import ACTION
 from pipeline.resources.images import IMAGES_RESOURCE
 
 PAGE_SIZE: Final = IMAGES_RESOURCE.action.page_size
+REQUEST_ID: Final = "473469C7-AA6F-4DC5-B3DB-A3DC0DE3C83E"
+"""That of the published example."""
 _PAGE: Final = re.compile(rb"[?&]PageNumber=([0-9]+)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _ENDING: Final = b"\r\n\r\n"
@@ -43,7 +45,7 @@ def pages(images: int, left_out: int = 0) -> list[bytes]:
     state = AccountState(ACTION, [])
     state.rows = rows[left_out:]
     count = -(-len(state.rows) // PAGE_SIZE)
-    return [state.page(Query(), number, PAGE_SIZE).render("x") for number in range(1, count + 2)]
+    return [state.page(Query(), number, PAGE_SIZE).render(REQUEST_ID) for number in range(1, count + 2)]
 
 
 def replies(bodies: list[bytes]) -> list[tuple[bytes, bytes]]:
