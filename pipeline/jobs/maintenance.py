@@ -127,7 +127,7 @@ class Edit:
 
 def maintain(
     data: str | Path,
-    edit: Callable[[Edit], Iterable[Path]] = lambda _: (),
+    edit: Callable[[Edit], Iterable[Path]] | None = None,
     *,
     compact: bool = False,
     grace: str | dt.timedelta = GRACE,
@@ -137,14 +137,14 @@ def maintain(
     """Let `edit` change the tombstones and return the raw files that expire, then do what follows from them.
 
     Raises:
-        BadSetting: a span makes no sense, or `data` is in a bucket.
+        BadSetting: a span makes no sense, or `edit` is given for a bucket.
         LakeMissing: there is no lake in `data`.
         LakeLocked: another process holds it.
     """
     data = open_location(data)
-    store_of(data).require_local(
-        data, "maintenance", "let the bucket's own lifecycle rules expire raw/, or maintain a copy of it in a folder"
-    )
+    if edit is not None:
+        instead = "let the bucket's own lifecycle rules expire raw/, or maintain a copy of it in a folder"
+        store_of(data).require_local(data, "maintenance", instead)
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     grace_period = span(grace)
     with contextlib.ExitStack() as stack:
@@ -152,7 +152,7 @@ def maintain(
         deleted_orphans = orphans(data) if dry_run else stack.enter_context(lock(data))
         before = read_tombstones(data)
         edited = Edit(data, dry_run, now, now + grace_period, before, published, [])
-        expired = list(edit(edited))
+        expired = list(edit(edited)) if edit else []
         tombstones = edited.tombstones = _with_expired(edited, expired)
         compactions: list[str] = []
         if not dry_run:
@@ -168,7 +168,7 @@ def maintain(
             compactions = [""]
         to_delete = _to_delete(data, tombstones, now)
         lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]
-        size = sum(path.stat().st_size for path in to_delete)
+        size = sum(store_of(path).size(path) for path in to_delete)
         if not dry_run:
             delete_expired_days(data, tombstones, now)
         for path in to_delete if not dry_run else ():

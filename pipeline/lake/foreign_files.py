@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
-_COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
+_COMPACTED_FILE: Final = re.compile(r"\d{6,}(?:-[0-9a-f]{8})?\.parquet|\d{6,}\.json", re.ASCII)
 _DELTA_FILE: Final = re.compile(r"\d{20}\.json|_commit_.*\.tmp", re.ASCII)
 """A commit of a Delta log. A checkpoint of another engine is none: it is Parquet, and read as rows of the table."""
 _OURS: Final = {STAGING, OLDER_STAGING, DAMAGED, WITHDRAWN}

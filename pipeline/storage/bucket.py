@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -242,6 +243,11 @@ class BucketStore(Store):
         location = BucketPath(path)
         with translate_errors(location):
             obstore.delete(client, location.key)
+        self._stored.pop(location, None)
+
+    def unique_suffix(self) -> str:
+        """Return `-` and eight random digits."""
+        return f"-{secrets.token_hex(4)}"
 
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
         """Do nothing: a put is refused where there is an object, and the commit record decides."""

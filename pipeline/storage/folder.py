@@ -196,6 +196,10 @@ class FolderStore(Store):
             with contextlib.suppress(OSError):  # it is not empty
                 path.parent.rmdir()
 
+    def unique_suffix(self) -> str:
+        """Return nothing: the one writer knows which names are free."""
+        return ""
+
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
         """Lock the file `path`: see `file_lock`."""
         return lock_file(path)

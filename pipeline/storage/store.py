@@ -134,6 +134,10 @@ class Store(ABC):
         """Delete a file, or a folder with its content."""
 
     @abstractmethod
+    def unique_suffix(self) -> str:
+        """Return what makes a name differ from those of writers at work: nothing under a lock, else random digits."""
+
+    @abstractmethod
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
         """Take the one writer's lock, the file `path`; without a lock in this store, do nothing.
 
