@@ -40,7 +40,7 @@ from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, Verification
 from pipeline.lake.withdrawn_files import replacement_flaws, settle_withdrawals
 from pipeline.log import about, logger, timed
@@ -259,7 +259,7 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
             if store_of(data).is_local and not path.is_file():
                 move_aside(data, path)
             else:
-                store_of(data).set_aside(path, data / "lake" / DAMAGED / path.parent.name / path.name)
+                store_of(data).move(path, data / "lake" / DAMAGED / path.parent.name / path.name)
             is_moved = True
             _log.info("moved the manifest %r aside, which cannot be read", str(path))
         else:
@@ -270,7 +270,7 @@ def _set_aside_damaged_replacements(data: Path) -> None:
     """Move damaged files without withdrawn rows out of the way: they are derived again from those with all rows."""
     for path, flaw in replacement_flaws(data, read_tombstones(data)).items():
         if path.exists():
-            store_of(data).set_aside(path, data / "lake" / DAMAGED / table_of(path) / path.name)
+            store_of(data).move(path, data / "lake" / DAMAGED / table_of(path) / path.name)
             _log.info("moved %r aside: %s", str(path), flaw)
 
 
@@ -278,7 +278,7 @@ def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
     """Move damaged raw pages of intact runs out of the way: nothing may be derived from them."""
     for state in states:
         if state.raw is not None and state.raw_flaw is not None:
-            store_of(data).set_aside(state.raw, data / "raw" / DAMAGED / state.raw.name)
+            store_of(data).move(state.raw, data / "raw" / DAMAGED / state.raw.name)
             _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
 
 

@@ -36,7 +36,7 @@ from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
 from pipeline.lake.publish import evidence_of, listed_in, read_answers
 from pipeline.lake.survey import survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import read_verified
 from pipeline.log import logger
 from pipeline.redaction import redact

@@ -17,6 +17,7 @@
           versions        image_versions, as SQL
           latest          each account's latest observation
       tombstones      what was withdrawn or has expired
+        tombstone_files   their files, numbered in a bucket
       withdrawn_files   files with withdrawn rows, outside the folders of the tables
       folder_days     the days in these folders, and those that have expired
       folder_schema   one schema a folder

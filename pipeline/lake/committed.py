@@ -10,7 +10,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.withdrawn_files import row_files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES

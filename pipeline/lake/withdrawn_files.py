@@ -6,12 +6,15 @@
 
     1  the replacements are written and synced in `.withdrawn`
     2  the tombstones name them, with their digests: from here on the observation is withdrawn
-    3  the files change places, each by one rename
+    3  the files change places, each by one rename; in a bucket by a copy, which is deleted where no table needs it
 
 A reader takes from 2 on any file that holds all rows which are not withdrawn, wherever it lies, and leaves the others
 out: killed anywhere, a withdrawal is done or not. What is left of 3 the next writer does. A replacement has a name of
 its own, so that a connection of before the withdrawal ends with an error where its file is gone, and never reads fewer
 rows from a file of the same name. Commit records stay as they were committed.
+
+In a bucket several machines may be at 3 with different tombstones. So nothing is deleted from `.withdrawn` that may be
+the only copy, or another machine's of 1; and who is done reads the tombstones again, and follows newer ones.
 """
 
 from __future__ import annotations
@@ -21,17 +24,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, LakeLocked
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.layout import files, shown, table_path, withdrawn_folder
-from pipeline.lake.tombstones import Replacement, Tombstones, write_tombstones
-from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
+from pipeline.lake.tombstone_files import read_tombstones, write_tombstones
+from pipeline.lake.tombstones import Replacement, Tombstones
+from pipeline.lake.verification import file_flaw, read_verified, record_flaw
 from pipeline.log import logger
 from pipeline.resources.columns import RESOURCE
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, tables_of
 from pipeline.storage.digest import FileDigest, digest_of
-from pipeline.storage.folder import commit_file, sync_folder
 from pipeline.storage.partitions import STAGING, WITHDRAWN, day_of_run, files_by_day, number_of, run_of
 from pipeline.storage.store import store_of
 
@@ -57,8 +60,9 @@ def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: b
     A run of which no file does so is left out. With `everything`, the file with the most rows is taken, withdrawn ones
     too, as long as they are there.
     """
-    may_have_any = store_of(data).is_local or tombstones.withdrawn  # in a bucket, a listing is a request
-    aside = files_by_day(withdrawn_folder(data, table)) if may_have_any else []
+    is_free = store_of(data).is_local  # in a bucket, a listing is a request
+    has_any = is_free or tombstones.number or tombstones.withdrawn
+    aside = files_by_day(withdrawn_folder(data, table)) if has_any else []
     by_run: dict[str, list[Path]] = {}
     for path in (*files(data, table), *aside):
         by_run.setdefault(run_of(path), []).append(path)
@@ -116,28 +120,52 @@ def _usable(run_id: str, table: Table, paths: Iterable[Path], tombstones: Tombst
 def settle_withdrawals(data: Path, tombstones: Tombstones, before: Tombstones | None = None) -> Tombstones:
     """Write these tombstones where they differ from those `before`, and bring the folders in agreement with them.
 
-    The caller holds the lock. A run of which the files are damaged stays as it is. Returns: the tombstones, with the
-    replacements.
+    The caller holds the lock, if there is one. A run of which the files are damaged stays as it is. Returns: the
+    tombstones, with the replacements; in a bucket perhaps newer ones.
+
+    Raises:
+        LakeLocked: another machine has changed the tombstones: `before` is not the newest state.
     """
-    if not store_of(data).is_local:  # nothing is withdrawn there: it came with a copy of a folder
-        return tombstones
-    runs = sorted(
-        {
-            one.run_id
-            for one in tombstones.withdrawn
-            if tombstones.published_by(one.run_id) and day_of_run(one.run_id) not in tombstones.expired_days
-        }
-    )
+    settled = with_replacements(data, tombstones)
+    if settled != (before or tombstones):
+        settled = write_tombstones(data, settled)
+    _settle_all(data, settled)
+    while not store_of(data).has_lock and (newest := read_tombstones(data)).number > settled.number:
+        settled = newest
+        _settle_all(data, settled)
+    return settled
+
+
+def follow_tombstones(data: Path) -> None:
+    """Bring the folders in agreement with the tombstones, whoever else changes them."""
+    while True:
+        try:
+            settle_withdrawals(data, read_tombstones(data))
+        except LakeLocked:
+            if store_of(data).has_lock:
+                raise
+        else:
+            return
+
+
+def _runs_to_settle(tombstones: Tombstones) -> list[str]:
+    runs = {one.run_id for one in tombstones.withdrawn if tombstones.published_by(one.run_id)}
+    return sorted(run_id for run_id in runs if day_of_run(run_id) not in tombstones.expired_days)
+
+
+def with_replacements(data: Path, tombstones: Tombstones) -> Tombstones:
+    """Return the tombstones with the replacements that the folders need, which are written in `.withdrawn`."""
+    runs = _runs_to_settle(tombstones)
     kept = [one for one in tombstones.replacements if one.run_id not in runs]
     for run_id in runs:
         kept += _replacements(data, run_id, tombstones)
-    settled = msgspec.structs.replace(tombstones, replacements=tuple(kept)) if runs else tombstones
-    if settled != (before or tombstones):
-        write_tombstones(data, settled)
-    for run_id in runs:
-        for table in _tables(settled.published_by(run_id)):
-            _settle(data, table, run_id, settled)
-    return settled
+    return msgspec.structs.replace(tombstones, replacements=tuple(kept)) if runs else tombstones
+
+
+def _settle_all(data: Path, tombstones: Tombstones) -> None:
+    for run_id in _runs_to_settle(tombstones):
+        for table in _tables(tombstones.published_by(run_id)):
+            _settle(data, table, run_id, tombstones)
 
 
 def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Replacement]:
@@ -185,9 +213,10 @@ def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Rep
             raise LakeDamaged(f"{shown(source)!r}: {flaw}")
         staged = staging / f"{table.name}.parquet"
         _write_without(source, staged, table, hidden)
-        digests[table.name] = digest_of(staged)
-        target = table_path(data, table, run_id, day_of_run(run_id), number)
-        commit_file(staged, withdrawn_folder(data, table) / target.parent.name / target.name)
+        written = digest_of(staged)
+        name = table_path(data, table, run_id, day_of_run(run_id), number)
+        tag = store_of(data).commit_file(staged, withdrawn_folder(data, table) / name.parent.name / name.name)
+        digests[table.name] = FileDigest(written.bytes, written.sha256, tag)
     staging.rmdir()
     return Replacement(run_id, number, tuple(sorted(hidden)), digests)
 
@@ -209,7 +238,7 @@ def _write_without(source: Path, target: Path, table: Table, left_out: Collectio
 
     try:
         with (
-            pq.ParquetFile(source, page_checksum_verification=True) as file,
+            pq.ParquetFile(store_of(source).open(source), page_checksum_verification=True) as file,
             table.writer(target, file.schema_arrow) as writer,
         ):
             for group in range(file.num_row_groups):
@@ -233,6 +262,7 @@ def _resources(rows: pa.Table, table: Table) -> Iterable[str]:
 
 def _settle(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> None:
     """Move the files of one table of a run to where they belong, and delete those that nothing can need."""
+    store = store_of(data)
     paths = files_of_run(data, table, run_id)
     known = tombstones.replacements_of(run_id)
     hidden = tombstones.hidden_in(run_id)
@@ -241,26 +271,18 @@ def _settle(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> No
     if not is_whole and current not in {number_of(path) for path in paths}:
         return  # it could not be written: what is there stays
     target = None if current is None else table_path(data, table, run_id, day_of_run(run_id), current)
-    folders = set()
     for path in paths:
         without = _without(path, known)
         if path == target or (_is_aside(path) and number_of(path) != current and without is not None):
             continue
-        folders.add(path.parent)
-        aside = withdrawn_folder(data, table) / path.parent.name / path.name
-        if without is None or (_is_aside(path) and target is not None and target.exists()):
-            store_of(data).delete(path)
+        is_unneeded = without is None or (_is_aside(path) and target is not None and target in paths)
+        if is_unneeded and (store.has_lock or not _is_aside(path)):
+            store.delete(path)
         elif not _is_aside(path):
-            commit_file(path, aside)
-    for path in files_of_run(data, table, run_id):
-        if target is not None and _is_aside(path) and number_of(path) == current:
-            folders.add(path.parent)
-            commit_file(path, target)
-    for folder in folders:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        else:
-            sync_folder(folder)
+            store.move(path, withdrawn_folder(data, table) / path.parent.name / path.name)
+    for path in paths:
+        if target is not None and target not in paths and _is_aside(path) and number_of(path) == current:
+            store.bring_back(path, target)
 
 
 def holds_rows_of(data: Path, tombstones: Tombstones, withdrawal: Withdrawal) -> bool:
@@ -277,8 +299,6 @@ def holds_rows_of(data: Path, tombstones: Tombstones, withdrawal: Withdrawal) ->
 
 def misplaced_files(data: Path, tombstones: Tombstones) -> list[Path]:
     """List the files in the folders of the tables that a killed withdrawal left there: the next writer moves them."""
-    if not store_of(data).is_local:
-        return []
     runs = {one.run_id for one in tombstones.withdrawn if tombstones.published_by(one.run_id)}
     return [
         path
@@ -296,7 +316,7 @@ def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
         for table in _tables(one.left_out) if one.number == tombstones.current_number(one.run_id) else ():
             path = table_path(data, table, one.run_id, day_of_run(one.run_id), one.number)
             flaw = file_flaw(path, one.digests[table.name])
-            if flaw is not None and (flaw != MISSING or store_of(data).is_local):  # a bucket reads the whole file then
+            if flaw is not None:
                 flaws[path] = flaw
     return flaws
 

@@ -25,7 +25,6 @@ from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDenie
 from pipeline import connect, diff, export, rebuild, run
 from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, Unreachable
 from pipeline.jobs.compaction import compact
-from pipeline.jobs.retention import prune
 from pipeline.lake.check import check
 from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.storage import bucket
@@ -119,8 +118,6 @@ def test_a_bucket_is_exported_and_compared(lake, account_here, tmp_path):
 
 
 def test_what_needs_a_folder_says_what_to_do_instead(lake, tmp_path):
-    with pytest.raises(BadSetting, match="maintenance needs a folder"):
-        prune(lake)
     with pytest.raises(BadSetting, match="copy raw/ into the bucket"):
         rebuild(tmp_path, into=lake)
     with pytest.raises(BadSetting, match="needs a file on this machine"), open(open_location(lake)):  # noqa: PTH123

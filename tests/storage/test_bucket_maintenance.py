@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import itertools
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import obstore
+import pyarrow.parquet as pq
 from obstore.exceptions import PermissionDeniedError
 
-from pipeline import connect, run
+from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import newest_manifest
-from pipeline.storage.store import open_location
+from pipeline.storage.store import open_location, store_of
 
 DAYS = 6
 """Runs of the lake `lived`."""
@@ -112,3 +117,134 @@ def test_two_compactors_and_three_writers_at_once_lose_nothing(bucket):
     ]
     assert set(before["images"]) <= set(everything(bucket)["images"])
     assert check(bucket).findings == []
+
+
+# ── withdrawal ───────────────────────────────────────────────────────────────
+
+
+def in_tables(data: Any) -> dict[str, int]:
+    """Rows of each account in the folder of `images`, as any other engine reads them."""
+    paths = open_location(data).joinpath("lake", "images").rglob("observed_on=*/*.parquet")
+    accounts = [pq.read_table(store_of(path).open(path), columns=["account"]).column(0).to_pylist() for path in paths]
+    return dict(Counter(itertools.chain(*accounts)))
+
+
+def by_views(data: Any) -> dict[str, int]:
+    return dict(rows(data, "select account, count(*) from images group by account"))
+
+
+def names(data: Any) -> list[str]:
+    """The observations, the oldest first, as commands take them."""
+    return [name for (name,) in rows(data, "select run_id || '/' || account from observations order by all")]
+
+
+def test_a_withdrawal_in_a_bucket_is_the_withdrawal_in_a_folder(folder, bucket):
+    before = everything(bucket)
+    here, there = names(bucket)[:2]
+    for observation, accounts in ((here, {"here": 20, "there": 24}), (there, {"here": 20, "there": 20})):
+        for data in (folder, bucket):
+            withdraw(data, observation)
+        assert in_tables(bucket) == by_views(bucket) == in_tables(folder) == accounts
+    assert check(bucket).findings == []
+    compact(bucket)
+    assert by_views(bucket) == {"here": 20, "there": 20}
+
+    for observation in (there, here):
+        restore(bucket, observation)
+    assert in_tables(bucket) == by_views(bucket) == {"here": 24, "there": 24}
+    assert everything(bucket) == before
+    assert check(bucket).findings == []
+
+
+def test_of_two_withdrawals_at_once_both_hold(bucket, monkeypatch):
+    put, found = obstore.put, []
+    first, second = names(bucket)[:2]
+
+    def overtaken(client: Any, key: str, *rest: Any, **options: Any) -> Any:
+        if "/_tombstones/" in key and not found:
+            found.append(key)
+            withdraw(bucket, second)
+        return put(client, key, *rest, **options)
+
+    monkeypatch.setattr(obstore, "put", overtaken)
+    withdraw(bucket, first)
+    assert in_tables(bucket) == by_views(bucket) == {"here": 20, "there": 20}
+    assert check(bucket).findings == []
+
+
+def test_a_restore_while_a_withdrawal_moves_files_loses_none(bucket, monkeypatch):
+    delete, found = obstore.delete, []
+    observation = names(bucket)[0]
+
+    def overtaken(client: Any, key: str) -> None:
+        if "/images/" in key and not found:
+            found.append(key)
+            restore(bucket, observation)
+        delete(client, key)
+
+    before = everything(bucket)
+    monkeypatch.setattr(obstore, "delete", overtaken)
+    withdraw(bucket, observation)
+    assert found
+    assert in_tables(bucket) == by_views(bucket) == {"here": 24, "there": 24}
+    assert everything(bucket) == before
+    assert check(bucket).findings == []
+
+
+def test_a_lake_copied_from_a_bucket_keeps_what_was_withdrawn_there(bucket, tmp_path):
+    first, second = names(bucket)[:2]
+    withdraw(bucket, first)
+    data = tmp_path / "data"
+    lake = open_location(bucket)
+    for path in lake.rglob("*"):
+        copy = data / path.relative_to(lake)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    assert in_tables(data) == by_views(data) == {"here": 20, "there": 24}
+    restore(data, first)
+    withdraw(data, second)
+    assert in_tables(data) == by_views(data) == {"here": 24, "there": 20}
+    assert check(data).findings == []
+
+
+# ── retention ────────────────────────────────────────────────────────────────
+
+
+def test_retention_in_a_bucket_keeps_every_row_of_the_views(bucket):
+    before = everything(bucket)
+    now = dt.datetime(2026, 10, 7)  # noqa: DTZ001
+    told = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
+    assert "1 raw file" not in told
+    assert "a run is not compacted whole" in told
+    compact(bucket, at=now)
+    told = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
+    assert "3 days expired in the folders, 2026-10-01 to 2026-10-03" in told
+    lake = open_location(bucket)
+    assert len(list((lake / "raw").rglob("*.parquet"))) == DAYS
+    prune(bucket, at=now + dt.timedelta(days=2))
+
+    assert everything(bucket) == before
+    for folder in ("raw", "lake/images", "lake/observations"):
+        days = sorted(path.parent.name for path in (lake / folder).rglob("*.parquet"))
+        assert days == [f"observed_on=2026-10-0{day}" for day in (4, 5, 6)]
+    assert check(bucket).findings == []
+    assert rebuild(bucket) == []
+
+
+def test_a_day_in_which_a_run_came_late_does_not_expire_before_that_is_compacted(bucket, account_here):
+    now = dt.datetime(2026, 10, 7)  # noqa: DTZ001
+    compact(bucket, at=now)
+    prune(bucket, daily_older_than="3d", grace="1d", at=now)
+    run(bucket, **account_here, observed_at=dt.datetime(2026, 10, 2, 5))  # noqa: DTZ001
+    before = everything(bucket)
+    prune(bucket, at=now + dt.timedelta(days=2))
+    assert everything(bucket) == before
+    assert min(in_days(bucket)) == "observed_on=2026-10-02"
+    compact(bucket, at=now)
+    prune(bucket, at=now + dt.timedelta(days=2))
+    assert everything(bucket)["images"] == before["images"]
+    assert min(in_days(bucket)) == "observed_on=2026-10-04"
+
+
+def in_days(data: str) -> set[str]:
+    return {path.parent.name for path in (open_location(data) / "lake" / "images").rglob("*.parquet")}
