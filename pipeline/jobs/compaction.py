@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.jobs.maintenance import GRACE, Maintained, maintain
 from pipeline.lake.compaction import compact as compaction
-from pipeline.lake.orphans import compaction_orphans, delete
+from pipeline.lake.orphans import compaction_orphans, delete, delete_orphans
 from pipeline.runtime import interruptible
+from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def compact_if_needed(data: Path) -> str | None:
     Nothing that was published before depends on it: the next writer tries again.
     """
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    is_needed = False
     try:
-        if compaction.needs_compaction(data):
+        if is_needed := compaction.needs_compaction(data):
             with interruptible():
                 compaction.compact(data, now=now)
                 write_catalog(data)
@@ -51,8 +53,10 @@ def compact_if_needed(data: Path) -> str | None:
     try:
         for path in compaction.expired_files(data, now):
             delete(path)
+        if is_needed and not store_of(data).has_lock:  # under a lock, every writer looks for orphans
+            delete_orphans(data)
     except Exception as error:  # noqa: BLE001  (they cost space alone)
-        return f"files that a compaction replaced are not deleted: {_first_line(error)}; the next run tries again"
+        return f"files that nothing needs any more are not deleted: {_first_line(error)}; the next run tries again"
     return None
 
 

@@ -17,11 +17,12 @@ from pipeline.lake.compaction.damage import compacted_observations, compaction_f
 from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
+from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.survey import pages_flaw, survey
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.tombstones import Withdrawal, is_called, observation_name
 from pipeline.lake.verification import record_flaw
-from pipeline.lake.withdrawn_files import files_of_run, settle_withdrawals
+from pipeline.lake.withdrawn_files import files_of_run
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import ROW_TABLES
 from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id

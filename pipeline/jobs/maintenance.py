@@ -33,9 +33,10 @@ from pipeline.lake.folder_days import delete_days, expired_day_folders
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
+from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name
-from pipeline.lake.withdrawn_files import expired_withdrawn_files, settle_withdrawals
+from pipeline.lake.withdrawn_files import expired_withdrawn_files
 from pipeline.log import logger
 from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run

@@ -39,10 +39,11 @@ from pipeline.lake.layout import shown, table_of
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
+from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, Verification
-from pipeline.lake.withdrawn_files import replacement_flaws, settle_withdrawals
+from pipeline.lake.withdrawn_files import replacement_flaws
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.tables import tables_of

@@ -12,8 +12,8 @@ from pipeline.lake.foreign_files import move_aside, obstacles
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
+from pipeline.lake.replacements import follow_tombstones
 from pipeline.lake.tombstone_files import settle_tombstones
-from pipeline.lake.withdrawn_files import follow_tombstones
 from pipeline.memory import memory_explained
 from pipeline.storage.store import store_of
 
@@ -48,7 +48,7 @@ def lock(data: Path, *, is_mending: bool = False, is_maintaining: bool = False) 
                     move_aside(data, path)
                 mend_format(data)
             format_of(data)
-            cleared = delete_orphans(data)
+            cleared = delete_orphans(data) if store.has_lock or is_maintaining else []
             upgrade(data)
             if store.has_lock or is_mending or is_maintaining:
                 settle_tombstones(data)
@@ -56,8 +56,9 @@ def lock(data: Path, *, is_mending: bool = False, is_maintaining: bool = False) 
             try:
                 yield cleared
             except BaseException:
-                with contextlib.suppress(OSError):
-                    delete_orphans(data)
+                if store.has_lock:
+                    with contextlib.suppress(OSError):
+                        delete_orphans(data)
                 raise
 
 

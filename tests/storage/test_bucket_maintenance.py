@@ -11,16 +11,19 @@ from typing import Any
 
 import obstore
 import pyarrow.parquet as pq
-from obstore.exceptions import PermissionDeniedError
+import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError
 
 from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.errors import Unreachable
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.orphans import delete_orphans, orphans
 from pipeline.storage.store import open_location, store_of
 
 DAYS = 6
@@ -248,3 +251,43 @@ def test_a_day_in_which_a_run_came_late_does_not_expire_before_that_is_compacted
 
 def in_days(data: str) -> set[str]:
     return {path.parent.name for path in (open_location(data) / "lake" / "images").rglob("*.parquet")}
+
+
+# ── orphans ──────────────────────────────────────────────────────────────────
+
+
+def test_orphans_are_deleted_when_they_are_old_and_nothing_else_is(bucket, account_here, monkeypatch):
+    lake = open_location(bucket)
+    first, second = names(bucket)[:2]
+    withdraw(bucket, first)
+    withdraw(bucket, second)
+    restore(bucket, first)
+    before = everything(bucket)
+    put = obstore.put
+
+    def killed(client: Any, key: str, *rest: Any, **options: Any) -> Any:
+        if "/lake/observations/" in key or "/manifests/" in key:
+            raise GenericError("the machine is gone")
+        return put(client, key, *rest, **options)
+
+    monkeypatch.setattr(obstore, "put", killed)
+    for work in (lambda: run(bucket, **account_here), lambda: compact(bucket)):
+        with pytest.raises(Unreachable):
+            work()
+    monkeypatch.setattr(obstore, "put", put)
+    compact(bucket)
+    there = set(lake.rglob("*"))
+    assert orphans(lake) == []  # they are young: their writers may be at work
+    deleted = set(delete_orphans(lake, older_than=dt.timedelta(0)))
+
+    assert set(lake.rglob("*")) == there - deleted
+    kinds = Counter(path.relative_to(lake / "lake").parts[0] for path in deleted if path.is_relative_to(lake / "lake"))
+    assert kinds == {
+        **dict.fromkeys(("images", "image_disks", "rejects"), 1),  # of the run without a commit record
+        **dict.fromkeys(("image_versions_open", "compacted_observations"), 1),
+        ".withdrawn": 2 * 3,  # a replacement that the restore made useless, and the copy of the one that counts
+        "tombstones": 2,
+    }
+    assert everything(bucket) == before
+    assert [finding.location[:4] for finding in check(bucket).findings] == ["raw/"]  # landed: a rebuild publishes it
+    assert len(rebuild(bucket)) == 1
