@@ -87,9 +87,14 @@ ROW_GROUP_ROWS: Final = 65_536
 def new_lake(data: Path) -> Iterator[Path]:
     """Yield a folder in `data` to build a lake in; at the end the lake is renamed in, all at once.
 
+    In a bucket nothing is renamed: it is `data` itself, where each run appears with its commit record.
+
     Raises:
         BadSetting: `data` has a folder `lake` with something in it.
     """
+    if not store_of(data).is_local:
+        yield data
+        return
     building = data / ".new"
     make_folder(building, 0o700)
     yield building

@@ -117,9 +117,7 @@ def test_a_bucket_is_exported_and_compared(lake, account_here, tmp_path):
     assert diff("latest", "latest", lake) is not None
 
 
-def test_what_needs_a_folder_says_what_to_do_instead(lake, tmp_path):
-    with pytest.raises(BadSetting, match="copy raw/ into the bucket"):
-        rebuild(tmp_path, into=lake)
+def test_what_needs_a_file_of_this_machine_refuses_an_object(lake):
     with pytest.raises(BadSetting, match="needs a file on this machine"), open(open_location(lake)):  # noqa: PTH123
         pass
 

@@ -17,7 +17,7 @@ from obstore.exceptions import GenericError, PermissionDeniedError
 from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
-from pipeline.errors import Unreachable
+from pipeline.errors import BadSetting, LakeDamaged, Unreachable
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
@@ -291,3 +291,42 @@ def test_orphans_are_deleted_when_they_are_old_and_nothing_else_is(bucket, accou
     assert everything(bucket) == before
     assert [finding.location[:4] for finding in check(bucket).findings] == ["raw/"]  # landed: a rebuild publishes it
     assert len(rebuild(bucket)) == 1
+
+
+# ── rebuilding ───────────────────────────────────────────────────────────────
+
+
+def test_a_lake_is_built_anew_into_a_bucket_and_a_killed_rebuild_goes_on(bucket, folder, monkeypatch):
+    into, put, before = f"{bucket}-new", obstore.put, rows(folder, "from images order by all")
+
+    def killed(client: Any, key: str, *rest: Any, **options: Any) -> Any:
+        if "/lake/observations/observed_on=2026-10-03/" in key:
+            raise GenericError("the machine is gone")
+        return put(client, key, *rest, **options)
+
+    monkeypatch.setattr(obstore, "put", killed)
+    with pytest.raises(Unreachable):
+        rebuild(folder, into=into)
+    assert rows(into, "select distinct observed_on from images order by all") == [
+        (dt.date(2026, 10, 1),),
+        (dt.date(2026, 10, 2),),
+    ]
+    monkeypatch.setattr(obstore, "put", put)
+    assert len(rebuild(folder, into=into)) == DAYS
+    assert rows(into, "from images order by all") == before
+    min((folder / "raw").rglob("*.parquet")).unlink()
+    with pytest.raises(BadSetting, match="holds a lake already"):
+        rebuild(folder, into=into)
+
+
+def test_a_damaged_compaction_begins_again_in_a_bucket(bucket):
+    compact(bucket)
+    before = everything(bucket)
+    damaged = next((open_location(bucket) / "lake" / "image_versions_open").iterdir())
+    damaged.store.delete(damaged)
+    with pytest.raises(LakeDamaged, match="rebuild"):
+        everything(bucket)
+    rebuild(bucket)
+    assert everything(bucket) == before
+    assert newest_manifest(open_location(bucket)) is not None
+    assert check(bucket).findings == []
