@@ -27,7 +27,7 @@ from pipeline.lake.latest import latest_paths
 from pipeline.lake.lock import lock
 from pipeline.lake.scan import scan_files
 from pipeline.lake.survey import runs_to_publish, survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, prefetch_footers, store_of

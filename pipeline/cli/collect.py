@@ -226,7 +226,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     from pipeline.lake.foreign_files import foreign_files
     from pipeline.lake.layout import command as lake_command
     from pipeline.reports.formats import write_rows
-    from pipeline.storage.store import open_location, store_of
+    from pipeline.storage.store import open_location
     from pipeline.text import pluralize
 
     entries = current_settings().accounts
@@ -238,7 +238,7 @@ def status_command(data: Path, output_format: Any, max_age: str | None, **select
     if foreign:
         count = pluralize(len(foreign), "file or folder", "files or folders")
         click.echo(f"in lake/ and raw/: {count} of other tools, not read; `ens-images check` names them", err=True)
-    if store_of(open_location(data)).has_lock and needs_compaction(open_location(data)):
+    if needs_compaction(open_location(data)):
         click.echo(f"a compaction is due: {lake_command(data, 'compact')} writes it, or says why it cannot", err=True)
     notes = folder_notes(data, has_retention=current_settings().daily_older_than is not None)
     for line in (*runs_without_tables(data), *runs_ahead(data), *notes, *delta_log_notes(data)):

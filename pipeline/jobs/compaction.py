@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.jobs.maintenance import GRACE, Maintained, maintain
 from pipeline.lake.compaction import compact as compaction
-from pipeline.lake.orphans import compaction_orphans, delete
+from pipeline.lake.orphans import compaction_orphans, delete, delete_orphans
 from pipeline.runtime import interruptible
 from pipeline.storage.store import store_of
 from pipeline.views.database import write_catalog
@@ -39,20 +39,26 @@ def compact_if_needed(data: Path) -> str | None:
 
     Nothing that was published before depends on it: the next writer tries again.
     """
-    if not store_of(data).has_lock:  # a compaction replaces files, and two machines would
-        return None
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    is_needed = False
     try:
-        if compaction.needs_compaction(data):
+        if is_needed := compaction.needs_compaction(data):
             with interruptible():
                 compaction.compact(data, now=now)
                 write_catalog(data)
-        for path in compaction.expired_files(data, now):
-            delete(path)
     except Exception as error:  # noqa: BLE001  (a compaction that fails costs nothing but space)
         for path in compaction_orphans(data):
             delete(path)
-        return (
-            f"not compacted: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; the next run tries again"
-        )
+        return f"not compacted: {_first_line(error)}; the next run tries again"
+    try:
+        for path in compaction.expired_files(data, now):
+            delete(path)
+        if is_needed and not store_of(data).has_lock:  # under a lock, every writer looks for orphans
+            delete_orphans(data)
+    except Exception as error:  # noqa: BLE001  (they cost space alone)
+        return f"files that nothing needs any more are not deleted: {_first_line(error)}; the next run tries again"
     return None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -16,6 +16,7 @@ from pipeline.lake.verification import ALL_BUT_PAGES, Verification
 from pipeline.reports.query import duckdb_message
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.storage.partitions import day_of_run
+from pipeline.storage.store import store_of
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _refuse_differences(edit: Edit, runs: Collection[str]) -> None:
     everything = FileSet.read(edit.data, edit.tombstones, everything=True)
     Verification(everything, anew=ALL_BUT_PAGES).verify_compacted()
     with duckdb.connect() as con, duckdb_message():
+        store_of(edit.data).register_filesystem(con)
         found = differing_runs(con, everything, runs)
     for run_id, tables in found.items():
         raise LakeDamaged(

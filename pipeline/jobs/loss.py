@@ -17,13 +17,14 @@ from pipeline.lake.compaction.damage import compacted_observations, compaction_f
 from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown, table_of, table_path
 from pipeline.lake.lock import lock
+from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.survey import pages_flaw, survey
-from pipeline.lake.tombstones import Withdrawal, is_called, observation_name, read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
+from pipeline.lake.tombstones import Withdrawal, is_called, observation_name
 from pipeline.lake.verification import record_flaw
-from pipeline.lake.withdrawn_files import files_of_run, settle_withdrawals
+from pipeline.lake.withdrawn_files import files_of_run
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import ROW_TABLES
-from pipeline.storage.folder import commit_file
 from pipeline.storage.partitions import DAMAGED, day_of_run, instant_of_run, is_run_id
 from pipeline.storage.store import store_of
 from pipeline.text import pluralize
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def _files_of_lost_run(data: Path, run_id: str) -> list[Path]:
     """List what is left of a run whose commit record is damaged or missing; none where something can bring it back."""
-    if not is_run_id(run_id) or not store_of(data).is_local:
+    if not is_run_id(run_id):
         return []
     day = day_of_run(run_id)
     record = table_path(data, OBSERVATIONS, run_id, day)
@@ -61,7 +62,7 @@ def move_away_lost_run(data: Path, observation: str, *, dry_run: bool) -> Mainta
     if not dry_run:
         with lock(data):
             for path in files:
-                commit_file(path, target / f"{table_of(path)}{path.name.removeprefix(run_id)}")
+                store_of(data).move(path, target / f"{table_of(path)}{path.name.removeprefix(run_id)}")
             write_catalog_if_intact(data)
             warn_of_delta_logs(data)
     return Maintained(dry_run, (line,), (), (), (), (), 0)
@@ -73,7 +74,7 @@ def accept_loss(data: Path, observation: str, *, dry_run: bool, at: dt.datetime 
     Without an account, every lost one of the run is withdrawn.
     """
     run_id = observation.partition("/")[0]
-    if not is_run_id(run_id) or not store_of(data).is_local:
+    if not is_run_id(run_id):
         return None
     manifest, flaws = compaction_flaws(data)
     if not flaws:

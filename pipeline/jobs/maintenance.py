@@ -23,17 +23,20 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.errors import LakeDamaged, LakeMissing
+from pipeline.errors import LakeDamaged, LakeLocked, LakeMissing
 from pipeline.extract.raw_pages import raw_path
 from pipeline.lake.compaction import compact as compaction
 from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.delta_log import write_delta_logs
-from pipeline.lake.folder_days import delete_expired_days, expired_day_folders
+from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_days import delete_days, expired_day_folders
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
-from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name, read_tombstones
-from pipeline.lake.withdrawn_files import expired_withdrawn_files, settle_withdrawals
+from pipeline.lake.replacements import settle_withdrawals
+from pipeline.lake.tombstone_files import read_tombstones
+from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name
+from pipeline.lake.withdrawn_files import expired_withdrawn_files
 from pipeline.log import logger
 from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run
@@ -137,41 +140,34 @@ def maintain(
     """Let `edit` change the tombstones and return the raw files that expire, then do what follows from them.
 
     Raises:
-        BadSetting: a span makes no sense, or `data` is in a bucket.
+        BadSetting: a span makes no sense.
         LakeMissing: there is no lake in `data`.
         LakeLocked: another process holds it.
     """
     data = open_location(data)
-    store_of(data).require_local(
-        data, "maintenance", "let the bucket's own lifecycle rules expire raw/, or maintain a copy of it in a folder"
-    )
     now = (at or dt.datetime.now(dt.UTC)).replace(tzinfo=None)
     grace_period = span(grace)
     with contextlib.ExitStack() as stack:
-        published = _published(data)  # before anything is made: where there is no lake, there is none to lock
-        deleted_orphans = orphans(data) if dry_run else stack.enter_context(lock(data))
-        before = read_tombstones(data)
-        edited = Edit(data, dry_run, now, now + grace_period, before, published, [])
-        expired = list(edit(edited))
-        tombstones = edited.tombstones = _with_expired(edited, expired)
+        FileSet.read(data)  # before anything is made: where there is no lake, there is none to lock
+        deleted_orphans = orphans(data) if dry_run else stack.enter_context(lock(data, is_maintaining=True))
+        edited, expired, tombstones = _edit(data, edit, now, grace_period, dry_run=dry_run)
         compactions: list[str] = []
         if not dry_run:
-            tombstones = settle_withdrawals(data, tombstones, before)
             write_catalog_if_intact(data)
-            if tombstones != before:
-                for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
-                    _log.info("%s", line)
             if compact or _holds_what_must_go(data, tombstones, now):
                 compactions = compaction.compact(data, grace=grace_period, now=now)
                 write_catalog_if_intact(data)
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
-        to_delete = _to_delete(data, tombstones, now)
+        days = expired_day_folders(data, tombstones, now)
+        of_days = [path for folder in days for path in sorted(folder.iterdir())]
+        single = [path for path in _to_delete(data, tombstones, now) if path not in of_days]
+        to_delete = [*of_days, *single]
         lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]
-        size = sum(path.stat().st_size for path in to_delete)
+        size = sum(store_of(path).size(path) for path in to_delete)
         if not dry_run:
-            delete_expired_days(data, tombstones, now)
-        for path in to_delete if not dry_run else ():
+            delete_days(data, days)
+        for path in single if not dry_run else ():
             delete(path)
             _log.info("deleted %r", str(path))
     return Maintained(
@@ -183,6 +179,40 @@ def maintain(
         tuple(deleted_orphans),
         size,
     )
+
+
+def _edit(
+    data: Path,
+    edit: Callable[[Edit], Iterable[Path]],
+    now: dt.datetime,
+    grace_period: dt.timedelta,
+    *,
+    dry_run: bool,
+) -> tuple[Edit, list[Path], Tombstones]:
+    """Let `edit` change the tombstones, and bring the folders in agreement with them.
+
+    Where another machine changes them at once, it begins again from the state that this one left.
+
+    Returns: the edit, the raw files that expire, and the tombstones.
+    """
+    while True:
+        before = read_tombstones(data)
+        edited = Edit(data, dry_run, now, now + grace_period, before, _published(data), [])
+        expired = list(edit(edited))
+        tombstones = edited.tombstones = _with_expired(edited, expired)
+        if dry_run:
+            return edited, expired, tombstones
+        try:
+            tombstones = settle_withdrawals(data, tombstones, before)
+        except LakeLocked:
+            if store_of(data).has_lock:
+                raise
+            _log.info("another machine has changed the tombstones: beginning again from its state")
+        else:
+            if tombstones != before:
+                for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):
+                    _log.info("%s", line)
+            return edited, expired, tombstones
 
 
 def write_catalog_if_intact(data: Path) -> None:
@@ -238,6 +268,5 @@ def _to_delete(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Pat
         if tombstone.until_utc <= now
     ]
     paths += expired_withdrawn_files(data, tombstones, now)
-    paths += [path for folder in expired_day_folders(data, tombstones, now) for path in sorted(folder.iterdir())]
     paths += compaction.expired_files(data, now)
     return [path for path in dict.fromkeys(paths) if path.exists()]

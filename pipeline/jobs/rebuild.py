@@ -39,10 +39,11 @@ from pipeline.lake.layout import shown, table_of
 from pipeline.lake.lock import lock
 from pipeline.lake.prefetch import Prefetch
 from pipeline.lake.publish import publish, read_answers
+from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, Verification
-from pipeline.lake.withdrawn_files import replacement_flaws, settle_withdrawals
+from pipeline.lake.withdrawn_files import replacement_flaws
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.tables import tables_of
@@ -62,7 +63,7 @@ _log = logger(__name__)
 
 
 def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta: bool = False) -> list[str]:
-    """Mend a lake from its raw pages, or build a whole new one `into` another folder.
+    """Mend a lake from its raw pages, or build a whole new one `into` another folder or bucket.
 
     In place: every run is published again that the lake lacks, or of which a file is not the committed one, or has no
     digest or not every declared column, because an older version committed it. A damaged compaction begins again from
@@ -70,6 +71,9 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
     `raw/.damaged`.
 
     `delta` begins a Delta log of each table, as a run does; one that is there is brought up to date in any case.
+
+    A new lake in a folder appears at once. In a bucket its runs appear one by one, the oldest first, once every raw
+    file was verified; killed, the same command goes on with the runs that are not there yet.
 
     Nothing that a run refused comes back, and nothing that was withdrawn since. Expired pages publish no
     run that the lake lacks; while they are there, they mend one that is damaged.
@@ -84,12 +88,6 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
             cannot be read, and nothing is published.
     """
     data = open_location(data).resolve()
-    if into is not None:
-        store_of(open_location(into)).require_local(
-            open_location(into),
-            "a new lake all at once",
-            "copy raw/ into the bucket, then `rebuild --data` adds run by run",
-        )
     require_delta_logs(data, begin=delta)
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
@@ -101,11 +99,16 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
 
 
 def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
-    if complete_runs(target):
-        raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder")
+    there = complete_runs(target)
+    if there and (store_of(target).has_lock or there - {path.stem for path in raw_files}):
+        raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder, or a new prefix")
+    if not store_of(target).has_lock:
+        for path in raw_files:
+            if flaw := pages_flaw(path):
+                raise LakeDamaged(f"{shown(path)!r}: {flaw}: nothing is published from it, nor from the others")
     with lock(target), begin_catalog(target) as builder:
         with new_lake(target) as lake:
-            for path in raw_files:
+            for path in (path for path in raw_files if path.stem not in there):
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
         write_catalog(target, builder=builder)
@@ -150,7 +153,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begi
                 delete_compaction(data)
         if not lost:
             is_empty = contextlib.suppress(LakeMissing)  # where every run was lost, and its loss accepted
-            if begins_again and store_of(data).has_lock:  # a bucket is not compacted: two machines would
+            if begins_again:
                 with is_empty:
                     compact(data)
             for path in undecided:  # their decision depends on the runs before them
@@ -259,7 +262,7 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
             if store_of(data).is_local and not path.is_file():
                 move_aside(data, path)
             else:
-                store_of(data).set_aside(path, data / "lake" / DAMAGED / path.parent.name / path.name)
+                store_of(data).move(path, data / "lake" / DAMAGED / path.parent.name / path.name)
             is_moved = True
             _log.info("moved the manifest %r aside, which cannot be read", str(path))
         else:
@@ -270,7 +273,7 @@ def _set_aside_damaged_replacements(data: Path) -> None:
     """Move damaged files without withdrawn rows out of the way: they are derived again from those with all rows."""
     for path, flaw in replacement_flaws(data, read_tombstones(data)).items():
         if path.exists():
-            store_of(data).set_aside(path, data / "lake" / DAMAGED / table_of(path) / path.name)
+            store_of(data).move(path, data / "lake" / DAMAGED / table_of(path) / path.name)
             _log.info("moved %r aside: %s", str(path), flaw)
 
 
@@ -278,7 +281,7 @@ def _set_aside_damaged_pages(data: Path, states: Iterable[RunState]) -> None:
     """Move damaged raw pages of intact runs out of the way: nothing may be derived from them."""
     for state in states:
         if state.raw is not None and state.raw_flaw is not None:
-            store_of(data).set_aside(state.raw, data / "raw" / DAMAGED / state.raw.name)
+            store_of(data).move(state.raw, data / "raw" / DAMAGED / state.raw.name)
             _log.info("moved %r aside: %s", str(state.raw), state.raw_flaw)
 
 

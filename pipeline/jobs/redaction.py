@@ -36,7 +36,7 @@ from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
 from pipeline.lake.publish import evidence_of, listed_in, read_answers
 from pipeline.lake.survey import survey
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import read_verified
 from pipeline.log import logger
 from pipeline.redaction import redact
@@ -171,7 +171,7 @@ def _naming(committed: str | None, state: RunState | None) -> str | None:
 
 def _redact_compaction(data: Path, before: Manifest, states: dict[str, RunState]) -> list[Path]:
     """Write the records of the compacted runs and the manifest anew; delete those before. Returns: what was written."""
-    old = read_verified(compacted_path(data, RECORDS, before.name))
+    old = read_verified(compacted_path(data, RECORDS, before.stem))
     old = with_every_column(old, COMPACTED[RECORDS])
     new = _rewritten(old, states, COMPACTED[RECORDS].arrow())
     superseded = [one for one in before.superseded if _holds_records(one.path)]
@@ -181,21 +181,24 @@ def _redact_compaction(data: Path, before: Manifest, states: dict[str, RunState]
     commit = CompactionCommit(data, name)
     open_places = [place for place in map(open_place, RESOURCES) if before.names[place]]
     for place in open_places:
-        versions = with_every_column(read_verified(compacted_path(data, place, before.name)), COMPACTED[place])
+        versions = with_every_column(read_verified(compacted_path(data, place, before.stem)), COMPACTED[place])
         schema = COMPACTED[place].arrow()
         commit.add(place, versions.select(schema.names).cast(schema))
     commit.add(RECORDS, new)
     after = msgspec.structs.replace(
-        before, name=name, superseded=tuple(one for one in before.superseded if one not in superseded)
+        before,
+        name=name,
+        suffix=commit.suffix,
+        superseded=tuple(one for one in before.superseded if one not in superseded),
     )
-    replaced = [compacted_path(data, place, before.name) for place in (*open_places, RECORDS)]
+    replaced = [compacted_path(data, place, before.stem) for place in (*open_places, RECORDS)]
     replaced += [data / "lake" / one.path for one in superseded]
     manifests = manifest_paths(data)
     commit.commit(after)
     for path in (*sorted(manifests, key=lambda path: path.name), *replaced):
         store_of(data).delete(path)
     _log.info("wrote the records of compaction %s anew, as %s", before.name, name)
-    return [compacted_path(data, RECORDS, name)]
+    return [compacted_path(data, RECORDS, after.stem)]
 
 
 def _holds_records(path: str) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -310,8 +309,8 @@ def _refuse_second_observation(data: Path, request: Request) -> None:
 def _free_run_id(data: Path, at: dt.datetime) -> str:
     """Return an id for the run: its instant, and a number where another run has that id."""
     run_id = f"{at:%Y%m%dT%H%M%S.%fZ}"
-    if not store_of(data).has_lock:  # several machines may run at once
-        return f"{run_id}-{secrets.token_hex(4)}"
+    if suffix := store_of(data).unique_suffix():  # several machines may run at once
+        return f"{run_id}{suffix}"
     taken = taken_run_ids(data)
     number = 1
     while (name := run_id if number == 1 else f"{run_id}-{number}") in taken:

@@ -22,7 +22,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import FolderDays, folder_bytes
 from pipeline.lake.folder_schema import tables_with_older_files
 from pipeline.lake.layout import command
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.reports.query import Rows
 from pipeline.resources.tables import RESOURCES
 from pipeline.settings import span

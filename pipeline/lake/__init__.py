@@ -6,6 +6,8 @@
         flatten_pool, prefetch    rows of the raw pages, on threads
       commit          all files of a run or of a compaction appear at once
       orphans         files that no commit names
+        aged_orphans    those of a bucket, by their age
+      replacements    files without withdrawn rows take the place of those with them
       delta_log       the committed files as Delta tables, for other engines
         delta_entries   those that hold exactly what is committed
       compaction/     daily copies become versions
@@ -17,6 +19,7 @@
           versions        image_versions, as SQL
           latest          each account's latest observation
       tombstones      what was withdrawn or has expired
+        tombstone_files   their files, numbered in a bucket
       withdrawn_files   files with withdrawn rows, outside the folders of the tables
       folder_days     the days in these folders, and those that have expired
       folder_schema   one schema a folder

@@ -41,8 +41,9 @@ take one lock, `data/.lock`, which the system releases when its holder dies.
 A bucket (`s3://bucket/prefix`) has no rename and no lock. The files are written on
 this machine and put under the same names, each only if there is no such object,
 `observations` last: that put is the commit. A run id there ends in random letters,
-so that two machines never choose the same one. What a killed writer left stays: it
-may belong to another machine at work. A bucket has no compaction, no pruning and
+so that two machines never choose the same one. So do the names of compacted files;
+of two machines that compact at once, the first to put the next manifest wins. What
+a killed writer left stays: it may belong to another machine at work. A bucket has
 no catalog.
 """
 
@@ -55,7 +56,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from pipeline.errors import BadSetting
+from pipeline.errors import BadSetting, LakeLocked, NoAccess
 from pipeline.lake.committed_digests import COMMITTED_FILES, encode_digests
 from pipeline.lake.compaction.manifest import COMPACTED, Manifest, compacted_path, manifest_path
 from pipeline.lake.format import format_of, write_format
@@ -86,9 +87,14 @@ ROW_GROUP_ROWS: Final = 65_536
 def new_lake(data: Path) -> Iterator[Path]:
     """Yield a folder in `data` to build a lake in; at the end the lake is renamed in, all at once.
 
+    In a bucket nothing is renamed: it is `data` itself, where each run appears with its commit record.
+
     Raises:
         BadSetting: `data` has a folder `lake` with something in it.
     """
+    if not store_of(data).is_local:
+        yield data
+        return
     building = data / ".new"
     make_folder(building, 0o700)
     yield building
@@ -187,8 +193,10 @@ class CompactionCommit(_StagedFiles):
     """The files of one compaction, being written: invisible until `commit`."""
 
     def __init__(self, data: Path, name: str) -> None:
-        super().__init__(data, name, is_repeatable=False)
-        self._name = name
+        self.suffix = store_of(data).unique_suffix()
+        """What follows the number in the names of its files."""
+        self._stem = f"{name}{self.suffix}"
+        super().__init__(data, self._stem, is_repeatable=False)
 
     def add(self, place: str, rows: pa.Table) -> None:
         """Add rows to the file in one of the folders of compacted files."""
@@ -202,15 +210,27 @@ class CompactionCommit(_StagedFiles):
         return [self._path(place) for place in found]
 
     def commit(self, manifest: Manifest) -> None:
-        """Commit the compaction: the manifest last, with the digests of its files."""
-        digests = self._commit({place: compacted_path(self._data, place, self._name) for place in COMPACTED})
-        new = {f"{place}/{self._name}": digest for place, digest in digests.items()}
+        """Commit the compaction: the manifest last, with the digests of its files.
+
+        Raises:
+            LakeLocked: another machine has committed a manifest of this number; the files of this one are deleted.
+        """
+        paths = {place: compacted_path(self._data, place, self._stem) for place in COMPACTED}
+        digests = self._commit(paths)
+        new = {f"{place}/{self._stem}": digest for place, digest in digests.items()}
         named = {f"{place}/{name}" for place, names in manifest.names.items() for name in names}
         known = {name: digest for name, digest in {**manifest.digests, **new}.items() if name in named}
         staged = self.staging / "manifest.json"
         staged.write_bytes(msgspec.structs.replace(manifest, digests=known).encoded())
-        self._store.commit_file(staged, manifest_path(self._data, self._name))
-        self._delete_staging()
+        try:
+            self._store.commit_file(staged, manifest_path(self._data, manifest.name))
+        except LakeLocked:
+            with contextlib.suppress(NoAccess):  # they cost space, until somebody may delete them
+                for place in digests:
+                    delete(paths[place])
+            raise
+        finally:
+            self._delete_staging()
 
 
 def write_record(path: Path, rows: pa.Table, name: str) -> None:

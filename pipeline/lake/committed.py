@@ -10,7 +10,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.withdrawn_files import row_files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
@@ -67,7 +67,7 @@ def committed_files(
     if not records and manifest is None:
         made_by = command(data, "rebuild" if raw_paths(data) else "run")
         raise LakeMissing(f"no lake in {shown(data)!r}: {made_by} makes one")
-    if manifest is None and not ignore_compaction:
+    if manifest is None and not ignore_compaction and (store_of(data).has_lock or tombstones.expired_days):
         _refuse_lost_manifest(data)
     missing = first_missing(path for paths in manifest.files(data).values() for path in paths) if manifest else None
     if missing is not None:
@@ -96,7 +96,7 @@ def committed_files(
 
 def _refuse_lost_manifest(data: Path) -> None:
     """Refuse compacted files without a manifest, unless the first compaction is at work: runs may be in them alone."""
-    for place in COMPACTED if store_of(data).is_local else ():
+    for place in COMPACTED:
         for path in (data / "lake" / place).glob("*.parquet"):
             if not _is_being_written(data, path.stem) and newest_manifest(data) is None:
                 raise LakeDamaged(

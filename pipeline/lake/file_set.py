@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed import committed_files
-from pipeline.lake.tombstones import Tombstones, read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
+from pipeline.lake.tombstones import Tombstones
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.storage.partitions import run_of
 from pipeline.storage.store import open_location

@@ -6,11 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.lake.orphans import delete
+from pipeline.lake.compaction.manifest import newest_manifest
+from pipeline.lake.layout import files
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.folder import make_folder, sync_folder
 from pipeline.storage.partitions import STAGING
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,12 +38,12 @@ class FolderDays:
         return self.first_day == self.complete_from
 
     @classmethod
-    def of(cls, files: FileSet) -> FolderDays:
+    def of(cls, file_set: FileSet) -> FolderDays:
         """Find it by the names of the files alone."""
-        records = (*files.daily[OBSERVATIONS.name], *files.retained.get(OBSERVATIONS.name, ()))
+        records = (*file_set.daily[OBSERVATIONS.name], *file_set.retained.get(OBSERVATIONS.name, ()))
         there = {path.stem: dt.date.fromisoformat(path.parent.name.partition("=")[2]) for path in records}
-        compacted = files.manifest.runs if files.manifest else {}
-        expired = files.tombstones.expired_days
+        compacted = file_set.manifest.runs if file_set.manifest else {}
+        expired = file_set.tombstones.expired_days
         gone = {day for run_id, day in compacted.items() if run_id not in there} | expired
         days = {*there.values(), *compacted.values()}
         whole = {day for day in days if not gone or day > max(gone)}
@@ -60,27 +61,22 @@ def folder_bytes(data: Path) -> int:
 
 
 def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:
-    """List the folders of the days whose grace period is over, the oldest day first."""
-    days = sorted(day.observed_on for day in tombstones.days if day.until_utc <= now)
-    folders = (data / "lake" / table.name / f"observed_on={day}" for day in days for table in LAKE_TABLES)
-    return [folder for folder in folders if folder.is_dir()]
+    """List the folders of the days whose grace period is over, the oldest day first.
+
+    A day in which a run was committed since, which is not compacted yet, is none of them.
+    """
+    days = {f"observed_on={day.observed_on}" for day in tombstones.days if day.until_utc <= now}
+    if not days:
+        return []
+    manifest = newest_manifest(data)
+    compacted = manifest.runs if manifest else {}
+    records = [path for path in files(data, OBSERVATIONS) if path.parent.name in days]
+    days -= {path.parent.name for path in records if path.stem not in compacted}
+    folders = {path.parent for table in LAKE_TABLES for path in files(data, table) if path.parent.name in days}
+    return sorted(folders, key=lambda folder: (folder.name, folder.parent.name))
 
 
-def delete_expired_days(data: Path, tombstones: Tombstones, now: dt.datetime) -> None:
-    """Delete these folders: each leaves its table by one rename, so that no reader sees a part of a day."""
-    folders = expired_day_folders(data, tombstones, now)
-    if not folders:
-        return
-    staging = data / "lake" / STAGING
-    make_folder(staging)
-    moved = [(folder, staging / f"expired-{folder.parent.name}-{folder.name}") for folder in folders]
-    for folder, target in moved:
-        folder.rename(target)
-    _sync(folder.parent for folder in folders)
-    for _, target in moved:
-        delete(target)
-
-
-def _sync(folders: Iterable[Path]) -> None:
-    for folder in set(folders):
-        sync_folder(folder)
+def delete_days(data: Path, folders: Iterable[Path]) -> None:
+    """Delete the folders of days."""
+    for folder in folders:
+        store_of(data).delete_folder(folder, data / "lake" / STAGING)

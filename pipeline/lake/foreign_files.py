@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPACTED, OLDER_MANIFESTS
 from pipeline.lake.format import FORMAT_FILE
 from pipeline.lake.layout import CATALOG, DELTA_LOG, digest_path
-from pipeline.lake.tombstones import TOMBSTONES_COPY, older_tombstones_path, tombstones_copy, tombstones_path
+from pipeline.lake.tombstone_files import (
+    TOMBSTONES_COPY,
+    numbered_folders,
+    older_tombstones_path,
+    tombstones_copy,
+    tombstones_path,
+)
 from pipeline.log import logger
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.partitions import DAMAGED, OLDER_STAGING, STAGING, WITHDRAWN, is_run_file
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
 _log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
-_COMPACTED_FILE: Final = re.compile(r"\d{6,}\.(?:parquet|json)", re.ASCII)
+_COMPACTED_FILE: Final = re.compile(r"\d{6,}(?:-[0-9a-f]{8})?\.parquet|\d{6,}\.json", re.ASCII)
 _DELTA_FILE: Final = re.compile(r"\d{20}\.json|_commit_.*\.tmp", re.ASCII)
 """A commit of a Delta log. A checkpoint of another engine is none: it is Parquet, and read as rows of the table."""
 _OURS: Final = {STAGING, OLDER_STAGING, DAMAGED, WITHDRAWN}
@@ -35,14 +41,17 @@ def foreign_files(data: Path) -> list[Path]:
     """
     folders = {table.name for table in LAKE_TABLES}
     compacted = {*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS}
-    ours = {*folders, *compacted, FORMAT_FILE, TOMBSTONES_COPY, *_OURS}
+    numbered, copies = numbered_folders(data)
+    ours = {*folders, *compacted, FORMAT_FILE, TOMBSTONES_COPY, copies.name, *_OURS}
     found = [path for path in _entries(data / "lake") if path.name not in ours]
     for name in sorted(folders):
         found += [path for path in _foreign(data / "lake" / name) if path.name != DELTA_LOG]
         found += [path for path in _entries(data / "lake" / name / DELTA_LOG) if not _DELTA_FILE.fullmatch(path.name)]
     for name in sorted(compacted):
         found += [path for path in _entries(data / "lake" / name) if not _COMPACTED_FILE.fullmatch(path.name)]
-    tombstones = {tombstones_path(data).name, older_tombstones_path(data).name}
+    for folder in (numbered, copies):
+        found += [path for path in _entries(folder) if not _COMPACTED_FILE.fullmatch(path.name)]
+    tombstones = {tombstones_path(data).name, older_tombstones_path(data).name, numbered.name}
     return found + [path for path in _foreign(data / "raw") if path.name not in {*tombstones, *_OURS}]
 
 
@@ -55,6 +64,7 @@ def obstacles(data: Path) -> list[Path]:
         return []
     tables = [data / "lake" / table.name for table in LAKE_TABLES]
     compacted = [data / "lake" / name for name in (*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS)]
+    compacted += numbered_folders(data)
     days = [day for folder in (*tables, data / "raw") for day in _entries(folder) if _DAY.fullmatch(day.name)]
     catalog = data / CATALOG
     single = [data / "lake" / FORMAT_FILE, tombstones_path(data), tombstones_copy(data), older_tombstones_path(data)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LakeDamaged
 from pipeline.lake.layout import command, shown
-from pipeline.lake.tombstones import older_tombstones_path, settle_tombstones
+from pipeline.lake.tombstone_files import older_tombstones_path
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.schema import FORMAT
 from pipeline.storage.partitions import STAGING, refuse_newer
@@ -92,5 +92,3 @@ def upgrade(data: Path) -> None:
     has_older = store_of(data).is_local and older_tombstones_path(data).exists()
     if has_older or (before is not None and int(before) < int(FORMAT)):
         write_format(data)
-    if store_of(data).is_local:
-        settle_tombstones(data)

@@ -12,8 +12,8 @@ from pipeline.lake.foreign_files import move_aside, obstacles
 from pipeline.lake.format import format_of, mend_format, upgrade
 from pipeline.lake.layout import LOCK
 from pipeline.lake.orphans import delete_orphans
-from pipeline.lake.tombstones import read_tombstones, settle_tombstones
-from pipeline.lake.withdrawn_files import settle_withdrawals
+from pipeline.lake.replacements import follow_tombstones
+from pipeline.lake.tombstone_files import settle_tombstones
 from pipeline.memory import memory_explained
 from pipeline.storage.store import store_of
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
+def lock(data: Path, *, is_mending: bool = False, is_maintaining: bool = False) -> Iterator[list[Path]]:
     """Lock the lake for writing, and delete what a killed writer left; yields the deleted paths.
 
-    A bucket has no lock. Where the writer fails, its orphans are deleted at once. `is_mending` moves aside what
-    stands in the place of a file or a folder of the lake, and writes a damaged format file again.
+    A bucket has no lock: what was left there is looked for by a writer that `is_maintaining` or `is_mending`, alone.
+    Where the writer fails, its orphans are deleted at once. `is_mending` moves aside what stands in the place of a file
+    or a folder of the lake, and writes a damaged format file again.
 
     Raises:
         LakeLocked: another process has the lock; the message names it.
@@ -46,16 +47,18 @@ def lock(data: Path, *, is_mending: bool = False) -> Iterator[list[Path]]:
                 for path in obstacles(data):
                     move_aside(data, path)
                 mend_format(data)
-                settle_tombstones(data)
             format_of(data)
-            cleared = delete_orphans(data)
+            cleared = delete_orphans(data) if store.has_lock or is_maintaining else []
             upgrade(data)
-            settle_withdrawals(data, read_tombstones(data))
+            if store.has_lock or is_mending or is_maintaining:
+                settle_tombstones(data)
+                follow_tombstones(data)
             try:
                 yield cleared
             except BaseException:
-                with contextlib.suppress(OSError):
-                    delete_orphans(data)
+                if store.has_lock:
+                    with contextlib.suppress(OSError):
+                        delete_orphans(data)
                 raise
 
 

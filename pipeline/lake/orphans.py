@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.lake.aged_orphans import ORPHAN_AGE, aged_orphans
 from pipeline.lake.compaction.manifest import COMPACTED, compacted_path, manifest_path, manifest_paths
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.layout import CATALOG, VERIFIED_FILE, files
+from pipeline.lake.layout import CATALOG, VERIFIED_FILE, files, table_path
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import OLDER_STAGING, STAGING
+from pipeline.storage.partitions import OLDER_STAGING, STAGING, day_of_run, is_run_file, run_of
 from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
 
@@ -30,10 +32,13 @@ def _staged(folder: Path) -> list[Path]:
     return [path for name in (STAGING, OLDER_STAGING) for path in (folder / name).glob("*")]
 
 
-def orphans(data: Path) -> list[Path]:
-    """List what a killed writer left: files of runs without a commit record first, then staging folders."""
-    if not store_of(data).has_lock:  # another machine may be writing what has no commit record yet
-        return []
+def orphans(data: Path, older_than: dt.timedelta = ORPHAN_AGE) -> list[Path]:
+    """List what a killed writer left: files of runs without a commit record first, then staging folders.
+
+    Without a lock: what is so old that no writer is at work on it (`older_than`).
+    """
+    if not store_of(data).has_lock:
+        return aged_orphans(data, older_than)
     staged = _staged(data / "lake")
     folders = [path for path in staged if path.is_dir()]
     records = files(data, OBSERVATIONS)
@@ -52,12 +57,18 @@ def orphans(data: Path) -> list[Path]:
     return [*incomplete, *folders, *format_files, *temporary]
 
 
-def delete_orphans(data: Path) -> list[Path]:
-    """Delete what a killed writer left. Returns: the deleted paths."""
-    found = orphans(data)
+def delete_orphans(data: Path, older_than: dt.timedelta = ORPHAN_AGE) -> list[Path]:
+    """Delete what a killed writer left: see `orphans`. Returns: the deleted paths."""
+    found = orphans(data, older_than)
     for path in found:
-        delete(path)
+        if store_of(data).has_lock or not _has_record(data, path):  # a rebuild elsewhere may have published its run
+            delete(path)
     return found
+
+
+def _has_record(data: Path, path: Path) -> bool:
+    is_of_run = path.parents[2] == data / "lake" and is_run_file(path)
+    return is_of_run and table_path(data, OBSERVATIONS, run_of(path), day_of_run(run_of(path))).is_file()
 
 
 def delete(path: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import ROW_TABLES, tables_of

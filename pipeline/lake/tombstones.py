@@ -1,46 +1,25 @@
 """Tombstones: what was withdrawn from the lake or has expired, and the end of its grace period.
 
-    data/raw/_tombstones.json
+    Tombstones, one file (tombstone_files.py)
       ├─ withdrawn      observations known to be wrong: which, when, the latest one instead, the end of the grace period
       ├─ replacements   files without withdrawn rows, which took the place of a run's own
       ├─ days           days whose daily files have expired, and the end of their grace period
       └─ raw_pages      runs whose raw pages have expired, and the end of their grace period
-    data/lake/tombstones.json        a copy of it
 
-`withdraw`, `restore` and `prune` replace the file by rename; everything that
-reads or rebuilds the lake reads it first. So what it names is hidden from every
-reader at once, and its bytes are deleted after the grace period. The file is in
-`raw`, because a lake is rebuilt from that folder; its name begins with an
-underscore, so that no engine reads it as data.
-
-It has its own digest. Nothing else in the lake tells what was withdrawn, so there is a copy, which is read where the
-file is missing or damaged. The copy is replaced first: a killed writer leaves it newer than the file, never older, and
-the next writer makes both equal.
+Everything that reads or rebuilds the lake reads them first. So what they name is hidden from every reader at once, and
+its bytes are deleted after the grace period.
 """
 
 from __future__ import annotations
 
 import datetime as dt  # noqa: TC003  (msgspec reads the hints)
-from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.errors import LakeDamaged
-from pipeline.memory import raise_if_out_of_memory
-from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, FileDigest, refuse_changed, with_own_digest
-from pipeline.storage.folder import sync_folder
-from pipeline.storage.partitions import STAGING
-from pipeline.storage.store import read_whole, store_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pipeline.storage.digest import FileDigest  # noqa: TC001  (msgspec reads the hints)
 
 Listed = tuple[str, str]
 """Account and resource: what a run lists, and what a row of its commit record is about."""
-
-TOMBSTONES_COPY: Final = "tombstones.json"
-_NAME: Final = "tombstones"
-"""The name in their own digest: the file and its copy have the same content."""
 
 
 def observation_name(run_id: str, listed: Listed) -> str:
@@ -134,6 +113,8 @@ class Tombstones(msgspec.Struct, frozen=True):
     """The content of the file."""
 
     format: str = "1"
+    number: int = 0
+    """The number in the name of the file; 0: it has none."""
     withdrawn: tuple[Withdrawal, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     raw_pages: tuple[ExpiredPages, ...] = ()
@@ -187,113 +168,3 @@ class Tombstones(msgspec.Struct, frozen=True):
     def withdrawn_from(self, run_id: str) -> dict[Listed, Withdrawal]:
         """Return the withdrawals of one run that were not restored, by account and resource."""
         return {one.listed: one for one in self.active if one.run_id == run_id}
-
-
-def tombstones_path(data: Path) -> Path:
-    """Return the path of the tombstones."""
-    return data / "raw" / "_tombstones.json"
-
-
-def tombstones_copy(data: Path) -> Path:
-    """Return the path of the copy."""
-    return data / "lake" / TOMBSTONES_COPY
-
-
-def older_tombstones_path(data: Path) -> Path:
-    """Return their path before format 4: read where the present one is absent."""
-    return data / "raw" / "_taken_out.json"
-
-
-def read_tombstones(data: Path) -> Tombstones:
-    """Read the tombstones of the lake under `data`; empty where there is no file.
-
-    Raises:
-        LakeDamaged: they cannot be read: neither the file nor its copy is intact.
-    """
-    content = _content(data)
-    return Tombstones() if content is None else _decode(content)
-
-
-def tombstones_flaws(data: Path) -> dict[Path, str]:
-    """Find what is wrong with the tombstones and their copy, by file; that they differ is no flaw."""
-    flaws = {}
-    for path in (tombstones_path(data), tombstones_copy(data)):
-        try:
-            _decode(read_whole(path))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise_if_out_of_memory(error)
-            flaws[path] = f"it cannot be read ({error.strerror if isinstance(error, OSError) else error})"
-    if not tombstones_path(data).exists() and tombstones_copy(data).exists():
-        flaws[tombstones_path(data)] = "it is missing"
-    return flaws
-
-
-def settle_tombstones(data: Path) -> None:
-    """Make the tombstones and their copy equal, after damage or a killed writer; the caller holds the lock.
-
-    Raises:
-        LakeDamaged: neither of them is intact.
-    """
-    content = _content(data)
-    if content is None:
-        return
-    tombstones = _decode(content)
-    for path in (tombstones_path(data), tombstones_copy(data)):
-        if not path.is_file() or path.read_bytes() != content:
-            write_tombstones(data, tombstones)
-            return
-
-
-def write_tombstones(data: Path, record: Tombstones) -> None:
-    """Replace the copy of the tombstones by rename, then the tombstones; delete those of an older version."""
-    path = tombstones_path(data)
-    both = (tombstones_copy(data), path)
-    for target in both if path.exists() else reversed(both):
-        staged = store_of(data).staging_dir(target.parent / STAGING) / target.name
-        staged.write_bytes(_encoded(record))
-        store_of(data).replace_file(staged, target)
-    older = older_tombstones_path(data)
-    if older.exists():
-        older.unlink()
-        sync_folder(older.parent)
-
-
-def _content(data: Path) -> bytes | None:
-    """Read the tombstones, else their copy, else those of an older version; None where there are none."""
-    error: tuple[Path, Exception] | None = None
-    # The older ones are deleted once the present ones are there: after them, the present ones are tried again.
-    for path in (tombstones_path(data), tombstones_copy(data), older_tombstones_path(data), tombstones_path(data)):
-        try:
-            content = read_whole(path)
-            _decode(content)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, msgspec.MsgspecError) as unreadable:
-            raise_if_out_of_memory(unreadable)
-            error = error or (path, unreadable)
-        else:
-            return content
-    if error is not None:
-        path, flaw = error
-        raise LakeDamaged(
-            f"{str(path)!r} cannot be read ({flaw}), and no copy of it can: it names the withdrawn observations. "
-            "Restore it from a backup; or move it away, and withdraw again what was withdrawn"
-        ) from flaw
-    return None
-
-
-def _encoded(record: Tombstones) -> bytes:
-    content = {**msgspec.to_builtins(record), OWN_DIGEST: UNKNOWN_DIGEST}
-    return with_own_digest(msgspec.json.format(msgspec.json.encode(content)) + b"\n", _NAME)
-
-
-def _decode(content: bytes) -> Tombstones:
-    """Decode tombstones; those of an older version have no digest.
-
-    Raises:
-        ValueError, MsgspecError: they are damaged.
-    """
-    refuse_changed(content, _NAME, is_required=False)
-    return msgspec.json.decode(content, type=Tombstones)

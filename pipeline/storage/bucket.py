@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -172,8 +173,7 @@ class BucketStore(Store):
         location = BucketPath(path)
         with translate_errors(location):
             result = obstore.put(client, location.key, staged.read_bytes(), use_multipart=False)
-        self._stored.pop(location, None)
-        self.footer.cache_clear()
+        self._forget(location)
         staged.unlink()
         return result["e_tag"]
 
@@ -225,14 +225,23 @@ class BucketStore(Store):
         except FileNotFoundError:
             return None
 
-    def set_aside(self, path: Path, target: Path) -> None:
+    def move(self, path: Path, target: Path) -> None:
         """Copy an object to `target`, and delete it: the command needs the right to delete."""
+        self.bring_back(path, target)
+        self.delete(path)
+
+    def bring_back(self, path: Path, target: Path) -> None:
+        """Copy an object to `target`."""
         client = self._client()
         import obstore
 
         with translate_errors(path):
-            obstore.rename(client, BucketPath(path).key, BucketPath(target).key)
+            obstore.copy(client, BucketPath(path).key, BucketPath(target).key)
+        self._forget(target)
+
+    def _forget(self, path: Path) -> None:
         self._stored.pop(BucketPath(path), None)
+        self.footer.cache_clear()
 
     def delete(self, path: Path) -> None:
         """Delete an object."""
@@ -242,6 +251,16 @@ class BucketStore(Store):
         location = BucketPath(path)
         with translate_errors(location):
             obstore.delete(client, location.key)
+        self._forget(location)
+
+    def delete_folder(self, folder: Path, staging: Path) -> None:  # noqa: ARG002
+        """Delete every object below a prefix."""
+        for path in list(BucketPath(folder).objects()):
+            self.delete(path)
+
+    def unique_suffix(self) -> str:
+        """Return `-` and eight random digits."""
+        return f"-{secrets.token_hex(4)}"
 
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
         """Do nothing: a put is refused where there is an object, and the commit record decides."""

@@ -32,9 +32,12 @@ def check_conditional_put(data: Path) -> str:
         try:
             path.store.delete(path)
         except (NoAccess, FileNotFoundError):  # a run needs no right to delete
-            remainder = f"; {path.name!r} stays, for these credentials may not delete"
+            remainder = (
+                f"; {path.name!r} stays, for these credentials may not delete: `run` needs no more, but `compact`, "
+                "`prune`, `withdraw`, `restore` and `rebuild` do"
+            )
     if is_refused:
-        return f"written, and not overwritten: a conditional put holds{remainder}"
+        return f"written, and not overwritten: a conditional put holds{remainder or ', and deleting is permitted'}"
     raise BadSetting(
         f"the service of {str(data)!r} overwrites an object that should be put only if absent: two machines could undo "
         "each other's runs there; take one that supports conditional puts (If-None-Match)"

@@ -181,10 +181,14 @@ class FolderStore(Store):
 
     replace_file = commit_file
 
-    def set_aside(self, path: Path, target: Path) -> None:
-        """Rename a damaged file to `target`."""
+    def move(self, path: Path, target: Path) -> None:
+        """Rename a file to `target`; an empty folder of a day is deleted with its last file."""
         commit_file(path, target)
-        sync_folder(path.parent)
+        _delete_empty_day(path.parent)
+        if path.parent.is_dir():
+            sync_folder(path.parent)
+
+    bring_back = move
 
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content; an empty folder of a day is deleted with its last file."""
@@ -192,9 +196,19 @@ class FolderStore(Store):
             shutil.rmtree(path)
             return
         path.unlink(missing_ok=True)
-        if path.parent.name.startswith("observed_on="):
-            with contextlib.suppress(OSError):  # it is not empty
-                path.parent.rmdir()
+        _delete_empty_day(path.parent)
+
+    def delete_folder(self, folder: Path, staging: Path) -> None:
+        """Rename a folder into `staging`, and delete it there."""
+        make_folder(staging)
+        target = staging / f"expired-{folder.parent.name}-{folder.name}"
+        folder.rename(target)
+        sync_folder(folder.parent)
+        shutil.rmtree(target)
+
+    def unique_suffix(self) -> str:
+        """Return nothing: the one writer knows which names are free."""
+        return ""
 
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:
         """Lock the file `path`: see `file_lock`."""
@@ -206,6 +220,12 @@ class FolderStore(Store):
 
 
 FOLDER: Final = FolderStore()
+
+
+def _delete_empty_day(folder: Path) -> None:
+    if folder.name.startswith("observed_on="):
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
 def _is_readable(file: Path) -> bool:

@@ -126,12 +126,24 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def set_aside(self, path: Path, target: Path) -> None:
-        """Move a damaged file to `target`, where no reader looks."""
+    def move(self, path: Path, target: Path) -> None:
+        """Move a file of the lake to `target`, over one that may be there: a killed writer leaves one, or both."""
+
+    @abstractmethod
+    def bring_back(self, path: Path, target: Path) -> None:
+        """Undo a move. Without a lock, the file stays at `path` too: another machine may be moving it once more."""
 
     @abstractmethod
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content."""
+
+    @abstractmethod
+    def delete_folder(self, folder: Path, staging: Path) -> None:
+        """Delete a folder that other programs list; if files can be renamed, by way of `staging`: at one instant."""
+
+    @abstractmethod
+    def unique_suffix(self) -> str:
+        """Return what makes a name differ from those of writers at work: nothing under a lock, else random digits."""
 
     @abstractmethod
     def lock(self, path: Path) -> contextlib.AbstractContextManager[None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal

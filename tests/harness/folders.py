@@ -28,7 +28,7 @@ from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import FolderDays
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -37,7 +37,7 @@ from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.views.catalog import relations
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from pipeline.jobs.run import run
 from pipeline.jobs.status import folder_notes
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
-from pipeline.lake.tombstones import tombstones_copy, tombstones_path
+from pipeline.lake.tombstone_files import tombstones_copy, tombstones_path
 from pipeline.reports.query import query
 from pipeline.views.database import write_catalog
 

@@ -28,7 +28,7 @@ from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import manifest_path, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.orphans import orphans
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.versions import number_observations, versions
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.views.database import write_catalog

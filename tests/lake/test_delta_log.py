@@ -31,7 +31,7 @@ from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.delta_log import delta_log_flaws, has_delta_log, write_delta_logs
 from pipeline.lake.foreign_files import foreign_files
-from pipeline.lake.tombstones import read_tombstones
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 

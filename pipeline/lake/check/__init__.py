@@ -30,7 +30,8 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.format import FORMAT_FILE, format_of
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.survey import RunState, cure, survey
-from pipeline.lake.tombstones import Tombstones, read_tombstones, tombstones_flaws
+from pipeline.lake.tombstone_files import read_tombstones, tombstones_flaws
+from pipeline.lake.tombstones import Tombstones
 from pipeline.log import about, logger
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.schema import FORMAT

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -41,6 +42,7 @@ from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES, RESOURCES
 from pipeline.runtime import system_allocator
 from pipeline.storage.partitions import run_of
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -80,7 +82,7 @@ def needs_compaction(data: Path) -> bool:
         return True
     runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
     Verification(files).verify_records()
-    with _connect() as con:
+    with _connect(data) as con:
         records = record_rows(con, files)
     return sum(record.item_count for record in records if record.run_id in runs) >= files.manifest.open_count
 
@@ -98,9 +100,21 @@ def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None 
     now = now or dt.datetime.now(dt.UTC).replace(tzinfo=None)
     names = []
     while not (plan := _next_plan(data, now)).is_empty:
-        _publish(plan, now + grace)
-        names.append(plan.name)
+        try:
+            _publish(plan, now + grace)
+        except Exception:
+            if not _is_overtaken(plan):
+                raise
+            _log.info("compaction %s is another machine's: planning again from its state", plan.name)
+        else:
+            names.append(plan.name)
     return names
+
+
+def _is_overtaken(plan: Plan) -> bool:
+    """Whether another machine has compacted since the plan: it may have deleted files of the plan, too."""
+    newest = None if store_of(plan.data).has_lock else newest_manifest(plan.data)
+    return newest is not None and newest.name >= plan.name
 
 
 def nothing_to_compact(data: Path, now: dt.datetime) -> bool:
@@ -128,7 +142,7 @@ def _is_daily(path: str) -> bool:
 
 def _next_plan(data: Path, now: dt.datetime) -> Plan:
     files = FileSet.read(data.resolve())
-    with _connect() as con:
+    with _connect(data) as con:
         Verification(files).verify_tables(con)
         records = record_rows(con, files)
     return make_plan(data.resolve(), files, records, now)
@@ -136,27 +150,40 @@ def _next_plan(data: Path, now: dt.datetime) -> Plan:
 
 def _publish(plan: Plan, until: dt.datetime) -> None:
     """Write the files of one step, verify them, and commit; `until` ends the grace period of what they replace."""
-    with _connect() as con:
+    with _connect(plan.data) as con:
         Verification(plan.read_files, anew=ALL_BUT_PAGES).verify_tables(con)
     commit = CompactionCommit(plan.data, plan.name)
-    with system_allocator(), _connect(commit.staging) as con:
+    with system_allocator(), _connect(plan.data, commit.staging) as con:
         open_count, ended = 0, dict[str, tuple[str, ...]]()
         for resource in plan.resources:
             count, ended[resource.name] = merge(con, resource, plan, commit)
             verify(con, resource, plan, commit)
             open_count += count
         has_rejects = _write_records(con, plan, commit)
-    commit.commit(_manifest(plan, ended, until, open_count=open_count, has_rejects=has_rejects))
+    written = _Written(commit.suffix, ended, open_count, has_rejects=has_rejects)
+    commit.commit(_manifest(plan, written, until))
     count = len(plan.taken)
     _log.info("compaction %s: %d observations taken, %d versions still open", plan.name, count, open_count)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a step has written."""
+
+    suffix: str
+    ended: dict[str, tuple[str, ...]]
+    """For each resource, the accounts of the versions that ended."""
+    open_count: int
+    has_rejects: bool
+
+
 @contextlib.contextmanager
-def _connect(spill_dir: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connect(data: Path, spill_dir: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Connect to DuckDB; with a folder to spill to, in bounded memory."""
     import duckdb
 
     with duckdb.connect() as con:
+        store_of(data).register_filesystem(con)
         if spill_dir is not None:
             con.execute(f"set threads = 1; set memory_limit = '{MEMORY}'").fetchall()
             # A step may take seconds, and a progress bar would stand in the output of whatever called.
@@ -193,28 +220,28 @@ def _write(con: duckdb.DuckDBPyConnection, commit: CompactionCommit, place: str,
         commit.add(place, rows)
 
 
-def _manifest(
-    plan: Plan, ended: dict[str, tuple[str, ...]], until: dt.datetime, *, open_count: int, has_rejects: bool
-) -> Manifest:
+def _manifest(plan: Plan, written: _Written, until: dt.datetime) -> Manifest:
     before = plan.before
+    stem = f"{plan.name}{written.suffix}"
     covered: dict[str, list[Listed]] = {}
     for run_id, *listed in sorted(plan.compacted):
         covered.setdefault(run_id, []).append((listed[0], listed[1]))
     retained, replaced = _ended_before(plan)
-    retained += [Ended(plan.name, accounts, resource=name) for name, accounts in ended.items() if accounts]
+    retained += [Ended(stem, accounts, resource=name) for name, accounts in written.ended.items() if accounts]
     if before is not None:
         places = (*(place for place in map(open_place, RESOURCES) if before.names[place]), RECORDS)
-        replaced += [compacted_path(plan.data, place, before.name) for place in places]
+        replaced += [compacted_path(plan.data, place, before.stem) for place in places]
         replaced.append(manifest_path(plan.data, before.name))
     return Manifest(
         name=plan.name,
         covered={run_id: tuple(group) for run_id, group in covered.items()},
         runs=dict(sorted(plan.whole_runs.items())),
         ended=tuple(retained),
-        rejects=(*(before.rejects if before else ()), *((plan.name,) if has_rejects else ())),
+        rejects=(*(before.rejects if before else ()), *((stem,) if written.has_rejects else ())),
         superseded=_superseded(plan, replaced, until),
         resources=tuple(resource.name for resource in plan.resources),
-        open_count=open_count,
+        open_count=written.open_count,
+        suffix=written.suffix,
         digests=before.digests if before else {},
     )
 

@@ -18,7 +18,9 @@ from pipeline.lake.layout import command
 from pipeline.lake.orphans import delete
 from pipeline.lake.scan import scan_files
 from pipeline.lake.survey import pages_flaw
+from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import file_flaw, read_verified
+from pipeline.storage.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,6 +36,8 @@ def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
     except LakeDamaged as error:
         return None, {data / "lake" / "manifests": str(error)}
     if manifest is None:
+        if not (store_of(data).has_lock or _has_expired_days(data)):
+            return None, {}  # another machine may be at work on the first compaction
         return None, {path: "no manifest names it" for place in COMPACTED for path in _compacted_files(data, place)[:1]}
     flaws = {}
     for place, paths in manifest.files(data).items() if manifest else ():
@@ -43,6 +47,13 @@ def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
             if flaw is not None:
                 flaws[path] = flaw
     return manifest, flaws
+
+
+def _has_expired_days(data: Path) -> bool:
+    try:
+        return bool(read_tombstones(data).expired_days)
+    except LakeDamaged:  # which is told elsewhere
+        return False
 
 
 def _older_flaw(path: Path) -> str | None:
@@ -68,6 +79,7 @@ def compacted_observations(data: Path, manifest: Manifest | None) -> dict[str, t
             read_verified(path)
             query = scan_files(COMPACTED[RECORDS], [path], names=names)
             with duckdb.connect() as con:
+                store_of(data).register_filesystem(con)
                 rows = con.execute(f"select {', '.join(names)} from ({query}) as record").fetchall()  # noqa: S608
         except (LakeDamaged, duckdb.Error):
             continue

@@ -1,6 +1,6 @@
 """The manifest of a compaction: it names the files that hold the compacted observations.
 
-    data/lake/manifests/000012.json                  only the newest manifest is read
+    data/lake/manifests/000012.json                  only the newest manifest is read; put only if absent
       ├─ covered      run → its group of accounts and resources: the observations that the versions hold
       ├─ groups       account and resource of each group, listed once for all runs that share it
       ├─ runs         the runs that are compacted as a whole, and their days
@@ -9,6 +9,9 @@
       │               lake/compacted_observations/000012.parquet: the commit records of `runs`
       ├─ rejects      lake/compacted_rejects/<name>.parquet
       └─ superseded   files that are no longer read, and the end of their grace period
+
+In a bucket several machines may compact at once: their files have a random suffix in their names, the manifest has
+none. The first one to put it wins; the files of the others are named by no manifest.
 
 A manifest is written last and never changed: it commits the compaction. Before format 5 its groups were of accounts,
 and the resource was `images`. Before format 4 the keys `manifest` and
@@ -69,7 +72,7 @@ class Ended(msgspec.Struct, frozen=True):
     """A file of versions that have ended."""
 
     manifest: str
-    """The manifest that it was written with; the name of the file."""
+    """The name of the file: the manifest that it was written with, and its suffix."""
     accounts: tuple[str, ...]
     invalidated: tuple[str, ...] = ()
     """Accounts that were rebuilt since: their rows in the file are not read."""
@@ -88,6 +91,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """The content of a manifest."""
 
     name: str
+    """Its number, which is the name of its file."""
     covered: dict[str, tuple[Listed, ...]]
     """Run → account and resource of each observation; runs of the same ones share one tuple."""
     runs: dict[str, dt.date]
@@ -98,6 +102,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """The resources that have a file of open versions."""
     open_count: int = 0
     """Versions that are still open."""
+    suffix: str = ""
+    """What follows the number in the names of the files that were written with it."""
     digests: dict[str, FileDigest] = {}
     """`<folder>/<name>` → the digest of a compacted file. A file that an older version wrote has none."""
     format: str = FORMAT
@@ -112,17 +118,22 @@ class Manifest(msgspec.Struct, frozen=True):
         return with_own_digest(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n", f"{self.name}.json")
 
     @property
+    def stem(self) -> str:
+        """The name of the files that were written with it."""
+        return f"{self.name}{self.suffix}"
+
+    @property
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of its files, by folder."""
         versions: dict[str, tuple[str, ...]] = {}
         for resource in RESOURCES:
             ended = (file.manifest for file in self.ended if file.resource == resource.name)
             versions[resource.versions_name] = tuple(ended)
-            versions[open_place(resource)] = (self.name,) if resource.name in self.resources else ()
+            versions[open_place(resource)] = (self.stem,) if resource.name in self.resources else ()
         return {
             **versions,
             REJECTED: self.rejects,
-            RECORDS: (self.name,),
+            RECORDS: (self.stem,),
         }
 
     def files(self, data: Path) -> dict[str, tuple[Path, ...]]:

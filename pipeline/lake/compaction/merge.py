@@ -18,6 +18,7 @@ from pipeline.lake.item_rows import fingerprinted, fingerprints, observed_rows, 
 from pipeline.lake.scan import scan_files, tuples
 from pipeline.lake.versions import number_observations, versions, with_values
 from pipeline.resources.control import OBSERVATIONS
+from pipeline.storage.store import store_of
 from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _still_open(con: duckdb.DuckDBPyConnection, resource: Resource, plan: Plan) 
         order by old.file_row_number""").to_arrow_table()  # noqa: S608
     schema = resource.versions.arrow()
     start = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(store_of(path).open(path)) as file:
         for batch in file.iter_batches(BATCH_ROWS):
             changed = bounds.slice(start, len(batch)).combine_chunks()
             start += len(batch)
