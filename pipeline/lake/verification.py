@@ -147,6 +147,14 @@ class Verification:
         unknown = self._unknown(paths)
         self._compare(unknown, [digests.get(f"{path.parent.name}/{path.stem}") for path, _ in unknown])
 
+    def unknown_fact(self, path: Path, fact: str) -> bytes | None:
+        """Return the key under which `remember` keeps a fact of a file; None where it is known of the file as it is."""
+        return self._verified.unknown_key(path, fact=fact)
+
+    def remember(self, key: bytes) -> None:
+        """Remember a fact: it is not found out again as long as nobody writes the file."""
+        self._verified.add(key)
+
     def _unknown(self, paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
         keys = ((path, self._verified.unknown_key(path, anew=table_of(path) in self._anew)) for path in paths)
         return [(path, key) for path, key in keys if key is not None]

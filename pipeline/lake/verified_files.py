@@ -43,17 +43,17 @@ class VerifiedFiles:
             content = read_whole(self._path)
             self._known |= {content[at : at + _KEY_BYTES] for at in range(0, len(content), _KEY_BYTES)}
 
-    def unknown_key(self, path: Path, *, anew: bool = False) -> bytes | None:
+    def unknown_key(self, path: Path, *, anew: bool = False, fact: str = "") -> bytes | None:
         """Return the key of a file that is not known as verified; None for all others.
 
-        With `anew`, only what was verified for this connection is known.
+        With `anew`, only what was verified for this connection is known. `fact` is what is known beyond that.
         """
         try:
             identity, changed_at = self._store.identity(path)
         except FileNotFoundError:  # deleted since it was listed, or a link to nothing
             return b""
         name = str(path)[len(str(self._data)) :]
-        text = f"{name}\0{identity}".encode("utf-8", "surrogateescape")
+        text = "\0".join((name, identity, *([fact] if fact else ()))).encode("utf-8", "surrogateescape")
         key = hashlib.blake2b(text, digest_size=_KEY_BYTES).digest()
         self._met.add(key)
         if changed_at >= time.time() - SETTLED_SECONDS:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pipeline.lake.latest import LatestObservation
 
@@ -23,21 +23,14 @@ _FORMER_AFTER: Final = dt.timedelta(days=2)
 
 
 def names_not_counted(
-    published: Iterable[LatestObservation], latest: Mapping[str, LatestObservation]
+    same_as: Mapping[str, str], first: Mapping[str, dt.datetime], latest: Mapping[str, LatestObservation]
 ) -> dict[str, str]:
     """Return each name that is not counted, with the counted name of the same account.
 
-    `published` are all observations, in order, also those after the instant of `latest`: what was learned later about
-    the names holds for the days before.
+    `same_as` is what the last observation of each name tells, and `first` is the instant of the first one, both of all
+    observations, also those after the instant of `latest`: what was learned later about the names holds for the days
+    before.
     """
-    first: dict[str, dt.datetime] = {}
-    same_as: dict[str, str] = {}
-    for observation in published:
-        first.setdefault(observation.account, observation.observed_at_utc)
-        if observation.same_account_as is None:
-            same_as.pop(observation.account, None)  # the last observation tells
-        else:
-            same_as[observation.account] = observation.same_account_as
     groups: dict[str, frozenset[str]] = {}
     for name, other in same_as.items():
         group = groups.get(name, frozenset({name})) | groups.get(other, frozenset({other}))

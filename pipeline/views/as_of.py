@@ -15,17 +15,14 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting
-from pipeline.lake.tombstones import is_called
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline.lake.latest import LatestObservation
+    from pipeline.views.published import Published
 
 LATEST: Final = "latest"
 
 
-def parse_as_of(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
+def parse_as_of(as_of: str | dt.date, published: Published) -> dt.datetime | None:
     """Parse an instant of the lake.
 
     Returns: the last instant to show, or None for the lake as it is now.
@@ -34,14 +31,14 @@ def parse_as_of(as_of: str | dt.date, published: Sequence[LatestObservation]) ->
         BadSetting: it is none of these, or nothing was published by then; the message names the first observation.
     """
     instant = _parse(as_of, published)
-    if instant is not None and not any(observation.observed_at_utc <= instant for observation in published):
-        first = min((f"{observation.observed_at_utc:%F %T} UTC" for observation in published), default=None)
-        known = f"the first is of {first}" if first else "there is none yet"
+    first = published.first_instant if instant is not None else None
+    if instant is not None and (first is None or first > instant):
+        known = f"the first is of {first:%F %T} UTC" if first else "there is none yet"
         raise BadSetting(f"as of {as_of} there was no published observation: {known}")
     return instant
 
 
-def _parse(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.datetime | None:
+def _parse(as_of: str | dt.date, published: Published) -> dt.datetime | None:
     if isinstance(as_of, dt.datetime):
         try:
             return as_of.astimezone(dt.UTC).replace(tzinfo=None) if as_of.tzinfo else as_of
@@ -52,12 +49,7 @@ def _parse(as_of: str | dt.date, published: Sequence[LatestObservation]) -> dt.d
     text = as_of.strip()
     if text == LATEST:
         return None
-    instants = [
-        observation.observed_at_utc
-        for observation in published
-        if is_called(text, observation.run_id, observation.listed)
-    ]
-    if instants:
+    if instants := published.instants_of(text):
         return max(instants)
     for kind in (dt.date, dt.datetime):
         with contextlib.suppress(ValueError):

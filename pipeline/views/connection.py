@@ -13,9 +13,10 @@ from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
+from pipeline.views.published import Published, published_observations
 from pipeline.views.read_only import confine_to
 from pipeline.views.script import data_script, refuse_pages, thresholds_script
-from pipeline.views.state import LakeState, published_observations
+from pipeline.views.state import LakeState
 from pipeline.views.static_views import create_static_views
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def connect(
     try:
         store_of(open_location(data)).register_filesystem(con)
         verification = Verification(files, anew=anew)
-        instant = None if as_of is None else parse_as_of(as_of, published_observations(con, files, verification))
+        instant = None if as_of is None else parse_as_of(as_of, Published(con, files, verification))
         catalog = load_catalog(con, open_location(data))
         if catalog is None:
             create_static_views(con)
@@ -104,10 +105,14 @@ def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
         LakeMissing: no run was ever committed there.
         LakeDamaged: a commit record cannot be read.
     """
-    published = read_published(data)
-    if not published:
-        raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
-    return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
+    import duckdb
+
+    with duckdb.connect() as con:
+        store_of(open_location(data)).register_filesystem(con)
+        published = Published(con, FileSet.read(data))
+        if published.first_instant is None:
+            raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
+        return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
 
 
 def read_published(data: str | Path) -> list[LatestObservation]:

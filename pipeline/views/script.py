@@ -35,7 +35,8 @@ from pipeline.views.account_names import counted_as
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.catalog import AS_OF, LATEST, THRESHOLDS, committed_name, latest_name, relations
 from pipeline.views.parameters import Thresholds, with_parameters, with_thresholds
-from pipeline.views.state import LakeState, published_observations
+from pipeline.views.published import Published
+from pipeline.views.state import LakeState
 from pipeline.views.versions_script import versions_query, with_current_columns
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def views_sql(
         while listed is None or listed != _listing(con, data):  # a run was committed in between
             listed = _listing(con, data)
             files = FileSet.read(data)
-        at = None if as_of is None else parse_as_of(as_of, published_observations(con, files))
+        at = None if as_of is None else parse_as_of(as_of, Published(con, files))
         script = whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
     return _guard(files, listed) + _OLDEST_DUCKDB + script
 

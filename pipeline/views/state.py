@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LakeDamaged
-from pipeline.lake.committed_digests import COMMITTED_FILES
-from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation, latest_paths
 from pipeline.lake.layout import command
-from pipeline.lake.scan import observations
-from pipeline.lake.tombstones import observation_name
-from pipeline.lake.verification import Verification
-from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGES
 from pipeline.resources.tables import RESOURCES, ROW_TABLES
 from pipeline.storage.partitions import run_of
-from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
+from pipeline.storage.store import prefetch_footers
 from pipeline.views.account_names import names_not_counted
-from pipeline.views.read_only import first_lines
+from pipeline.views.published import Published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import datetime as dt
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     import duckdb
 
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.tombstones import Listed
+    from pipeline.lake.verification import Verification
     from pipeline.resources.resource import Resource
 
 
@@ -76,30 +71,27 @@ class LakeState:
         Raises:
             LakeDamaged: a commit record cannot be read, two claim one observation, or a file of a run is missing.
         """
-        published = published_observations(con, files, verification)
-        _refuse_two_claims(files, published)
+        published = Published(con, files, verification)
+        published.refuse_two_claims()
         plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
-        _check_files_exist(files, [observation for observation in published if observation.run_id in plain_runs])
-        extended, out_of_order = set(), set()
-        for listed, instants in _instants_by_listed(files, published, plain_runs).items():
-            plain = [at for at in instants.plain if as_of is None or at <= as_of]
-            was_withdrawn = len(instants.compacted) != instants.compacted_count
-            if was_withdrawn or (plain and instants.compacted and plain[0] < instants.compacted[-1]):
+        _check_files_exist(files, published.of_new_runs, plain_runs)
+        extended, out_of_order = set(), set(published.withdrawn)
+        for listed, observations in itertools.groupby(published.new, key=lambda one: one.listed):
+            first = next(iter(observations))
+            if as_of is not None and first.observed_at_utc > as_of:
+                continue
+            last = published.compacted.get(listed)
+            if last is not None and first.observed_at_utc < last.observed_at_utc:
                 out_of_order.add(listed)
-            elif plain:
+            else:
                 extended.add(listed)
-        latest = {
-            observation.listed: observation
-            for observation in published
-            if as_of is None or observation.observed_at_utc <= as_of
-        }
-        of_images = [observation for observation in published if observation.resource == IMAGES.name]
+        latest = published.latest(as_of)
         state = cls(
             tuple(latest.values()),
-            frozenset(extended),
+            frozenset(extended - out_of_order),
             frozenset(out_of_order),
-            names_not_counted(of_images, {one.account: one for one in latest.values() if one.resource == IMAGES.name}),
-            any(observation.same_account_as is not None for observation in published),
+            _names_not_counted(published, latest),
+            published.has_names,
         )
         # The views of today read these files next.
         for resource in RESOURCES:
@@ -107,95 +99,24 @@ class LakeState:
         return state
 
 
-@dataclass(slots=True)
-class _Instants:
-    """The published observations of a resource of an account, in order."""
-
-    compacted_count: int = 0
-    """The number of these observations in the manifest; fewer in `compacted` means that one was withdrawn."""
-    compacted: list[dt.datetime] = field(default_factory=list)
-    plain: list[dt.datetime] = field(default_factory=list)
-
-
-def _instants_by_listed(
-    files: FileSet, published: list[LatestObservation], plain_runs: set[str]
-) -> dict[Listed, _Instants]:
-    compacted_runs = files.manifest.covered if files.manifest else {}
-    counts = Counter(listed for group in compacted_runs.values() for listed in group)
-    by_listed = {listed: _Instants(count) for listed, count in counts.items()}
-    partly_compacted = set(files.partly_compacted)
-    for observation in published:
-        instants = by_listed.setdefault(observation.listed, _Instants())
-        run = observation.run_id
-        is_compacted = run not in plain_runs or (run, *observation.listed) in partly_compacted
-        (instants.compacted if is_compacted else instants.plain).append(observation.observed_at_utc)
-    return by_listed
-
-
-def published_observations(
-    con: duckdb.DuckDBPyConnection, files: FileSet, verification: Verification | None = None
-) -> list[LatestObservation]:
-    """Verify the commit records, and read every published observation that was not withdrawn.
-
-    They are in the order of account, resource and instant.
-
-    Raises:
-        LakeDamaged: a commit record is not what was committed, or cannot be read.
-    """
-    import duckdb
-
-    verification = verification or Verification(files)
-
-    shown = ("account", "observed_at_utc", "observed_on", "run_id", "same_account_as", "resource")
-    names = (*shown, "is_published", COMMITTED_FILES)
-    records = files.daily[OBSERVATIONS.name]
-    published: list[LatestObservation] = []
-    try:
-        for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
-            batch = records[start : start + FOOTERS_KEPT]
-            prefetch_footers(batch)
-            is_new = verification.verify_records(batch)  # then their digests are needed next: a record is fetched once
-            batch_files = replace(
-                files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
-            )
-            rows = con.execute(
-                f"select {', '.join(shown)}, {COMMITTED_FILES if is_new else 'null'} "  # noqa: S608  (SQL of this package)
-                f"from ({observations(batch_files, None, names)}) as record where is_published"
-            ).fetchall()
-            published += [LatestObservation(*row) for *row, _ in rows]
-            if is_new:
-                verification.digests |= {run_id: digests for *_, run_id, _, _, digests in rows}
-    except duckdb.Error as error:
-        raise_if_out_of_memory(error)
-        first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
-        raise LakeDamaged(
-            f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
-        ) from error
-    return sorted(
-        published,
-        key=lambda observation: (
-            observation.account,
-            observation.resource,
-            observation.observed_at_utc or dt.datetime.max,  # noqa: DTZ901  (UTC without a zone, as everywhere)
-            observation.run_id,
-        ),
+def _names_not_counted(published: Published, latest: Mapping[Listed, LatestObservation]) -> dict[str, str]:
+    """Find the names that are not counted, by all that is known of them, also after the instant of `latest`."""
+    if not published.has_names:
+        return {}
+    same_as = {
+        account: one.same_account_as
+        for (account, resource), one in published.latest().items()
+        if resource == IMAGES.name and one.same_account_as is not None
+    }
+    first = published.first_instants({*same_as, *same_as.values()})
+    return names_not_counted(
+        same_as, first, {one.account: one for one in latest.values() if one.resource == IMAGES.name}
     )
 
 
-def _refuse_two_claims(files: FileSet, published: list[LatestObservation]) -> None:
-    """Refuse two runs that published one account at one instant: every sum would count it twice."""
-    for first, second in itertools.pairwise(published):
-        if (first.listed, first.observed_at_utc) == (second.listed, second.observed_at_utc):
-            withdraw = command(files.data, "withdraw", observation_name(second.run_id, second.listed))
-            raise LakeDamaged(
-                f"runs {first.run_id} and {second.run_id} both publish account {first.account!r} as of "
-                f"{first.observed_at_utc} UTC: {command(files.data, 'check')} lists all damage, "
-                f"{withdraw} withdraws the second"
-            )
-
-
-def _check_files_exist(files: FileSet, published: list[LatestObservation]) -> None:
+def _check_files_exist(files: FileSet, published: Iterable[LatestObservation], plain_runs: AbstractSet[str]) -> None:
     """Check that the files of each published resource exist; a run has none of a resource that it did not list."""
+    published = [observation for observation in published if observation.run_id in plain_runs]
     for table in ROW_TABLES:
         resources = {resource.name for resource in RESOURCES if table is REJECTS or table in resource.tables}
         runs = {observation.run_id for observation in published if observation.resource in resources}
