@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 RESOURCE_NAMES: Final = [resource.name for resource in RESOURCES]
 ALL: Final = "all"
+FILTERS: Final = {
+    column: [resource.name for resource in RESOURCES if column in dict(resource.action.filters)]
+    for resource in RESOURCES
+    for column, _ in resource.action.filters
+}
+"""The columns that the API filters by → the resources that have them."""
 
 
 class RunCommand(Command):
@@ -179,28 +185,45 @@ def run(ctx: click.Context, /, data: Path, rate: float, accept_shrink: tuple[str
     ctx.exit(scheduled.exit_code)
 
 
+def filter_options(command: Any) -> Any:
+    """Add an option for each filter of the API."""
+    for column, resources in reversed(FILTERS.items()):
+        doc = f"{column.replace('_', ' ').capitalize()} contains TEXT: of {' and '.join(resources)}."
+        add = option(f"--{column.replace('_', '-')}", metavar="TEXT", help=doc)
+        command = add(command)
+    return command
+
+
 @command(
     "list",
     examples=(
         "ens-images list --image-name web --format json",
         "ens-images list --profile prod --image-id m-5 --exact",
+        "ens-images list --resource instances --image-id m-5",
     ),
 )
 @service_options
 @timeout_option
 @format_option
-@option("--image-id", metavar="TEXT", help="Images whose id contains TEXT.")
-@option("--image-name", metavar="TEXT", help="Images whose name contains TEXT.")
-@option("--snapshot-id", metavar="TEXT", help="Images made from this disk snapshot.")
+@filter_options
 @option("--exact", is_flag=True, help="Match the whole value, with case, instead of a part.")
+@option(
+    "--resource",
+    scope="list",
+    type=click.Choice(RESOURCE_NAMES),
+    default=RESOURCE_NAMES[0],
+    show_default=True,
+    help="What is listed.",
+)
 def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: Any, **options: Any) -> None:
-    """List images live, with the filters of the API; store nothing."""
+    """List a resource live, with the filters of the API; store nothing."""
     from pipeline.jobs import list as list_job
     from pipeline.jobs.accounts import select_accounts
     from pipeline.reports.formats import write_rows
 
     accounts = select_accounts(profiles, profiles_from, current_settings().accounts)
-    rows, provenance = list_job.list_images(rate=rate or None, accounts=accounts, **options)
+    filters = {name: value for name in FILTERS if (value := options.pop(name)) is not None}
+    rows, provenance = list_job.list_live(rate=rate or None, accounts=accounts, filters=filters, **options)
     write_rows(rows, output_format, sys.stdout)
     click.echo(provenance, err=True)
 

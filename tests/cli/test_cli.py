@@ -72,7 +72,7 @@ def as_text(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("command", "step"), [("run", run_job.run), ("list", list_job.list_images), ("demo", demo_job.demo)]
+    ("command", "step"), [("run", run_job.run), ("list", list_job.list_live), ("demo", demo_job.demo)]
 )
 def test_an_option_has_the_default_of_its_job(command, step, monkeypatch):
     monkeypatch.delenv("ENS_IMAGES_RESOURCE")
@@ -226,6 +226,19 @@ def test_list_stores_nothing(serve, tmp_path):
     assert name in {row["image_name"] for row in json.loads(part.stdout)}
     assert json.loads(whole.stdout) == [row for row in json.loads(part.stdout) if row["image_name"] == name[:-1]]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_list_filters_each_resource_by_what_its_action_can(serve, tmp_path):
+    emulated = living_account(images=60, instances=30)
+    image_id = emulated.instances_on(0)[3]["ImageId"]
+    listing = ("list", "--endpoint", serve(emulated).url, "--format", "json", "--resource", "instances")
+    found = as_a_user(tmp_path, *listing, "--image-id", image_id, "--exact")
+    refused = ens_images(tmp_path, *listing, "--snapshot-id", "s-1")
+
+    expected = {item["InstanceId"] for item in emulated.instances_on(0) if item["ImageId"] == image_id}
+    assert {row["instance_id"] for row in json.loads(found.stdout)} == expected
+    assert refused.returncode == 2
+    assert "no filter of instances by snapshot_id: it has instance_id, instance_name, image_id" in refused.stderr
 
 
 def test_profiles_come_from_options_and_from_a_file(serve, tmp_path):
