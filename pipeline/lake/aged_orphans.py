@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
+from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, newest_manifest
 from pipeline.lake.tombstone_files import numbered_tombstones, read_tombstones
@@ -34,11 +35,14 @@ ORPHAN_AGE: Final = dt.timedelta(days=7)
 
 
 def aged_orphans(data: Path, older_than: dt.timedelta = ORPHAN_AGE) -> list[Path]:
-    """List the orphans of a lake without a lock.
+    """List the orphans of a lake without a lock; none where a damaged file does not tell what it names."""
+    try:
+        return _aged_orphans(data, older_than)
+    except LakeDamaged:
+        return []
 
-    Raises:
-        LakeDamaged: the manifest or the tombstones cannot be read: what they name is not known.
-    """
+
+def _aged_orphans(data: Path, older_than: dt.timedelta) -> list[Path]:
     store = store_of(data)
     changed_at = {path: store.identity(path)[1] for path in (data / "lake").rglob("*")}
     if not changed_at:

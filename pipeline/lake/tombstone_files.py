@@ -15,13 +15,12 @@ that it left. A lake that was copied from a bucket into a folder goes on with nu
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pipeline.errors import LakeDamaged
+from pipeline.errors import LakeDamaged, NoAccess
 from pipeline.lake.tombstones import Tombstones
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.storage.digest import OWN_DIGEST, UNKNOWN_DIGEST, refuse_changed, with_own_digest
@@ -62,13 +61,24 @@ def numbered_folders(data: Path) -> tuple[Path, Path]:
 
 
 def numbered_tombstones(data: Path) -> dict[int, list[Path]]:
-    """List the numbered tombstones and their copies, by number: the newest counts."""
+    """List the numbered tombstones and their copies, by number: the newest counts.
+
+    Raises:
+        NoAccess: a folder cannot be read, and the other one has none.
+    """
     found: dict[int, list[Path]] = {}
+    denied: PermissionError | None = None
     for folder in numbered_folders(data):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             for path in sorted(folder.iterdir()):
                 if _NUMBERED.fullmatch(path.name):
                     found.setdefault(int(path.stem), []).append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            denied = error
+    if denied is not None and not found:
+        raise NoAccess(f"{str(data)!r} may not be read by this user: {denied}") from denied
     return found
 
 
