@@ -51,16 +51,23 @@ _log = logger(__name__)
 # ── reading ──────────────────────────────────────────────────────────────────
 
 
-def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: bool = False) -> list[Path]:
+def row_files(
+    data: Path,
+    table: Table,
+    tombstones: Tombstones,
+    *,
+    everything: bool = False,
+    listed: Iterable[Path] | None = None,
+) -> list[Path]:
     """List one file of a table for each run, oldest run first: one that holds every row which is not withdrawn.
 
     A run of which no file does so is left out. With `everything`, the file with the most rows is taken, withdrawn ones
-    too, as long as they are there.
+    too, as long as they are there. `listed` are files of the table that a caller has listed already.
     """
     may_have_any = store_of(data).is_local or tombstones.withdrawn  # in a bucket, a listing is a request
     aside = files_by_day(withdrawn_folder(data, table)) if may_have_any else []
     by_run: dict[str, list[Path]] = {}
-    for path in (*files(data, table), *aside):
+    for path in (*(files(data, table) if listed is None else listed), *aside):
         by_run.setdefault(run_of(path), []).append(path)
     found = []
     for run_id, paths in by_run.items():
@@ -71,6 +78,14 @@ def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: b
         elif usable := _usable(run_id, table, paths, tombstones):
             found.append(usable[0])
     return sorted(found, key=lambda path: path.name) if aside else found
+
+
+def row_file(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> Path | None:
+    """Return the file of a table of one run that `row_files` takes; None: there is none."""
+    path = table_path(data, table, run_id, day_of_run(run_id))
+    if table is OBSERVATIONS or not tombstones.published_by(run_id):
+        return path if path.exists() else None
+    return next(iter(_usable(run_id, table, files_of_run(data, table, run_id), tombstones)), None)
 
 
 def files_of_run(data: Path, table: Table, run_id: str) -> list[Path]:

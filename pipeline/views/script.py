@@ -170,6 +170,15 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
     return "".join(parts)
 
 
+PAGES_GUARD: Final = "raw_pages_are_verified"
+"""The function of a connection that verifies the raw pages of compacted runs, before the first row of a query."""
+
+
+def guarded_pages(files: FileSet, as_of: dt.datetime | None) -> str:
+    """Write `raw_pages` so that a query verifies first what was not listed when the connection was opened."""
+    return _view(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()")) + _comments(relations()[RAW_PAGES.name])
+
+
 def refuse_pages(error: LakeDamaged) -> str:
     """Write `raw_pages` so that every query of it ends with this error, and no other query does."""
     raising = f"error({sql_literal(f'{DAMAGED}{error}')})"

@@ -35,7 +35,7 @@ from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
 from pipeline.storage.partitions import files_by_day
 from pipeline.storage.store import open_location, store_of
-from pipeline.views import state
+from pipeline.views import published
 
 BODY = b"an object"
 
@@ -249,7 +249,7 @@ def test_only_the_columns_of_a_query_are_read(lake):
 
 
 def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, account_here, monkeypatch):
-    monkeypatch.setattr(state, "FOOTERS_KEPT", 2)
+    monkeypatch.setattr(published, "FOOTERS_KEPT", 2)
     monkeypatch.setattr(bucket, "FOOTERS_KEPT", 2)
     days = [dt.datetime(2026, 10, day, 2) for day in range(1, 8)]  # noqa: DTZ001
     for day in days:
