@@ -12,7 +12,7 @@ from pipeline.lake.tombstones import Tombstones, read_tombstones
 from pipeline.lake.withdrawn_files import row_file
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
-from pipeline.storage.folder import FOLDER, FolderStore
+from pipeline.storage.folder import FolderStore
 from pipeline.storage.partitions import is_run_file, run_of
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_glob
@@ -48,6 +48,8 @@ class FileSet:
     """The folders of raw pages, as patterns, that hold pages of compacted runs alone, and were not listed."""
     without_record: tuple[Path, ...] = ()
     """Files of runs whose commit record is missing."""
+    _row_files: dict[tuple[str, str], Path | None] = field(default_factory=dict, compare=False)
+    """The files of compacted runs that were looked for, by table and run."""
 
     @classmethod
     def read(
@@ -87,9 +89,7 @@ class FileSet:
         runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
         runs -= tombstones.raw_runs
         months = committed.settled
-        listed, settled = (
-            months.files(folder / "raw") if months and store_of(folder).is_local else (raw_paths(folder), [])
-        )
+        listed, settled = months.files(folder / "raw") if months else (raw_paths(folder), [])
         raw = tuple(path for path in listed if path.stem in runs)
         compacted = manifest.files(folder) if manifest else {}
         return cls(
@@ -118,8 +118,13 @@ class FileSet:
         if not self.is_brief:
             return [path for path in self.retained.get(table.name, ()) if run_of(path) in runs]
         compacted = runs & self.manifest.runs.keys() if self.manifest else set()
-        found = (row_file(self.data, table, run_id, self.tombstones) for run_id in sorted(compacted))
+        found = [self._row_file(table, run_id) for run_id in sorted(compacted)]
         return [path for path in found if path is not None]
+
+    def _row_file(self, table: Table, run_id: str) -> Path | None:
+        if (table.name, run_id) not in self._row_files:
+            self._row_files[table.name, run_id] = row_file(self.data, table, run_id, self.tombstones)
+        return self._row_files[table.name, run_id]
 
     def raw_patterns(self) -> list[str]:
         """The raw pages of compacted runs that were not listed, as patterns for DuckDB."""
@@ -128,9 +133,12 @@ class FileSet:
 
     def unlisted_pages(self) -> list[Path]:
         """List the files behind `raw_patterns`."""
-        days = [day.name for day in FolderStore.days(self.data / "raw")] if self.settled_months else []
-        months = tuple(self.settled_months)
-        listed = FOLDER.list_partitions(self.data / "raw", days=[day for day in days if day.startswith(months)])
+        if not self.settled_months:
+            return []
+        raw = self.data / "raw"
+        store = store_of(raw)
+        days = [day.name for day in FolderStore.days(raw)] if store.is_local else None
+        listed = store.list_partitions(raw, days=days and [day for day in days if day.startswith(self.settled_months)])
         runs = (self.manifest.runs.keys() if self.manifest else set()) - self.tombstones.raw_runs
         return [path for path in listed if is_run_file(path) and path.stem in runs]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.lake.compaction.manifest import Manifest
 
+ANY_MONTH: Final = "observed_on="
 _MONTH: Final = len("observed_on=2026-10")
 
 
@@ -50,9 +51,9 @@ class SettledMonths:
     def files(self, folder: Path) -> tuple[list[Path], list[str]]:
         """List the runs' files in all other months. Returns: the files, oldest run first; the settled months."""
         store = store_of(folder)
-        if not self._is_local or not self._runs:
-            new_days = None if self._is_local else self._new_days
-            return [path for path in store.list_partitions(folder, days=new_days) if is_run_file(path)], []
+        if not self._is_local:  # any month may be settled but for what is new: the names of its runs tell
+            listed = store.list_partitions(folder, days=self._new_days, without=self._runs)
+            return [path for path in listed if is_run_file(path)], [ANY_MONTH]
         months: dict[str, list[os.DirEntry[str]]] = {}
         for day in FolderStore.days(folder):
             months.setdefault(day.name[:_MONTH], []).append(day)

@@ -10,6 +10,7 @@ from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
 from pipeline.lake.tombstones import read_tombstones
 from pipeline.lake.verification import Verification
+from pipeline.resources.control import RAW_PAGES
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
@@ -20,11 +21,12 @@ from pipeline.views.read_only import confine_to
 from pipeline.views.script import (
     PAGES_GUARD,
     data_script,
-    guarded_pages,
+    pages_view,
     refuse_pages,
     static_script,
     thresholds_script,
     whole_script,
+    with_comments,
 )
 from pipeline.views.state import LakeState
 
@@ -70,18 +72,8 @@ def connect(
         store_of(open_location(data)).register_filesystem(con)
         verification = Verification(files, anew=anew)
         instant = None if as_of is None else parse_as_of(as_of, Published(con, files, verification))
-        catalog = load_catalog(con, open_location(data))
-        if catalog is None:
-            con.execute(static_script()).fetchall()
-        latest_runs = set() if catalog is None else set(catalog.latest_runs)
-        if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint(latest_runs):
-            state = LakeState.of(con, files, verification, instant)
-            latest_runs = {observation.run_id for observation in state.latest}
-            con.execute(data_script(files, state, instant)).fetchall()
+        latest_runs = _make_tables(con, open_location(data), files, verification, instant)
         verification.verify_tables(con, latest_runs)
-        if files.settled_months:
-            con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")
-            con.execute(guarded_pages(files, instant)).fetchall()
         if verification.damaged_pages is not None:
             con.execute(refuse_pages(verification.damaged_pages)).fetchall()
         if changed_views:
@@ -89,7 +81,7 @@ def connect(
         if memory_limit is not None:
             con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
-            confine_to(con, files.paths(latest_runs))
+            confine_to(con, [*files.paths(latest_runs), *files.raw_patterns()])
     except LakeDamaged:
         con.close()
         if read_tombstones(files.data) == files.tombstones:
@@ -107,6 +99,30 @@ def connect(
         thresholds=thresholds,
         anew=anew,
     )
+
+
+def _make_tables(
+    con: duckdb.DuckDBPyConnection,
+    data: Path,
+    files: FileSet,
+    verification: Verification,
+    as_of: dt.datetime | None,
+) -> set[str]:
+    """Make the tables and views. Returns: the runs of each account's last observation."""
+    catalog = load_catalog(con, data)
+    if catalog is None:
+        con.execute(static_script()).fetchall()
+    is_guarded = bool(files.settled_months)
+    if is_guarded:
+        con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")
+    latest_runs = set() if catalog is None else set(catalog.latest_runs)
+    if catalog is None or as_of is not None or catalog.fingerprint != files.fingerprint(latest_runs):
+        state = LakeState.of(con, files, verification, as_of)
+        latest_runs = {observation.run_id for observation in state.latest}
+        con.execute(data_script(files, state, as_of, is_guarded=is_guarded)).fetchall()
+    elif is_guarded:
+        con.execute(with_comments(pages_view(files, as_of, is_guarded=True), RAW_PAGES.name)).fetchall()
+    return latest_runs
 
 
 def _pages_guard(files: FileSet) -> Callable[[], bool]:

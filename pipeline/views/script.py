@@ -138,8 +138,8 @@ def static_script() -> str:
     return "".join(parts)
 
 
-def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
-    """Write the part for the files of one lake: its tables, as of an instant."""
+def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None, *, is_guarded: bool = False) -> str:
+    """Write the part for the files of one lake: its tables, as of an instant; `is_guarded` as for `pages_view`."""
     parts = ["-- The tables, over the files of committed runs.\n"]
     if any(files.daily.values()) or files.manifest:
         parts += [
@@ -150,7 +150,7 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             ),
             _view(REJECTS.name, rejects(files, as_of)),
             _view(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
-            _view(RAW_PAGES.name, pages(files, as_of)),
+            pages_view(files, as_of, is_guarded=is_guarded),
             *(_view(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
     else:
@@ -174,9 +174,14 @@ PAGES_GUARD: Final = "raw_pages_are_verified"
 """The function of a connection that verifies the raw pages of compacted runs, before the first row of a query."""
 
 
-def guarded_pages(files: FileSet, as_of: dt.datetime | None) -> str:
-    """Write `raw_pages` so that a query verifies first what was not listed when the connection was opened."""
-    return _view(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()")) + _comments(relations()[RAW_PAGES.name])
+def pages_view(files: FileSet, as_of: dt.datetime | None, *, is_guarded: bool) -> str:
+    """Write `raw_pages`; guarded, a query verifies first what was not listed when the connection was opened."""
+    return _view(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()" if is_guarded else ""))
+
+
+def with_comments(query: str, name: str) -> str:
+    """Add the comments of a table or view to the script that makes it."""
+    return query + _comments(relations()[name])
 
 
 def refuse_pages(error: LakeDamaged) -> str:

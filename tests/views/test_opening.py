@@ -98,7 +98,7 @@ def test_pages_beside_those_of_compacted_runs_are_not_read(lake):
         raw.with_name("20260930T030000Z.parquet").write_bytes(raw.read_bytes())  # landed, not committed
         raw.with_name(f"{raw.stem} (1).parquet").write_bytes(raw.read_bytes())
         assert rows(con, "select count(*) from raw_pages") == before
-    with connect(lake) as con:
+    with connect(lake, only_lake=True) as con:
         assert rows(con, "select count(*) from raw_pages") == before
 
 
