@@ -10,6 +10,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
+from pipeline.lake.settled import SettledMonths, files_without
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.withdrawn_files import row_files
 from pipeline.resources.control import OBSERVATIONS
@@ -34,6 +35,8 @@ class CommittedFiles:
     """For each table, the daily files of compacted runs."""
     without_record: tuple[Path, ...] = ()
     """Files of runs whose commit record is missing, though no writer is at work on them."""
+    settled: SettledMonths | None = None
+    """The months whose files were not listed; None: all were."""
 
 
 def committed_files(
@@ -43,13 +46,15 @@ def committed_files(
     everything: bool = False,
     ignore_format: bool = False,
     ignore_compaction: bool = False,
+    only_new: bool = False,
 ) -> CommittedFiles:
     """List the files of every committed run under `data` that was not withdrawn; no table is opened.
 
     Of a run whose published accounts were all withdrawn, only the commit record is listed. `tombstones` replaces those
     on disk, for a caller that has read them or is about to write them. `everything` lists what is withdrawn too, as
     long as it is there. `ignore_format` does not look at the format file, and `ignore_compaction` lists every run by
-    its daily files, for a caller that knows them as damaged.
+    its daily files, for a caller that knows them as damaged. `only_new` lists no file of
+    a compacted run: see `settled`.
 
     Raises:
         LakeMissing: no run was ever committed there.
@@ -61,9 +66,13 @@ def committed_files(
         format_of(data)
     tombstones = read_tombstones(data) if tombstones is None else tombstones
     withdrawn = frozenset[str]() if everything else tombstones.whole_runs
-    # Read in reverse of the order of writing: a run that is committed from here on is not in `records`, and left out.
-    records = files(data, OBSERVATIONS)
+    # The records first, as they are written last: a run that is committed from here on is not in `records`, and left
+    # out. The manifest may be read before: a compaction deletes no daily file.
     manifest = None if ignore_compaction else newest_manifest(data)
+    compacted = manifest.runs if manifest else {}
+    is_brief = only_new and manifest is not None
+    records = files_without(data / "lake" / OBSERVATIONS.name, compacted) if is_brief else files(data, OBSERVATIONS)
+    months = SettledMonths(data, manifest, {path.stem for path in records}) if is_brief else None
     if not records and manifest is None:
         made_by = command(data, "rebuild" if raw_paths(data) else "run")
         raise LakeMissing(f"no lake in {shown(data)!r}: {made_by} makes one")
@@ -75,7 +84,6 @@ def committed_files(
             f"the compacted file {missing.relative_to(data)} is missing: {command(data, 'check')} lists all damage, "
             f"{command(data, 'rebuild')} writes it again"
         )
-    compacted = manifest.runs if manifest else {}
     read = {
         (path.parent.name, path.stem) for path in records if path.stem not in withdrawn and path.stem not in compacted
     }
@@ -84,14 +92,17 @@ def committed_files(
     known = {path.stem for path in records} | compacted.keys()
     for table in LAKE_TABLES:
         is_record = table is OBSERVATIONS
-        paths = tuple(records if is_record else row_files(data, table, tombstones, everything=everything))
-        retained[table.name] = tuple(path for path in paths if run_of(path) in compacted)
+        listed = months.files(data / "lake" / table.name)[0] if months and not is_record else None
+        paths = tuple(
+            records if is_record else row_files(data, table, tombstones, everything=everything, listed=listed)
+        )
+        retained[table.name] = () if months else tuple(path for path in paths if run_of(path) in compacted)
         if is_record:
             daily[table.name] = tuple(path for path in paths if path.stem not in compacted)
         else:
             daily[table.name] = tuple(path for path in paths if (path.parent.name, run_of(path)) in read)
             without_record += [path for path in paths if run_of(path) not in known]
-    return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)))
+    return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)), months)
 
 
 def _refuse_lost_manifest(data: Path) -> None:

@@ -10,11 +10,17 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed import committed_files
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.tombstones import Tombstones
+from pipeline.lake.withdrawn_files import row_file
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
-from pipeline.storage.partitions import run_of
-from pipeline.storage.store import open_location
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
+from pipeline.storage.folder import FolderStore
+from pipeline.storage.partitions import is_run_file, run_of
+from pipeline.storage.store import open_location, store_of
+from pipeline.text import escape_glob
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from pipeline.lake.compaction.manifest import Manifest
@@ -36,9 +42,15 @@ class FileSet:
     compacted: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     """The files that the manifest names, by folder."""
     retained: dict[str, tuple[Path, ...]] = field(default_factory=dict)
-    """For each table, the daily files of compacted runs."""
+    """For each table, the daily files of compacted runs; none where only new files were listed: see `retained_of`."""
+    is_brief: bool = False
+    """Whether only the files of runs that are not compacted were listed."""
+    settled_months: tuple[str, ...] = ()
+    """The folders of raw pages, as patterns, that hold pages of compacted runs alone, and were not listed."""
     without_record: tuple[Path, ...] = ()
     """Files of runs whose commit record is missing."""
+    _row_files: dict[tuple[str, str], Path | None] = field(default_factory=dict, compare=False)
+    """The files of compacted runs that were looked for, by table and run."""
 
     @classmethod
     def read(
@@ -49,12 +61,13 @@ class FileSet:
         everything: bool = False,
         ignore_format: bool = False,
         ignore_compaction: bool = False,
+        only_new: bool = False,
     ) -> FileSet:
         """List the files of committed runs under `data`; no table is opened.
 
         `tombstones` replaces those on disk, for a caller that is about to write them. With `everything`, nothing is
-        withdrawn: what is takes part as long as it is there. `ignore_format` and `ignore_compaction` as for
-        `committed_files`.
+        withdrawn: what is takes part as long as it is there. `ignore_format`, `ignore_compaction` and `only_new` as
+        for `committed_files`.
 
         Raises:
             LakeMissing: no run was ever committed there.
@@ -69,12 +82,16 @@ class FileSet:
             everything=everything,
             ignore_format=ignore_format,
             ignore_compaction=ignore_compaction,
+            only_new=only_new,
         )
         if everything:
             tombstones = Tombstones(replacements=tombstones.replacements)
         manifest = committed.manifest
         runs = {path.stem for path in committed.daily[OBSERVATIONS.name]} | set(manifest.runs if manifest else ())
-        raw = tuple(path for path in raw_paths(folder) if path.stem in runs - tombstones.raw_runs)
+        runs -= tombstones.raw_runs
+        months = committed.settled
+        listed, settled = months.files(folder / "raw") if months else (raw_paths(folder), [])
+        raw = tuple(path for path in listed if path.stem in runs)
         compacted = manifest.files(folder) if manifest else {}
         return cls(
             folder,
@@ -83,22 +100,63 @@ class FileSet:
             manifest,
             compacted,
             committed.retained,
-            committed.without_record,
+            is_brief=months is not None,
+            settled_months=tuple(settled),
+            without_record=committed.without_record,
         )
 
     def of_table(self, table: Table) -> dict[str, Path]:
         """Return the daily files of a table by run, also those of compacted runs."""
         return {run_of(path): path for path in (*self.retained.get(table.name, ()), *self.daily[table.name])}
 
-    def paths(self) -> list[str]:
-        """Every path, sorted."""
-        groups = (*self.daily.values(), *self.compacted.values(), *self.retained.values())
+    def of_runs(self, table: Table, runs: Iterable[str]) -> dict[str, Path]:
+        """Return the daily files of a table of these runs, also of compacted ones; a missing file is left out."""
+        found = {run: path for run, path in self.of_table(table).items() if run in runs}
+        return {**found, **{run_of(path): path for path in self.retained_of(table, set(runs) - found.keys())}}
+
+    def retained_of(self, table: Table, runs: AbstractSet[str]) -> list[Path]:
+        """Return the daily files of a table of these compacted runs; a missing file is left out."""
+        if not self.is_brief:
+            return [path for path in self.retained.get(table.name, ()) if run_of(path) in runs]
+        compacted = runs & self.manifest.runs.keys() if self.manifest else set()
+        found = [self._row_file(table, run_id) for run_id in sorted(compacted)]
+        return [path for path in found if path is not None]
+
+    def _row_file(self, table: Table, run_id: str) -> Path | None:
+        if (table.name, run_id) not in self._row_files:
+            self._row_files[table.name, run_id] = row_file(self.data, table, run_id, self.tombstones)
+        return self._row_files[table.name, run_id]
+
+    def raw_patterns(self) -> list[str]:
+        """The raw pages of compacted runs that were not listed, as patterns for DuckDB."""
+        raw = escape_glob(self.data / "raw")
+        return [f"{raw}/{month}*/*.parquet" for month in self.settled_months]
+
+    def unlisted_pages(self) -> list[Path]:
+        """List the files behind `raw_patterns`."""
+        if not self.settled_months:
+            return []
+        raw = self.data / "raw"
+        store = store_of(raw)
+        days = [day.name for day in FolderStore.days(raw)] if store.is_local else None
+        listed = store.list_partitions(raw, days=days and [day for day in days if day.startswith(self.settled_months)])
+        runs = (self.manifest.runs.keys() if self.manifest else set()) - self.tombstones.raw_runs
+        return [path for path in listed if is_run_file(path) and path.stem in runs]
+
+    def paths(self, latest_runs: AbstractSet[str]) -> list[str]:
+        """Every path that a table or view reads, sorted; `latest_runs` are those of each account's last observation."""
+        retained = [path for table in ROW_TABLES for path in self.retained_of(table, latest_runs)]
+        groups = (*self.daily.values(), *self.compacted.values(), retained, self.unlisted_pages())
         return sorted(str(path) for paths in groups for path in paths)
 
-    def fingerprint(self) -> str:
-        """Digest all that the tables of the views depend on."""
+    def fingerprint(self, latest_runs: AbstractSet[str]) -> str:
+        """Digest all that the tables of the views depend on, without the raw pages of compacted runs."""
         manifest = self.manifest and self.manifest.name
-        depends_on = (self.paths(), self.tombstones.active, manifest)
+        runs = self.manifest.runs if self.manifest else {}
+        raw = [path for path in self.daily[RAW_PAGES.name] if path.stem not in runs]
+        retained = [path for table in LAKE_TABLES for path in self.retained_of(table, latest_runs)]
+        groups = ({**self.daily, RAW_PAGES.name: raw}, self.compacted, retained)
+        depends_on = (groups, self.tombstones.active, manifest)
         return hashlib.sha256(repr(depends_on).encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
@@ -106,5 +164,5 @@ class FileSet:
         """Run, account and resource of each compacted observation whose run is not compacted as a whole."""
         if self.manifest is None:
             return []
-        covered = self.manifest.covered.items()
-        return [(run, *listed) for run, group in covered if run not in self.manifest.runs for listed in group]
+        covered = self.manifest.covered
+        return [(run, *listed) for run in sorted(covered.keys() - self.manifest.runs.keys()) for listed in covered[run]]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, REJECTED
 from pipeline.lake.item_rows import rows_from_versions, version_rows
-from pipeline.lake.scan import empty, instant, scan_files
+from pipeline.lake.scan import empty, instant, is_among, listed_rows, scan_files
 from pipeline.resources.control import REJECTS
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.tombstones import Listed
     from pipeline.resources.resource import Resource
     from pipeline.resources.schema import Table
+
+
+_AT: Final = {"account": "varchar", "observed_at_utc": "timestamp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,7 @@ class LatestObservation:
 
 def latest_paths(table: Table, files: FileSet, latest: Sequence[LatestObservation]) -> dict[str, Path]:
     """Return the daily files of the latest observations, by run; a missing file is left out."""
-    paths = files.of_table(table)
-    return {run: paths[run] for run in sorted({observation.run_id for observation in latest} & paths.keys())}
-
-
-def pairs_at(observations: Iterable[tuple[str, dt.datetime]]) -> str:
-    """Write pairs of account and instant as a list of SQL."""
-    return "\n" + ",\n".join(f"    ({sql_literal(account)}, {instant(at)})" for account, at in observations) + "\n"
+    return dict(sorted(files.of_runs(table, {observation.run_id for observation in latest}).items()))
 
 
 def latest_rejects(files: FileSet, latest: Sequence[LatestObservation]) -> str:
@@ -67,11 +64,8 @@ def latest_rejects(files: FileSet, latest: Sequence[LatestObservation]) -> str:
         ),
     ):
         if observations:
-            listed = ", ".join(
-                f"({sql_literal(one.account)}, {sql_literal(one.resource)}, {instant(one.observed_at_utc)})"
-                for one in observations
-            )
-            condition = f"(account, resource, observed_at_utc) in ({listed})"
+            listed = [(one.account, one.resource, str(one.observed_at_utc)) for one in observations]
+            condition = is_among(listed, {"account": "varchar", "resource": "varchar", "observed_at_utc": "timestamp"})
             parts.append(f"select {names} from (\n{rows}\n) as published\nwhere {condition}")  # noqa: S608
     return "\nunion all\n".join(parts) or empty(REJECTS)
 
@@ -84,21 +78,17 @@ def latest_rows(resource: Resource, table: Table, files: FileSet, latest: Sequen
     paths = latest_paths(table, files, latest)
     published = f"select * from (\n{scan_files(table, list(paths.values()))}\n) as published"  # noqa: S608
     parts = []
-    in_files = [
-        (observation.account, observation.observed_at_utc) for observation in latest if observation.run_id in paths
-    ]
+    in_files = [one for one in latest if one.run_id in paths]
     if len(in_files) == 1:  # DuckDB uses a file's statistics for this condition, but not for a list of pairs
-        ((account, at),) = in_files
-        parts.append(f"{published}\nwhere account = {sql_literal(account)} and observed_at_utc = {instant(at)}")
+        (one,) = in_files
+        at = instant(one.observed_at_utc)
+        parts.append(f"{published}\nwhere account = {sql_literal(one.account)} and observed_at_utc = {at}")
     elif in_files:
-        parts.append(f"{published}\nwhere (account, observed_at_utc) in ({pairs_at(in_files)})")
-    others = [observation for observation in latest if observation.run_id not in paths]
+        rows = [(one.account, str(one.observed_at_utc)) for one in in_files]
+        parts.append(f"{published}\nwhere {is_among(rows, _AT)}")
+    others = [one for one in latest if one.run_id not in paths]
     if others and files.manifest is not None:
-        spanned = " union all ".join(
-            f"select {sql_literal(observation.account)} as account, "
-            f"{instant(observation.observed_at_utc)} as observed_at_utc, "
-            f"date '{observation.observed_on}' as observed_on"
-            for observation in others
-        )
+        instants = [(one.account, str(one.observed_at_utc), str(one.observed_on)) for one in others]
+        spanned = listed_rows(instants, {**_AT, "observed_on": "date"})
         parts.append(rows_from_versions(resource, table, version_rows(resource, files, ended=True), spanned))
     return "\nunion all\n".join(parts) or empty(table)

@@ -5,6 +5,7 @@ Withdrawn observations are left out; `observations` marks them. With `as_of`, no
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, REJECTED
@@ -15,7 +16,7 @@ from pipeline.text import escape_glob, sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
@@ -30,15 +31,23 @@ def empty(table: Table) -> str:
 
 
 def scan_files(
-    table: Table, paths: Sequence[Path], *, names: Collection[str] = (), where: str = "", also: str = ""
+    table: Table,
+    paths: Sequence[Path],
+    *,
+    names: Collection[str] = (),
+    where: str = "",
+    also: str = "",
+    patterns: Sequence[str] = (),
 ) -> str:
     """Write the query of exactly these files, with the declared types; `names` selects columns, `also` adds one.
+
+    `patterns` replaces the paths by patterns, which DuckDB expands when it reads.
 
     A column that an older file lacks is read from `extra`. The day is read from the folder's name, not by
     `hive_partitioning`: `schema` excludes it, and it would read a `name=value` above the lake as a column too.
     """
     wanted = [column for column in table.columns if not names or column.name in names]
-    if not paths:
+    if not paths and not patterns:
         return f"select {', '.join(column.name for column in wanted)} from ({empty(table)}) as nothing"  # noqa: S608  (declared names, as everywhere here)
     declared = ",\n".join(
         f"        {sql_literal(name)}: "
@@ -59,7 +68,7 @@ def scan_files(
         for column in wanted
     )
     columns += f",\n    {also}" if also else ""
-    listed = ",\n".join(f"        {sql_literal(escape_glob(path))}" for path in paths)
+    listed = ",\n".join(f"        {sql_literal(name)}" for name in patterns or map(escape_glob, paths))
     return (
         f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)" + (f"\nwhere {where}" if where else "")
@@ -115,6 +124,44 @@ def tuples(values: Iterable[tuple[object, ...]], width: int = 3) -> str:
     """Write tuples as a list of SQL, such as those of run, account and resource; never an empty one."""
     listed = ", ".join(f"({', '.join(sql_literal(str(part)) for part in value)})" for value in values)
     return listed or f"({', '.join(['null'] * width)})"
+
+
+_FEW: Final = 50
+"""Rows that are written as literals. Of more, DuckDB parses one literal of JSON in a fraction of the time."""
+
+
+def listed_rows(rows: Collection[tuple[str, ...]], columns: Mapping[str, str]) -> str:
+    """Write the query of these rows; `columns` are their names and types."""
+    if not rows:
+        return f"select {', '.join(f'cast(null as {kind}) as {name}' for name, kind in columns.items())} where false"
+    if len(rows) <= _FEW:
+        return " union all ".join(
+            "select "
+            + ", ".join(
+                f"{sql_literal(value)} as {name}" if kind == "varchar" else f"{kind} {sql_literal(value)} as {name}"
+                for value, (name, kind) in zip(row, columns.items(), strict=True)
+            )
+            for row in rows
+        )
+    values = f"from_json({sql_literal(json.dumps([list(row) for row in rows]))}, '[[\"VARCHAR\"]]')"
+    typed = ", ".join(
+        f"cast(value[{number}] as {kind}) as {name}" for number, (name, kind) in enumerate(columns.items(), 1)
+    )
+    return f"select {typed} from (select unnest({values}) as value) as listed"  # noqa: S608
+
+
+def is_among(rows: Collection[tuple[str, ...]], columns: Mapping[str, str]) -> str:
+    """Write the condition that these columns, of these types, have the values of one of the rows."""
+    if len(rows) > _FEW:
+        return f"({', '.join(columns)}) in ({listed_rows(rows, columns)})"
+    literals = (
+        ", ".join(
+            sql_literal(value) if kind == "varchar" else f"{kind} {sql_literal(value)}"
+            for value, kind in zip(row, columns.values(), strict=True)
+        )
+        for row in rows
+    )
+    return f"({', '.join(columns)}) in ({', '.join(f'({row})' for row in literals)})" if rows else "false"
 
 
 def _withdrawal_columns(tombstones: Tombstones) -> dict[str, str]:
@@ -195,7 +242,20 @@ def rejects(files: FileSet, as_of: dt.datetime | None = None) -> str:
     return f"{daily}\nunion all\nselect {', '.join(names)} from (\n{compacted_rows}\n) as compacted"
 
 
-def pages(files: FileSet, as_of: dt.datetime | None = None) -> str:
-    """Write the query of the raw pages."""
+def pages(files: FileSet, as_of: dt.datetime | None = None, guard: str = "") -> str:
+    """Write the query of the raw pages; `guard` is a condition on those of compacted runs that were not listed."""
     last = "" if as_of is None else f"{as_of:%Y%m%dT%H%M%S.%f}~"
-    return scan_files(RAW_PAGES, [path for path in files.daily[RAW_PAGES.name] if not last or path.stem <= last])
+    paths = [path for path in files.daily[RAW_PAGES.name] if not last or path.stem <= last]
+    patterns = files.raw_patterns()
+    if not patterns:
+        return scan_files(RAW_PAGES, paths)
+    compacted = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=("run_id",))
+    expired = ", ".join(map(sql_literal, sorted(files.tombstones.raw_runs)))
+    conditions = [
+        f"parse_filename(filename, true) in (select run_id from ({compacted}) as record)",  # noqa: S608
+        f"parse_filename(filename, true) not in ({expired})" if expired else "",
+        f"parse_filename(filename, true) <= {sql_literal(last)}" if last else "",
+        guard,
+    ]
+    unlisted = scan_files(RAW_PAGES, (), patterns=patterns, where=" and ".join(filter(None, conditions)))
+    return f"{scan_files(RAW_PAGES, paths)}\nunion all by name\n{unlisted}" if paths else unlisted

@@ -28,7 +28,7 @@ from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.log import logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 from pipeline.storage.digest import FileDigest, digest_of, refuse_changed
 from pipeline.storage.partitions import day_of_run, is_run_file, number_of, run_of
 from pipeline.storage.store import store_of
@@ -108,13 +108,37 @@ class Verification:
         """
         latest = set(latest_runs)
         self.verify_records()
-        self.verify_records([path for path in self._files.retained.get(OBSERVATIONS.name, ()) if path.stem in latest])
+        self.verify_records(self._files.retained_of(OBSERVATIONS, latest))
         self.verify_compacted(COMPACTED)
-        retained = {name: [p for p in paths if run_of(p) in latest] for name, paths in self._files.retained.items()}
-        tables = [name for name in self._files.daily if name != OBSERVATIONS.name]
-        unknown = self._unknown(
-            [path for name in tables for path in (*self._files.daily[name], *retained.get(name, ()))]
-        )
+        retained = [path for table in ROW_TABLES for path in self._files.retained_of(table, latest)]
+        daily = [path for name, paths in self._files.daily.items() if name != OBSERVATIONS.name for path in paths]
+        self._verify_files(con, [*daily, *retained], latest)
+        self._verified.save()
+        if self._without_digest_count:  # from now on they are remembered: this is said once
+            _log.warning(
+                "%s of an older version without a digest: nothing tells whether they are what was committed; "
+                "%s commits them again, with digests, where their raw pages are there",
+                pluralize(self._without_digest_count, "file"),
+                command(self._files.data, "rebuild"),
+            )
+
+    def verify_unlisted_pages(self) -> None:
+        """Verify the raw pages of compacted runs that were not listed.
+
+        Raises:
+            LakeDamaged: a file is not what was committed.
+        """
+        import duckdb
+
+        with duckdb.connect() as con:
+            self._store.register_filesystem(con)
+            self._verify_files(con, self._files.unlisted_pages(), frozenset())
+        self._verified.save()
+        if self.damaged_pages is not None:
+            raise self.damaged_pages
+
+    def _verify_files(self, con: duckdb.DuckDBPyConnection, paths: Iterable[Path], latest: AbstractSet[str]) -> None:
+        unknown = self._unknown(paths)
         if unknown:
             runs = {run_of(path) for path, _ in unknown}
             known = {run: decode_digests(text) for run, text in self.digests.items() if run in runs}
@@ -126,14 +150,6 @@ class Verification:
                     (replaced.get((run_of(path), number_of(path))) or known.get(run_of(path), {})).get(table_of(path))
                     for path, _ in unknown
                 ],
-            )
-        self._verified.save()
-        if self._without_digest_count:  # from now on they are remembered: this is said once
-            _log.warning(
-                "%s of an older version without a digest: nothing tells whether they are what was committed; "
-                "%s commits them again, with digests, where their raw pages are there",
-                pluralize(self._without_digest_count, "file"),
-                command(self._files.data, "rebuild"),
             )
 
     def verify_compacted(self, places: Iterable[str] = tuple(COMPACTED)) -> None:
@@ -254,13 +270,14 @@ def committed_digests(
         LakeDamaged: a record names its files in a way that cannot be read.
     """
     daily = [path for path in files.daily[OBSERVATIONS.name] if path.stem in runs]
-    daily += [path for path in files.retained.get(OBSERVATIONS.name, ()) if path.stem in runs & latest]
+    daily += files.retained_of(OBSERVATIONS, runs & latest)
     names = ("run_id", COMMITTED_FILES)
     left = runs - {path.stem for path in daily}
     encoded: dict[str, str | None] = {}
     if left and files.compacted.get(RECORDS):
         where = f"run_id between {sql_literal(min(left))} and {sql_literal(max(left))}"  # a list of many takes longer
-        query = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names, where=where)
+        rows = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=names, where=where)
+        query = f"select run_id, any_value({COMMITTED_FILES}) from ({rows}) as record group by run_id"  # noqa: S608
         encoded |= {run: text for run, text in con.execute(query).fetchall() if run in left}
     if daily:
         encoded |= dict(con.execute(scan_files(OBSERVATIONS, daily, names=names)).fetchall())

@@ -28,13 +28,14 @@ class VerifiedFiles:
     """A key of each verified file, of its path and identity."""
 
     _in_process: Final[dict[Path, set[bytes]]] = {}
+    _met_in_process: Final[dict[Path, set[bytes]]] = {}
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._store = store_of(data)
         self._path = data / VERIFIED_FILE if self._store.is_local else _user_cache(data)
         self._known = self._in_process.setdefault(data, set())
-        self._met = set[bytes]()
+        self._met = self._met_in_process.setdefault(data, set())
         self._here = set[bytes]()
         """What was verified for this connection."""
         self._unsettled = set[bytes]()
@@ -59,6 +60,11 @@ class VerifiedFiles:
         if changed_at >= time.time() - SETTLED_SECONDS:
             self._unsettled.add(key)
         return None if key in self._here or (key in self._known and not anew) else key
+
+    def is_known(self, key: bytes) -> bool:
+        """Return whether a key of another kind than a file's was added before."""
+        self._met.add(key)
+        return key in self._known
 
     def add(self, key: bytes) -> None:
         """Remember a file as verified, by the key that it had before it was read."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.lake.layout import files, table_path, withdrawn_folder
 from pipeline.lake.verification import file_flaw
+from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import ROW_TABLES, tables_of
 from pipeline.storage.partitions import WITHDRAWN, day_of_run, files_by_day, number_of, run_of
 from pipeline.storage.store import store_of
@@ -26,17 +27,24 @@ if TYPE_CHECKING:
     from pipeline.resources.schema import Table
 
 
-def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: bool = False) -> list[Path]:
+def row_files(
+    data: Path,
+    table: Table,
+    tombstones: Tombstones,
+    *,
+    everything: bool = False,
+    listed: Iterable[Path] | None = None,
+) -> list[Path]:
     """List one file of a table for each run, oldest run first: one that holds every row which is not withdrawn.
 
     A run of which no file does so is left out. With `everything`, the file with the most rows is taken, withdrawn ones
-    too, as long as they are there.
+    too, as long as they are there. `listed` are files of the table that a caller has listed already.
     """
     is_free = store_of(data).is_local  # in a bucket, a listing is a request
     has_any = is_free or tombstones.number or tombstones.withdrawn
     aside = files_by_day(withdrawn_folder(data, table)) if has_any else []
     by_run: dict[str, list[Path]] = {}
-    for path in (*files(data, table), *aside):
+    for path in (*(files(data, table) if listed is None else listed), *aside):
         by_run.setdefault(run_of(path), []).append(path)
     found = []
     for run_id, paths in by_run.items():
@@ -47,6 +55,14 @@ def row_files(data: Path, table: Table, tombstones: Tombstones, *, everything: b
         elif usable := usable_files(run_id, table, paths, tombstones):
             found.append(usable[0])
     return sorted(found, key=lambda path: path.name) if aside else found
+
+
+def row_file(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> Path | None:
+    """Return the file of a table of one run that `row_files` takes; None: there is none."""
+    path = table_path(data, table, run_id, day_of_run(run_id))
+    if table is OBSERVATIONS or not tombstones.published_by(run_id):
+        return path if path.exists() else None
+    return next(iter(usable_files(run_id, table, files_of_run(data, table, run_id), tombstones)), None)
 
 
 def files_of_run(data: Path, table: Table, run_id: str) -> list[Path]:

@@ -26,7 +26,7 @@ from pipeline.storage.staging import staging_folder
 from pipeline.storage.store import FOOTERS_KEPT, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import duckdb
@@ -55,13 +55,14 @@ class BucketStore(Store):
     def _client(self, *, is_writing: bool = False) -> Any:
         return configuration.object_client(self._scheme, self._bucket, is_writing=is_writing)
 
-    def objects(self, prefix: BucketPath) -> Iterator[BucketPath]:
-        """List every object below a prefix: one request per thousand."""
+    def objects(self, prefix: BucketPath, after: str = "") -> Iterator[BucketPath]:
+        """List every object below a prefix whose name there comes after `after`: one request per thousand."""
         client = self._client()
         import obstore
 
         with translate_errors(prefix):
-            for page in obstore.list(client, f"{prefix.key}/" if prefix.key else None, chunk_size=1000):
+            offset = f"{prefix.key}/{after}" if after else None
+            for page in obstore.list(client, f"{prefix.key}/" if prefix.key else None, offset=offset, chunk_size=1000):
                 for entry in page:
                     path = BucketPath(f"{self._scheme}:/{self._bucket}/{entry['path']}")
                     self._remember(path, entry)
@@ -74,10 +75,22 @@ class BucketStore(Store):
         self._stored[path] = found
         self._current.add(path)
 
-    def list_partitions(self, folder: Path) -> list[Path]:
-        """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day."""
-        paths = (path for path in folder.rglob("*.parquet") if path.parent.name.startswith("observed_on="))
-        return sorted(paths, key=lambda path: path.name)
+    def list_partitions(
+        self, folder: Path, *, days: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> list[Path]:
+        """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day.
+
+        Of `days`, the listing begins with the first.
+        """
+        if days is not None and not days:
+            return []
+        location = BucketPath(folder)
+        paths = (
+            path
+            for path in (self.objects(location, after=min(days)) if days else location.objects())
+            if path.suffix == ".parquet" and path.parent.name.startswith("observed_on=") and path.stem not in without
+        )
+        return sorted((path for path in paths if days is None or path.parent.name in days), key=lambda path: path.name)
 
     def stored(self, path: BucketPath) -> Stored:
         """Return the size of an object, and when it was put; one request, unless a listing met it."""

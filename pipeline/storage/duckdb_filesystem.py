@@ -6,6 +6,7 @@ DuckDB asks for ranges of a file; sizes come from the listing that found the obj
 from __future__ import annotations
 
 import functools
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pipeline.storage.bucket_path import BucketPath
@@ -43,6 +44,11 @@ def duckdb_filesystem() -> Any:
             return BucketPath(path).stored().put_at
 
         def glob(self, path: str, **_: Any) -> list[str]:
-            return [path] if BucketPath(path).is_file() else []
+            fixed, star, _rest = path.partition("*")
+            if not star:
+                return [path] if BucketPath(path).is_file() else []
+            folder, _slash, first = fixed.rpartition("/")
+            below = map(str, BucketPath(folder).store.objects(BucketPath(folder), after=first))
+            return [name for name in below if fnmatchcase(name, path)]
 
     return ObjectFileSystem()

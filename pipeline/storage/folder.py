@@ -13,6 +13,7 @@ import glob
 import os
 import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.errors import BadSetting, NoAccess
@@ -20,8 +21,7 @@ from pipeline.storage.file_lock import is_alive, lock_file, lock_holder
 from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Sequence
 
     import duckdb
 
@@ -126,13 +126,44 @@ class FolderStore(Store):
     is_local: ClassVar = True
     has_lock: ClassVar = True
 
-    def list_partitions(self, folder: Path) -> list[Path]:
+    def list_partitions(
+        self, folder: Path, *, days: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> list[Path]:
         """List the Parquet files in the `observed_on=…` folders of `folder`, by name."""
         paths: list[Path] = []
-        for day in _entries(folder):
-            if day.name.startswith("observed_on="):
-                paths += [file for file in _entries(day) if file.suffix == ".parquet" and _is_readable(file)]
+        for day in self.days(folder) if days is None else [folder / day for day in days]:
+            names = [name for name in self.names(day) if name[:-8] not in without and name.endswith(".parquet")]
+            paths += [path for path in map(Path(day).joinpath, names) if _is_readable(path)] if names else []
         return sorted(paths, key=lambda path: path.name)
+
+    @staticmethod
+    def days(folder: Path) -> list[os.DirEntry[str]]:
+        """List the folders of the days; none where there is no such folder.
+
+        Raises:
+            NoAccess: it cannot be read.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                return [entry for entry in entries if entry.name.startswith("observed_on=")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except PermissionError as error:
+            raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error
+
+    @staticmethod
+    def names(day: os.DirEntry[str] | Path) -> list[str]:
+        """List the names in the folder of a day; none where it was deleted.
+
+        Raises:
+            NoAccess: it cannot be read.
+        """
+        try:
+            return os.listdir(day)  # noqa: PTH208  (a lake has many: the names are enough)
+        except (FileNotFoundError, NotADirectoryError):  # the folder of a day is deleted with its last file
+            return []
+        except PermissionError as error:
+            raise NoAccess(f"{os.fspath(day)!r} may not be read by this user: {error.strerror}") from error
 
     def open(self, path: Path) -> Any:
         """Return the path: Arrow opens files itself."""
@@ -237,12 +268,3 @@ def _is_readable(file: Path) -> bool:
     except OSError:  # whoever reads it reports what is wrong
         return True
     return stat.S_ISREG(mode)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):  # the folder of a day is deleted with its last file
-        return []
-    except PermissionError as error:
-        raise NoAccess(f"{str(folder)!r} may not be read by this user: {error.strerror}") from error

@@ -22,7 +22,7 @@ from pipeline.redaction import redact_userinfo
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import duckdb
@@ -48,8 +48,12 @@ class Store(ABC):
     # ── reading ──────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def list_partitions(self, folder: Path) -> list[Path]:
+    def list_partitions(
+        self, folder: Path, *, days: Collection[str] | None = None, without: Collection[str] = ()
+    ) -> list[Path]:
         """List the Parquet files in the `observed_on=…` folders of `folder`; none where there is no such folder.
+
+        `days` names the folders to list, by default all. The files of the runs `without` are left out.
 
         Raises:
             NoAccess: a folder cannot be read: its files must not be taken for deleted.

@@ -15,11 +15,12 @@ from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.published import Published, published_observations
 from pipeline.views.read_only import confine_to
-from pipeline.views.script import data_script, refuse_pages, thresholds_script
+from pipeline.views.script import PAGES_GUARD, data_script, pages_rows, refuse_pages, thresholds_script
 from pipeline.views.state import LakeState
 from pipeline.views.static_views import create_static_views
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -55,20 +56,13 @@ def connect(
     import duckdb
 
     changed_views = thresholds_script(thresholds)
-    files = FileSet.read(data)
+    files = FileSet.read(data, only_new=True)
     con = duckdb.connect()
     try:
         store_of(open_location(data)).register_filesystem(con)
         verification = Verification(files, anew=anew)
         instant = None if as_of is None else parse_as_of(as_of, Published(con, files, verification))
-        catalog = load_catalog(con, open_location(data))
-        if catalog is None:
-            create_static_views(con)
-        latest_runs = [] if catalog is None else catalog.latest_runs
-        if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint():
-            state = LakeState.of(con, files, verification, instant)
-            latest_runs = [observation.run_id for observation in state.latest]
-            con.execute(data_script(files, state, instant)).fetchall()
+        latest_runs = _make_tables(con, open_location(data), files, verification, instant)
         verification.verify_tables(con, latest_runs)
         if verification.damaged_pages is not None:
             con.execute(refuse_pages(verification.damaged_pages)).fetchall()
@@ -77,7 +71,7 @@ def connect(
         if memory_limit is not None:
             con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
-            confine_to(con, files.paths())
+            confine_to(con, [*files.paths(latest_runs), *files.raw_patterns()])
     except LakeDamaged:
         con.close()
         if read_tombstones(files.data) == files.tombstones:
@@ -97,6 +91,38 @@ def connect(
     )
 
 
+def _make_tables(
+    con: duckdb.DuckDBPyConnection,
+    data: Path,
+    files: FileSet,
+    verification: Verification,
+    as_of: dt.datetime | None,
+) -> set[str]:
+    """Make the tables and views. Returns: the runs of each account's last observation."""
+    catalog = load_catalog(con, data)
+    if catalog is None:
+        create_static_views(con)
+    is_guarded = bool(files.settled_months)
+    if is_guarded:
+        con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")
+    latest_runs = set() if catalog is None else set(catalog.latest_runs)
+    if catalog is None or as_of is not None or catalog.fingerprint != files.fingerprint(latest_runs):
+        state = LakeState.of(con, files, verification, as_of)
+        latest_runs = {observation.run_id for observation in state.latest}
+        con.execute(data_script(files, state, as_of, is_guarded=is_guarded)).fetchall()
+    elif is_guarded:
+        con.execute(pages_rows(files, as_of, is_guarded=True)).fetchall()
+    return latest_runs
+
+
+def _pages_guard(files: FileSet) -> Callable[[], bool]:
+    def are_verified() -> bool:
+        Verification(files).verify_unlisted_pages()
+        return True
+
+    return are_verified
+
+
 def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
     """Resolve instants of a lake, each given as for `connect`; `latest` is the end of time.
 
@@ -109,7 +135,7 @@ def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:
 
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        published = Published(con, FileSet.read(data))
+        published = Published(con, FileSet.read(data, only_new=True))
         if published.first_instant is None:
             raise BadSetting(f"nothing is published in {str(data)!r} yet: `ens-images status` says why")
         return [parse_as_of(instant, published) or dt.datetime.max for instant in as_of]  # noqa: DTZ901  (UTC without a zone, as everywhere)
@@ -126,7 +152,7 @@ def read_published(data: str | Path) -> list[LatestObservation]:
 
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
-        return published_observations(con, FileSet.read(data))
+        return published_observations(con, FileSet.read(data, only_new=True))
 
 
 def connect_empty() -> duckdb.DuckDBPyConnection:

@@ -27,12 +27,12 @@ def write_catalog(data: str | Path = "data", builder: CatalogBuilder | None = No
     """
     if not store_of(open_location(data)).is_local:
         return None
-    files = FileSet.read(data)
+    files = FileSet.read(data, only_new=True)
     with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data)) as open_builder:
         with open_builder.reader() as con:
             state = LakeState.of(con, files)
         latest_runs = {observation.run_id for observation in state.latest}
-        return open_builder.finish(data_script(files, state), files.fingerprint(), latest_runs)
+        return open_builder.finish(data_script(files, state), files.fingerprint(latest_runs), latest_runs)
 
 
 def begin_catalog(data: str | Path) -> contextlib.AbstractContextManager[CatalogBuilder | None]:

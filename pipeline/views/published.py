@@ -200,7 +200,7 @@ class Published:
             return {}
         groups = {id(group): group for group in manifest.covered.values()}  # a group of thousands is slow to hash
         left = {listed for group in groups.values() for listed in group}
-        end = as_of or max(map(instant_of_run, manifest.runs), default=dt.datetime.min)  # noqa: DTZ901  (UTC without a zone)
+        end = as_of or instant_of_run(max(manifest.runs, default="00010101T000000"))
         found: dict[Listed, LatestObservation] = {}
         for span in _SPANS:
             if not left:

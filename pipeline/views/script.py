@@ -142,8 +142,8 @@ def static_script() -> str:
     return "".join(parts)
 
 
-def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None) -> str:
-    """Write the part for the files of one lake: what its tables read, as of an instant."""
+def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None, *, is_guarded: bool = False) -> str:
+    """Write the part for the files of one lake: what its tables read; `is_guarded` as for `pages_rows`."""
     parts = ["-- The files of committed runs.\n"]
     if any(files.daily.values()) or files.manifest:
         parts += [
@@ -154,7 +154,7 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             ),
             _rows_of(REJECTS.name, rejects(files, as_of)),
             _rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
-            _rows_of(RAW_PAGES.name, pages(files, as_of)),
+            pages_rows(files, as_of, is_guarded=is_guarded),
             *(
                 _rows_of(resource.versions_name, versions_query(resource, files, state, as_of))
                 for resource in RESOURCES
@@ -177,6 +177,15 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
 def _as_of(as_of: dt.datetime | None) -> str:
     literal = "null" if as_of is None else instant(as_of)
     return f"create or replace macro {AS_OF}() as cast({literal} as timestamp);\n"
+
+
+PAGES_GUARD: Final = "raw_pages_are_verified"
+"""The function of a connection that verifies the raw pages of compacted runs, before the first row of a query."""
+
+
+def pages_rows(files: FileSet, as_of: dt.datetime | None, *, is_guarded: bool) -> str:
+    """Write what `raw_pages` reads; guarded, a query verifies first what was not listed when the lake was opened."""
+    return _rows_of(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()" if is_guarded else ""))
 
 
 def refuse_pages(error: LakeDamaged) -> str:

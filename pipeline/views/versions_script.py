@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.lake.item_rows import compacted, fingerprinted, fingerprints, observed_rows, version_rows
-from pipeline.lake.scan import empty, instant, observations
+from pipeline.lake.scan import empty, is_among, listed_rows, observations
 from pipeline.lake.versions import as_of_cut, number_observations, versions, with_values
 from pipeline.text import sql_literal
 from pipeline.views.account_names import counted_as
@@ -58,11 +58,8 @@ def versions_query(resource: Resource, files: FileSet, state: LakeState, as_of: 
 
 def with_current_columns(resource: Resource, query: str, state: LakeState | None = None) -> str:
     """Add `is_current` and `same_account_as` to versions: no file holds them, because an observation changes them."""
-    latest = ", ".join(
-        f"({sql_literal(observation.account)}, {instant(observation.observed_at_utc)})"
-        for observation in (state.latest_of(resource) if state else ())
-    )
-    is_current = f"(account, last_seen_utc) in ({latest})" if latest else "false"
+    latest = [(one.account, str(one.observed_at_utc)) for one in (state.latest_of(resource) if state else ())]
+    is_current = is_among(latest, {"account": "varchar", "last_seen_utc": "timestamp"})
     counted = counted_as(state.names if state else {})
     return (
         f"select *, {is_current} as {IS_CURRENT}, {counted} as {SAME_ACCOUNT_AS} "  # noqa: S608  (SQL of this package)
@@ -79,11 +76,8 @@ def _unchanged_versions(resource: Resource, files: FileSet, accounts: _Accounts)
 
 def _cuts(resource: Resource, state: LakeState) -> str:
     """The instant at which the versions of each account are cut."""
-    cuts = " union all ".join(
-        f"select {sql_literal(observation.account)} as account, {instant(observation.observed_at_utc)} as cut_utc"
-        for observation in state.latest_of(resource)
-    )
-    return cuts or "select null as account, null::timestamp as cut_utc where false"
+    latest = [(one.account, str(one.observed_at_utc)) for one in state.latest_of(resource)]
+    return listed_rows(latest, {"account": "varchar", "cut_utc": "timestamp"})
 
 
 def _merged_versions(resource: Resource, files: FileSet, of: _Accounts, as_of: dt.datetime | None) -> str:

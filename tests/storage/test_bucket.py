@@ -266,6 +266,25 @@ def test_the_files_of_a_lake_that_was_copied_into_a_bucket_are_verified_once(lak
     assert fetched[1] <= 3 + 1
 
 
+@pytest.mark.parametrize("days", [7, 40])
+def test_opening_a_compacted_lake_takes_few_requests_however_long_it_is(lake, tmp_path, monkeypatch, days):
+    for day in range(days):
+        at = dt.datetime(2026, 9, 1, 2) + dt.timedelta(days=day)  # noqa: DTZ001
+        write_run(tmp_path, Seen("default", f"{at:%Y-%m-%d %H:%M}", [image("m-1", 40)]))
+    compact(tmp_path)
+    upload(tmp_path, lake, "raw", "lake")
+    monkeypatch.setattr("pipeline.lake.verified_files.SETTLED_SECONDS", -1)
+    for limit in (9, 4):  # a lake that was copied there is verified once by each machine
+        bucket_store.cache_clear()
+        VerifiedFiles._in_process.clear()  # as another process  # noqa: SLF001
+        with counted_requests() as traffic:
+            connect(lake).close()
+        assert traffic["get"] <= limit
+        assert traffic["list"] <= 5
+        assert traffic["bytes_read"] < 100_000
+    assert rows(lake, "select count(*) from raw_pages") == [(days,)]
+
+
 # ── addresses, credentials, staging ──────────────────────────────────────────
 
 

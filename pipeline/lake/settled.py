@@ -1,0 +1,95 @@
+"""Settled months: every file in their folders belongs to a compacted run, so opening does not list them.
+
+    images/observed_on=2026-10-01 … -31      known by the names, inodes and times of these folders (verified_files.py)
+
+A folder that somebody changed since is listed again, and so is a month with a run that is not compacted. The commit
+records are always listed: a run that is published late, into an old month, is found whatever the folders' times say.
+In a bucket, the prefixes of the days of runs that are not compacted are listed, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+from pipeline.lake.verified_files import SETTLED_SECONDS, VerifiedFiles
+from pipeline.storage.folder import FolderStore
+from pipeline.storage.partitions import is_run_file
+from pipeline.storage.store import store_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from pipeline.lake.compaction.manifest import Manifest
+
+ANY_MONTH: Final = "observed_on="
+_MONTH: Final = len("observed_on=2026-10")
+
+
+def files_without(folder: Path, runs: Collection[str]) -> list[Path]:
+    """List the runs' files in the days of a folder that are of none of these runs, oldest run first."""
+    return [path for path in store_of(folder).list_partitions(folder, without=runs) if is_run_file(path)]
+
+
+class SettledMonths:
+    """The months of one lake of which nothing is listed."""
+
+    def __init__(self, data: Path, manifest: Manifest | None, new_runs: Collection[str]) -> None:
+        """`new_runs` are those that are not compacted."""
+        self._verified = VerifiedFiles(data)
+        self._is_local = isinstance(store_of(data), FolderStore)
+        self._runs = manifest.runs if manifest else {}
+        self._compacted_counts = Counter(map(itemgetter(slice(6)), self._runs))
+        self._busy_months = {run[:6] for run in new_runs}
+        self._new_days = {f"observed_on={run[:4]}-{run[4:6]}-{run[6:8]}" for run in new_runs}
+
+    def files(self, folder: Path) -> tuple[list[Path], list[str]]:
+        """List the runs' files in all other months. Returns: the files, oldest run first; the settled months."""
+        store = store_of(folder)
+        if not self._is_local:  # any month may be settled but for what is new: the names of its runs tell
+            listed = store.list_partitions(folder, days=self._new_days, without=self._runs)
+            return [path for path in listed if is_run_file(path)], [ANY_MONTH]
+        months: dict[str, list[os.DirEntry[str]]] = {}
+        for day in FolderStore.days(folder):
+            months.setdefault(day.name[:_MONTH], []).append(day)
+        to_list, settled = list[str](), list[str]()
+        for month, days in sorted(months.items()):
+            key = self._key(folder, month, days)
+            if key is not None and (self._verified.is_known(key) or self._is_settled(key, days)):
+                settled.append(month)
+            else:
+                to_list += [day.name for day in days]
+        self._verified.save()
+        return [path for path in store.list_partitions(folder, days=to_list) if is_run_file(path)], settled
+
+    def _key(self, folder: Path, month: str, days: list[os.DirEntry[str]]) -> bytes | None:
+        """Return the key of a month as its folders are now; None where it may hold a file of a new run."""
+        number = month[-7:-3] + month[-2:]
+        if number in self._busy_months or not self._compacted_counts[number]:
+            return None
+        digest = hashlib.blake2b(f"{folder}\0{self._compacted_counts[number]}".encode(), digest_size=8)
+        for day in sorted(days, key=lambda day: day.name):
+            try:
+                stat = day.stat()
+            except FileNotFoundError:  # deleted since it was listed
+                return None
+            digest.update(f"\0{day.name} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode())
+        return digest.digest()
+
+    def _is_settled(self, key: bytes, days: list[os.DirEntry[str]]) -> bool:
+        """List a month. Returns: whether it is settled; it is remembered once its folders rest."""
+        changed_at = max(day.stat().st_ctime for day in days)
+        for day in days:
+            runs = day.name.rpartition("=")[2].replace("-", "")
+            for name in FolderStore.names(day):
+                run_id = name.removesuffix(".parquet")
+                if run_id == name or run_id not in self._runs or not run_id.startswith(runs):
+                    return False
+        if changed_at < time.time() - SETTLED_SECONDS:
+            self._verified.add(key)
+        return True
