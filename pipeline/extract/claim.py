@@ -48,7 +48,7 @@ class Claim:
     """Pass, page and attempt of the answer."""
     total: int
     seen_here: int
-    """Images that were seen before the instant in this listing; the others were in the observation it rests on."""
+    """Items that were seen before the instant in this listing; the others were in the observation it rests on."""
     later_ids: tuple[str, ...]
     """Ids that are left to the next observation."""
     first_pass: int = 1
@@ -87,7 +87,7 @@ def flawless(answers: Sequence[Answer], first_pass: int = 1) -> list[int]:
 
 
 def _sightings(answers: Sequence[Answer], places: Sequence[int]) -> list[Sighting] | None:
-    """Return the answers at these places as sightings; None where an image has no id, which cannot be told apart."""
+    """Return the answers at these places as sightings; None where an item has no id, which cannot be told apart."""
     found = []
     for place in places:
         answer = answers[place]
@@ -123,7 +123,7 @@ def claim_of(
     """Find how the answers prove the listing; None where they do not.
 
     Nothing does where an answer has rows beyond its own TotalCount. Where the clock of the service went back, two quiet
-    passes alone do; where an image was seen, not seen and seen again, quiet answers alone.
+    passes alone do; where an item was seen, not seen and seen again, quiet answers alone.
     """
     if is_contradicted(answers):
         return None
@@ -198,10 +198,10 @@ def is_usable(answers: Sequence[Answer], claim: Claim) -> bool:
 
 
 def published_places(answers: Sequence[Answer], claim: Claim) -> tuple[list[int], bool]:
-    """Select the answers whose rows are published: of each image, the answer nearest after the instant.
+    """Select the answers whose rows are published: of each item, the answer nearest after the instant.
 
     Returns:
-        Their places in the order of publication, and whether every image in them is published, each once; otherwise
+        Their places in the order of publication, and whether every item in them is published, each once; otherwise
         the first of two is, and none of `later_ids`.
     """
     instant = instant_of(answers, claim)
@@ -224,11 +224,11 @@ def published_places(answers: Sequence[Answer], claim: Claim) -> tuple[list[int]
 
 
 def published_ids(answers: Sequence[Answer], claim: Claim) -> set[str]:
-    """Return the ids of the images at the instant."""
+    """Return the ids of the items at the instant."""
     return ids_at(answers, published_places(answers, claim)[0], claim)
 
 
 def ids_at(answers: Sequence[Answer], places: Sequence[int], claim: Claim) -> set[str]:
-    """Return the ids of the images at the instant, given the places that are published."""
+    """Return the ids of the items at the instant, given the places that are published."""
     pages = map(operator.attrgetter("page"), (answers[place] for place in places))
-    return {image_id for page in pages for image_id in page.ids} - set(claim.later_ids)
+    return {item_id for page in pages for item_id in page.ids} - set(claim.later_ids)

@@ -2,9 +2,9 @@
 
     pass 1   ids ──┐
     pass 2   ids ──┴─ equal sets, distinct, as many as the one TotalCount     →  verified
-    one answer with as many images as its TotalCount                          →  verified
+    one answer with as many items as its TotalCount                           →  verified
     one pass, distinct ids, as many as its one TotalCount                     →  counted
-    the same with an image that has no id (it may also be listed with one)    →  counted
+    the same with an item that has no id (it may also be listed with one)     →  counted
     anything less, or no TotalCount                                           →  unproven
 
 The level follows from the answers alone: it is computed while an account is
@@ -54,7 +54,7 @@ def accepted_pages(answers: Iterable[Answer]) -> list[list[Page]]:
 def certify(passes: Sequence[Sequence[Page]]) -> Level:
     """The level that passes prove, given the accepted pages of each, in the order of reading.
 
-    Any earlier pass with the same ids verifies the last: an image in both existed when the last pass began.
+    Any earlier pass with the same ids verifies the last: an item in both existed when the last pass began.
     """
     return _level(passes, _sorted_ids(passes[-1])) if passes else "unproven"
 
@@ -105,7 +105,7 @@ def _sorted_ids(pages: Iterable[Page]) -> list[str]:
 
 
 def digest(pages: Sequence[Page]) -> str:
-    """SHA-256 of the sorted distinct ids: equal sets of images have equal digests, whatever their order."""
+    """SHA-256 of the sorted distinct ids: equal sets of items have equal digests, whatever their order."""
     return _digest(_sorted_ids(pages))
 
 
@@ -178,11 +178,11 @@ _WATCHED_COLUMNS: Final = (
 
 
 def listed_ids(answers: Sequence[Answer], ended_passes: int, claim: Claim | None) -> set[str]:
-    """The ids of the images that a listing publishes: those of its instant, or of its last pass."""
+    """The ids of the items that a listing publishes: those of its instant, or of its last pass."""
     if claim is not None:
         return published_ids(answers, claim)
     passes = accepted_pages(answer for answer in answers if answer.pass_number == ended_passes)
-    return {image_id for page in (passes[-1] if passes else ()) for image_id in page.ids}
+    return {item_id for page in (passes[-1] if passes else ()) for item_id in page.ids}
 
 
 def _unproven_columns(passes: Sequence[Sequence[Page]], ids: Sequence[str], rule: str | None) -> dict[str, object]:
@@ -249,7 +249,7 @@ def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
         return bad_pages
     if passes and totals[-1] == {None}:
         return f"the service sends no TotalCount that is an integer; {report}; {publish}"
-    if passes and (count := sum(image_id.startswith(NO_ID_PREFIX) for image_id in ids[-1])):
+    if passes and (count := sum(item_id.startswith(NO_ID_PREFIX) for item_id in ids[-1])):
         items = pluralize(count, passes[-1][0].resource.noun)
         return f"{items} without an id, which may also be listed with one; {report}; {publish}"
     if is_contradicted(answers):

@@ -116,7 +116,7 @@ class Pass:
         return max(1, -(-total // self.page_size))
 
     def continues(self) -> bool:
-        """Whether the list may continue after the last page: it is full and has new images."""
+        """Whether the list may continue after the last page: it is full and has new items."""
         number = max(self.pages)
         is_full = len(self.pages[number].ids) >= self.page_size
         return is_full and number in self._pages_with_new_ids and number < self.last_allowed_page()

@@ -15,17 +15,17 @@ An id seen before *a* and after *a* is a witness. The answer *a* proves the list
 Assumptions: an id is not used again, nor deleted and restored within minutes; two answers more than s apart do not go
 back in time; TotalCount counts what is listed.
 
-    A witness existed before the instant of *a* and after it, so it existed then. N images existed then, so there were
+    A witness existed before the instant of *a* and after it, so it existed then. N items existed then, so there were
     no others: the account at *a* is the witnesses. If TotalCount counts less than what is listed (it is capped, it is
-    of the page alone, it leaves images out), then some listed id is no witness, or the end is not where TotalCount
+    of the page alone, it leaves items out), then some listed id is no witness, or the end is not where TotalCount
     says: (3) and (2) refuse. If it counts more, (1) cannot hold: there are no other ids.
 
 Whether an id is in *a* itself counts for nothing: how rows and TotalCount of one answer are made is not known.
 
 `quiet` is the same with s = 0, where TotalCount is N in every answer of the listing and no other id was seen. The last
-observation is a look before *a* for `quiet` alone: in the day since, an image may have been shared, un-shared and
+observation is a look before *a* for `quiet` alone: in the day since, an item may have been shared, un-shared and
 shared again, which a changing TotalCount does not show.
-`one page` is a single answer with as many images as its TotalCount, and fewer than its page size.
+`one page` is a single answer with as many items as its TotalCount, and fewer than its page size.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Sighting:
     server_at_utc: dt.datetime | None = None
     """The `Date` of the answer."""
     young: Mapping[str, dt.datetime] = field(default_factory=dict)
-    """Of its owned images, the creation time of those that were created since the listing began."""
+    """Of its owned items, the creation time of those that were created since the listing began."""
 
     @property
     def is_end(self) -> bool:
@@ -96,7 +96,7 @@ class Proof:
     place: int
     """The answer that is the instant: its place among the sightings."""
     total: int
-    """Images at that instant."""
+    """Items at that instant."""
     seen_here: int
     """Witnesses that were seen before the instant in this listing; the others were in the last observation."""
     later_ids: frozenset[str]
@@ -131,7 +131,7 @@ def prove(
 
 
 def _may_be_seen_twice(sightings: Sequence[Sighting]) -> bool:
-    """Whether there are rows enough for every image of some instant to be in two answers."""
+    """Whether there are rows enough for every item of some instant to be in two answers."""
     row_count = sum(len(sighting.ids) for sighting in sightings)
     return row_count >= 2 * min(sighting.total for sighting in sightings)
 
@@ -161,7 +161,7 @@ def _is_one_page(seen: Sighting) -> bool:
 
 
 def _is_one_page_again(sightings: Sequence[Sighting]) -> bool:
-    """Whether the last two answers are one page with the same images."""
+    """Whether the last two answers are one page with the same items."""
     if len(sightings) < 2:
         return False
     before, last = sightings[-2:]
@@ -233,7 +233,7 @@ class _Looks:
         pairs = Counter(zip(self._first.values(), self._last.values(), strict=True))
         received = [sighting.received for sighting in sightings]
         self._groups = sorted((received[first], sightings[last].sent, count) for (first, last), count in pairs.items())
-        self._young = {image_id: created for sighting in sightings for image_id, created in sighting.young.items()}
+        self._young = {item_id: created for sighting in sightings for item_id, created in sighting.young.items()}
 
     def candidates(self, settle: float) -> Iterator[int]:
         """Yield the answers that have as many witnesses as their TotalCount, and the end seen after them."""
@@ -264,40 +264,40 @@ class _Looks:
         instant = self._sightings[place]
         later_count = sum(count for _, sent, count in self._groups if sent > instant.received)
         others = later_count - instant.total
-        in_answer = [image_id for image_id in instant.ids if not self._is_witness(image_id, instant, settle)]
-        others += sum(self._last_sent(image_id) <= instant.received for image_id in in_answer)
+        in_answer = [item_id for item_id in instant.ids if not self._is_witness(item_id, instant, settle)]
+        others += sum(self._last_sent(item_id) <= instant.received for item_id in in_answer)
         if not others:
             return True
         server_at = instant.server_at_utc
         if server_at is None or others > len(self._young):
             return False
         younger = self._others(instant, settle)
-        return len(younger) == others and all(self._young[image_id] > server_at for image_id in younger)
+        return len(younger) == others and all(self._young[item_id] > server_at for item_id in younger)
 
     def _others(self, instant: Sighting, settle: float) -> list[str]:
         in_answer = frozenset(instant.ids)
         return [
-            image_id
-            for image_id in self._young
-            if (self._last_sent(image_id) > instant.received or image_id in in_answer)
-            and not self._is_witness(image_id, instant, settle)
+            item_id
+            for item_id in self._young
+            if (self._last_sent(item_id) > instant.received or item_id in in_answer)
+            and not self._is_witness(item_id, instant, settle)
         ]
 
-    def _is_later(self, image_id: str, instant: Sighting, settle: float) -> bool:
-        is_seen_later = self._last_sent(image_id) > instant.received
-        return is_seen_later and not self._is_witness(image_id, instant, settle)
+    def _is_later(self, item_id: str, instant: Sighting, settle: float) -> bool:
+        is_seen_later = self._last_sent(item_id) > instant.received
+        return is_seen_later and not self._is_witness(item_id, instant, settle)
 
-    def _last_sent(self, image_id: str) -> float:
-        return self._sightings[self._last[image_id]].sent
+    def _last_sent(self, item_id: str) -> float:
+        return self._sightings[self._last[item_id]].sent
 
-    def _is_witness(self, image_id: str, instant: Sighting, settle: float) -> bool:
-        is_before = self._sightings[self._first[image_id]].received < instant.sent - settle
-        return is_before and self._last_sent(image_id) > instant.received + settle
+    def _is_witness(self, item_id: str, instant: Sighting, settle: float) -> bool:
+        is_before = self._sightings[self._first[item_id]].received < instant.sent - settle
+        return is_before and self._last_sent(item_id) > instant.received + settle
 
     def proof(self, place: int, settle: float) -> Proof:
         """Return the proof by an answer, all of whose witnesses were seen in this listing."""
         instant = self._sightings[place]
-        later = frozenset(image_id for image_id in self._first if self._is_later(image_id, instant, settle))
+        later = frozenset(item_id for item_id in self._first if self._is_later(item_id, instant, settle))
         return Proof("instant", place, instant.total, instant.total, later)
 
 

@@ -270,17 +270,17 @@ class Reader:
         ):
             return _Ends(page_count, set())
         await self._read_page(current, page_count)
-        new = {image_id for page in current.pages_in_order for image_id in page.ids} - self._look.ids
+        new = {item_id for page in current.pages_in_order for item_id in page.ids} - self._look.ids
         if new:
             await self._read_page(current, 1)
         return _Ends(page_count, new)
 
     async def _read_first_page_again(self, current: Pass, ends: _Ends) -> None:
-        """Read page 1 after the others: its images are seen after the instant too.
+        """Read page 1 after the others: its items are seen after the instant too.
 
-        With new images at the ends, the last page as well: it was read before the instant.
+        With new items at the ends, the last page as well: it was read before the instant.
 
-        In the first pass only where that may prove the listing: every image was seen before.
+        In the first pass only where that may prove the listing: every item was seen before.
         """
         if self._level != "verified" or (len(current.pages) == 1 and current.is_one_page()):
             return
@@ -349,8 +349,8 @@ class Reader:
         """Log what the answers showed that a proof assumes not to happen; `status` shows it too."""
         claim = self._listing.claim
         seen = watched(self._listing.answers, is_quiet=claim is not None and claim.kind != "instant")
-        if told := remarkable(seen):
-            _log.warning("the answers show %s", ", ".join(f"{name} {value}" for name, value in told.items()))
+        if found := remarkable(seen):
+            _log.warning("the answers show %s", ", ".join(f"{name} {value}" for name, value in found.items()))
 
     def _gives_up(self, current: Pass) -> bool:
         """Whether the pass ends: the listing is proven, or the pass cannot prove the level."""
@@ -366,7 +366,7 @@ class Reader:
         why = f"nothing was published: {why_not_proven(listing.answers, listing.ended_passes)}"
         if is_broken:
             return f"{start}; {why}"
-        id_count = len({image_id for page in listing.last_pass for image_id in page.ids})
+        id_count = len({item_id for page in listing.last_pass for item_id in page.ids})
         total = listing.last_pass[0].total
         counted = (
             f"{pluralize(id_count, 'id')} and no TotalCount" if total is None else f"{id_count:,} ids of {total:,}"

@@ -3,7 +3,7 @@
     Date of an answer earlier than that of one before it          the service's clock, or another server's, went back
     Date unlike the local clock by more than a minute             one of the two clocks is wrong
     rows at positions beyond the TotalCount of their answer       TotalCount counts less than what is listed
-    images came or went, and TotalCount never changed             TotalCount may be cached, or is not of the list
+    items came or went, and TotalCount never changed              TotalCount may be cached, or is not of the list
 
 It is counted in the evidence. Rows beyond TotalCount, twice, show that it cannot be trusted: nothing is proven then. An
 id that is seen, not seen and seen again is no witness of an instant. An id that was gone by the last observation and is
@@ -28,7 +28,7 @@ _SECOND: Final = dt.timedelta(seconds=1)
 
 
 def watched(answers: Sequence[Answer], *, is_quiet: bool) -> dict[str, object]:
-    """Return what the answers show, as columns of `observations`; with `is_quiet` no image came or went meanwhile."""
+    """Return what the answers show, as columns of `observations`; with `is_quiet` no item came or went meanwhile."""
     return {
         "server_clock_back_count": count_clock_steps_back(answers),
         "server_clock_offset_seconds": _clock_offset(answers),
@@ -90,7 +90,7 @@ def is_contradicted(answers: Iterable[Answer]) -> bool:
 
 
 def has_returned(answers: Iterable[Answer]) -> bool:
-    """Whether an image was seen, then its neighbours side by side without it, then it again.
+    """Whether an item was seen, then its neighbours side by side without it, then it again.
 
     It was restored or shared again, or an answer shows an older state than one before it.
     """
@@ -100,15 +100,15 @@ def has_returned(answers: Iterable[Answer]) -> bool:
         ids = answer.page.ids if answer.page else ()
         if not gone.isdisjoint(ids):
             return True
-        for image_id, next_id in pairwise(ids):
+        for item_id, next_id in pairwise(ids):
             between: list[str] = []
-            found = following.get(image_id)
+            found = following.get(item_id)
             while found is not None and found != next_id and len(between) < len(ids):
                 between.append(found)
                 found = following.get(found)
             if found == next_id:
                 gone.update(between)
-            following[image_id] = next_id
+            following[item_id] = next_id
     return False
 
 
@@ -121,7 +121,7 @@ def _rows_beyond_total(answer: Answer) -> int:
 
 
 def _is_total_constant(answers: Sequence[Answer]) -> bool:
-    """Whether more images were seen than the one TotalCount of all answers: some came, as many went."""
+    """Whether more items were seen than the one TotalCount of all answers: some came, as many went."""
     pages = [answer.page for answer in answers if answer.page is not None]
     totals = {page.total for page in pages}
     if len(totals) != 1 or None in totals:
