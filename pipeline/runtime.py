@@ -1,6 +1,7 @@
 """Process-wide settings, each with the measurement that justifies it: nothing else sets any.
 
 imports            without_pandas       every command
+                   allow_numpy          a lake with compacted months
 allocator          choose_allocator     every command
 system_allocator     compaction
 garbage collector  rare_collection      listing, rebuild
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 class _Refused:
     """An import finder that reports pandas and NumPy as not installed."""
 
+    def __init__(self) -> None:
+        self.names = {"pandas", "numpy"}
+
     def find_spec(self, name: str, *_: object) -> None:
-        if name in {"pandas", "numpy"}:
+        if name in self.names:
             raise ModuleNotFoundError(f"a command of ens-images does not import {name}", name=name)
 
 
@@ -46,6 +50,13 @@ def without_pandas() -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+def allow_numpy() -> None:
+    """Let NumPy be imported from here on: DuckDB needs it to call a function of Python."""
+    for finder in sys.meta_path:
+        if isinstance(finder, _Refused):
+            finder.names.discard("numpy")
 
 
 def choose_allocator() -> None:

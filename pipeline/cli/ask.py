@@ -143,7 +143,7 @@ def report_command(data: Path, output_format: Any, html: Path | None, views: Seq
 def _write_page(data: Path, file: Path, as_of: str | None) -> None:
     from pipeline.reports.html import write_page
 
-    with _open_lake(data, as_of) as lake:
+    with _open_lake(data, as_of, keeps_versions=True) as lake:
         write_page(lake, file)
         place = "on standard output" if str(file) == "-" else f"in {str(file)!r}: open it in any browser"
         click.echo(f"a page {place}", err=True)

@@ -92,7 +92,7 @@ def export_database(
         LakeMissing: there is no lake in `data`.
     """
     with contextlib.closing(
-        connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES | {RAW_PAGES.name})
+        connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES | {RAW_PAGES.name}, keeps_versions=True)
     ) as lake:
         return *database.export_database(lake, user_path(file)), provenance_line(lake)
 
@@ -118,5 +118,7 @@ def export_all(
     """
     if unknown := set(formats) - set(export_formats()):
         raise BadSetting(f"no format is called {', '.join(sorted(unknown))}: choose from {', '.join(export_formats())}")
-    with contextlib.closing(connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES)) as lake:
+    with contextlib.closing(
+        connect(data, as_of=as_of, thresholds=thresholds, anew=ALL_BUT_PAGES, keeps_versions=True)
+    ) as lake:
         return exports.export_all(lake, user_path(folder), tuple(dict.fromkeys(formats))), provenance_line(lake)

@@ -241,7 +241,7 @@ def _write_page(data: Path, file: Path, thresholds: Thresholds | None) -> str:
     from pipeline.reports.html import write_page
 
     make_folder(file.parent)
-    with contextlib.closing(connect(data, thresholds=thresholds)) as lake:
+    with contextlib.closing(connect(data, thresholds=thresholds, keeps_versions=True)) as lake:
         write_page(lake, file)
     return repr(str(file))
 

@@ -148,27 +148,24 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
     if any(files.daily.values()) or files.manifest:
         parts += [
             *(
-                _rows_of(table.name, rows(resource, table, files, as_of))
+                rows_of(table.name, rows(resource, table, files, as_of))
                 for resource in RESOURCES
                 for table in resource.tables
             ),
-            _rows_of(REJECTS.name, rejects(files, as_of)),
-            _rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
+            rows_of(REJECTS.name, rejects(files, as_of)),
+            rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
             pages_rows(files, as_of, is_guarded=is_guarded),
-            *(
-                _rows_of(resource.versions_name, versions_query(resource, files, state, as_of))
-                for resource in RESOURCES
-            ),
+            *(rows_of(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
     else:
         parts += _empty_tables()
     if state.latest:
         parts += [
-            _rows_of(latest_name(table), latest_rows(resource, table, files, state.counted_of(resource)))
+            rows_of(latest_name(table), latest_rows(resource, table, files, state.counted_of(resource)))
             for resource in RESOURCES
             for table in resource.tables
         ]
-        parts.append(_rows_of(latest_name(REJECTS), latest_rejects(files, state.counted)))
+        parts.append(rows_of(latest_name(REJECTS), latest_rejects(files, state.counted)))
     else:
         parts += _empty_latest()
     return "".join(parts) + _as_of(as_of)
@@ -185,7 +182,7 @@ PAGES_GUARD: Final = "raw_pages_are_verified"
 
 def pages_rows(files: FileSet, as_of: dt.datetime | None, *, is_guarded: bool) -> str:
     """Write what `raw_pages` reads; guarded, a query verifies first what was not listed when the lake was opened."""
-    return _rows_of(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()" if is_guarded else ""))
+    return rows_of(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()" if is_guarded else ""))
 
 
 def refuse_pages(error: LakeDamaged) -> str:
@@ -195,7 +192,7 @@ def refuse_pages(error: LakeDamaged) -> str:
         f"    cast({raising} as {column.duckdb_type}) as {column.name}" for column in RAW_PAGES.columns
     )
     # In the condition for a query without a column, in each column for one whose own condition is evaluated first.
-    return _rows_of(RAW_PAGES.name, f"select\n{columns}\nwhere cast({raising} as boolean)")
+    return rows_of(RAW_PAGES.name, f"select\n{columns}\nwhere cast({raising} as boolean)")
 
 
 def thresholds_script(thresholds: Thresholds | None) -> str:
@@ -214,21 +211,21 @@ def _with_names(query: str, state: LakeState) -> str:
 
 def _empty_tables() -> list[str]:
     versions = [
-        _rows_of(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
+        rows_of(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
         for resource in RESOURCES
     ]
-    return [*(_rows_of(table.name, empty(table)) for table in TABLES), *versions]
+    return [*(rows_of(table.name, empty(table)) for table in TABLES), *versions]
 
 
 def _empty_latest() -> list[str]:
-    return [_rows_of(name, empty(table)) for name, table in LATEST.items()]
+    return [rows_of(name, empty(table)) for name, table in LATEST.items()]
 
 
 def _view(name: str, query: str) -> str:
     return f"create or replace view {name} as\n{query.rstrip()};\n\n"
 
 
-def _rows_of(table: str, query: str) -> str:
+def rows_of(table: str, query: str) -> str:
     """Write what a table reads: a macro below its view, so that the view and its comments stay."""
     return f"create or replace macro {committed_name(table)}() as table\n{query.rstrip()};\n\n"
 

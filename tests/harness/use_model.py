@@ -277,7 +277,7 @@ def compare(data: Path, seed: int, every: int = 1) -> Counter[str]:
     for at in [*instants[:-1][seed % every :: every], instants[-1]]:
         known = [each for each in listings if each.at <= at]
         now = latest(known)
-        with connect(data, as_of=at) as con:
+        with connect(data, as_of=at, keeps_versions=True) as con:  # a fifth of the time
             use = {row[:2]: row[2:] for row in con.execute(_USE).fetchall()}
             assert use == model_use(known), (seed, at)
             for (account, image_id), (status, *_) in use.items():

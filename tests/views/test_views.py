@@ -286,6 +286,27 @@ def test_a_process_that_connects_often_copies_the_same_views(closed, by_script):
         (closed / "aside").rename(closed / "lake.duckdb")
 
 
+@pytest.mark.parametrize("as_of", [None, "2026-10-29"])
+def test_versions_that_are_kept_give_the_same_answers(lake, as_of):
+    with connect(lake, as_of=as_of) as plain, connect(lake, as_of=as_of, keeps_versions=True) as kept:
+        expected = everything(plain)
+        assert [kept.execute(f"from {name} order by all").fetchall() for name in relations()] == [
+            plain.execute(f"from {name} order by all").fetchall() for name in relations()
+        ]
+        assert everything(kept)["views"] == expected["views"]
+
+
+def test_too_many_versions_are_not_kept(lake, monkeypatch):
+    monkeypatch.setattr(connection, "_MOST_KEPT_VERSIONS", 1)
+    with connect(lake) as plain, connect(lake, keeps_versions=True) as con:
+        assert everything(con)["views"] == everything(plain)["views"]
+        assert (
+            con.execute("select count(*) from image_versions").fetchall()
+            == plain.execute("select count(*) from image_versions").fetchall()
+        )
+        assert con.execute("select count(*) from duckdb_tables() where not internal").fetchall() == [(1,)]
+
+
 def test_the_script_says_until_when_it_is_right_and_fails_after_that(lake):
     printed = views_sql(lake)
     newest = max(path.stem for path in (lake / "lake" / "observations").rglob("*.parquet"))

@@ -109,7 +109,7 @@ def diff(
     since, until = resolve_as_of(data, old, new)
     if since > until:
         raise BadSetting(f"FROM, {old}, is later than TO, {new} ({until:%F %T} UTC): give the earlier instant first")
-    lake = connect(data, as_of=new)
+    lake = connect(data, as_of=new, keeps_versions=True)
     try:
         _refuse_unknown(lake, accounts)
         with duckdb_message():
