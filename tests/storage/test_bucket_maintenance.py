@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import obstore
 import pyarrow.parquet as pq
 import pytest
@@ -197,6 +198,9 @@ def test_a_restore_while_a_withdrawal_moves_files_loses_none(bucket, monkeypatch
 def test_a_lake_copied_from_a_bucket_keeps_what_was_withdrawn_there(bucket, tmp_path):
     first, second = names(bucket)[:2]
     withdraw(bucket, first)
+    for place in ("raw/_tombstones.json", "lake/tombstones.json"):  # an older version reads these, and must not succeed
+        with pytest.raises(ValueError, match="malformed"):
+            msgspec.json.decode(open_location(f"{bucket}/{place}").read_bytes())
     data = tmp_path / "data"
     lake = open_location(bucket)
     for path in lake.rglob("*"):
