@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import TABLES
 from pipeline.storage.store import open_location, store_of
@@ -77,9 +76,9 @@ def connect(
             con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
             confine_to(con, files.paths())
-    except LakeDamaged:
+    except (LakeDamaged, FileNotFoundError):
         con.close()
-        if read_tombstones(files.data) == files.tombstones:
+        if not files.is_outdated():
             raise
     except BaseException:
         con.close()
