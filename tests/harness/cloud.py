@@ -31,6 +31,8 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore
 from pipeline.lake.check import check
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
@@ -328,6 +330,45 @@ def test_two_compactors_and_three_writers_at_once_lose_nothing(lake, ens, record
     assert counted == [("one", 4), ("three", 4), ("two", 4)]
     assert check(lake, deep=True).findings == []
     record_property("compactions", compactions)
+
+
+AT_RANDOM = """
+import random, sys
+from pipeline.errors import UnknownName
+from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
+seed, data, *names = sys.argv[1:]
+draw = random.Random(int(seed))
+for _ in range(8):
+    act = draw.choice((withdraw, restore, lambda data, _: compact(data), lambda data, _: prune(data)))
+    try:
+        act(data, draw.choice(names))
+    except UnknownName:  # another machine has done it
+        pass
+"""
+
+
+def test_three_maintainers_at_random_and_a_writer_at_once_end_in_one_state(lake, ens, record_property):
+    names = [f"{run(lake, **ens).run_id}/default" for _ in range(3)]
+    before = rows_of(lake)
+    seed = time.time_ns() % 1_000_000
+    maintainers = [
+        subprocess.Popen([sys.executable, "-c", AT_RANDOM, str(seed + number), lake, *names]) for number in range(3)
+    ]
+    run(lake, **ens)
+    assert [process.wait(300) for process in maintainers] == [0, 0, 0], seed
+    prune(lake)
+    with connect(lake, only_lake=True) as con:
+        assert con.execute("select count(*) from images").fetchall() == [(rows_in_tables(lake),)], seed
+        withdrawn = con.execute(
+            "select run_id || '/default' from observations where error like 'Withdrawn%'"
+        ).fetchall()
+    assert check(lake).findings == [], seed
+    for (name,) in withdrawn:
+        restore(lake, name)
+    assert set(before) <= set(rows_of(lake)), seed
+    record_property("withdrawn at the end", len(withdrawn))
 
 
 # ── puts ─────────────────────────────────────────────────────────────────────
