@@ -22,7 +22,7 @@ from pipeline.extract.listing import extract
 from pipeline.extract.raw_pages import RawPagesWriter
 from pipeline.jobs.same_account import OtherName, find_other_names
 from pipeline.jobs.share_check import ShareCheck, check_shares
-from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, read_last_ids
+from pipeline.jobs.volume_guard import LastIds, guard_volume, open_lake, open_with_last_ids
 from pipeline.log import logger
 from pipeline.resources.image_shares import IMAGE_SHARES
 from pipeline.resources.images import IMAGES
@@ -106,12 +106,11 @@ class Landed:
 
 def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefetch: Prefetch) -> Landed:
     """List the accounts, land every answer, decide what is published, and write that into the header."""
-    lake, damage = open_lake(data)
+    lake, last = open_with_last_ids(data, [account.label for account in request.accounts], request.resources)
     with (
         contextlib.closing(lake) if lake else contextlib.nullcontext(),
         RawPagesWriter(data, run_id, began_at.date()) as writer,
     ):
-        last = read_last_ids(lake, damage, [account.label for account in request.accounts], request.resources)
         if request.certificate == "verified" and prefetch.listed not in last.looks:
             prefetch.wants = lambda pass_number: pass_number > 1  # the first pass of a large account proves nothing
         rows: dict[Listed, list[int]] = defaultdict(list)
@@ -122,7 +121,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
             writer.add(answer, body)
 
         listings = _list_accounts(request, land_answer, last.looks)
-        undecided, names = _compare_with_lake(lake, last, request, listings)
+        undecided, names = _compare_with_lake(data, lake, last, request, listings)
         shares = check_shares(data, request, listings, land_answer)
         raw = writer.finish(_header(run_id, began_at, request, listings, undecided, names, shares))
         _log.info("landed %d answers in %r", writer.row_count, str(raw.path))
@@ -133,7 +132,7 @@ def land(data: Path, run_id: str, began_at: dt.datetime, request: Request, prefe
 
 
 def _compare_with_lake(
-    lake: Any, last: LastIds, request: Request, listings: Sequence[Listing]
+    data: Path, lake: Any, last: LastIds, request: Request, listings: Sequence[Listing]
 ) -> tuple[dict[Listed, LakeUnusable], dict[str, OtherName]]:
     """Guard the volume of each account, and find the accounts that are listed under two names.
 
@@ -144,10 +143,23 @@ def _compare_with_lake(
     undecided = guard_volume(last, guarded, request.max_shrink_percent)
     set_by_hand = {account.label: account.same_account_as for account in request.accounts if account.same_account_as}
     try:
-        return undecided, find_other_names(lake, listings, set_by_hand)
+        return undecided, _find_other_names(data, lake, listings, set_by_hand)
     except LakeUnusable as damage:
         undecided = {listing.listed: damage for listing in guarded if listing.error is None}
     return undecided, find_other_names(None, listings, set_by_hand)
+
+
+def _find_other_names(
+    data: Path, lake: Any, listings: Sequence[Listing], set_by_hand: Mapping[str, str]
+) -> dict[str, OtherName]:
+    try:
+        return find_other_names(lake, listings, set_by_hand)
+    except LakeUnusable:
+        again, damage = open_lake(data)  # in a bucket, another machine may have withdrawn an observation
+        if damage is not None:
+            raise
+        with contextlib.closing(again) if again else contextlib.nullcontext():
+            return find_other_names(again, listings, set_by_hand)
 
 
 def _list_accounts(request: Request, land_answer: Land, looks: Mapping[Listed, FirstLook]) -> list[Listing]:

@@ -34,7 +34,6 @@ from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import delete, orphans
 from pipeline.lake.replacements import settle_withdrawals
-from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name
 from pipeline.lake.withdrawn_files import expired_withdrawn_files
 from pipeline.log import logger
@@ -196,18 +195,20 @@ def _edit(
     Returns: the edit, the raw files that expire, and the tombstones.
     """
     while True:
-        before = read_tombstones(data)
-        edited = Edit(data, dry_run, now, now + grace_period, before, _published(data), [])
-        expired = list(edit(edited))
-        tombstones = edited.tombstones = _with_expired(edited, expired)
-        if dry_run:
-            return edited, expired, tombstones
+        files = FileSet.read(data)
+        before = files.tombstones
         try:
+            edited = Edit(data, dry_run, now, now + grace_period, before, _published(data), [])
+            expired = list(edit(edited))
+            tombstones = edited.tombstones = _with_expired(edited, expired)
+            if dry_run:
+                return edited, expired, tombstones
             tombstones = settle_withdrawals(data, tombstones, before)
-        except LakeLocked:
-            if store_of(data).has_lock:
+        except Exception as error:
+            is_overtaken = isinstance(error, LakeLocked) or files.is_outdated()
+            if store_of(data).has_lock or not is_overtaken:
                 raise
-            _log.info("another machine has changed the tombstones: beginning again from its state")
+            _log.info("another machine has withdrawn, restored or compacted: beginning again from its state")
         else:
             if tombstones != before:
                 for line in (*edited.lines, *(f"raw pages of run {path.stem} are expired" for path in expired)):

@@ -47,6 +47,20 @@ def open_lake(data: Path) -> tuple[Any, LakeUnusable | None]:
         return None, damage
 
 
+def open_with_last_ids(data: Path, accounts: Sequence[str], resources: Sequence[Resource]) -> tuple[Any, LastIds]:
+    """Connect to the lake, and read the ids as `read_last_ids` does. Returns: the connection, as `open_lake` does.
+
+    In a bucket another machine may withdraw an observation just then, which moves its files: then once more.
+    """
+    lake, damage = open_lake(data)
+    last = read_last_ids(lake, damage, accounts, resources)
+    if lake is not None and last.damage:
+        lake.close()
+        lake, damage = open_lake(data)
+        last = read_last_ids(lake, damage, accounts, resources)
+    return lake, last
+
+
 @dataclass(frozen=True, slots=True)
 class LastIds:
     """The ids in the last published observation of each account and resource."""
@@ -160,12 +174,11 @@ def decide_undecided(data: Path, raw: RawRun, answers: Answers) -> None:
             account, resource = decision["account"], resource_named(listed_in(decision)[1])
             mine = [answer for _, answer in answers.get(listed_in(decision), [])]
             ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
-            lake, damage = open_lake(data)
+            lake, last = open_with_last_ids(data, [account], [resource])
             with contextlib.closing(lake) if lake else contextlib.nullcontext():
-                last = read_last_ids(lake, damage, [account], [resource])
+                look = last.looks.get((account, resource.name))
             for unreadable in last.damage.values():
                 raise unreadable
-            look = last.looks.get((account, resource.name))
             before = look.ids if look else frozenset[str]()
             error = volume_drop(account, resource, before, ids, raw.header["max_shrink_percent"])
             decision["is_published"] = error is None

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from pipeline.errors import LakeDamaged, LakeMissing
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.committed import committed_files
 from pipeline.lake.tombstone_files import read_tombstones
@@ -158,6 +159,13 @@ class FileSet:
         groups = ({**self.daily, RAW_PAGES.name: raw}, self.compacted, retained)
         depends_on = (groups, self.tombstones.active, manifest)
         return hashlib.sha256(repr(depends_on).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def is_outdated(self) -> bool:
+        """Whether another writer has changed the lake since: a file that is missing now may have been moved."""
+        try:
+            return FileSet.read(self.data).fingerprint() != self.fingerprint()
+        except (LakeDamaged, LakeMissing):
+            return False
 
     @property
     def partly_compacted(self) -> list[tuple[str, str, str]]:

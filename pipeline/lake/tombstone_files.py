@@ -10,7 +10,8 @@ which is read where the file is missing or damaged.
 In a folder both are replaced by rename, the copy first: a killed writer leaves it newer than the file, never older, and
 the next writer makes both equal. A bucket has no lock: the next number is put only if nobody has, which commits it, and
 its copy after it. Of two machines that change the tombstones at once one wins; the other begins again from the state
-that it left. A lake that was copied from a bucket into a folder goes on with numbers.
+that it left. A lake that was copied from a bucket into a folder goes on with numbers. Beside them `_tombstones.json`
+holds no tombstones, so that a version that knows no numbers ends with an error, and does not show what was withdrawn.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 TOMBSTONES_COPY: Final = "tombstones.json"
 _NAME: Final = "tombstones"
 """The name in their own digest: the file and its copy have the same content."""
+_NO_TOMBSTONES: Final = b"The tombstones are numbered: see _tombstones/ in raw, tombstones/ in lake.\n"
 _NUMBERED: Final = re.compile(r"\d{6,}\.json", re.ASCII)
 
 
@@ -140,13 +142,15 @@ def _content(data: Path) -> bytes | None:
             error = error or (each, unreadable)
         else:
             return content
+    if (error or is_numbered) and _current_paths(data)[0] != path:  # others were written meanwhile
+        return _content(data)
     if error is not None:
         each, flaw = error
         raise LakeDamaged(
             f"{str(each)!r} cannot be read ({flaw}), and no copy of it can: it names the withdrawn observations. "
             "Restore it from a backup; or move it away, and withdraw again what was withdrawn"
         ) from flaw
-    return _content(data) if is_numbered else None  # others were written meanwhile, and these deleted
+    return None
 
 
 # ── writing ──────────────────────────────────────────────────────────────────
@@ -182,6 +186,8 @@ def write_tombstones(data: Path, record: Tombstones) -> Tombstones:
         return record
     record = msgspec.structs.replace(record, number=record.number + 1)
     _put(data, _encoded(record), _paths(data, record.number), is_replacing=False)
+    if record.number == 1:
+        _put(data, _NO_TOMBSTONES, (tombstones_path(data), tombstones_copy(data)), is_replacing=True)
     return record
 
 

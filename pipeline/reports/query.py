@@ -131,7 +131,10 @@ def duckdb_message(written: Path | None = None) -> Iterator[None]:
             raise OSError(_REASON.findall(str(error))[-1]) from error
         if DAMAGED in str(error):
             raise LakeDamaged(str(error).partition(DAMAGED)[2]) from error
-        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) and ".parquet" in str(error):
+        is_gone = "FileNotFoundError: " in str(error)  # raised by the file system of a bucket, with its traceback
+        message = str(error).strip().splitlines()[-1] if is_gone else message
+        is_of_a_file = is_gone or isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+        if is_of_a_file and ".parquet" in str(error):
             raise LakeDamaged(
                 f"a file of the lake cannot be read: {message} — where an observation was withdrawn or restored since "
                 "this connection was opened, connect again; `ens-images check` lists all damage, `ens-images rebuild` "

@@ -240,8 +240,9 @@ class BucketStore(Store):
 
     def move(self, path: Path, target: Path) -> None:
         """Copy an object to `target`, and delete it: the command needs the right to delete."""
-        self.bring_back(path, target)
-        self.delete(path)
+        with contextlib.suppress(FileNotFoundError):  # another machine has moved it
+            self.bring_back(path, target)
+            self.delete(path)
 
     def bring_back(self, path: Path, target: Path) -> None:
         """Copy an object to `target`."""
@@ -262,7 +263,7 @@ class BucketStore(Store):
         import obstore
 
         location = BucketPath(path)
-        with translate_errors(location):
+        with contextlib.suppress(FileNotFoundError), translate_errors(location):
             obstore.delete(client, location.key)
         self._forget(location)
 

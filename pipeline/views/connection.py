@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting, LakeDamaged
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import RESOURCES
 from pipeline.runtime import allow_numpy
@@ -81,9 +80,9 @@ def connect(
             _keep_versions(con)
         if only_lake:
             confine_to(con, [*files.paths(latest_runs), *files.raw_patterns()])
-    except LakeDamaged:
+    except (LakeDamaged, FileNotFoundError):
         con.close()
-        if read_tombstones(files.data) == files.tombstones:
+        if not files.is_outdated():
             raise
     except BaseException:
         con.close()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 import test_howtos
 from lake_builder import Seen, image, write_run
@@ -30,11 +31,13 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore
 from pipeline.lake.check import check
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure
-from pipeline.storage.store import open_location
+from pipeline.storage.store import open_location, store_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,7 +49,7 @@ PUTS = 6
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """Hands requests on; `fault` says what happens to a put instead, by its number."""
+    """Hands requests on; `fault` says what happens to a put, a copy or a deletion instead, by its number."""
 
     daemon_threads = True
 
@@ -70,7 +73,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         fault = ""
-        if self.command == "PUT":
+        if self.command in {"PUT", "DELETE"}:
             with self.server.lock:
                 self.server.puts += 1
                 fault = self.server.fault(self.server.puts)
@@ -159,7 +162,7 @@ def runs(data: str) -> int:
             seen = con.execute(
                 "select run_id, "
                 "item_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
-                " from observations as told"
+                " from observations as told where resource = 'images'"
             ).fetchall()
     except LakeMissing:
         return 0
@@ -229,6 +232,146 @@ def test_machines_that_publish_at_once_all_do(lake, ens):
     assert [process.wait() for process in started] == [0, 0, 0]
     assert runs(lake) == 3
     assert seen == sorted(seen)
+
+
+# ── maintenance ──────────────────────────────────────────────────────────────
+
+MAINTAINER = """
+import datetime as dt, sys
+from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
+act, data, *more = sys.argv[1:]
+at = dt.datetime(2026, 12, 31)
+{"compact": lambda: compact(data, at=at), "prune": lambda: prune(data, daily_older_than="1d", at=at),
+ "withdraw": lambda: withdraw(data, *more, at=at), "restore": lambda: restore(data, *more, at=at)}[act]()
+"""
+
+
+def maintainer(act: str, data: str, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", MAINTAINER, act, data, *more])
+
+
+def maintain(act: str, data: str, *more: str) -> None:
+    with maintainer(act, data, *more) as process:
+        assert process.wait(60) == 0
+
+
+def rows_of(data: str) -> list[tuple[Any, ...]]:
+    with connect(data, only_lake=True) as con:
+        return con.execute("select run_id, account, image_id, disk_number from image_disks join observations "
+                           "using (account, observed_at_utc) order by all").fetchall()  # fmt: skip
+
+
+def rows_in_tables(data: str) -> int:
+    paths = open_location(f"{data}/lake/images").rglob("*.parquet")
+    return sum(pq.read_metadata(store_of(path).open(path)).num_rows for path in list(paths))
+
+
+@pytest.mark.parametrize("when", ["kill before", "kill after"])
+@pytest.mark.parametrize("act", ["compact", "withdraw", "restore", "prune"])
+def test_a_maintainer_killed_at_a_change_leaves_the_lake_before_or_after(lake, proxy, ens, act, when, record_property):
+    """At every change that it makes: puts, copies and deletions, one after the other."""
+    first = run(lake, **ens).run_id
+    run(lake, **ens)
+    name = f"{first}/default" if act in {"withdraw", "restore"} else ""
+    if act == "restore":
+        maintain("withdraw", lake, name)
+    if act == "prune":
+        maintain("compact", lake)
+    before, number = rows_of(lake), 0
+    while True:
+        number += 1
+        proxy.puts, proxy.fault = 0, lambda n, number=number: when if n == number else ""
+        with maintainer(act, lake, *([] if act in {"compact", "prune"} else [name])) as process:
+            proxy.victim = process.pid
+            code = process.wait(60)
+        proxy.fault = lambda _number: ""
+        seen = rows_of(lake)
+        if code == 0:  # it has no more changes
+            break
+        if code != -signal.SIGKILL:  # there is nothing to do: the one before did it, and was killed after it
+            assert act in {"withdraw", "restore"}
+            assert seen != before
+            act, before, number = "prune", seen, 0  # it left files to move: the next maintainer is killed at them
+            continue
+        assert seen == before or (act, 2 * len(seen)) in {("withdraw", len(before)), ("restore", 4 * len(before))}
+    maintain("prune", lake)
+    assert check(lake).findings == []
+    if name:
+        with connect(lake, only_lake=True) as con:
+            assert con.execute("select count(*) from images").fetchall() == [(rows_in_tables(lake),)]
+    record_property("kill", f"{act}, {when}, at {number - 1} changes")
+
+
+def test_two_compactors_and_three_writers_at_once_lose_nothing(lake, ens, record_property):
+    code = (
+        "import sys\nfrom pipeline import run\nfrom pipeline.credentials import key_account\n"
+        "for _ in range(4):\n    run(sys.argv[1], endpoint=sys.argv[2], "
+        "accounts=[key_account(sys.argv[3], 'emulator', 'emulator')])"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, lake, ens["endpoint"], label])
+        for label in ("one", "two", "three")
+    ]
+    compactions, seen = 0, []
+    while any(process.poll() is None for process in writers):
+        if runs(lake) > 1:
+            both = [maintainer("compact", lake) for _ in range(2)]
+            assert [process.wait(120) for process in both] == [0, 0]
+            compactions += 2
+        seen.append(runs(lake))
+    assert [process.wait() for process in writers] == [0, 0, 0]
+    assert seen == sorted(seen)
+    assert runs(lake) == 12
+    with connect(lake, only_lake=True) as con:
+        by_account = "select account, count(distinct run_id) from observations group by all order by all"
+        counted = con.execute(by_account).fetchall()
+    assert counted == [("one", 4), ("three", 4), ("two", 4)]
+    assert check(lake, deep=True).findings == []
+    record_property("compactions", compactions)
+
+
+AT_RANDOM = """
+import random, sys
+from pipeline.errors import UnknownName
+from pipeline.jobs.compaction import compact
+from pipeline.jobs.retention import prune
+from pipeline.jobs.withdrawal import restore, withdraw
+seed, data, *names = sys.argv[1:]
+draw = random.Random(int(seed))
+for _ in range(8):
+    act = draw.choice((withdraw, restore, lambda data, _: compact(data), lambda data, _: prune(data)))
+    try:
+        act(data, draw.choice(names))
+    except UnknownName:  # another machine has done it
+        pass
+"""
+
+
+def test_three_maintainers_at_random_and_a_writer_at_once_end_in_one_state(lake, ens, record_property):
+    names = [f"{run(lake, **ens).run_id}/default" for _ in range(3)]
+    before = rows_of(lake)
+    seed = time.time_ns() % 1_000_000
+    maintainers = [
+        subprocess.Popen([sys.executable, "-c", AT_RANDOM, str(seed + number), lake, *names]) for number in range(3)
+    ]
+    run(lake, **ens)
+    assert [process.wait(300) for process in maintainers] == [0, 0, 0], seed
+    prune(lake)
+    with connect(lake, only_lake=True) as con:
+        assert con.execute("select count(*) from images").fetchall() == [(rows_in_tables(lake),)], seed
+        withdrawn = con.execute(
+            "select run_id || '/default' from observations where error like 'Withdrawn%'"
+        ).fetchall()
+    assert check(lake).findings == [], seed
+    for (name,) in withdrawn:
+        restore(lake, name)
+    assert set(before) <= set(rows_of(lake)), seed
+    record_property("withdrawn at the end", len(withdrawn))
+
+
+# ── puts ─────────────────────────────────────────────────────────────────────
 
 
 def test_of_writers_of_one_record_at_once_one_stays(lake):

@@ -7,7 +7,7 @@ A real SIGKILL, before and after each system call that changes the file system
 of Python's as of pyarrow's and DuckDB's threads: the writer is traced by
 `ptrace`, so nothing in it is replaced. After each kill a fresh process reads the
 lake by `connect()` and by `lake.duckdb`, lets the next writer come, and reads
-again. Needs Linux.
+again. Needs Linux. Writers of a bucket are killed at every request that changes it: see `bucket_crash`.
 """
 
 from __future__ import annotations
@@ -456,6 +456,8 @@ def in_a_process(work: Callable[[], Any]) -> Any:
     return json.loads(said)
 
 
+BUCKET_SHARE = 20
+"""In a bucket, one point for each writer to so many points in all in a folder."""
 SIZES = (60, 3, 0, 120)
 """Images of the account that is read."""
 
@@ -533,6 +535,14 @@ def _worker(writer: int, images: int, seed: int, limit: int) -> Matrix:
         return kill_everywhere(WRITERS[writer], Path(root), url, seed=seed, limit=limit, about=about, told=True)
 
 
+def _bucket_worker(seed: int, limit: int) -> Matrix:
+    from bucket_crash import kill_everywhere_in_all
+
+    with tempfile.TemporaryDirectory() as cache, endpoint(60, seed) as url:
+        os.environ["XDG_CACHE_HOME"] = cache
+        return kill_everywhere_in_all(url, seed=seed, limit=limit, told=True)
+
+
 def main() -> None:
     """Kill until as many points as asked for were tried, and say what was found."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -554,6 +564,12 @@ def main() -> None:
                 total.wrong += part.wrong
             if sum(total.points.values()) >= asked.points:
                 break
+        seeds = [asked.seed + place for place in range(asked.workers)]
+        limits = itertools.repeat(math.ceil(asked.points / BUCKET_SHARE / asked.workers))
+        for part in pool.map(_bucket_worker, seeds, limits):
+            total.points += part.points
+            total.steps += part.steps
+            total.wrong += part.wrong
     for line in total.wrong[:50]:
         print(line)  # noqa: T201
     points = sum(total.points.values())

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import buckets
 import duckdb
 import obstore
 import pyarrow as pa
@@ -36,6 +37,7 @@ from pipeline.storage.partitions import files_by_day
 from pipeline.storage.store import open_location, store_of
 from pipeline.views import published
 
+account_here, lake = buckets.account_here, buckets.lake
 BODY = b"an object"
 
 

@@ -9,6 +9,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import buckets
+import msgspec
 import obstore
 import pyarrow.parquet as pq
 import pytest
@@ -24,8 +26,11 @@ from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.orphans import delete_orphans, orphans
+from pipeline.reports.query import duckdb_message
 from pipeline.storage.store import open_location, store_of
 
+account_here, bucket, folder = buckets.account_here, buckets.bucket, buckets.folder
+lake, lived = buckets.lake, buckets.lived
 DAYS = 6
 """Runs of the lake `lived`."""
 TABLES = ("images", "image_disks", "image_versions", "observations")
@@ -197,6 +202,9 @@ def test_a_restore_while_a_withdrawal_moves_files_loses_none(bucket, monkeypatch
 def test_a_lake_copied_from_a_bucket_keeps_what_was_withdrawn_there(bucket, tmp_path):
     first, second = names(bucket)[:2]
     withdraw(bucket, first)
+    for place in ("raw/_tombstones.json", "lake/tombstones.json"):  # an older version reads these, and must not succeed
+        with pytest.raises(ValueError, match="malformed"):
+            msgspec.json.decode(open_location(f"{bucket}/{place}").read_bytes())
     data = tmp_path / "data"
     lake = open_location(bucket)
     for path in lake.rglob("*"):
@@ -330,3 +338,11 @@ def test_a_damaged_compaction_begins_again_in_a_bucket(bucket):
     assert everything(bucket) == before
     assert newest_manifest(open_location(bucket)) is not None
     assert check(bucket).findings == []
+
+
+def test_a_connection_of_before_a_withdrawal_ends_with_an_error_where_its_file_is_gone(bucket):
+    with contextlib.closing(connect(bucket)) as lake:
+        for name in names(bucket)[:2]:
+            withdraw(bucket, name)
+        with pytest.raises(LakeDamaged, match="connect again"), duckdb_message():
+            lake.execute("from images").fetchall()

@@ -98,29 +98,26 @@ def compact(data: Path, *, grace: dt.timedelta = GRACE, now: dt.datetime | None 
         LakeDamaged: a file of the lake cannot be read, or would not come back unchanged.
     """
     now = now or dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    names = []
-    while not (plan := _next_plan(data, now)).is_empty:
+    names: list[str] = []
+    while True:
+        files = FileSet.read(data.resolve())
         try:
+            plan = _plan(files, now)
+            if plan.is_empty:
+                return names
             _publish(plan, now + grace)
         except Exception:
-            if not _is_overtaken(plan):
+            if store_of(data).has_lock or not files.is_outdated():
                 raise
-            _log.info("compaction %s is another machine's: planning again from its state", plan.name)
+            _log.info("another machine has compacted, withdrawn or restored: planning again from its state")
         else:
             names.append(plan.name)
-    return names
-
-
-def _is_overtaken(plan: Plan) -> bool:
-    """Whether another machine has compacted since the plan: it may have deleted files of the plan, too."""
-    newest = None if store_of(plan.data).has_lock else newest_manifest(plan.data)
-    return newest is not None and newest.name >= plan.name
 
 
 def nothing_to_compact(data: Path, now: dt.datetime) -> bool:
     """True where a compaction would change nothing."""
     try:
-        return _next_plan(data, now).is_empty
+        return _plan(FileSet.read(data.resolve()), now).is_empty
     except LakeMissing:
         return True
 
@@ -140,12 +137,11 @@ def _is_daily(path: str) -> bool:
     return path.partition("/")[0] in {table.name for table in LAKE_TABLES}
 
 
-def _next_plan(data: Path, now: dt.datetime) -> Plan:
-    files = FileSet.read(data.resolve())
-    with _connect(data) as con:
+def _plan(files: FileSet, now: dt.datetime) -> Plan:
+    with _connect(files.data) as con:
         Verification(files).verify_tables(con)
         records = record_rows(con, files)
-    return make_plan(data.resolve(), files, records, now)
+    return make_plan(files.data, files, records, now)
 
 
 def _publish(plan: Plan, until: dt.datetime) -> None:
