@@ -21,11 +21,12 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_days import partitions
 from pipeline.lake.item_rows import rows
 from pipeline.lake.latest import latest_rejects, latest_rows
 from pipeline.lake.scan import empty, instant, observations, pages, rejects
 from pipeline.lake.verification import DAMAGED
-from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.control import OBSERVATIONS, PARTITIONS, RAW_PAGES, REJECTS
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_glob, sql_literal
@@ -151,6 +152,7 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             _view(REJECTS.name, rejects(files, as_of)),
             _view(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
             pages_view(files, as_of, is_guarded=is_guarded),
+            _view(PARTITIONS.name, partitions(files)),
             *(_view(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
     else:
@@ -213,7 +215,7 @@ def _empty_tables() -> list[str]:
         _view(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
         for resource in RESOURCES
     ]
-    return [*(_view(table.name, empty(table)) for table in TABLES), *versions]
+    return [*(_view(table.name, empty(table)) for table in (*TABLES, PARTITIONS)), *versions]
 
 
 def _empty_latest() -> list[str]:
