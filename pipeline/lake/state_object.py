@@ -5,7 +5,8 @@
       ├─ compaction      the manifest behind `latest`, and the SHA-256 of its records
       ├─ withdrawn       what was withdrawn then
       ├─ latest          the last compacted observation of each account and resource
-      └─ runs            of each run since, and of the latest: the tag of its record, what it published, digests
+      ├─ runs            of each run since, and of the latest: the tag of its record, what it published, digests
+      └─ files           the tags of the compacted files and of those of the latest, as they were verified
 
 No reader needs it to be right: it lists the commit records, and fetches every one that the state does not name with the
 tag that it has now. A stale, missing or damaged state costs requests, and no row. In a folder there is none.
@@ -73,6 +74,8 @@ class State(msgspec.Struct, frozen=True):
     has_names: bool
     """Whether a compacted record says that its account is another name of one."""
     runs: dict[str, RunState]
+    files: dict[str, str]
+    """The compacted files and those of the latest observations, by their path in the lake: the tags of the verified."""
     format: str = FORMAT
 
     def tags(self) -> dict[str, str]:
@@ -81,7 +84,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 def compaction_of(files: FileSet) -> tuple[str, str] | None:
-    """Return the manifest and the SHA-256 of its records, empty where an older version wrote none; None: no manifest."""
+    """Return the manifest and the SHA-256 of its records, empty where nothing tells; None: nothing is compacted."""
     if files.manifest is None:
         return None
     digests = [files.manifest.digests.get(f"{RECORDS}/{path.stem}") for path in files.compacted[RECORDS]]
@@ -111,10 +114,9 @@ def read_state(files: FileSet) -> State | None:
         _log.debug("the state object is not used: %s", error)
         return None
     compaction = compaction_of(files)
-    is_present = (
-        state.format == FORMAT and state.compaction == compaction and (compaction is None or compaction[1] != "")
-    )
-    return state if is_present and state.withdrawn == withdrawn_now(files) else None
+    is_known = compaction is None or compaction[1] != ""
+    is_present = (state.format, state.compaction, state.withdrawn) == (FORMAT, compaction, withdrawn_now(files))
+    return state if is_known and is_present else None
 
 
 def put_state(data: Path, state: State) -> None:

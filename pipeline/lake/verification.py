@@ -77,6 +77,8 @@ class Verification:
         """For runs whose records were read already, the digests of their files, encoded."""
         self.tags: dict[str, str] = {}
         """For runs whose records another machine has verified, the tags that they had then."""
+        self.file_tags: dict[str, str] = {}
+        """For files that another machine has verified, by their path in the lake, the tags that they had then."""
 
     def verify_records(self, paths: Iterable[Path] | None = None) -> bool:
         """Verify commit records, by default all of runs that are not compacted; and the compacted ones.
@@ -176,7 +178,17 @@ class Verification:
 
     def _unknown(self, paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
         keys = ((path, self._verified.unknown_key(path, anew=table_of(path) in self._anew)) for path in paths)
-        return [(path, key) for path, key in keys if key is not None]
+        return [(path, key) for path, key in keys if key is not None and not self._is_verified_elsewhere(path)]
+
+    def _is_verified_elsewhere(self, path: Path) -> bool:
+        tag = self.file_tags.get(str(path.relative_to(self._files.data))) if self.file_tags else None
+        return tag is not None and table_of(path) not in self._anew and self._store.tag(path) == tag
+
+    def latest_files(self, latest_runs: AbstractSet[str]) -> list[Path]:
+        """List the compacted files, and the daily ones of each account's last observation."""
+        tables = [table for table in LAKE_TABLES if table is not OBSERVATIONS]
+        daily = [path for table in tables for path in self._files.of_runs(table, latest_runs).values()]
+        return [*(path for paths in self._files.compacted.values() for path in paths), *daily]
 
     def _compare(self, files: Sequence[tuple[Path, bytes]], committed: Sequence[FileDigest | None]) -> None:
         pairs = list(zip(files, committed, strict=True))

@@ -75,6 +75,7 @@ class Published:
         known: list[LatestObservation] = []
         if self._state is not None:
             self._verification.tags |= self._state.tags()
+            self._verification.file_tags |= self._state.files
             store = store_of(self._files.data)
             runs = {run: one for run, one in self._state.runs.items() if run in {path.stem for path in records}}
             runs = {
@@ -92,9 +93,10 @@ class Published:
         """Return what the state object holds of these observations.
 
         Raises:
-            LakeDamaged: two runs claim one observation.
+            LakeDamaged: two runs claim one observation, or a file is not what was committed.
         """
         self.refuse_two_claims()
+        self._verification.verify_tables(self._con, {one.run_id for one in self.latest().values()})
         store = store_of(self._files.data)
         latest_runs = {one.run_id for one in self.compacted.values()}
         rows = {
@@ -112,6 +114,8 @@ class Published:
             for run, path in records.items()
             if run in digests and (tag := store.tag(path)) is not None
         }
+        paths = self._verification.latest_files({one.run_id for one in self.latest().values()})
+        tags = {str(path.relative_to(self._files.data)): store.tag(path) for path in paths}
         return State(
             max((*records, *(self._files.manifest.runs if self._files.manifest else ()))),
             compaction_of(self._files),
@@ -119,6 +123,7 @@ class Published:
             tuple(map(_row, self.compacted.values())),
             self._has_compacted_names,
             runs,
+            {path: tag for path, tag in tags.items() if tag is not None},
         )
 
     @functools.cached_property
