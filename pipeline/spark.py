@@ -29,6 +29,7 @@ from pipeline.lake.scan import scan_files
 from pipeline.lake.survey import runs_to_publish, survey
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import Verification
+from pipeline.resources.control import PARTITIONS
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
@@ -96,7 +97,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
         queries_of = dict(con.execute(macros).fetchall())
         is_plain = files.manifest is None and not files.tombstones.active and not state.has_names
         accounts = [row[0] for row in con.execute("select distinct account from observations order by 1").fetchall()]
-        for name, table in {**{table.name: table for table in TABLES}, **LATEST}.items():
+        for name, table in {**{table.name: table for table in (*TABLES, PARTITIONS)}, **LATEST}.items():
             schema = _schema(con, name)
             is_latest = name in LATEST
             paths: Sequence[Path] = files.daily.get(name, ())  # image_versions has no daily files
@@ -108,7 +109,8 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
                 frame = _keep_observations(spark, frame, latest) if is_latest else frame
             else:
                 table_script = f"create view {name} as {queries_of[committed_name(name)]}"
-                queries = [f"from {name} where account = {sql_literal(account)}" for account in accounts]
+                parts = [f" where account = {sql_literal(account)}" for account in accounts]
+                queries = [f"from {name}{part}" for part in (parts if table is not PARTITIONS else [""])]
                 frame = _read_with_duckdb(spark, schema, str(data), [(query, []) for query in queries], table_script)
             frame.createOrReplaceTempView(name)
     for statement in _statements():

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import EnsImagesError, NotFresh, NotPermitted
 from pipeline.lake.committed import unpublished_runs
 from pipeline.lake.delta_log import delta_log_flaws
-from pipeline.lake.file_set import FileSet
-from pipeline.lake.folder_days import FolderDays, folder_bytes
 from pipeline.lake.folder_schema import tables_with_older_files
 from pipeline.lake.layout import command
 from pipeline.lake.tombstone_files import read_tombstones
@@ -66,6 +64,7 @@ _LAST_TRIES: Final = """
     select account, max(run_id) from observations
     where resource = 'images' and run_id <= $last_run
     group by all"""
+_FOLDERS: Final = "select any_value(complete_from), any_value(missing_because), sum(size_bytes) from partitions"
 _LARGE_FOLDERS: Final = 4 << 30
 """From so many bytes on, a retention of the days in the folders is suggested."""
 _HOUR: Final = dt.timedelta(hours=1)
@@ -178,20 +177,20 @@ def folder_notes(data: str | Path, *, has_retention: bool = False) -> list[str]:
         LakeMissing: there is no lake in `data`.
     """
     location = open_location(data)
-    days = FolderDays.of(FileSet.read(location))
+    with contextlib.closing(connect(data)) as lake:
+        ((complete_from, because, size),) = lake.execute(_FOLDERS).fetchall()
     lines = []
-    if not days.is_complete:
-        by_whom = "retention" if days.is_by_retention else "an older version"
-        held = f"every day from {days.complete_from} on" if days.complete_from else "no day"
+    if because is not None:
+        held = f"every day from {complete_from} on" if complete_from else "no day"
         lines.append(
-            f"the Parquet folders hold {held}: {by_whom} deleted the earlier ones, which only the tables and views show"
+            f"the Parquet folders hold {held}: {because} deleted the earlier ones, which only the tables and views show"
         )
     if older := tables_with_older_files(location):
         lines.append(
             f"the oldest files of {', '.join(older)} are of an older version, without every column: "
             f"{command(location, 'rebuild')} writes them again"
         )
-    if not has_retention and store_of(location).is_local and (size := folder_bytes(location)) > _LARGE_FOLDERS:
+    if not has_retention and store_of(location).is_local and (size or 0) > _LARGE_FOLDERS:
         lines.append(
             f'the Parquet folders take {size / 2**30:,.1f} GiB: `daily_older_than = "400d"` in the settings, with '
             f"{command(location, 'prune')}, deletes older days there; the tables and views go on to show every day"

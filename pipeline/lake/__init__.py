@@ -23,6 +23,8 @@
       withdrawn_files   files with withdrawn rows, outside the folders of the tables
       folder_days     the days in these folders, and those that have expired
       folder_schema   one schema a folder
+      settled         months of which no file is listed
+      state_object    what opening a lake in a bucket would find out by requests
       verification    whether a file is what was committed, before it is read
         verified_files  those that were verified before
       check/          every file, key, count and certificate

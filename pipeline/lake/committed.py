@@ -10,7 +10,7 @@ from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, Manifest, first_missing, newest_manifest
 from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
-from pipeline.lake.settled import SettledMonths, files_without
+from pipeline.lake.settled import SettledMonths, new_records
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.withdrawn_files import row_files
 from pipeline.resources.control import OBSERVATIONS
@@ -37,6 +37,8 @@ class CommittedFiles:
     """Files of runs whose commit record is missing, though no writer is at work on them."""
     settled: SettledMonths | None = None
     """The months whose files were not listed; None: all were."""
+    without_daily: frozenset[str] = frozenset()
+    """Compacted runs of which the daily commit record is gone, as are their other files."""
 
 
 def committed_files(
@@ -71,7 +73,11 @@ def committed_files(
     manifest = None if ignore_compaction else newest_manifest(data)
     compacted = manifest.runs if manifest else {}
     is_brief = only_new and manifest is not None
-    records = files_without(data / "lake" / OBSERVATIONS.name, compacted) if is_brief else files(data, OBSERVATIONS)
+    if is_brief:
+        records, without_daily = new_records(data / "lake" / OBSERVATIONS.name, compacted.keys())
+    else:
+        records = files(data, OBSERVATIONS)
+        without_daily = frozenset(compacted.keys() - {path.stem for path in records})
     months = SettledMonths(data, manifest, {path.stem for path in records}) if is_brief else None
     if not records and manifest is None:
         made_by = command(data, "rebuild" if raw_paths(data) else "run")
@@ -102,7 +108,7 @@ def committed_files(
         else:
             daily[table.name] = tuple(path for path in paths if (path.parent.name, run_of(path)) in read)
             without_record += [path for path in paths if run_of(path) not in known]
-    return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)), months)
+    return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)), months, without_daily)
 
 
 def _refuse_lost_manifest(data: Path) -> None:

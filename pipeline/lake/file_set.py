@@ -15,7 +15,7 @@ from pipeline.lake.withdrawn_files import row_file
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 from pipeline.storage.folder import FolderStore
-from pipeline.storage.partitions import is_run_file, run_of
+from pipeline.storage.partitions import day_of_run, is_run_file, run_of
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_glob
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pipeline.resources.schema import Table
 
 NOTHING: Final = Tombstones()
+_FEW_RUNS: Final = 3
+"""So many objects are looked for one by one: a listing may begin long before the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class FileSet:
     """The folders of raw pages, as patterns, that hold pages of compacted runs alone, and were not listed."""
     without_record: tuple[Path, ...] = ()
     """Files of runs whose commit record is missing."""
+    without_daily: frozenset[str] = frozenset()
+    """Compacted runs of which the daily commit record is gone, as are their other files."""
     _row_files: dict[tuple[str, str], Path | None] = field(default_factory=dict, compare=False)
     """The files of compacted runs that were looked for, by table and run."""
 
@@ -104,6 +108,7 @@ class FileSet:
             is_brief=months is not None,
             settled_months=tuple(settled),
             without_record=committed.without_record,
+            without_daily=committed.without_daily,
         )
 
     def of_table(self, table: Table) -> dict[str, Path]:
@@ -120,8 +125,20 @@ class FileSet:
         if not self.is_brief:
             return [path for path in self.retained.get(table.name, ()) if run_of(path) in runs]
         compacted = runs & self.manifest.runs.keys() if self.manifest else set()
+        self._list_rows(table, compacted)
         found = [self._row_file(table, run_id) for run_id in sorted(compacted)]
         return [path for path in found if path is not None]
+
+    def _list_rows(self, table: Table, runs: AbstractSet[str]) -> None:
+        """List the files of many runs in a bucket at once: else each is a request."""
+        new = {run_id for run_id in runs if (table.name, run_id) not in self._row_files}
+        new -= {one.run_id for one in self.tombstones.withdrawn}
+        if store_of(self.data).is_local or len(new) <= _FEW_RUNS:
+            return
+        folder = self.data / "lake" / table.name
+        days = {f"observed_on={day_of_run(run_id)}" for run_id in new}
+        listed = {path.stem: path for path in store_of(folder).list_partitions(folder, days=days) if is_run_file(path)}
+        self._row_files.update({(table.name, run_id): listed.get(run_id) for run_id in new})
 
     def _row_file(self, table: Table, run_id: str) -> Path | None:
         if (table.name, run_id) not in self._row_files:
@@ -157,15 +174,16 @@ class FileSet:
         raw = [path for path in self.daily[RAW_PAGES.name] if path.stem not in runs]
         retained = [path for table in LAKE_TABLES for path in self.retained_of(table, latest_runs)]
         groups = ({**self.daily, RAW_PAGES.name: raw}, self.compacted, retained)
-        depends_on = (groups, self.tombstones.active, manifest)
+        depends_on = (groups, self.tombstones.active, manifest, self.tombstones.days, sorted(self.without_daily))
         return hashlib.sha256(repr(depends_on).encode("utf-8", "surrogateescape")).hexdigest()
 
     def is_outdated(self) -> bool:
         """Whether another writer has changed the lake since: a file that is missing now may have been moved."""
         try:
-            return FileSet.read(self.data).fingerprint() != self.fingerprint()
+            now = FileSet.read(self.data, only_new=bool(self.settled_months))
         except (LakeDamaged, LakeMissing):
             return False
+        return now.fingerprint(frozenset()) != self.fingerprint(frozenset())
 
     @property
     def partly_compacted(self) -> list[tuple[str, str, str]]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import files
+from pipeline.lake.scan import observations
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.tables import LAKE_TABLES
-from pipeline.storage.partitions import STAGING
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
+from pipeline.storage.partitions import STAGING, day_of_run
 from pipeline.storage.store import store_of
+from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable
     from pathlib import Path
 
@@ -40,24 +43,61 @@ class FolderDays:
     @classmethod
     def of(cls, file_set: FileSet) -> FolderDays:
         """Find it by the names of the files alone."""
-        records = (*file_set.daily[OBSERVATIONS.name], *file_set.retained.get(OBSERVATIONS.name, ()))
-        there = {path.stem: dt.date.fromisoformat(path.parent.name.partition("=")[2]) for path in records}
         compacted = file_set.manifest.runs if file_set.manifest else {}
         expired = file_set.tombstones.expired_days
-        gone = {day for run_id, day in compacted.items() if run_id not in there} | expired
-        days = {*there.values(), *compacted.values()}
+        gone = {compacted[run_id] for run_id in file_set.without_daily} | expired
+        days = {day_of_run(path.stem) for path in file_set.daily[OBSERVATIONS.name]} | set(compacted.values())
         whole = {day for day in days if not gone or day > max(gone)}
         by_retention = bool(gone) and max(gone) in expired
         return cls(min(days, default=None), min(whole, default=None), by_retention)
 
+    @property
+    def missing_because(self) -> str | None:
+        """Who deleted the earlier days; None: none is missing."""
+        return None if self.is_complete else "retention" if self.is_by_retention else "an older version"
 
-def folder_bytes(data: Path) -> int:
-    """Return how many bytes the daily files of all tables take."""
-    return sum(
-        path.stat().st_size
-        for table in LAKE_TABLES
-        for path in (data / "lake" / table.name).glob("observed_on=*/*.parquet")
+
+def partitions(files: FileSet) -> str:
+    """Write the query of the table `partitions`: the days in the folders, and what the commit records say of the files.
+
+    The commit records themselves have no size of their own.
+    """
+    days = FolderDays.of(files)
+    first, complete, because = (
+        "null" if fact is None else sql_literal(str(fact))
+        for fact in (days.first_day, days.complete_from, days.missing_because)
     )
+    records = observations(files, None, ("run_id", "observed_on", COMMITTED_FILES))
+    tables = "\nunion all\n".join(
+        f"select {sql_literal(table.name)} as table_name, committed is null as is_unknown, "  # noqa: S608
+        f"cast(json_extract(committed, '$.{table.name}.bytes') as bigint) as bytes from run"
+        for table in ROW_TABLES
+    )
+    return f"""
+with run as (
+    select run_id, any_value({COMMITTED_FILES}) as committed
+    from (
+{records}
+    ) as record
+    where observed_on >= cast({complete} as date)
+    group by run_id
+),
+
+file as (
+{tables}
+)
+
+select
+    of.table_name,
+    cast({first} as date) as first_day,
+    cast({complete} as date) as complete_from,
+    cast({because} as varchar) as missing_because,
+    count(file.bytes) as file_count,
+    case when not coalesce(bool_or(file.is_unknown), false) then cast(coalesce(sum(file.bytes), 0) as bigint) end
+        as size_bytes
+from (values {", ".join(f"({sql_literal(table.name)})" for table in ROW_TABLES)}) as of(table_name)
+left join file using (table_name)
+group by of.table_name"""  # noqa: S608  (SQL of this package)
 
 
 def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:

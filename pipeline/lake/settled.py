@@ -23,6 +23,7 @@ from pipeline.storage.store import store_of
 if TYPE_CHECKING:
     import os
     from collections.abc import Collection
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from pipeline.lake.compaction.manifest import Manifest
@@ -31,9 +32,24 @@ ANY_MONTH: Final = "observed_on="
 _MONTH: Final = len("observed_on=2026-10")
 
 
-def files_without(folder: Path, runs: Collection[str]) -> list[Path]:
-    """List the runs' files in the days of a folder that are of none of these runs, oldest run first."""
-    return [path for path in store_of(folder).list_partitions(folder, without=runs) if is_run_file(path)]
+def new_records(folder: Path, compacted: AbstractSet[str]) -> tuple[list[Path], frozenset[str]]:
+    """List the commit records of the runs that are not compacted, oldest run first.
+
+    Returns: them, and the compacted runs of which no daily record is there.
+    """
+    store = store_of(folder)
+    if not isinstance(store, FolderStore):
+        paths = [path for path in store.list_partitions(folder) if is_run_file(path)]
+        there = {path.stem for path in paths}
+        return [path for path in paths if path.stem not in compacted], frozenset(compacted - there)
+    there, days = set[str](), set[str]()
+    for day in FolderStore.days(folder):
+        found = {name[: -len(".parquet")] for name in FolderStore.names(day)}
+        there |= found
+        if not found <= compacted:
+            days.add(day.name)
+    listed = store.list_partitions(folder, days=days, without=compacted)
+    return [path for path in listed if is_run_file(path)], frozenset(compacted - there)
 
 
 class SettledMonths:

@@ -75,6 +75,10 @@ class Verification:
         """The error for raw pages that are not what was committed."""
         self.digests: dict[str, str | None] = {}
         """For runs whose records were read already, the digests of their files, encoded."""
+        self.tags: dict[str, str] = {}
+        """For runs whose records another machine has verified, the tags that they had then."""
+        self.file_tags: dict[str, str] = {}
+        """For files that another machine has verified, by their path in the lake, the tags that they had then."""
 
     def verify_records(self, paths: Iterable[Path] | None = None) -> bool:
         """Verify commit records, by default all of runs that are not compacted; and the compacted ones.
@@ -91,7 +95,8 @@ class Verification:
         self.verify_compacted([RECORDS])
         unknown = self._unknown(self._files.daily[OBSERVATIONS.name] if paths is None else paths)
         for path, key in unknown:
-            flaw = record_flaw(path)
+            is_verified = path.stem in self.tags and self._store.tag(path) == self.tags[path.stem]
+            flaw = None if is_verified else record_flaw(path)
             if flaw:
                 raise damaged(self._files.data, path, flaw)
             self._without_digest_count += flaw is not None
@@ -173,7 +178,17 @@ class Verification:
 
     def _unknown(self, paths: Iterable[Path]) -> list[tuple[Path, bytes]]:
         keys = ((path, self._verified.unknown_key(path, anew=table_of(path) in self._anew)) for path in paths)
-        return [(path, key) for path, key in keys if key is not None]
+        return [(path, key) for path, key in keys if key is not None and not self._is_verified_elsewhere(path)]
+
+    def _is_verified_elsewhere(self, path: Path) -> bool:
+        tag = self.file_tags.get(str(path.relative_to(self._files.data))) if self.file_tags else None
+        return tag is not None and table_of(path) not in self._anew and self._store.tag(path) == tag
+
+    def latest_files(self, latest_runs: AbstractSet[str]) -> list[Path]:
+        """List the compacted files, and the daily ones of each account's last observation."""
+        tables = [table for table in LAKE_TABLES if table is not OBSERVATIONS]
+        daily = [path for table in tables for path in self._files.of_runs(table, latest_runs).values()]
+        return [*(path for paths in self._files.compacted.values() for path in paths), *daily]
 
     def _compare(self, files: Sequence[tuple[Path, bytes]], committed: Sequence[FileDigest | None]) -> None:
         pairs = list(zip(files, committed, strict=True))
@@ -261,13 +276,21 @@ def read_verified(path: Path) -> pa.Table:
 def committed_digests(
     con: duckdb.DuckDBPyConnection, files: FileSet, runs: AbstractSet[str], latest: AbstractSet[str]
 ) -> dict[str, dict[str, FileDigest]]:
-    """Read the digests of the files of these runs, by run and table, from their verified records.
-
-    A compacted run has a daily record and a compacted one. Of the `latest` runs the tables in the daily files are read:
-    their daily record counts, which is newer where a rebuild has written both again.
+    """Read the digests of the files of these runs, by run and table: see `encoded_digests`.
 
     Raises:
         LakeDamaged: a record names its files in a way that cannot be read.
+    """
+    return {run: decode_digests(text) for run, text in encoded_digests(con, files, runs, latest).items()}
+
+
+def encoded_digests(
+    con: duckdb.DuckDBPyConnection, files: FileSet, runs: AbstractSet[str], latest: AbstractSet[str]
+) -> dict[str, str | None]:
+    """Read the digests of the files of these runs, by run, as their verified records have them.
+
+    A compacted run has a daily record and a compacted one. Of the `latest` runs the tables in the daily files are read:
+    their daily record counts, which is newer where a rebuild has written both again.
     """
     daily = [path for path in files.daily[OBSERVATIONS.name] if path.stem in runs]
     daily += files.retained_of(OBSERVATIONS, runs & latest)
@@ -281,7 +304,7 @@ def committed_digests(
         encoded |= {run: text for run, text in con.execute(query).fetchall() if run in left}
     if daily:
         encoded |= dict(con.execute(scan_files(OBSERVATIONS, daily, names=names)).fetchall())
-    return {run: decode_digests(text) for run, text in encoded.items()}
+    return encoded
 
 
 def damaged(data: Path, path: Path, flaw: str) -> LakeDamaged:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.reports.formats import write_rows
 from pipeline.reports.query import Row, Rows, relation
+from pipeline.resources.control import PARTITIONS
+from pipeline.resources.tables import ROW_TABLES
 from pipeline.views.catalog import relations
 from pipeline.views.connection import connect_empty
 
@@ -67,7 +69,11 @@ def write_description(name: str | None, output_format: str, out: TextIO) -> None
 
 def _key_and_inputs(described: Relation) -> list[str]:
     lists = {"Key": described.key, "Reads": described.reads}
-    return [f"{heading}: {', '.join(names)}." for heading, names in lists.items() if names]
+    lines = [f"{heading}: {', '.join(names)}." for heading, names in lists.items() if names]
+    if described.name in {table.name for table in ROW_TABLES}:
+        folder = f"Folder: lake/{described.name}/observed_on=<day>/, from the day and of the size that "
+        lines.append(f"{folder}`from {PARTITIONS.name} where table_name = '{described.name}'` gives.")
+    return lines
 
 
 def dictionary() -> str:

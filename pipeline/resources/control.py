@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.resources.columns import ACCOUNT, OBSERVED_AT, OBSERVED_ON, RESOURCE
-from pipeline.resources.schema import ADDED, Table, boolean, integer, raw_bytes, seconds, text, timestamp_utc
+from pipeline.resources.schema import ADDED, Table, boolean, day, integer, raw_bytes, seconds, text, timestamp_utc
 
 REJECTS = Table(
     name="rejects",
@@ -223,4 +223,27 @@ RAW_PAGES = Table(
     example="select account, error_code, count(*) as page_count from raw_pages group by account, error_code",
     format="5",
     renamed_from="pages",
+)
+
+PARTITIONS = Table(
+    name="partitions",
+    grain="The Parquet folder of one table, `lake/<table>/observed_on=<day>/`: from which day on it holds every day.",
+    key=("table_name",),
+    columns=(
+        text("table_name", ADDED, "The table; the tables and views show every day, whatever its folder holds."),
+        day("first_day", ADDED, "The first day of the lake."),
+        day("complete_from", ADDED, "From this day on, the folder holds every day; null where it holds none."),
+        text(
+            "missing_because",
+            ADDED,
+            "Who deleted the earlier days: `retention`, which the user has set, or `an older version`; else null.",
+        ),
+        integer("file_count", ADDED, "Files of these days, one for each run that wrote the table."),
+        integer(
+            "size_bytes",
+            ADDED,
+            "Their size in bytes, as committed; null where an older version committed one without its size.",
+        ),
+    ),
+    example="select sum(size_bytes) / 1024**3 as size_gib, any_value(complete_from) as complete_from from partitions",
 )

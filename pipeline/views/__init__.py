@@ -6,6 +6,7 @@ catalog.py       every table and view, read from its declaration or its .sql fil
 read_only.py     SQL of users: queries only, files of the lake only
 account_names.py    accounts with several names: which one is counted
 state.py         each account's latest observation, and how much of it is compacted
+records.py       the commit records, read row by row
 published.py     the published observations: of new runs row by row, of compacted runs by account
 as_of.py         an instant of the lake, as a user writes it
 versions_script.py    the query of image_versions

@@ -22,7 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.resources.control import OBSERVATIONS
+from pipeline.resources.control import OBSERVATIONS, PARTITIONS
 from pipeline.resources.images import DISK_FIELDS
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
@@ -88,7 +88,7 @@ _REPEATED_LINE: Final = re.compile(r"^(?P<code>.*?)(?P<comma>,?) +-- for each (?
 @functools.cache
 def relations() -> dict[str, Relation]:
     """Every table and view by name: the tables, then each view after its inputs."""
-    found = {table.name: _of_table(table, table.name, grain=table.grain) for table in TABLES}
+    found = {table.name: _of_table(table, table.name, grain=table.grain) for table in (*TABLES, PARTITIONS)}
     for resource in RESOURCES:
         versions = found[resource.versions_name]
         found[versions.name] = replace(versions, columns=(*versions.columns, *_current_columns(resource)))

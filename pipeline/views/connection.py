@@ -14,8 +14,9 @@ from pipeline.storage.store import open_location, store_of
 from pipeline.text import sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
-from pipeline.views.published import Published, published_observations
+from pipeline.views.published import Published
 from pipeline.views.read_only import confine_to
+from pipeline.views.records import published_observations
 from pipeline.views.script import PAGES_GUARD, data_script, pages_rows, refuse_pages, rows_of, thresholds_script
 from pipeline.views.state import LakeState
 from pipeline.views.static_views import create_static_views

@@ -9,41 +9,39 @@ So what opening costs grows with accounts and with what is new, not with the his
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pipeline.errors import LakeDamaged
-from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.latest import LatestObservation
 from pipeline.lake.layout import command
 from pipeline.lake.scan import instant, observations, tuples
+from pipeline.lake.state_object import RunState, State, StateRow, compaction_of, read_state, withdrawn_now
 from pipeline.lake.tombstones import is_called, observation_name
-from pipeline.lake.verification import Verification
-from pipeline.memory import raise_if_out_of_memory
+from pipeline.lake.verification import Verification, encoded_digests
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.images import IMAGES
 from pipeline.storage.partitions import instant_of_run, is_run_id
-from pipeline.storage.store import FOOTERS_KEPT, prefetch_footers
+from pipeline.storage.store import store_of
 from pipeline.text import sql_literal
-from pipeline.views.read_only import first_lines
+from pipeline.views.records import PUBLISHED, SHOWN, damaged_record, in_order, order_of, published_observations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import duckdb
 
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.tombstones import Listed
 
-_SHOWN: Final = ("account", "observed_at_utc", "observed_on", "run_id", "same_account_as", "resource")
 _SPANS: Final = (dt.timedelta(days=3), dt.timedelta(days=100), None)
 """How far before an instant each account's latest observation is looked for: first where most are, at last anywhere."""
-_PUBLISHED: Final = "is_published"
 _SLICE_ROWS: Final = 2_000_000
 """Observations that are compared at a time, to bound memory."""
 
@@ -62,13 +60,71 @@ class Published:
         self._con = con
         self._files = files
         self._verification = verification or Verification(files)
+        self._state = read_state(files)
         partly = set(files.partly_compacted)
-        rows = published_observations(con, replace(files, compacted={}), self._verification)
+        rows = self._of_new_runs()
         self.of_new_runs = rows
         """The observations of the runs that are not compacted as a whole, in the order of account and instant."""
         self.new = [one for one in rows if (one.run_id, *one.listed) not in partly] if partly else rows
         """Those of them that are not compacted."""
         self._partly = [one for one in rows if (one.run_id, *one.listed) in partly] if partly else []
+
+    def _of_new_runs(self) -> list[LatestObservation]:
+        """Read the observations of new runs: of those whose records the state names as they are, from there."""
+        records = self._files.daily[OBSERVATIONS.name]
+        known: list[LatestObservation] = []
+        if self._state is not None:
+            self._verification.tags |= self._state.tags()
+            self._verification.file_tags |= self._state.files
+            store = store_of(self._files.data)
+            runs = {run: one for run, one in self._state.runs.items() if run in {path.stem for path in records}}
+            runs = {
+                path.stem: runs[path.stem]
+                for path in records
+                if path.stem in runs and store.tag(path) == runs[path.stem].tag
+            }
+            known = [LatestObservation(*msgspec.structs.astuple(row)) for one in runs.values() for row in one.published]
+            self._verification.digests |= {run_id: one.digests for run_id, one in self._state.runs.items()}
+            records = tuple(path for path in records if path.stem not in runs)
+        files = replace(self._files, daily={**self._files.daily, OBSERVATIONS.name: records}, compacted={})
+        return in_order([*known, *published_observations(self._con, files, self._verification)])
+
+    def state(self) -> State:
+        """Return what the state object holds of these observations.
+
+        Raises:
+            LakeDamaged: two runs claim one observation, or a file is not what was committed.
+        """
+        self.refuse_two_claims()
+        self._verification.verify_tables(self._con, {one.run_id for one in self.latest().values()})
+        store = store_of(self._files.data)
+        latest_runs = {one.run_id for one in self.compacted.values()}
+        rows = {
+            run: tuple(map(_row, found))
+            for run, found in itertools.groupby(
+                sorted(self.of_new_runs, key=lambda one: one.run_id), key=lambda one: one.run_id
+            )
+        }
+        records = {path.stem: path for path in self._files.daily[OBSERVATIONS.name]}
+        records |= {path.stem: path for path in self._files.retained_of(OBSERVATIONS, latest_runs)}
+        digests = {run: self._verification.digests[run] for run in records.keys() & self._verification.digests.keys()}
+        digests |= encoded_digests(self._con, self._files, records.keys() - digests.keys(), latest_runs)
+        runs = {
+            run: RunState(tag, digests[run], rows.get(run, ()))
+            for run, path in records.items()
+            if run in digests and (tag := store.tag(path)) is not None
+        }
+        paths = self._verification.latest_files({one.run_id for one in self.latest().values()})
+        tags = {str(path.relative_to(self._files.data)): store.tag(path) for path in paths}
+        return State(
+            max((*records, *(self._files.manifest.runs if self._files.manifest else ()))),
+            compaction_of(self._files),
+            withdrawn_now(self._files),
+            tuple(map(_row, self.compacted.values())),
+            self._has_compacted_names,
+            runs,
+            {path: tag for path, tag in tags.items() if tag is not None},
+        )
 
     @functools.cached_property
     def withdrawn(self) -> frozenset[Listed]:
@@ -80,6 +136,9 @@ class Published:
     @functools.cached_property
     def compacted(self) -> dict[Listed, LatestObservation]:
         """The last compacted observation of each account and resource."""
+        if self._state is not None:
+            rows = [LatestObservation(*msgspec.structs.astuple(row)) for row in self._state.latest]
+            return {one.listed: one for one in rows}
         return self._latest_compacted(None)
 
     def latest(self, as_of: dt.datetime | None = None) -> dict[Listed, LatestObservation]:
@@ -107,9 +166,13 @@ class Published:
     @functools.cached_property
     def has_names(self) -> bool:
         """Whether an observation says that its account is another name of one."""
-        return any(one.same_account_as is not None for one in self.of_new_runs) or bool(
-            self._compacted_rows("1", "same_account_as is not null limit 1")
-        )
+        return any(one.same_account_as is not None for one in self.of_new_runs) or self._has_compacted_names
+
+    @functools.cached_property
+    def _has_compacted_names(self) -> bool:
+        if self._state is not None:
+            return self._state.has_names
+        return bool(self._compacted_rows("1", "same_account_as is not null limit 1"))
 
     def instants_of(self, name: str) -> list[dt.datetime]:
         """List the instants of the observations that a user means by `<run>`, `<run>/<account>` and so on."""
@@ -132,7 +195,7 @@ class Published:
         late = {
             (*one.listed, one.observed_at_utc): one.run_id
             for one in self.new
-            if one.listed in self.compacted and _order(one)[0] <= self.compacted[one.listed].observed_at_utc
+            if one.listed in self.compacted and order_of(one)[0] <= self.compacted[one.listed].observed_at_utc
         }
         if late:
             claims = f"(account, resource, cast(observed_at_utc as varchar)) in ({tuples(late)})"
@@ -140,7 +203,8 @@ class Published:
                 "account, resource, observed_at_utc, run_id", claims
             ):
                 self._refuse((account, resource), at, {run_id, late[account, resource, at]})
-        self._refuse_two_compacted_claims()
+        if self._state is None:  # who wrote it has found none
+            self._refuse_two_compacted_claims()
 
     def _refuse_two_compacted_claims(self) -> None:
         """Compare the compacted observations with each other: once for each file of compacted records."""
@@ -155,7 +219,7 @@ class Published:
 
     def _compacted_claims(self) -> list[tuple[Any, ...]]:
         """Find two claims of one observation. Only runs that overlap in time can make them."""
-        rows = self._query(_SHOWN)
+        rows = self._query(SHOWN)
         overlapping = f"""
             select run_id from (
                 select
@@ -166,13 +230,13 @@ class Published:
                     lead(began) over (order by began, run_id) as began_next
                 from (
                     select run_id, min(observed_at_utc) as began, max(observed_at_utc) as until
-                    from ({rows}) as record where {_PUBLISHED} group by run_id
+                    from ({rows}) as record where {PUBLISHED} group by run_id
                 ) as run
             ) as run
             where began <= until_before or began_next <= until"""  # noqa: S608  (SQL of this package, as everywhere)
         self._con.execute(f"create or replace temp table overlapping_run as {overlapping}").fetchall()
         try:
-            among = f"{_PUBLISHED} and run_id in (from overlapping_run)"
+            among = f"{PUBLISHED} and run_id in (from overlapping_run)"
             ((count,),) = self._con.execute(f"select count(*) from ({rows}) as record where {among}").fetchall()  # noqa: S608
             slices = count // _SLICE_ROWS + 1
             for number in range(slices if count else 0):
@@ -211,7 +275,7 @@ class Published:
             elif span is None:
                 conditions.append(f"account in ({', '.join(sorted({sql_literal(account) for account, _ in left}))})")
             rows = self._compacted_rows(
-                "arg_max({" + ", ".join(f"{sql_literal(name)}: {name}" for name in _SHOWN) + "}, observed_at_utc)",
+                "arg_max({" + ", ".join(f"{sql_literal(name)}: {name}" for name in SHOWN) + "}, observed_at_utc)",
                 " and ".join(conditions) + " group by account, resource",
             )
             for (row,) in rows:
@@ -225,13 +289,13 @@ class Published:
         """Query the published observations of compacted runs."""
         if not self._files.compacted.get(RECORDS):
             return []
-        query = f"select {columns} from ({self._query(_SHOWN)}) as record where {_PUBLISHED} and {where}"  # noqa: S608
+        query = f"select {columns} from ({self._query(SHOWN)}) as record where {PUBLISHED} and {where}"  # noqa: S608
         with damaged_record(self._files):
             return self._con.execute(query).fetchall()
 
     def _query(self, names: tuple[str, ...]) -> str:
         compacted = replace(self._files, daily={**self._files.daily, OBSERVATIONS.name: ()})
-        return observations(compacted, None, (*names, _PUBLISHED))
+        return observations(compacted, None, (*names, PUBLISHED))
 
 
 def _last(
@@ -242,57 +306,10 @@ def _last(
         if as_of is not None and one.observed_at_utc > as_of:
             continue
         before = last.get(one.listed)
-        if before is None or _order(before) < _order(one):
+        if before is None or order_of(before) < order_of(one):
             last[one.listed] = one
     return last
 
 
-def published_observations(
-    con: duckdb.DuckDBPyConnection, files: FileSet, verification: Verification | None = None
-) -> list[LatestObservation]:
-    """Verify the commit records, and read every published observation that was not withdrawn.
-
-    They are in the order of account, resource and instant.
-
-    Raises:
-        LakeDamaged: a commit record is not what was committed, or cannot be read.
-    """
-    verification = verification or Verification(files)
-    names = (*_SHOWN, _PUBLISHED, COMMITTED_FILES)
-    records = files.daily[OBSERVATIONS.name]
-    published: list[LatestObservation] = []
-    with damaged_record(files):
-        for start in range(0, max(len(records), 1), FOOTERS_KEPT):  # in a bucket, as many as the prefetch keeps
-            batch = records[start : start + FOOTERS_KEPT]
-            prefetch_footers(batch)
-            is_new = verification.verify_records(batch)  # then their digests are needed next: a record is fetched once
-            batch_files = replace(
-                files, daily={**files.daily, OBSERVATIONS.name: batch}, compacted={} if start else files.compacted
-            )
-            rows = con.execute(
-                f"select {', '.join(_SHOWN)}, {COMMITTED_FILES if is_new else 'null'} "  # noqa: S608  (SQL of this package)
-                f"from ({observations(batch_files, None, names)}) as record where {_PUBLISHED}"
-            ).fetchall()
-            published += [LatestObservation(*row) for *row, _ in rows]
-            if is_new:
-                verification.digests |= {run_id: digests for *_, run_id, _, _, digests in rows}
-    return sorted(published, key=lambda one: (one.account, one.resource, *_order(one)))
-
-
-def _order(one: LatestObservation) -> tuple[dt.datetime, str]:
-    return one.observed_at_utc or dt.datetime.max, one.run_id  # noqa: DTZ901  (UTC without a zone, as everywhere)
-
-
-@contextlib.contextmanager
-def damaged_record(files: FileSet) -> Iterator[None]:
-    """Raise LakeDamaged where DuckDB cannot read a commit record."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.Error as error:
-        raise_if_out_of_memory(error)
-        first = next(iter(files.daily[OBSERVATIONS.name] or files.compacted.get(RECORDS, ())))
-        raise LakeDamaged(
-            f"a commit record in {str(first.parents[1])!r} cannot be read: {first_lines(error)}"
-        ) from error
+def _row(one: LatestObservation) -> StateRow:
+    return StateRow(one.account, one.observed_at_utc, one.observed_on, one.run_id, one.same_account_as, one.resource)

@@ -23,11 +23,12 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.folder_days import partitions
 from pipeline.lake.item_rows import rows
 from pipeline.lake.latest import latest_rejects, latest_rows
 from pipeline.lake.scan import empty, instant, observations, pages, rejects
 from pipeline.lake.verification import DAMAGED
-from pipeline.resources.control import OBSERVATIONS, RAW_PAGES, REJECTS
+from pipeline.resources.control import OBSERVATIONS, PARTITIONS, RAW_PAGES, REJECTS
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.storage.store import open_location, store_of
 from pipeline.text import escape_glob, sql_literal
@@ -155,6 +156,7 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             rows_of(REJECTS.name, rejects(files, as_of)),
             rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
             pages_rows(files, as_of, is_guarded=is_guarded),
+            rows_of(PARTITIONS.name, partitions(files)),
             *(rows_of(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
     else:
@@ -214,7 +216,7 @@ def _empty_tables() -> list[str]:
         rows_of(resource.versions_name, with_current_columns(resource, empty(resource.versions)))
         for resource in RESOURCES
     ]
-    return [*(rows_of(table.name, empty(table)) for table in TABLES), *versions]
+    return [*(rows_of(table.name, empty(table)) for table in (*TABLES, PARTITIONS)), *versions]
 
 
 def _empty_latest() -> list[str]:

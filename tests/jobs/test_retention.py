@@ -330,6 +330,9 @@ def test_old_days_leave_the_folders_and_the_views_go_on_to_show_them(data, tmp_p
     assert days_of(data) == [1, 2, 3, 4]  # for their grace period
     (note,) = folder_notes(data)
     assert note.startswith("the Parquet folders hold every day from 2026-10-03 on: retention deleted the earlier ones")
+    assert rows(
+        data, "select complete_from, missing_because, file_count from partitions where table_name = 'images'"
+    ) == [(dt.date(2026, 10, 3), "retention", 2)]
     with connect(data) as con:
         prune(data, at=NOW + dt.timedelta(days=1))
         assert con.execute("from images order by all").fetchall() == before["images"]
@@ -339,6 +342,9 @@ def test_old_days_leave_the_folders_and_the_views_go_on_to_show_them(data, tmp_p
     assert rebuild(data) == []
     assert days_of(data) == [3, 4]
     assert by_folder(data) == {name: [row for row in found if row[0].day > 2] for name, found in by_views(data).items()}
+    sizes = {table: sum(path.stat().st_size for path in (data / "lake" / table).rglob("*.parquet")) for table in TABLES}
+    partitions = dict(rows(data, "select table_name, size_bytes from partitions"))
+    assert {table: partitions[table] for table in TABLES[:-1]} == {table: sizes[table] for table in TABLES[:-1]}
     rebuild(data, into=tmp_path / "other")
     assert rows(tmp_path / "other", "from images order by all") == before["images"]
 

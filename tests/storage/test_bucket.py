@@ -35,7 +35,8 @@ from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
 from pipeline.storage.partitions import files_by_day
 from pipeline.storage.store import open_location, store_of
-from pipeline.views import published
+from pipeline.views import records
+from pipeline.views.database import write_catalog
 
 account_here, lake = buckets.account_here, buckets.lake
 BODY = b"an object"
@@ -82,7 +83,7 @@ def test_the_commit_record_is_put_last_and_a_run_without_it_is_not_read(lake, ac
     is_refused = False
     (published,) = rebuild(lake)  # from its raw pages
 
-    assert names[-1] == "observations"
+    assert names[-2:] == ["observations", "states"]  # the state object is put after the commit
     assert rows(lake, "select run_id from observations where is_published") == [(published,)]
 
 
@@ -229,15 +230,82 @@ def test_only_the_columns_of_a_query_are_read(lake):
 
 
 def test_each_commit_record_is_fetched_once_even_if_they_exceed_the_cache(lake, account_here, monkeypatch):
-    monkeypatch.setattr(published, "FOOTERS_KEPT", 2)
+    monkeypatch.setattr(records, "FOOTERS_KEPT", 2)
     monkeypatch.setattr(bucket, "FOOTERS_KEPT", 2)
     days = [dt.datetime(2026, 10, day, 2) for day in range(1, 7)]  # noqa: DTZ001  (too few for a compaction)
     for day in days:
         run(lake, **account_here, observed_at=day)
+    delete_states(lake)
     with counted_requests() as traffic:
         connect(lake).close()
     assert traffic["get"] == 6 + 2  # the format, and the latest file of images, for its columns
     assert rows(lake, "select min(observed_at_utc), count(*) from observations") == [(days[0], 6)]
+
+
+def delete_states(lake: str) -> None:
+    for path in list(BucketPath(f"{lake}/lake/states").objects()):
+        path.store.delete(path)
+
+
+def opened_elsewhere(lake: str) -> tuple[Any, list[Any]]:
+    """Open a lake as on another machine. Returns: the requests, and what it answers."""
+    bucket_store.cache_clear()
+    VerifiedFiles._in_process.clear()  # noqa: SLF001
+    with counted_requests() as traffic, connect(lake) as con:
+        opening = dict(traffic)
+        answers = [con.execute(f"from {name} order by all").fetchall() for name in ("observations", "images_latest")]
+    return opening, answers
+
+
+def test_the_state_object_saves_the_requests_for_commit_records(lake, account_here, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none" / "of" / "it"))
+    days = [dt.datetime(2026, 10, day, 2) for day in range(1, 8)]  # noqa: DTZ001
+    for day in days:
+        run(lake, **account_here, observed_at=day)
+    names = sorted(path.name for path in BucketPath(f"{lake}/lake/states").objects())
+    assert names == ["000006.json", "000007.json"]
+
+    opening, answers = opened_elsewhere(lake)
+    assert opening["get"] <= 3  # the format, the state, and the latest file of images, for its columns
+    delete_states(lake)
+    without, answers_without = opened_elsewhere(lake)
+    assert without["get"] == 7 + 2
+    assert answers == answers_without
+
+
+def _cut(_: str, states: list[BucketPath]) -> None:
+    (newest,) = states[-1:]
+    body = newest.read_bytes()
+    newest.store.delete(newest)
+    put_object(str(newest), body[: len(body) // 2])
+
+
+def _forged(_: str, states: list[BucketPath]) -> None:
+    (newest,) = states[-1:]
+    body = newest.read_bytes().replace(b"2026-10-02", b"2026-10-09")
+    newest.store.delete(newest)
+    put_object(str(newest), body)
+
+
+def _older(_: str, states: list[BucketPath]) -> None:
+    states[-1].store.delete(states[-1])
+
+
+def _record_gone(lake: str, _: list[BucketPath]) -> None:
+    record = min(BucketPath(f"{lake}/lake/observations").objects(), key=lambda path: path.name)
+    record.store.delete(record)
+
+
+@pytest.mark.parametrize("harm", [_cut, _forged, _older, _record_gone])
+def test_a_damaged_or_stale_state_object_changes_no_answer(lake, account_here, tmp_path, monkeypatch, harm):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none" / "of" / "it"))
+    for day in range(1, 4):
+        run(lake, **account_here, observed_at=dt.datetime(2026, 10, day, 2))  # noqa: DTZ001
+    harm(lake, sorted(BucketPath(f"{lake}/lake/states").objects()))
+
+    _, answers = opened_elsewhere(lake)
+    delete_states(lake)
+    assert opened_elsewhere(lake)[1] == answers
 
 
 def test_a_deleted_format_file_is_written_again(lake, account_here):
@@ -284,6 +352,9 @@ def test_opening_a_compacted_lake_takes_few_requests_however_long_it_is(lake, tm
         assert traffic["get"] <= limit
         assert traffic["list"] <= 5
         assert traffic["bytes_read"] < 100_000
+    write_catalog(lake)  # the state object, which says what was verified
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    assert opened_elsewhere(lake)[0]["get"] <= 4
     assert rows(lake, "select count(*) from raw_pages") == [(days,)]
 
 
