@@ -32,7 +32,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import delete_days, expired_day_folders
 from pipeline.lake.layout import CATALOG
 from pipeline.lake.lock import lock
-from pipeline.lake.orphans import delete, orphans
+from pipeline.lake.orphans import orphans
 from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.tombstones import ExpiredPages, Listed, Tombstones, observation_name
 from pipeline.lake.withdrawn_files import expired_withdrawn_files
@@ -166,9 +166,9 @@ def maintain(
         size = sum(store_of(path).size(path) for path in to_delete)
         if not dry_run:
             delete_days(data, days)
-        for path in single if not dry_run else ():
-            delete(path)
-            _log.info("deleted %r", str(path))
+            store_of(data).delete_files(single)
+            for path in single:
+                _log.info("deleted %r", str(path))
     return Maintained(
         dry_run,
         tuple(lines),

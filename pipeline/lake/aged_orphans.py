@@ -4,7 +4,7 @@ A bucket has no lock and no mark of a writer. Every object has the time of its p
 old if another object of the lake was put `ORPHAN_AGE` after it. No clock of a machine takes part: one that is ahead
 would take a writer's files for old.
 
-    images/…/<run>.parquet            no commit record, though the raw pages are there: a rebuild publishes the run
+    images/…/<run>.parquet            no commit record, though the raw pages are intact: a rebuild publishes the run
     image_versions/<n>-….parquet, …   the files of a compaction that was not committed
     manifests/<n>.json                before the newest one, and not replaced by it: put by a machine that came late
     tombstones/<n>.json               before the newest ones
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import LakeDamaged
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, newest_manifest
+from pipeline.lake.survey import pages_flaw
 from pipeline.lake.tombstone_files import numbered_tombstones, read_tombstones
 from pipeline.lake.withdrawn_files import is_unneeded_copy
 from pipeline.resources.control import OBSERVATIONS
@@ -63,11 +64,14 @@ def _of_runs(data: Path, old: list[Path], with_record: set[str]) -> Iterator[Pat
     tables = {table.name for table in ROW_TABLES}
     in_tables = [path for path in old if path.parts[-3] in tables and path.parents[2] == data / "lake"]
     without_record = [path for path in in_tables if is_run_file(path) and run_of(path) not in with_record]
-    if without_record:
-        manifest = newest_manifest(data)
-        compacted = manifest.runs if manifest else {}
-        with_pages = {path.stem for path in raw_paths(data)}
-        yield from (path for path in without_record if run_of(path) in with_pages and run_of(path) not in compacted)
+    if not without_record:
+        return
+    manifest = newest_manifest(data)
+    runs = {run_of(path) for path in without_record} - (manifest.runs.keys() if manifest else set())
+    runs -= read_tombstones(data).raw_runs
+    # Nothing is deleted but what a rebuild writes again: a commit record may have been lost.
+    with_pages = {path.stem for path in raw_paths(data) if path.stem in runs and pages_flaw(path) is None}
+    yield from (path for path in without_record if run_of(path) in with_pages)
 
 
 def _of_compactions(data: Path, old: list[Path]) -> Iterator[Path]:

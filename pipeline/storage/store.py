@@ -141,6 +141,11 @@ class Store(ABC):
     def delete(self, path: Path) -> None:
         """Delete a file, or a folder with its content."""
 
+    def delete_files(self, paths: Sequence[Path]) -> None:
+        """Delete several files."""
+        for path in paths:
+            self.delete(path)
+
     @abstractmethod
     def delete_folder(self, folder: Path, staging: Path) -> None:
         """Delete a folder that other programs list; if files can be renamed, by way of `staging`: at one instant."""
