@@ -24,12 +24,12 @@ from pipeline.views.script import (
     data_script,
     pages_view,
     refuse_pages,
-    static_script,
     thresholds_script,
     whole_script,
     with_comments,
 )
 from pipeline.views.state import LakeState
+from pipeline.views.static_views import make_static_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def _make_tables(
     """Make the tables and views. Returns: the runs of each account's last observation."""
     catalog = load_catalog(con, data)
     if catalog is None:
-        con.execute(static_script()).fetchall()
+        make_static_views(con)
     is_guarded = bool(files.settled_months)
     if is_guarded:
         con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")

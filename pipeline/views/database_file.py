@@ -40,7 +40,7 @@ _static_files: dict[str, bytes | None] = {}
 
 
 @functools.cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """Digest the code that writes the script of the views."""
     package = Path(__file__).parents[1]
     paths = (path for name in _PACKAGES for path in (package / name).rglob("*") if path.suffix in {".py", ".sql"})
@@ -105,7 +105,7 @@ class CatalogBuilder:
         Returns: its path.
         """
         con = self._started.result()
-        stored = " ".join((_code_digest(), fingerprint, *sorted(latest_runs)))
+        stored = " ".join((code_digest(), fingerprint, *sorted(latest_runs)))
         con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'").fetchall()
         records = sql_literal(f"{escape_glob(self._final.parent)}/lake/{OBSERVATIONS.name}/*/*.parquet")
         newest = f"(select count(*) || ' ' || coalesce(max(file), '') from glob({records}))"  # noqa: S608
@@ -163,7 +163,7 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> LoadedCatalog | 
     try:
         stored = con.execute(f"select catalog_file.main.{CATALOG_FINGERPRINT}()").fetchall()[0][0]
         code, fingerprint, *latest_runs = stored.split(" ")
-        if code == _code_digest():
+        if code == code_digest():
             con.execute(
                 f"copy from database catalog_file to memory (schema); "
                 f"drop macro {CATALOG_FINGERPRINT}; drop macro {IS_CURRENT}"
