@@ -64,7 +64,7 @@ _LAST_TRIES: Final = """
     select account, max(run_id) from observations
     where resource = 'images' and run_id <= $last_run
     group by all"""
-_FOLDERS: Final = "select any_value(complete_from), any_value(missing_because), sum(size_bytes) from partitions"
+_FOLDERS: Final = "select any_value(complete_from_utc), any_value(missing_because), sum(size_bytes) from partitions"
 _LARGE_FOLDERS: Final = 4 << 30
 """From so many bytes on, a retention of the days in the folders is suggested."""
 _HOUR: Final = dt.timedelta(hours=1)

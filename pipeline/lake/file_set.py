@@ -56,6 +56,7 @@ class FileSet:
     """Compacted runs of which the daily commit record is gone, as are their other files."""
     _row_files: dict[tuple[str, str], Path | None] = field(default_factory=dict, compare=False)
     """The files of compacted runs that were looked for, by table and run."""
+    _partly: list[list[tuple[str, str, str]]] = field(default_factory=list, compare=False)
 
     @classmethod
     def read(
@@ -190,5 +191,8 @@ class FileSet:
         """Run, account and resource of each compacted observation whose run is not compacted as a whole."""
         if self.manifest is None:
             return []
-        covered = self.manifest.covered
-        return [(run, *listed) for run in sorted(covered.keys() - self.manifest.runs.keys()) for listed in covered[run]]
+        if not self._partly:  # of many runs, the difference takes its time
+            covered = self.manifest.covered
+            runs = sorted(covered.keys() - self.manifest.runs.keys())
+            self._partly.append([(run, *listed) for run in runs for listed in covered[run]])
+        return self._partly[0]

@@ -89,15 +89,16 @@ file as (
 
 select
     of.table_name,
-    cast({first} as date) as first_day,
-    cast({complete} as date) as complete_from,
+    cast({first} as date) as first_day_utc,
+    cast({complete} as date) as complete_from_utc,
     cast({because} as varchar) as missing_because,
     count(file.bytes) as file_count,
     case when not coalesce(bool_or(file.is_unknown), false) then cast(coalesce(sum(file.bytes), 0) as bigint) end
         as size_bytes
 from (values {", ".join(f"({sql_literal(table.name)})" for table in ROW_TABLES)}) as of(table_name)
 left join file using (table_name)
-group by of.table_name"""  # noqa: S608  (SQL of this package)
+group by of.table_name
+order by of.table_name"""  # noqa: S608  (SQL of this package)
 
 
 def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:

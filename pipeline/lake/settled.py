@@ -42,14 +42,18 @@ def new_records(folder: Path, compacted: AbstractSet[str]) -> tuple[list[Path], 
         paths = [path for path in store.list_partitions(folder) if is_run_file(path)]
         there = {path.stem for path in paths}
         return [path for path in paths if path.stem not in compacted], frozenset(compacted - there)
-    there, days = set[str](), set[str]()
+    names: list[str] = []
     for day in FolderStore.days(folder):
-        found = {name[: -len(".parquet")] for name in FolderStore.names(day)}
-        there |= found
-        if not found <= compacted:
-            days.add(day.name)
+        names += FolderStore.names(day)
+    there = {name[: -len(".parquet")] for name in names}
+    days = {_day_of(run_id) for run_id in there - compacted}
     listed = store.list_partitions(folder, days=days, without=compacted)
     return [path for path in listed if is_run_file(path)], frozenset(compacted - there)
+
+
+def _day_of(run_id: str) -> str:
+    """Return the folder of the day of a run; of any other name, one that is not there."""
+    return f"observed_on={run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}"
 
 
 class SettledMonths:
@@ -62,7 +66,7 @@ class SettledMonths:
         self._runs = manifest.runs if manifest else {}
         self._compacted_counts = Counter(map(itemgetter(slice(6)), self._runs))
         self._busy_months = {run[:6] for run in new_runs}
-        self._new_days = {f"observed_on={run[:4]}-{run[4:6]}-{run[6:8]}" for run in new_runs}
+        self._new_days = set(map(_day_of, new_runs))
 
     def files(self, folder: Path) -> tuple[list[Path], list[str]]:
         """List the runs' files in all other months. Returns: the files, oldest run first; the settled months."""

@@ -88,10 +88,15 @@ class VerifiedFiles:
             staged.replace(self._path)
 
 
-def _user_cache(bucket: Path) -> Path:
-    """Return the file of this machine that lists the verified objects of a lake in a bucket; without a home, none."""
+def cache_folder() -> Path:
+    """Return the folder of the user for caches; without a home, none that can be made."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  (never raises)
     if cache.startswith("~"):
         cache = os.devnull  # not a folder: nothing is read or written there
+    return Path(cache, "ens-images")
+
+
+def _user_cache(bucket: Path) -> Path:
+    """Return the file of this machine that lists the verified objects of a lake in a bucket."""
     name = hashlib.blake2b(str(bucket).encode(), digest_size=_KEY_BYTES).hexdigest()
-    return Path(cache, "ens-images", f"verified-{name}")
+    return cache_folder() / f"verified-{name}"

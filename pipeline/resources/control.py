@@ -231,8 +231,8 @@ PARTITIONS = Table(
     key=("table_name",),
     columns=(
         text("table_name", ADDED, "The table; the tables and views show every day, whatever its folder holds."),
-        day("first_day", ADDED, "The first day of the lake."),
-        day("complete_from", ADDED, "From this day on, the folder holds every day; null where it holds none."),
+        day("first_day_utc", ADDED, "The first day of the lake."),
+        day("complete_from_utc", ADDED, "From this day on, the folder holds every day; null where it holds none."),
         text(
             "missing_because",
             ADDED,
@@ -245,5 +245,5 @@ PARTITIONS = Table(
             "Their size in bytes, as committed; null where an older version committed one without its size.",
         ),
     ),
-    example="select sum(size_bytes) / 1024**3 as size_gib, any_value(complete_from) as complete_from from partitions",
+    example="select table_name, complete_from_utc, size_bytes / 1024**3 as size_gib from partitions",
 )

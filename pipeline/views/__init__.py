@@ -11,7 +11,7 @@ published.py     the published observations: of new runs row by row, of compacte
 as_of.py         an instant of the lake, as a user writes it
 versions_script.py    the query of image_versions
 script.py        the SQL script that makes all tables and views
-static_views.py  what of it is the same for every lake, made once a process
+static_views.py  what of it is the same for every lake, kept by each machine
 database_file.py, database.py    lake.duckdb, written after each commit
 connection.py    connect()
 sql/             one file for each view

@@ -7,14 +7,13 @@ load_catalog()    its tables and views into another connection, where the same c
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import functools
-import hashlib
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pipeline.lake.layout import CATALOG, CATALOG_FINGERPRINT, IS_CURRENT, digest_line, digest_path, is_changed
 from pipeline.log import logger
@@ -23,7 +22,7 @@ from pipeline.runtime import frequent_switches
 from pipeline.storage.folder import commit_file
 from pipeline.text import escape_glob, sql_literal
 from pipeline.views.script import static_script
-from pipeline.views.static_views import STORAGE, static_file
+from pipeline.views.static_views import STORAGE, code_digest, static_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,20 +30,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _log = logger(__name__)
-
-_PACKAGES: Final = ("lake", "resources", "views")
-"""The packages that the script of the views depends on."""
-
-
-@functools.cache
-def _code_digest() -> str:
-    """Digest the code that writes the script of the views."""
-    package = Path(__file__).parents[1]
-    paths = (path for name in _PACKAGES for path in (package / name).rglob("*") if path.suffix in {".py", ".sql"})
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _path(data: Path) -> Path:
@@ -74,15 +59,16 @@ class CatalogBuilder:
     def _start(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        made = static_file()
-        if made:
-            self._path.write_bytes(made)
-        con = duckdb.connect()
-        con.execute(
-            f"attach {sql_literal(self._path)} as lake (storage_version '{STORAGE}'); use lake; begin"
-        ).fetchall()
-        if not made:
-            with frequent_switches():
+        with frequent_switches():
+            made = static_file()
+            with contextlib.suppress(OSError):
+                if made is not None:
+                    shutil.copy(made, self._path)
+            con = duckdb.connect()
+            con.execute(
+                f"attach {sql_literal(self._path)} as lake (storage_version '{STORAGE}'); use lake; begin"
+            ).fetchall()
+            if not con.execute("select count(*) > 0 from duckdb_views() where database_name = 'lake'").fetchall()[0][0]:
                 con.execute(static_script()).fetchall()
         return con
 
@@ -98,7 +84,7 @@ class CatalogBuilder:
         Returns: its path.
         """
         con = self._started.result()
-        stored = " ".join((_code_digest(), fingerprint, *sorted(latest_runs)))
+        stored = " ".join((code_digest(), fingerprint, *sorted(latest_runs)))
         con.execute(f"{data_script} create macro {CATALOG_FINGERPRINT}() as '{stored}'").fetchall()
         records = sql_literal(f"{escape_glob(self._final.parent)}/lake/{OBSERVATIONS.name}/*/*.parquet")
         newest = f"(select count(*) || ' ' || coalesce(max(file), '') from glob({records}))"  # noqa: S608
@@ -156,7 +142,7 @@ def load_catalog(con: duckdb.DuckDBPyConnection, data: Path) -> LoadedCatalog | 
     try:
         stored = con.execute(f"select catalog_file.main.{CATALOG_FINGERPRINT}()").fetchall()[0][0]
         code, fingerprint, *latest_runs = stored.split(" ")
-        if code == _code_digest():
+        if code == code_digest():
             con.execute(
                 f"copy from database catalog_file to memory (schema); "
                 f"drop macro {CATALOG_FINGERPRINT}; drop macro {IS_CURRENT}"

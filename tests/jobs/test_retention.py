@@ -331,7 +331,7 @@ def test_old_days_leave_the_folders_and_the_views_go_on_to_show_them(data, tmp_p
     (note,) = folder_notes(data)
     assert note.startswith("the Parquet folders hold every day from 2026-10-03 on: retention deleted the earlier ones")
     assert rows(
-        data, "select complete_from, missing_because, file_count from partitions where table_name = 'images'"
+        data, "select complete_from_utc, missing_because, file_count from partitions where table_name = 'images'"
     ) == [(dt.date(2026, 10, 3), "retention", 2)]
     with connect(data) as con:
         prune(data, at=NOW + dt.timedelta(days=1))

@@ -230,7 +230,7 @@ def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(dat
     assert f"every day from {run_id(6)[:4]}-{run_id(6)[4:6]}-{run_id(6)[6:8]} on: an older version deleted" in note
     assert "the oldest files of observations are of an older version" in of_columns  # without digests
     with connect(data) as con:
-        days = con.execute("select distinct complete_from, missing_because, size_bytes from partitions").fetchall()
+        days = con.execute("select distinct complete_from_utc, missing_because, size_bytes from partitions").fetchall()
     assert days == [(dt.datetime.strptime(run_id(6)[:8], "%Y%m%d").date(), "an older version", None)]  # noqa: DTZ007
 
 

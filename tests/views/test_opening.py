@@ -39,6 +39,22 @@ def lake(tmp_path):
     return tmp_path
 
 
+def test_the_views_are_kept_for_the_next_connection_and_made_anew_where_they_are_damaged(lake, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with connect(lake) as con:
+        before = answers(con)
+        views = rows(con, "select view_name, sql from duckdb_views() order by all")
+    (kept,) = (tmp_path / "cache" / "ens-images").glob("views-*.duckdb")
+
+    for content in (None, b"", kept.read_bytes().replace(b"image_id", b"image_ix")):
+        if content is not None:
+            kept.write_bytes(content)
+        with connect(lake) as con:
+            assert answers(con) == before
+            assert rows(con, "select view_name, sql from duckdb_views() order by all") == views
+            assert rows(con, "select count(*) from stale_images(older_than_days := 1)") is not None
+
+
 def test_no_file_of_a_compacted_run_is_listed(lake):
     files = FileSet.read(lake, only_new=True)
 

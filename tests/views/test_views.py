@@ -139,6 +139,7 @@ def test_every_view_answers_on_a_lake_where_nothing_was_ever_published(tmp_path)
         "raw_pages": 1,
         "accounts": 1,
         "age_bands": 7,
+        "partitions": 5,
     }
 
 
