@@ -216,7 +216,10 @@ def filter_options(command: Any) -> Any:
     help="What is listed.",
 )
 def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: Any, **options: Any) -> None:
-    """List a resource live, with the filters of the API; store nothing."""
+    """List images or instances live; store nothing.
+
+    The filters are those of the API.
+    """
     from pipeline.jobs import list as list_job
     from pipeline.jobs.accounts import select_accounts
     from pipeline.reports.formats import write_rows

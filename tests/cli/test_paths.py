@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 def files_below(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".cache")
 
 
 def test_a_tilde_is_the_home_in_every_option_and_variable(typed, serve, tmp_path, home, monkeypatch):
