@@ -461,7 +461,7 @@ def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_pat
             con.execute("select count(image_id) from images where observed_on = date '2025-06-01'").fetchall()
         with measured("one column of all days"):
             con.execute("select sum(image_size_gib) from images").fetchall()
-    now = dt.datetime(2026, 9, 27)
+    now = dt.datetime(2026, 9, 27)  # noqa: DTZ001
     name = "20240102T020000Z/default"
     for command, act in {
         "compact": lambda: compact(lake),
