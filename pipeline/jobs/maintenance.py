@@ -159,7 +159,7 @@ def maintain(
         elif compact and not compaction.nothing_to_compact(data, now):
             compactions = [""]
         days = expired_day_folders(data, tombstones, now)
-        of_days = [path for folder in days for path in sorted(folder.iterdir())]
+        of_days = [path for paths in days.values() for path in paths]
         single = [path for path in _to_delete(data, tombstones, now) if path not in of_days]
         to_delete = [*of_days, *single]
         lines = edited.lines if dry_run else [*edited.lines, *write_delta_logs(data)]

@@ -24,7 +24,7 @@ from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.reports.query import Rows
 from pipeline.resources.tables import RESOURCES
 from pipeline.settings import span
-from pipeline.storage.store import open_location, store_of
+from pipeline.storage.store import open_location
 from pipeline.text import escape_control, pluralize
 from pipeline.views.connection import connect
 
@@ -190,7 +190,7 @@ def folder_notes(data: str | Path, *, has_retention: bool = False) -> list[str]:
             f"the oldest files of {', '.join(older)} are of an older version, without every column: "
             f"{command(location, 'rebuild')} writes them again"
         )
-    if not has_retention and store_of(location).is_local and (size or 0) > _LARGE_FOLDERS:
+    if not has_retention and (size or 0) > _LARGE_FOLDERS:
         lines.append(
             f'the Parquet folders take {size / 2**30:,.1f} GiB: `daily_older_than = "400d"` in the settings, with '
             f"{command(location, 'prune')}, deletes older days there; the tables and views go on to show every day"

@@ -17,7 +17,7 @@ from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pipeline.lake.file_set import FileSet
@@ -101,23 +101,25 @@ group by of.table_name
 order by of.table_name"""  # noqa: S608  (SQL of this package)
 
 
-def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:
-    """List the folders of the days whose grace period is over, the oldest day first.
+def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> dict[Path, list[Path]]:
+    """List the folders of the days whose grace period is over, the oldest day first, with their files.
 
     A day in which a run was committed since, which is not compacted yet, is none of them.
     """
     days = {f"observed_on={day.observed_on}" for day in tombstones.days if day.until_utc <= now}
     if not days:
-        return []
+        return {}
     manifest = newest_manifest(data)
     compacted = manifest.runs if manifest else {}
     records = [path for path in files(data, OBSERVATIONS) if path.parent.name in days]
     days -= {path.parent.name for path in records if path.stem not in compacted}
-    folders = {path.parent for table in LAKE_TABLES for path in files(data, table) if path.parent.name in days}
-    return sorted(folders, key=lambda folder: (folder.name, folder.parent.name))
+    found: dict[Path, list[Path]] = {}
+    for path in (path for table in LAKE_TABLES for path in files(data, table) if path.parent.name in days):
+        found.setdefault(path.parent, []).append(path)
+    return dict(sorted(found.items(), key=lambda folder: (folder[0].name, folder[0].parent.name)))
 
 
-def delete_days(data: Path, folders: Iterable[Path]) -> None:
+def delete_days(data: Path, folders: Mapping[Path, Sequence[Path]]) -> None:
     """Delete the folders of days."""
-    for folder in folders:
-        store_of(data).delete_folder(folder, data / "lake" / STAGING)
+    if folders:
+        store_of(data).delete_folders(folders, data / "lake" / STAGING)

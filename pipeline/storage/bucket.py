@@ -26,7 +26,7 @@ from pipeline.storage.staging import staging_folder
 from pipeline.storage.store import FOOTERS_KEPT, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -267,9 +267,9 @@ class BucketStore(Store):
             obstore.delete(client, location.key)
         self._forget(location)
 
-    def delete_folder(self, folder: Path, staging: Path) -> None:  # noqa: ARG002
-        """Delete every object below a prefix."""
-        self.delete_files(list(BucketPath(folder).objects()))
+    def delete_folders(self, folders: Mapping[Path, Sequence[Path]], staging: Path) -> None:  # noqa: ARG002
+        """Delete these objects."""
+        self.delete_files([path for paths in folders.values() for path in paths])
 
     def delete_files(self, paths: Sequence[Path]) -> None:
         """Delete several objects, in parallel: latency dominates."""

@@ -21,7 +21,8 @@ from pipeline.storage.file_lock import is_alive, lock_file, lock_holder
 from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import duckdb
 
@@ -229,13 +230,16 @@ class FolderStore(Store):
         path.unlink(missing_ok=True)
         _delete_empty_day(path.parent)
 
-    def delete_folder(self, folder: Path, staging: Path) -> None:
-        """Rename a folder into `staging`, and delete it there."""
+    def delete_folders(self, folders: Mapping[Path, Sequence[Path]], staging: Path) -> None:
+        """Rename the folders into `staging`, and delete them there."""
         make_folder(staging)
-        target = staging / f"expired-{folder.parent.name}-{folder.name}"
-        folder.rename(target)
-        sync_folder(folder.parent)
-        shutil.rmtree(target)
+        targets = [staging / f"expired-{folder.parent.name}-{folder.name}" for folder in folders]
+        for folder, target in zip(folders, targets, strict=True):
+            folder.rename(target)
+        for parent in {folder.parent for folder in folders}:
+            sync_folder(parent)
+        for target in targets:
+            shutil.rmtree(target)
 
     def unique_suffix(self) -> str:
         """Return nothing: the one writer knows which names are free."""

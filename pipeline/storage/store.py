@@ -22,7 +22,7 @@ from pipeline.redaction import redact_userinfo
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -147,8 +147,11 @@ class Store(ABC):
             self.delete(path)
 
     @abstractmethod
-    def delete_folder(self, folder: Path, staging: Path) -> None:
-        """Delete a folder that other programs list; if files can be renamed, by way of `staging`: at one instant."""
+    def delete_folders(self, folders: Mapping[Path, Sequence[Path]], staging: Path) -> None:
+        """Delete folders with these files, that other programs list.
+
+        If folders can be renamed, each by way of `staging`: at one instant.
+        """
 
     @abstractmethod
     def unique_suffix(self) -> str:

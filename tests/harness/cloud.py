@@ -31,8 +31,9 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import LakeLocked, LakeMissing, NoAccess, Unreachable
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
-from pipeline.jobs.withdrawal import restore
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
@@ -460,6 +461,19 @@ def test_of_a_thousand_days_a_question_reads_its_own_alone(lake, server, tmp_pat
             con.execute("select count(image_id) from images where observed_on = date '2025-06-01'").fetchall()
         with measured("one column of all days"):
             con.execute("select sum(image_size_gib) from images").fetchall()
+    now = dt.datetime(2026, 9, 27)  # noqa: DTZ001
+    name = "20240102T020000Z/default"
+    for command, act in {
+        "compact": lambda: compact(lake),
+        "compact again": lambda: compact(lake),
+        "withdraw": lambda: withdraw(lake, name),
+        "restore": lambda: restore(lake, name),
+        "prune, 500 days expire": lambda: prune(lake, daily_older_than="500d", at=now),
+        "prune, they are deleted": lambda: prune(lake, at=now + dt.timedelta(days=8)),
+    }.items():
+        with measured(command):
+            act()
+    assert len(list(open_location(f"{lake}/lake/images").rglob("*.parquet"))) == 500
     monkeypatch.undo()
     configure(None, None)
 
