@@ -82,7 +82,7 @@ def connect(
         if memory_limit is not None:
             con.execute(f"set memory_limit = {sql_literal(memory_limit)}").fetchall()
         if only_lake:
-            confine_to(con, [*files.paths(latest_runs), *files.raw_patterns()])
+            confine_to(con, files.paths(latest_runs), [f"{files.data}/raw/"] if files.settled_months else [])
     except LakeDamaged:
         con.close()
         if read_tombstones(files.data) == files.tombstones:
