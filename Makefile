@@ -129,6 +129,7 @@ scale: $(VENV)-cloud/installed
 	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 1000 10000 --bucket-runs 3000
 	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 3000 --accounts 370 --no-compact
 	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 100000 --no-compact
+	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs --no-compact --compacted 3704:27:1 3650:1:10000 --compacted-bucket-days 1000
 
 $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)-spark

@@ -163,9 +163,12 @@ class FileSet:
         return [path for path in listed if is_run_file(path) and path.stem in runs]
 
     def paths(self, latest_runs: AbstractSet[str]) -> list[str]:
-        """Every path that a table or view reads, sorted; `latest_runs` are those of each account's last observation."""
+        """Every path that a table or view reads, sorted, but for `raw_patterns`.
+
+        `latest_runs` are those of each account's last observation.
+        """
         retained = [path for table in ROW_TABLES for path in self.retained_of(table, latest_runs)]
-        groups = (*self.daily.values(), *self.compacted.values(), retained, self.unlisted_pages())
+        groups = (*self.daily.values(), *self.compacted.values(), retained)
         return sorted(str(path) for paths in groups for path in paths)
 
     def fingerprint(self, latest_runs: AbstractSet[str]) -> str:

@@ -22,7 +22,6 @@ from pipeline.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import duckdb
 

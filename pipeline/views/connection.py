@@ -80,7 +80,7 @@ def connect(
         if keeps_versions:
             _keep_versions(con)
         if only_lake:
-            confine_to(con, [*files.paths(latest_runs), *files.raw_patterns()])
+            confine_to(con, files.paths(latest_runs), [f"{files.data}/raw/"] if files.settled_months else [])
     except (LakeDamaged, FileNotFoundError):
         con.close()
         if not files.is_outdated():

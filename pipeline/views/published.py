@@ -276,7 +276,7 @@ class Published:
                 conditions.append(f"account in ({', '.join(sorted({sql_literal(account) for account, _ in left}))})")
             rows = self._compacted_rows(
                 "arg_max({" + ", ".join(f"{sql_literal(name)}: {name}" for name in SHOWN) + "}, observed_at_utc)",
-                " and ".join(conditions) + " group by account, resource",
+                " and ".join(conditions or ["true"]) + " group by account, resource",
             )
             for (row,) in rows:
                 one = LatestObservation(**row)

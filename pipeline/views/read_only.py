@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def confine_to(con: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
-    """Confine the connection to these files: it reads nothing else, and its configuration is locked."""
+def confine_to(con: duckdb.DuckDBPyConnection, paths: Sequence[str], folders: Sequence[str] = ()) -> None:
+    """Confine the connection to these files and folders: it reads nothing else, and its configuration is locked."""
     allowed = {*paths, *(escape_glob(path) for path in paths)}  # DuckDB checks the pattern before the file it matches
     con.execute("set allowed_paths = $1", [sorted(allowed)]).fetchall()
+    con.execute("set allowed_directories = $1", [list(folders)]).fetchall()
     con.execute("set python_enable_replacements = false; set enable_external_access = false").fetchall()
     con.execute("set lock_configuration = true").fetchall()
 

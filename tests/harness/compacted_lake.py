@@ -100,6 +100,8 @@ def _put_before(data: Path, days: int, machines: int, accounts: int) -> None:
     """Put the past before the compacted runs: daily files, compacted records, the manifest."""
     instants = [FIRST + dt.timedelta(days=day, minutes=machine) for day in range(days) for machine in range(machines)]
     digests = _link_files(data, instants)
+    for machine in range(machines):
+        write_middle_record(data, days, machine, accounts, encode_digests(digests))
     manifest = newest_manifest(data)
     assert manifest is not None
     records = compacted_path(data, RECORDS, manifest.name)
@@ -115,6 +117,22 @@ def _put_before(data: Path, days: int, machines: int, accounts: int) -> None:
             digests={**manifest.digests, f"{RECORDS}/{manifest.name}": digest_of(records)},
         ).encoded()
     )
+
+
+def middle(days: int) -> dt.datetime:
+    """The day whose commit records are real: of its end a lake can be read."""
+    return FIRST + dt.timedelta(days=days // 2)
+
+
+def write_middle_record(data: Path, days: int, machine: int, accounts: int, digests: str) -> None:
+    """Write a real commit record in the place of a link."""
+    at = middle(days) + dt.timedelta(minutes=machine)
+    path = table_path(data, OBSERVATIONS, run_id(at), at.date())
+    path.unlink()
+    common = {"resource": "images", "observed_at_utc": at, "run_id": run_id(at), "is_published": True}
+    common |= {"certificate": "verified", "item_count": 0, "child_item_count": 0, "reject_count": 0}
+    published = [{"account": name, **common, COMMITTED_FILES: digests} for name in names(machine, accounts)]
+    write_record(path, OBSERVATIONS.to_arrow(published), path.name)
 
 
 def _link_files(data: Path, instants: list[dt.datetime]) -> dict[str, FileDigest]:

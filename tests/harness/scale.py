@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
+from compacted_lake import made_compacted, middle
 from lake_builder import commit_again, disk_sums, image
 from objects import counted_requests, upload
 from s3_server import BUCKET, s3_server
@@ -38,7 +39,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.layout import table_path
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.images import IMAGE_DISKS, IMAGES
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import tables_of
 from pipeline.storage.store import open_location, store_of
 from pipeline.views.database import write_catalog
 
@@ -96,7 +97,7 @@ def _write(job: tuple[Path, int, int, int, int]) -> None:
             ],
             REJECTS.name: [],
         }
-        for table in LAKE_TABLES:
+        for table in (*tables_of({"images"}), OBSERVATIONS):
             path = table_path(data, table, run_id, at.date())
             path.parent.mkdir(parents=True, exist_ok=True)
             if not rows[table.name] and table.name in empty:
@@ -121,6 +122,8 @@ def step(name: str, data: str) -> dict[str, Any]:
         said["files"] = sum(map(len, committed_files(where).daily.values()))
     elif name == "open":
         connect(data).close()
+    elif name.startswith("as of "):
+        connect(data, as_of=name.removeprefix("as of ")).close()
     elif name in {"ask", "history"}:
         sql = (
             "from capacity_by_region" if name == "ask" else "select count(*), count(distinct run_id) from observations"
@@ -187,6 +190,43 @@ def in_a_folder(runs: int, accounts: int, limit: float, *, compacts: bool) -> No
             told(f"{what}, compacted", runs, measured(name, folder, limit))
 
 
+def compacted_in_a_folder(days: int, machines: int, accounts: int, limit: float) -> None:
+    """Measure opening a compacted lake of many runs or accounts, without its catalog."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        with ProcessPoolExecutor(1) as pool:  # else its memory would count as that of the steps
+            pool.submit(made_compacted, data, days, machines, accounts).result()
+        what = f"{machines} runs a day of {accounts:,} accounts, compacted"
+        for name, said in (
+            ("open", "`connect`, the first"),
+            ("open", "`connect`"),
+            (f"as of {middle(days - 1):%F}", "`connect(as_of=…)`"),
+            ("ask", "latest capacity by region, connected"),
+            ("catalog", "write the catalog"),
+            ("open", "`connect` by the catalog"),
+        ):
+            told(f"{said}; {what}", days * machines, measured(name, folder, limit))
+
+
+def compacted_in_a_bucket(days: int, limit: float) -> None:
+    """Measure the requests of opening a compacted lake that was copied there, each time by a new machine."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(s3_server(folder / "s3"))
+        with ProcessPoolExecutor(1) as pool:
+            pool.submit(made_compacted, folder / "lake", days, 1, 1, image_count=300).result()
+        lake = f"s3://{BUCKET}/scale"
+        upload(folder / "lake", lake)
+        for name, what in (
+            ("open", "`connect`, without a state object"),
+            ("catalog", "put the state object"),
+            ("open", "`connect`"),
+            ("ask", "latest capacity by region"),
+        ):
+            os.environ["XDG_CACHE_HOME"] = stack.enter_context(tempfile.TemporaryDirectory())
+            told(f"{what}, compacted, in {server.name}", days, measured(name, lake, limit))
+
+
 def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
     """Measure a lake in a bucket, not compacted."""
     with ExitStack() as stack:
@@ -204,7 +244,7 @@ def in_a_bucket(runs: int, accounts: int, limit: float) -> None:
 
 def of_a_manifest(runs: int, accounts: int) -> None:
     """Measure a manifest by itself: every connection reads it, and every compaction writes it."""
-    names = tuple(f"account-{number:05}" for number in range(accounts))
+    names = tuple((f"account-{number:05}", "images") for number in range(accounts))
     days = {f"{FIRST + dt.timedelta(minutes=minute):%Y%m%dT%H%M%S}Z": FIRST.date() for minute in range(runs)}
     said = msgspec.json.encode(Manifest("000001", dict.fromkeys(days, names), days))
     began = time.perf_counter()
@@ -221,6 +261,8 @@ def main() -> None:
     given.add_argument("--accounts", type=int, default=1, help="in each run")
     given.add_argument("--limit", type=float, default=600, help="seconds of a step")
     given.add_argument("--no-compact", action="store_true")
+    given.add_argument("--compacted", nargs="*", default=[], help="days:machines:accounts of a lake that is compacted")
+    given.add_argument("--compacted-bucket-days", type=int, nargs="*", default=[])
     given.add_argument("--step")
     given.add_argument("--data")
     said = given.parse_args()
@@ -234,6 +276,11 @@ def main() -> None:
     print("| runs | what | seconds | MiB | |\n| --: | --- | --: | --: | --- |", flush=True)  # noqa: T201
     for runs in said.runs:
         in_a_folder(runs, said.accounts, said.limit, compacts=not said.no_compact)
+    for shape in said.compacted:
+        days, machines, accounts = map(int, shape.split(":"))
+        compacted_in_a_folder(days, machines, accounts, said.limit)
+    for days in said.compacted_bucket_days:
+        compacted_in_a_bucket(days, said.limit)
     if not said.no_compact:
         of_a_manifest(100_000, 1)
         of_a_manifest(365, 10_000)

@@ -136,6 +136,20 @@ def test_of_a_withdrawn_compacted_observation_the_one_before_is_the_latest(lake)
         assert rows(con, "select image_id from images_latest where account = 'a'") == [("m-1",)]
 
 
+def test_a_lake_of_which_no_run_is_compacted_as_a_whole_is_opened(tmp_path):
+    run_id = write_run(tmp_path, Seen("a", OCTOBER, [image("m-1", 40)]), Seen("b", OCTOBER, [image("m-2", 10)]))
+    withdraw(tmp_path, f"{run_id}/b")  # it can be restored
+    compact(tmp_path)
+
+    with connect(tmp_path) as con:
+        assert rows(con, "select image_id from images_latest") == [("m-1",)]
+    write_run(tmp_path, Seen("b", "2026-10-31 02:00", [image("m-3", 10)]))
+    with connect(tmp_path) as con:
+        assert rows(con, "select image_id from images_latest order by 1") == [("m-1",), ("m-3",)]
+    with connect(tmp_path, as_of="2026-10-30") as con:
+        assert rows(con, "select image_id from images_latest") == [("m-1",)]
+
+
 def test_a_new_run_that_claims_a_compacted_observation_is_refused(lake):
     write_run(lake, Seen("a", OCTOBER, [image("m-1", 40)]), began="2026-10-30 01:59")
 
