@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 
 def row_files(
-    data: Path,
-    table: Table,
-    tombstones: Tombstones,
-    *,
-    everything: bool = False,
-    listed: Iterable[Path] | None = None,
+    data: Path, table: Table, tombstones: Tombstones, *, everything: bool = False, listed: Iterable[Path] | None = None
 ) -> list[Path]:
     """List one file of a table for each run, oldest run first: one that holds every row which is not withdrawn.
 
