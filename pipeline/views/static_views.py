@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.verified_files import cache_folder
+from pipeline.resources.tables import RESOURCES
 from pipeline.text import sql_literal
 from pipeline.views.script import static_script
 
@@ -41,7 +42,8 @@ def static_file() -> Path | None:
     """Return the DuckDB file with the tables and views, made where there is none; None: it cannot be kept."""
     import duckdb
 
-    code = hashlib.sha256(f"{code_digest()} {duckdb.__version__}".encode()).hexdigest()[:16]
+    tables = [table.name for resource in RESOURCES for table in resource.tables]  # a program may declare its own
+    code = hashlib.sha256(f"{code_digest()} {duckdb.__version__} {tables}".encode()).hexdigest()[:16]
     folder = cache_folder()
     try:
         for path in folder.glob(f"views-{code}-*.duckdb"):
