@@ -188,7 +188,7 @@ def _of_observations_whole(data: Path) -> bool:
     """Whether every observation that a reader sees has all its rows."""
     query = (
         "select bool_and(item_count = (select count(*) from images as i where (i.account, i.observed_at_utc) = "
-        "(told.account, told.observed_at_utc))) from observations as told where is_published"
+        "(told.account, told.observed_at_utc))) from observations as told where is_published and resource = 'images'"
     )
     try:
         with connect(data) as con:
