@@ -35,6 +35,7 @@ from pipeline.storage.store import open_location, prefetch_footers, store_of
 from pipeline.text import sql_literal
 from pipeline.views.catalog import LATEST, committed_name, relations
 from pipeline.views.database import write_catalog
+from pipeline.views.published import Published
 from pipeline.views.script import whole_script
 from pipeline.views.state import LakeState
 
@@ -90,7 +91,7 @@ def register(spark: SparkSession, data: str | Path = "data") -> None:
     with duckdb.connect() as con:
         store_of(open_location(data)).register_filesystem(con)
         verification = Verification(files)
-        state = LakeState.of(con, files, verification)
+        state = LakeState.of(Published(con, files, verification))
         verification.verify_tables(con, {observation.run_id for observation in state.latest})
         con.execute(whole_script(files, state)).fetchall()
         macros = "select function_name, macro_definition from duckdb_functions() where macro_definition is not null"

@@ -205,8 +205,7 @@ def _edit(
                 return edited, expired, tombstones
             tombstones = settle_withdrawals(data, tombstones, before)
         except Exception as error:
-            is_overtaken = isinstance(error, LakeLocked) or files.is_outdated()
-            if store_of(data).has_lock or not is_overtaken:
+            if store_of(data).has_lock or not (isinstance(error, LakeLocked) or files.is_outdated()):
                 raise
             _log.info("another machine has withdrawn, restored or compacted: beginning again from its state")
         else:

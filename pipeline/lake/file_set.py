@@ -184,7 +184,7 @@ class FileSet:
     def is_outdated(self) -> bool:
         """Whether another writer has changed the lake since: a file that is missing now may have been moved."""
         try:
-            now = FileSet.read(self.data, only_new=bool(self.settled_months))
+            now = FileSet.read(self.data, only_new=self.is_brief)
         except (LakeDamaged, LakeMissing):
             return False
         return now.fingerprint(frozenset()) != self.fingerprint(frozenset())

@@ -21,9 +21,6 @@ from pipeline.views.script import PAGES_GUARD, data_script, pages_rows, refuse_p
 from pipeline.views.state import LakeState
 from pipeline.views.static_views import create_static_views
 
-_MOST_KEPT_VERSIONS: Final = 500_000
-"""Some 200 MB; of more, a table would take more memory than it is worth."""
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
@@ -33,6 +30,9 @@ if TYPE_CHECKING:
 
     from pipeline.lake.latest import LatestObservation
     from pipeline.views.parameters import Thresholds
+
+_MOST_KEPT_VERSIONS: Final = 500_000
+"""Some 200 MB; of more, a table would take more memory than it is worth."""
 
 
 def connect(
@@ -68,8 +68,7 @@ def connect(
     try:
         store_of(open_location(data)).register_filesystem(con)
         verification = Verification(files, anew=anew)
-        instant = None if as_of is None else parse_as_of(as_of, Published(con, files, verification))
-        latest_runs = _make_tables(con, open_location(data), files, verification, instant)
+        latest_runs = _make_tables(con, open_location(data), files, verification, as_of)
         verification.verify_tables(con, latest_runs)
         if verification.damaged_pages is not None:
             con.execute(refuse_pages(verification.damaged_pages)).fetchall()
@@ -106,9 +105,13 @@ def _make_tables(
     data: Path,
     files: FileSet,
     verification: Verification,
-    as_of: dt.datetime | None,
+    as_of: str | dt.date | None,
 ) -> set[str]:
     """Make the tables and views. Returns: the runs of each account's last observation."""
+    published = instant = None
+    if as_of is not None:
+        published = Published(con, files, verification)
+        instant = parse_as_of(as_of, published)
     catalog = load_catalog(con, data)
     if catalog is None:
         create_static_views(con)
@@ -117,12 +120,12 @@ def _make_tables(
         allow_numpy()
         con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")
     latest_runs = set() if catalog is None else set(catalog.latest_runs)
-    if catalog is None or as_of is not None or catalog.fingerprint != files.fingerprint(latest_runs):
-        state = LakeState.of(con, files, verification, as_of)
+    if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint(latest_runs):
+        state = LakeState.of(published or Published(con, files, verification), instant)
         latest_runs = {observation.run_id for observation in state.latest}
-        con.execute(data_script(files, state, as_of, is_guarded=is_guarded)).fetchall()
+        con.execute(data_script(files, state, instant, is_guarded=is_guarded)).fetchall()
     elif is_guarded:
-        con.execute(pages_rows(files, as_of, is_guarded=True)).fetchall()
+        con.execute(pages_rows(files, None, is_guarded=True)).fetchall()
     return latest_runs
 
 

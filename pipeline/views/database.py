@@ -36,7 +36,7 @@ def write_catalog(data: str | Path = "data", builder: CatalogBuilder | None = No
     files = FileSet.read(data, only_new=True)
     with contextlib.nullcontext(builder) if builder else CatalogBuilder(Path(data)) as open_builder:
         with open_builder.reader() as con:
-            state = LakeState.of(con, files)
+            state = LakeState.of(Published(con, files))
         latest_runs = {observation.run_id for observation in state.latest}
         return open_builder.finish(data_script(files, state), files.fingerprint(latest_runs), latest_runs)
 

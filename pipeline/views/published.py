@@ -58,7 +58,8 @@ class Published:
             LakeDamaged: a commit record is not what was committed, or cannot be read.
         """
         self._con = con
-        self._files = files
+        self.files = files
+        """The files that they are in."""
         self._verification = verification or Verification(files)
         self._state = read_state(files)
         partly = set(files.partly_compacted)
@@ -71,22 +72,21 @@ class Published:
 
     def _of_new_runs(self) -> list[LatestObservation]:
         """Read the observations of new runs: of those whose records the state names as they are, from there."""
-        records = self._files.daily[OBSERVATIONS.name]
+        records = self.files.daily[OBSERVATIONS.name]
         known: list[LatestObservation] = []
         if self._state is not None:
             self._verification.tags |= self._state.tags()
             self._verification.file_tags |= self._state.files
-            store = store_of(self._files.data)
-            runs = {run: one for run, one in self._state.runs.items() if run in {path.stem for path in records}}
+            store = store_of(self.files.data)
             runs = {
-                path.stem: runs[path.stem]
+                path.stem: one
                 for path in records
-                if path.stem in runs and store.tag(path) == runs[path.stem].tag
+                if (one := self._state.runs.get(path.stem)) is not None and store.tag(path) == one.tag
             }
             known = [LatestObservation(*msgspec.structs.astuple(row)) for one in runs.values() for row in one.published]
             self._verification.digests |= {run_id: one.digests for run_id, one in self._state.runs.items()}
             records = tuple(path for path in records if path.stem not in runs)
-        files = replace(self._files, daily={**self._files.daily, OBSERVATIONS.name: records}, compacted={})
+        files = replace(self.files, daily={**self.files.daily, OBSERVATIONS.name: records}, compacted={})
         return in_order([*known, *published_observations(self._con, files, self._verification)])
 
     def state(self) -> State:
@@ -96,30 +96,31 @@ class Published:
             LakeDamaged: two runs claim one observation, or a file is not what was committed.
         """
         self.refuse_two_claims()
-        self._verification.verify_tables(self._con, {one.run_id for one in self.latest().values()})
-        store = store_of(self._files.data)
-        latest_runs = {one.run_id for one in self.compacted.values()}
+        latest_runs = {one.run_id for one in self.latest().values()}
+        self._verification.verify_tables(self._con, latest_runs)
+        store = store_of(self.files.data)
+        compacted_runs = {one.run_id for one in self.compacted.values()}
         rows = {
             run: tuple(map(_row, found))
             for run, found in itertools.groupby(
                 sorted(self.of_new_runs, key=lambda one: one.run_id), key=lambda one: one.run_id
             )
         }
-        records = {path.stem: path for path in self._files.daily[OBSERVATIONS.name]}
-        records |= {path.stem: path for path in self._files.retained_of(OBSERVATIONS, latest_runs)}
+        records = {path.stem: path for path in self.files.daily[OBSERVATIONS.name]}
+        records |= {path.stem: path for path in self.files.retained_of(OBSERVATIONS, compacted_runs)}
         digests = {run: self._verification.digests[run] for run in records.keys() & self._verification.digests.keys()}
-        digests |= encoded_digests(self._con, self._files, records.keys() - digests.keys(), latest_runs)
+        digests |= encoded_digests(self._con, self.files, records.keys() - digests.keys(), compacted_runs)
         runs = {
             run: RunState(tag, digests[run], rows.get(run, ()))
             for run, path in records.items()
             if run in digests and (tag := store.tag(path)) is not None
         }
-        paths = self._verification.latest_files({one.run_id for one in self.latest().values()})
-        tags = {str(path.relative_to(self._files.data)): store.tag(path) for path in paths}
+        paths = self._verification.latest_files(latest_runs)
+        tags = {str(path.relative_to(self.files.data)): store.tag(path) for path in paths}
         return State(
-            max((*records, *(self._files.manifest.runs if self._files.manifest else ()))),
-            compaction_of(self._files),
-            withdrawn_now(self._files),
+            max((*records, *(self.files.manifest.runs if self.files.manifest else ()))),
+            compaction_of(self.files),
+            withdrawn_now(self.files),
             tuple(map(_row, self.compacted.values())),
             self._has_compacted_names,
             runs,
@@ -129,8 +130,8 @@ class Published:
     @functools.cached_property
     def withdrawn(self) -> frozenset[Listed]:
         """Accounts and resources with a compacted observation that was withdrawn."""
-        covered = self._files.manifest.covered if self._files.manifest else {}
-        active = self._files.tombstones.active
+        covered = self.files.manifest.covered if self.files.manifest else {}
+        active = self.files.tombstones.active
         return frozenset(one.listed for one in active if one.listed in covered.get(one.run_id, ()))
 
     @functools.cached_property
@@ -178,7 +179,7 @@ class Published:
         """List the instants of the observations that a user means by `<run>`, `<run>/<account>` and so on."""
         run_id = name.partition("/")[0]
         found = [(one.observed_at_utc, one.listed) for one in self.of_new_runs if one.run_id == run_id]
-        if is_run_id(run_id) and self._files.manifest is not None and run_id in self._files.manifest.runs:
+        if is_run_id(run_id) and self.files.manifest is not None and run_id in self.files.manifest.runs:
             rows = self._compacted_rows("observed_at_utc, account, resource", f"run_id = {sql_literal(run_id)}")
             found += [(at, (account, resource)) for at, account, resource in rows]
         return [at for at, listed in found if is_called(name, run_id, listed)]
@@ -208,8 +209,8 @@ class Published:
 
     def _refuse_two_compacted_claims(self) -> None:
         """Compare the compacted observations with each other: once for each file of compacted records."""
-        fact = f"one claim each without {sorted((one.run_id, *one.listed) for one in self._files.tombstones.active)}"
-        for path in self._files.compacted.get(RECORDS, ()):
+        fact = f"one claim each without {sorted((one.run_id, *one.listed) for one in self.files.tombstones.active)}"
+        for path in self.files.compacted.get(RECORDS, ()):
             key = self._verification.unknown_fact(path, fact)
             if key is None:
                 continue
@@ -252,14 +253,14 @@ class Published:
 
     def _refuse(self, listed: Listed, at: dt.datetime, runs: set[str]) -> None:
         first, second = min(runs), max(runs)
-        data = self._files.data
+        data = self.files.data
         raise LakeDamaged(
             f"runs {first} and {second} both publish account {listed[0]!r} as of {at} UTC: {command(data, 'check')} "
             f"lists all damage, {command(data, 'withdraw', observation_name(second, listed))} withdraws the second"
         )
 
     def _latest_compacted(self, as_of: dt.datetime | None) -> dict[Listed, LatestObservation]:
-        manifest = self._files.manifest
+        manifest = self.files.manifest
         if manifest is None:
             return {}
         groups = {id(group): group for group in manifest.covered.values()}  # a group of thousands is slow to hash
@@ -287,14 +288,14 @@ class Published:
 
     def _compacted_rows(self, columns: str, where: str = "true") -> list[tuple[Any, ...]]:
         """Query the published observations of compacted runs."""
-        if not self._files.compacted.get(RECORDS):
+        if not self.files.compacted.get(RECORDS):
             return []
         query = f"select {columns} from ({self._query(SHOWN)}) as record where {PUBLISHED} and {where}"  # noqa: S608
-        with damaged_record(self._files):
+        with damaged_record(self.files):
             return self._con.execute(query).fetchall()
 
     def _query(self, names: tuple[str, ...]) -> str:
-        compacted = replace(self._files, daily={**self._files.daily, OBSERVATIONS.name: ()})
+        compacted = replace(self.files, daily={**self.files.daily, OBSERVATIONS.name: ()})
         return observations(compacted, None, (*names, PUBLISHED))
 
 

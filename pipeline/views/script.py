@@ -68,8 +68,9 @@ def views_sql(
         while listed is None or listed != _listing(con, data):  # a run was committed in between
             listed = _listing(con, data)
             files = FileSet.read(data)
-        at = None if as_of is None else parse_as_of(as_of, Published(con, files))
-        script = whole_script(files, LakeState.of(con, files, as_of=at), at) + thresholds_script(thresholds)
+        published = Published(con, files)
+        at = None if as_of is None else parse_as_of(as_of, published)
+        script = whole_script(files, LakeState.of(published, at), at) + thresholds_script(thresholds)
     return _guard(files, listed) + _OLDEST_DUCKDB + script
 
 

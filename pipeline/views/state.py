@@ -15,19 +15,16 @@ from pipeline.resources.tables import RESOURCES, ROW_TABLES
 from pipeline.storage.partitions import run_of
 from pipeline.storage.store import prefetch_footers
 from pipeline.views.account_names import names_not_counted
-from pipeline.views.published import Published
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
-    import duckdb
-
     from pipeline.lake.file_set import FileSet
     from pipeline.lake.tombstones import Listed
-    from pipeline.lake.verification import Verification
     from pipeline.resources.resource import Resource
+    from pipeline.views.published import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +56,14 @@ class LakeState:
         return tuple(observation for observation in self.counted if observation.resource == resource.name)
 
     @classmethod
-    def of(
-        cls,
-        con: duckdb.DuckDBPyConnection,
-        files: FileSet,
-        verification: Verification | None = None,
-        as_of: dt.datetime | None = None,
-    ) -> LakeState:
-        """Verify and read the commit records, and check that the files of every published observation exist.
+    def of(cls, published: Published, as_of: dt.datetime | None = None) -> LakeState:
+        """Find the state by the published observations, and check that the files of each of them exist.
 
         Raises:
-            LakeDamaged: a commit record cannot be read, two claim one observation, or a file of a run is missing.
+            LakeDamaged: two commit records claim one observation, or a file of a run is missing.
         """
-        published = Published(con, files, verification)
         published.refuse_two_claims()
+        files = published.files
         plain_runs = {path.stem for path in files.daily[OBSERVATIONS.name]}
         _check_files_exist(files, published.of_new_runs, plain_runs)
         extended, out_of_order = set(), set(published.withdrawn)
