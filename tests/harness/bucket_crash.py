@@ -188,7 +188,8 @@ def _of_observations_whole(data: Path) -> bool:
     """Whether every observation that a reader sees has all its rows."""
     query = (
         "select bool_and(item_count = (select count(*) from images as i where (i.account, i.observed_at_utc) = "
-        "(told.account, told.observed_at_utc))) from observations as told where is_published and resource = 'images'"
+        "(record.account, record.observed_at_utc))) from observations as record "
+        "where is_published and resource = 'images'"
     )
     try:
         with connect(data) as con:
@@ -263,12 +264,12 @@ def _without_names(seen: Seen | None) -> Seen | None:
     return seen and {view: digest.split()[0] if view in random_ids else digest for view, digest in seen.items()}
 
 
-def kill_everywhere_in_all(url: str, *, seed: int, limit: int, told: bool = False) -> Matrix:
+def kill_everywhere_in_all(url: str, *, seed: int, limit: int, is_reported: bool = False) -> Matrix:
     """Kill every writer at `limit` points each."""
     total = Matrix(Counter(), Counter(), [])
     for writer in BUCKET_WRITERS:
         part = kill_everywhere(writer, url, seed=seed, limit=limit)
-        if told:
+        if is_reported:
             tried = f"{part.points[writer.name]} kill points, {len(part.wrong)} wrong"
             print(f"{writer.name} in a bucket, seed {seed}: {tried}", flush=True)  # noqa: T201
         total.points.update({f"{name} in a bucket": count for name, count in part.points.items()})

@@ -162,8 +162,8 @@ def runs(data: str) -> int:
         with connect(data, only_lake=True) as con:
             seen = con.execute(
                 "select run_id, "
-                "item_count = (select count(*) from images as i where i.observed_at_utc = told.observed_at_utc)"
-                " from observations as told where resource = 'images'"
+                "item_count = (select count(*) from images as i where i.observed_at_utc = record.observed_at_utc)"
+                " from observations as record where resource = 'images'"
             ).fetchall()
     except LakeMissing:
         return 0

@@ -498,7 +498,7 @@ class Matrix:
 
 
 def kill_everywhere(
-    writer: Writer, root: Path, url: str, *, seed: int, limit: int, about: str = "", told: bool = False
+    writer: Writer, root: Path, url: str, *, seed: int, limit: int, about: str = "", is_reported: bool = False
 ) -> Matrix:
     """Kill a writer before and after its steps, at `limit` of those points, drawn by `seed`."""
     result = Matrix()
@@ -511,7 +511,7 @@ def kill_everywhere(
         result.steps[scene.steps[step]] += was_killed
         where = f"{writer.name}{about}, killed {'after' if after else 'before'} step {step} ({scene.steps[step]})"
         result.wrong += [f"{where}: {what}" for what in wrong]
-    if told:
+    if is_reported:
         tried = f"{len(scene.steps)} steps, {result.points[writer.name]} kill points, {len(result.wrong)} wrong"
         print(f"{writer.name}{about}, seed {seed}: {tried}", flush=True)  # noqa: T201
     shutil.rmtree(scene.root)
@@ -532,7 +532,7 @@ def _worker(writer: int, images: int, seed: int, limit: int) -> Matrix:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="ens-images-crash.", dir=memory) as root, endpoint(images, seed) as url:
         about = f", {images} images"
-        return kill_everywhere(WRITERS[writer], Path(root), url, seed=seed, limit=limit, about=about, told=True)
+        return kill_everywhere(WRITERS[writer], Path(root), url, seed=seed, limit=limit, about=about, is_reported=True)
 
 
 def _bucket_worker(seed: int, limit: int) -> Matrix:
@@ -540,7 +540,7 @@ def _bucket_worker(seed: int, limit: int) -> Matrix:
 
     with tempfile.TemporaryDirectory() as cache, endpoint(60, seed) as url:
         os.environ["XDG_CACHE_HOME"] = cache
-        return kill_everywhere_in_all(url, seed=seed, limit=limit, told=True)
+        return kill_everywhere_in_all(url, seed=seed, limit=limit, is_reported=True)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def compaction_flaws(data: Path) -> tuple[Manifest | None, dict[Path, str]]:
 def _has_expired_days(data: Path) -> bool:
     try:
         return bool(read_tombstones(data).expired_days)
-    except LakeDamaged:  # which is told elsewhere
+    except LakeDamaged:  # which another check names
         return False
 
 
