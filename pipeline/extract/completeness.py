@@ -1,15 +1,15 @@
 """Certify a listing: how far its answers prove that it is complete.
 
-    pass 1   ids ──┐
-    pass 2   ids ──┴─ equal sets, distinct, as many as the one TotalCount     →  verified
+    one instant with as many witnesses as its TotalCount (`proof`)            →  verified
     one answer with as many items as its TotalCount                           →  verified
     one pass, distinct ids, as many as its one TotalCount                     →  counted
     the same with an item that has no id (it may also be listed with one)     →  counted
     anything less, or no TotalCount                                           →  unproven
 
+Before that rule, two passes with equal sets of ids were `verified`; pages that were landed under it still are.
+
 The level follows from the answers alone: it is computed while an account is
 read, after the run from the raw pages, and again by `rebuild` and `check`.
-`listing` explains why two equal passes are a proof.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ import hashlib
 import itertools
 import operator
 from collections import defaultdict
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
 
 from pipeline.errors import classify
-from pipeline.extract.claim import RULE, Claim, ids_at, instant_of, published_ids, published_places
+from pipeline.extract.claim import Claim, ids_at, instant_of, published_ids, published_places
 from pipeline.extract.response import NO_ID_PREFIX, Answer, Page, contradiction
-from pipeline.extract.watch import is_contradicted, watched
-from pipeline.text import pluralize
+from pipeline.extract.watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,24 +49,23 @@ def accepted_pages(answers: Iterable[Answer]) -> list[list[Page]]:
     return [[pages[n] for n in sorted(pages)] for _, pages in sorted(passes.items()) if 1 in pages]
 
 
-def certify(passes: Sequence[Sequence[Page]]) -> Level:
-    """The level that passes prove, given the accepted pages of each, in the order of reading.
-
-    Any earlier pass with the same ids verifies the last: an item in both existed when the last pass began.
-    """
-    return _level(passes, _sorted_ids(passes[-1])) if passes else "unproven"
-
-
 def certify_count(passes: Sequence[Sequence[Page]]) -> Level:
     """The level that the last pass proves by counting: `counted` at most."""
-    if not passes or not _is_complete(passes[-1], _sorted_ids(passes[-1])):
+    if not passes or not _is_complete(passes[-1], sorted_ids(passes[-1])):
         return "unproven"
     return "counted"
 
 
-def _level(passes: Sequence[Sequence[Page]], ids: Sequence[str]) -> Level:
-    """`certify` with the ids of the last pass given, because collecting them twice is slow for a large account."""
+def certify_passes(passes: Sequence[Sequence[Page]], ids: Sequence[str] | None = None) -> Level:
+    """The level that passes prove by equality, given the accepted pages of each, in the order of reading.
+
+    Any earlier pass with the same ids verifies the last: an item in both existed when the last pass began. `ids` are
+    those of the last pass, sorted, where the caller has them: collecting them twice is slow for a large account.
+    """
+    if not passes:
+        return "unproven"
     *earlier, last = passes
+    ids = sorted_ids(last) if ids is None else ids
     if not _is_complete(last, ids):
         return "unproven"
     first_without_id = bisect.bisect_left(ids, NO_ID_PREFIX)  # in sorted order they are adjacent
@@ -78,7 +75,7 @@ def _level(passes: Sequence[Sequence[Page]], ids: Sequence[str]) -> Level:
         return "verified"
     for pages in earlier:
         if pages and pages[0].total == last[0].total:
-            earlier_ids = _sorted_ids(pages)
+            earlier_ids = sorted_ids(pages)
             if earlier_ids == ids and _is_complete(pages, earlier_ids):
                 return "verified"
     return "counted"
@@ -97,16 +94,11 @@ def _is_complete(pages: Sequence[Page], ids: Sequence[str]) -> bool:
 _IDS_PER_CHUNK: Final = 10_000
 
 
-def _sorted_ids(pages: Iterable[Page]) -> list[str]:
+def sorted_ids(pages: Iterable[Page]) -> list[str]:
     """The distinct ids, sorted. For a million ids, sorting is cheaper than a set or a dict."""
     ids = sorted(itertools.chain.from_iterable(page.ids for page in pages))
     has_duplicates = any(map(operator.eq, ids, itertools.islice(ids, 1, None)))
     return list(dict.fromkeys(ids)) if has_duplicates else ids
-
-
-def digest(pages: Sequence[Page]) -> str:
-    """SHA-256 of the sorted distinct ids: equal sets of items have equal digests, whatever their order."""
-    return _digest(_sorted_ids(pages))
 
 
 def digest_of_ids(ids: Iterable[str]) -> str:
@@ -132,7 +124,7 @@ def evidence(
     """
     passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
     last_pass = passes[-1] if passes else []
-    ids = [] if claim else _sorted_ids(last_pass)
+    ids = [] if claim else sorted_ids(last_pass)
     proven = _proof_columns(answers, claim) if claim else _unproven_columns(passes, ids, rule)
     usable = [answer for answer in answers if answer.status == 200]
     latest = {(a.pass_number, a.page_number): a for a in usable}
@@ -191,7 +183,7 @@ def _unproven_columns(passes: Sequence[Sequence[Page]], ids: Sequence[str], rule
         return dict.fromkeys(("certificate", *_PROOF_COLUMNS))
     if rule is not None:
         return {"certificate": certify_count(passes), **dict.fromkeys(_PROOF_COLUMNS)}
-    level = _level(passes, ids)
+    level = certify_passes(passes, ids)
     one_page = passes[-1][0].total == len(passes[-1][0].ids)
     kind = ("one page" if one_page else "two passes") if level == "verified" else None
     return {"certificate": level, **dict.fromkeys(_PROOF_COLUMNS), "proof": kind}
@@ -229,63 +221,3 @@ def _proof_columns(answers: Sequence[Answer], claim: Claim) -> dict[str, object]
 def _is_round(total: int) -> bool:
     """Whether a service that cuts off a list might do so here."""
     return total >= 1_000 and total in {digit * 10**power for digit in (1, 2, 5) for power in range(3, 8)}
-
-
-def why_not_proven(answers: Sequence[Answer], ended_passes: int) -> str:
-    """Why the answers prove no more than they do, with the numbers, and what to do.
-
-    An honest service never contradicts itself within one answer, even while the account changes. An answer that
-    does, or equal passes that are not complete, are therefore an error of the service, and waiting does not help.
-    """
-    final = list({(a.pass_number, a.page_number): a for a in answers if a.status == 200}.values())
-    proven = evidence(answers, ended_passes, rule=RULE)
-    passes = accepted_pages(answer for answer in answers if answer.pass_number <= ended_passes)
-    ids = [_sorted_ids(pages) for pages in passes]
-    totals = [{page.total for page in pages} for pages in passes]
-
-    report = _report_to_vendor(final[-1].request_id if final else None)
-    publish = f"--certificate {proven['certificate']} publishes such a listing"
-    if bad_pages := _bad_pages(final, publish):
-        return bad_pages
-    if passes and totals[-1] == {None}:
-        return f"the service sends no TotalCount that is an integer; {report}; {publish}"
-    if passes and (count := sum(item_id.startswith(NO_ID_PREFIX) for item_id in ids[-1])):
-        items = pluralize(count, passes[-1][0].resource.noun)
-        return f"{items} without an id, which may also be listed with one; {report}; {publish}"
-    if is_contradicted(answers):
-        rows = f"{proven['beyond_total_count']} rows at positions beyond the TotalCount of their own answer"
-        return f"{rows}; {report}; {publish}"
-    if len(passes) > 1 and ids[-1] == ids[-2] and totals[-1] == totals[-2] and len(totals[-1]) > 1:
-        values = " and ".join(sorted("none" if total is None else f"{total:,}" for total in totals[-1]))
-        return (
-            "the account does not change, and the service contradicts itself: "
-            f"the same {pluralize(len(ids[-1]), 'id')} again, TotalCount {values}; {report}; {publish}"
-        )
-    noun = next((a.page.resource.noun for a in final if a.page), "item")
-    differing = sum(later != earlier for earlier, later in pairwise(ids))
-    return (
-        f"the account changed while it was read (other {noun}s than the pass before: {pluralize(differing, 'time')}; "
-        f"TotalCount unlike page 1's: {proven['drift_count']:,} of {pluralize(len(final), 'page')}): "
-        "try again when it does not change"
-    )
-
-
-def _bad_pages(final: Sequence[Answer], publish: str) -> str | None:
-    """The message about pages that stayed unreadable or contradict themselves, if the last pass has one."""
-    bad = [a for a in final if a.page is None or contradiction(a.page, a.page_number)]
-    example = next((a for a in reversed(bad) if a.pass_number == final[-1].pass_number), None)
-    if example is None:
-        return None
-    is_unreadable = example.page is None
-    count = sum((a.page is None) == is_unreadable for a in bad)
-    problem = "pages stayed unreadable" if is_unreadable else "pages contradict themselves"
-    detail = example.error if example.page is None else contradiction(example.page, example.page_number)
-    return (
-        f"{count:,} of {len(final):,} {problem} (page {example.page_number} of pass {example.pass_number}: {detail}); "
-        f"{_report_to_vendor(example.request_id)}" + ("" if is_unreadable else f"; {publish}")
-    )
-
-
-def _report_to_vendor(request_id: str | None) -> str:
-    subject = f"request id {request_id}" if request_id else "it"
-    return f"waiting does not help: report {subject} to the vendor (the raw pages are kept)"

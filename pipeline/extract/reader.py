@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime, classify
+from pipeline.errors import EnsImagesError, IncompleteListing, OurMistake, OutOfTime
 from pipeline.extract.claim import Claim, FirstLook, claim_of, published_ids
-from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, listed_ids, why_not_proven
+from pipeline.extract.completeness import LEVELS, Level, accepted_pages, certify_count, listed_ids
 from pipeline.extract.event_loop import gather
 from pipeline.extract.listing_pass import Pass
 from pipeline.extract.page_reader import Land, LandingFailed, PageReader, PassBroken
 from pipeline.extract.proof import Terms
+from pipeline.extract.shortfall import shortfall, state_at_timeout
 from pipeline.extract.watch import count_clock_steps_back, remarkable, watched
 from pipeline.log import about, logger
 from pipeline.memory import raise_if_out_of_memory
@@ -177,9 +178,8 @@ class Reader:
             async with asyncio.timeout_at(self._limit.deadline()) as self._timer:
                 await self._read()
         except TimeoutError:
-            self._listing.error = OutOfTime(
-                f"account {self._account!r} was not read within {self._limit}: {self._state_at_timeout()}"
-            )
+            state = state_at_timeout(self._listing, self._current, self._limit, self._url)
+            self._listing.error = OutOfTime(f"account {self._account!r} was not read within {self._limit}: {state}")
         except EnsImagesError as error:
             self._listing.error = error
         except LandingFailed as failed:
@@ -217,7 +217,7 @@ class Reader:
                     return
             if number == 2:
                 second_ended_at = time.monotonic()
-        raise IncompleteListing(self._shortfall(is_broken=is_broken))
+        raise IncompleteListing(shortfall(listing, self._level, is_broken=is_broken))
 
     async def _read_pass(self, number: int) -> list[Page]:
         """Read all pages once.
@@ -357,32 +357,3 @@ class Reader:
         if self._listing.claim is not None:
             return True
         return self._level == "counted" and current.is_unprovable()
-
-    def _shortfall(self, *, is_broken: bool) -> str:
-        """The message of IncompleteListing: what was read, what it proves, why not more, and what to do."""
-        listing = self._listing
-        passes = pluralize(listing.begun_passes, "time")
-        start = f"account {self._account!r} was read {passes} and is not proven {self._level!r}"
-        why = f"nothing was published: {why_not_proven(listing.answers, listing.ended_passes)}"
-        if is_broken:
-            return f"{start}; {why}"
-        id_count = len({item_id for page in listing.last_pass for item_id in page.ids})
-        total = listing.last_pass[0].total
-        counted = (
-            f"{pluralize(id_count, 'id')} and no TotalCount" if total is None else f"{id_count:,} ids of {total:,}"
-        )
-        return f"{start}: {counted} in the last pass, which proves {listing.level!r}; {why}"
-
-    def _state_at_timeout(self) -> str:
-        """What was read when the time was up, the last failure, and what to do."""
-        current = self._current
-        failed = next((answer for answer in reversed(self._listing.answers) if answer.page is None), None)
-        failure = "" if failed is None else f"; the last failure was {failed.error_code or 'no page'}: {failed.error}"
-        if current is None or (current.number == 1 and not current.pages):
-            if failed is not None and classify(failed.status, failed.error_code) == "throttled":
-                return f"nothing was read{failure}: lower --rate, or try later"
-            return f"no usable answer came from {self._url}{failure}: check that it is the right endpoint and reachable"
-        page_count = current.page_count()
-        total = "? pages" if page_count is None else pluralize(page_count, "page")
-        advice = "raise --timeout" if self._limit.timeout_seconds else "--timeout sets another limit"
-        return f"{len(current.pages):,} of {total} of pass {current.number} were read{failure}: {advice}"
