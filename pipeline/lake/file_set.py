@@ -49,7 +49,7 @@ class FileSet:
     is_brief: bool = False
     """Whether only the files of runs that are not compacted were listed."""
     settled_months: tuple[str, ...] = ()
-    """The folders of raw pages, as patterns, that hold pages of compacted runs alone, and were not listed."""
+    """The beginnings of the names of folders of raw pages that hold those of compacted runs alone: not listed."""
     without_record: tuple[Path, ...] = ()
     """Files of runs whose commit record is missing."""
     without_daily: frozenset[str] = frozenset()
@@ -147,12 +147,12 @@ class FileSet:
         return self._row_files[table.name, run_id]
 
     def raw_patterns(self) -> list[str]:
-        """The raw pages of compacted runs that were not listed, as patterns for DuckDB."""
+        """The raw pages of the settled months, as patterns for DuckDB."""
         raw = escape_glob(self.data / "raw")
         return [f"{raw}/{month}*/*.parquet" for month in self.settled_months]
 
     def unlisted_pages(self) -> list[Path]:
-        """List the files behind `raw_patterns`."""
+        """List the raw pages of compacted runs in the settled months."""
         if not self.settled_months:
             return []
         raw = self.data / "raw"
@@ -163,7 +163,7 @@ class FileSet:
         return [path for path in listed if is_run_file(path) and path.stem in runs]
 
     def paths(self, latest_runs: AbstractSet[str]) -> list[str]:
-        """Every path that a table or view reads, sorted, but for `raw_patterns`.
+        """Every path that a table or view reads, sorted, but for `unlisted_pages`.
 
         `latest_runs` are those of each account's last observation.
         """

@@ -37,17 +37,17 @@ def scan_files(
     names: Collection[str] = (),
     where: str = "",
     also: str = "",
-    patterns: Sequence[str] = (),
+    source: str | None = None,
 ) -> str:
     """Write the query of exactly these files, with the declared types; `names` selects columns, `also` adds one.
 
-    `patterns` replaces the paths by patterns, which DuckDB expands when it reads.
+    `source` replaces the paths by an expression, which gives paths or patterns when DuckDB binds the query.
 
     A column that an older file lacks is read from `extra`. The day is read from the folder's name, not by
     `hive_partitioning`: `schema` excludes it, and it would read a `name=value` above the lake as a column too.
     """
     wanted = [column for column in table.columns if not names or column.name in names]
-    if not paths and not patterns:
+    if not paths and source is None:
         return f"select {', '.join(column.name for column in wanted)} from ({empty(table)}) as nothing"  # noqa: S608  (declared names, as everywhere here)
     declared = ",\n".join(
         f"        {sql_literal(name)}: "
@@ -68,11 +68,17 @@ def scan_files(
         for column in wanted
     )
     columns += f",\n    {also}" if also else ""
-    listed = ",\n".join(f"        {sql_literal(name)}" for name in patterns or map(escape_glob, paths))
+    files = literals(map(escape_glob, paths)) if source is None else source
     return (
-        f"select\n{columns}\nfrom read_parquet(\n    [\n{listed}\n    ],\n"
+        f"select\n{columns}\nfrom read_parquet(\n    {files},\n"
         f"    filename = true,\n    schema = map {{\n{declared}\n    }}\n)" + (f"\nwhere {where}" if where else "")
     )
+
+
+def literals(paths: Iterable[str]) -> str:
+    """Write a list of paths or patterns."""
+    listed = ",\n".join(f"        {sql_literal(path)}" for path in paths)
+    return f"[\n{listed}\n    ]"
 
 
 def _in_older_files(column: Column) -> list[str]:
@@ -242,12 +248,15 @@ def rejects(files: FileSet, as_of: dt.datetime | None = None) -> str:
     return f"{daily}\nunion all\nselect {', '.join(names)} from (\n{compacted_rows}\n) as compacted"
 
 
-def pages(files: FileSet, as_of: dt.datetime | None = None, guard: str = "") -> str:
-    """Write the query of the raw pages; `guard` is a condition on those of compacted runs that were not listed."""
+UNLISTED_PAGES: Final = "verified_raw_pages"
+"""The function of a connection that lists and verifies the raw pages of settled months, before a query opens one."""
+
+
+def pages(files: FileSet, as_of: dt.datetime | None = None, *, is_verified: bool = False) -> str:
+    """Write the query of the raw pages; those of settled months by patterns, or verified, by `UNLISTED_PAGES`."""
     last = "" if as_of is None else f"{as_of:%Y%m%dT%H%M%S.%f}~"
     paths = [path for path in files.daily[RAW_PAGES.name] if not last or path.stem <= last]
-    patterns = files.raw_patterns()
-    if not patterns:
+    if not files.settled_months:
         return scan_files(RAW_PAGES, paths)
     compacted = scan_files(COMPACTED[RECORDS], files.compacted[RECORDS], names=("run_id",))
     expired = ", ".join(map(sql_literal, sorted(files.tombstones.raw_runs)))
@@ -255,7 +264,8 @@ def pages(files: FileSet, as_of: dt.datetime | None = None, guard: str = "") -> 
         f"parse_filename(filename, true) in (select run_id from ({compacted}) as record)",  # noqa: S608
         f"parse_filename(filename, true) not in ({expired})" if expired else "",
         f"parse_filename(filename, true) <= {sql_literal(last)}" if last else "",
-        guard,
     ]
-    unlisted = scan_files(RAW_PAGES, (), patterns=patterns, where=" and ".join(filter(None, conditions)))
+    where = " and ".join(filter(None, conditions))
+    source = f"{UNLISTED_PAGES}()" if is_verified else literals(files.raw_patterns())
+    unlisted = scan_files(RAW_PAGES, (), source=source, where=where)
     return f"{scan_files(RAW_PAGES, paths)}\nunion all by name\n{unlisted}" if paths else unlisted

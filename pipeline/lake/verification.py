@@ -127,8 +127,8 @@ class Verification:
                 command(self._files.data, "rebuild"),
             )
 
-    def verify_unlisted_pages(self) -> None:
-        """Verify the raw pages of compacted runs that were not listed.
+    def unlisted_pages(self) -> list[Path]:
+        """List and verify the raw pages of the settled months.
 
         Raises:
             LakeDamaged: a file is not what was committed.
@@ -137,10 +137,12 @@ class Verification:
 
         with duckdb.connect() as con:
             self._store.register_filesystem(con)
-            self._verify_files(con, self._files.unlisted_pages(), frozenset())
+            paths = self._files.unlisted_pages()
+            self._verify_files(con, paths, frozenset())
         self._verified.save()
         if self.damaged_pages is not None:
             raise self.damaged_pages
+        return paths
 
     def _verify_files(self, con: duckdb.DuckDBPyConnection, paths: Iterable[Path], latest: AbstractSet[str]) -> None:
         unknown = self._unknown(paths)

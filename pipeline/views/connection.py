@@ -6,23 +6,24 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BadSetting, LakeDamaged
+from pipeline.lake.compaction.manifest import RECORDS
 from pipeline.lake.file_set import FileSet
+from pipeline.lake.scan import UNLISTED_PAGES
 from pipeline.lake.verification import Verification
 from pipeline.resources.tables import RESOURCES
 from pipeline.runtime import allow_numpy
 from pipeline.storage.store import open_location, store_of
-from pipeline.text import sql_literal
+from pipeline.text import escape_glob, sql_literal
 from pipeline.views.as_of import parse_as_of
 from pipeline.views.database_file import load_catalog
 from pipeline.views.published import Published
 from pipeline.views.read_only import confine_to
 from pipeline.views.records import published_observations
-from pipeline.views.script import PAGES_GUARD, data_script, pages_rows, refuse_pages, rows_of, thresholds_script
+from pipeline.views.script import data_script, pages_rows, refuse_pages, rows_of, thresholds_script
 from pipeline.views.state import LakeState
 from pipeline.views.static_views import create_static_views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -115,17 +116,18 @@ def _make_tables(
     catalog = load_catalog(con, data)
     if catalog is None:
         create_static_views(con)
-    is_guarded = bool(files.settled_months)
-    if is_guarded:
+    unlisted_pages = _UnlistedPages(files)
+    if files.settled_months:
         allow_numpy()
-        con.create_function(PAGES_GUARD, _pages_guard(files), [], "BOOLEAN")
+        con.create_function(UNLISTED_PAGES, unlisted_pages, [], "VARCHAR[]")
     latest_runs = set() if catalog is None else set(catalog.latest_runs)
     if catalog is None or instant is not None or catalog.fingerprint != files.fingerprint(latest_runs):
         state = LakeState.of(published or Published(con, files, verification), instant)
         latest_runs = {observation.run_id for observation in state.latest}
-        con.execute(data_script(files, state, instant, is_guarded=is_guarded)).fetchall()
-    elif is_guarded:
-        con.execute(pages_rows(files, None, is_guarded=True)).fetchall()
+        con.execute(data_script(files, state, instant, is_verified=True)).fetchall()
+    elif files.settled_months:
+        con.execute(pages_rows(files, is_verified=True)).fetchall()
+    unlisted_pages.are_wanted = True
     return latest_runs
 
 
@@ -142,12 +144,22 @@ def _keep_versions(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"drop table {kept}" if too_many else rows_of(name, f"from {kept}")).fetchall()
 
 
-def _pages_guard(files: FileSet) -> Callable[[], bool]:
-    def are_verified() -> bool:
-        Verification(files).verify_unlisted_pages()
-        return True
+class _UnlistedPages:
+    """The function `UNLISTED_PAGES`: lists and verifies the raw pages of the settled months, once it must.
 
-    return are_verified
+    DuckDB calls it when it binds a query of `raw_pages`, before it opens a file; and when the table is made, which
+    wants none of them. It asks for one file at least: the commit records, whose rows the query leaves out by the name.
+    """
+
+    def __init__(self, files: FileSet) -> None:
+        self._files = files
+        self._paths: list[Path] | None = None
+        self.are_wanted = False
+
+    def __call__(self) -> list[str]:
+        if self.are_wanted and self._paths is None:
+            self._paths = Verification(self._files).unlisted_pages()
+        return [escape_glob(path) for path in self._paths or self._files.compacted[RECORDS]]
 
 
 def resolve_as_of(data: str | Path, *as_of: str | dt.date) -> list[dt.datetime]:

@@ -144,8 +144,10 @@ def static_script() -> str:
     return "".join(parts)
 
 
-def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = None, *, is_guarded: bool = False) -> str:
-    """Write the part for the files of one lake: what its tables read; `is_guarded` as for `pages_rows`."""
+def data_script(
+    files: FileSet, state: LakeState, as_of: dt.datetime | None = None, *, is_verified: bool = False
+) -> str:
+    """Write the part for the files of one lake: what its tables read; `is_verified` as for `pages`."""
     parts = ["-- The files of committed runs.\n"]
     if any(files.daily.values()) or files.manifest:
         parts += [
@@ -156,7 +158,7 @@ def data_script(files: FileSet, state: LakeState, as_of: dt.datetime | None = No
             ),
             rows_of(REJECTS.name, rejects(files, as_of)),
             rows_of(OBSERVATIONS.name, _with_names(observations(files, as_of), state)),
-            pages_rows(files, as_of, is_guarded=is_guarded),
+            pages_rows(files, as_of, is_verified=is_verified),
             rows_of(PARTITIONS.name, partitions(files)),
             *(rows_of(resource.versions_name, versions_query(resource, files, state, as_of)) for resource in RESOURCES),
         ]
@@ -179,13 +181,9 @@ def _as_of(as_of: dt.datetime | None) -> str:
     return f"create or replace macro {AS_OF}() as cast({literal} as timestamp);\n"
 
 
-PAGES_GUARD: Final = "raw_pages_are_verified"
-"""The function of a connection that verifies the raw pages of compacted runs, before the first row of a query."""
-
-
-def pages_rows(files: FileSet, as_of: dt.datetime | None, *, is_guarded: bool) -> str:
-    """Write what `raw_pages` reads; guarded, a query verifies first what was not listed when the lake was opened."""
-    return rows_of(RAW_PAGES.name, pages(files, as_of, f"{PAGES_GUARD}()" if is_guarded else ""))
+def pages_rows(files: FileSet, as_of: dt.datetime | None = None, *, is_verified: bool) -> str:
+    """Write what `raw_pages` reads."""
+    return rows_of(RAW_PAGES.name, pages(files, as_of, is_verified=is_verified))
 
 
 def refuse_pages(error: LakeDamaged) -> str:

@@ -240,6 +240,15 @@ def in_days(data: str, folder: str) -> list[int]:
 # ── orphans ──────────────────────────────────────────────────────────────────
 
 
+def test_where_no_raw_pages_are_left_their_table_is_empty(bucket):
+    compact(bucket)
+    raw = [path for path in open_location(bucket).rglob("*.parquet") if "/raw/" in str(path)]
+    store_of(open_location(bucket)).delete_files(raw)
+
+    assert rows(bucket, "select count(*) from raw_pages") == [(0,)]
+    assert rows(bucket, "select count(*) > 0 from images") == [(True,)]
+
+
 def test_orphans_are_deleted_when_they_are_old_and_nothing_else_is(bucket, account_here, monkeypatch):
     lake = open_location(bucket)
     first, second = names(bucket)[:2]

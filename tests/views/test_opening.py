@@ -91,10 +91,11 @@ def test_a_run_that_comes_late_into_a_settled_month_is_read_and_its_lost_record_
         connect(lake)
 
 
-def test_damaged_pages_of_a_settled_month_end_a_query_of_them_and_no_other(lake):
+@pytest.mark.parametrize("where", ["a page", "the metadata"])
+def test_damaged_pages_of_a_settled_month_end_a_query_of_them_and_no_other(lake, where):
     raw = next((lake / "raw").glob("observed_on=2026-09-30/*"))
     content = bytearray(raw.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[40 if where == "a page" else -12] ^= 1  # DuckDB by itself: "ZSTD Decompression failure", "Invalid data"
     raw.write_bytes(content)
 
     for _ in range(2):  # without a catalog, and with one
