@@ -100,20 +100,22 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
 
 def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
     there = complete_runs(target)
-    if there and (store_of(target).has_lock or there - {path.stem for path in raw_files}):
+    # In a bucket a killed rebuild goes on: what it began has no pages, and no other run.
+    if there and (store_of(target).has_lock or raw_paths(target) or there - {path.stem for path in raw_files}):
         raise BadSetting(f"{str(target)!r} holds a lake already: give an empty folder, or a new prefix")
     if not store_of(target).has_lock:
         for path in raw_files:
             if flaw := pages_flaw(path):
                 raise LakeDamaged(f"{shown(path)!r}: {flaw}: nothing is published from it, nor from the others")
+    missing = [path for path in raw_files if path.stem not in there]
     with lock(target), begin_catalog(target) as builder:
         with new_lake(target) as lake:
-            for path in (path for path in raw_files if path.stem not in there):
+            for path in missing:
                 with about(run=path.stem), timed(_log, "publishing"):
                     publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
         write_catalog(target, builder=builder)
         warn_of_delta_logs(target, begin=begin_delta)
-    return [path.stem for path in raw_files]
+    return [path.stem for path in missing]
 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:

@@ -305,8 +305,11 @@ def test_a_lake_is_built_anew_into_a_bucket_and_a_killed_rebuild_goes_on(bucket,
         (dt.date(2026, 10, 2),),
     ]
     monkeypatch.setattr(obstore, "put", put)
-    assert len(rebuild(folder, into=into)) == DAYS
+    assert len(rebuild(folder, into=into)) == DAYS - 2
     assert rows(into, "from images order by all") == before
+    assert rebuild(folder, into=into) == []
+    with pytest.raises(BadSetting, match="holds a lake already"):
+        rebuild(bucket, into=bucket)
     min((folder / "raw").rglob("*.parquet")).unlink()
     with pytest.raises(BadSetting, match="holds a lake already"):
         rebuild(folder, into=into)
