@@ -6,6 +6,7 @@ not installed is left out: see `installed`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Callable
@@ -139,7 +140,7 @@ def _of_context(context: Any, question: Question) -> Answer:
 def _chdb_connection() -> Any:
     import chdb
 
-    return chdb.connect(":memory:?user_files_path=/")  # it reads Delta tables below this folder alone
+    return chdb.connect(":memory:")
 
 
 def _chdb(folder: Path, question: Question) -> Answer:
@@ -202,7 +203,8 @@ def _datafusion_of_delta(folder: Path, question: Question) -> Answer:
 
 
 def _chdb_of_delta(folder: Path, question: Question) -> Answer:
-    return _of_chdb(f"deltaLakeLocal('{folder}')", question)
+    with contextlib.chdir(folder):  # it reads no Delta table elsewhere
+        return _of_chdb(f"deltaLakeLocal('{folder}')", question)
 
 
 BY_FOLDER: Mapping[str, Reader] = {
