@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP    := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: spark readers bench-spark beyond help demo test browser check lint types docs faults laboratory crash soak fuzz bench bench-page bench-history picture recipes \
+.PHONY: spark engines readers bench-spark beyond help demo test browser check lint types docs faults laboratory crash soak fuzz bench bench-page bench-history picture recipes \
 	test-oldest test-newest cloud scale clean
 help:
 	@echo "make demo           run the pipeline for 30 days on a local endpoint, then print the reports"
@@ -26,6 +26,7 @@ help:
 	@echo "make scale          cost of listing, opening and compacting 1,000 to 100,000 runs, also in a bucket"
 	@echo "make cloud          a lake in a bucket over HTTP, with every fault at every put"
 	@echo "make spark          every table and view on DuckDB and on Spark, compared row by row; needs Java 17"
+	@echo "make engines        the same questions by eight engines, by folder, Delta log and view; writes docs/engines.md"
 	@echo "make beyond         the results of bench-spark and cloud in one table; writes docs/beyond.md"
 	@echo "make recipes        the recipes of docs/recipes in Airflow and hadolint"
 	@echo "make test-oldest    the tests on the oldest versions that pyproject.toml allows"
@@ -139,6 +140,17 @@ $(VENV)-spark/installed: pyproject.toml $(BIN)/python
 
 spark: $(VENV)-spark/installed
 	@$(VENV)-spark/bin/python -m pytest tests/harness/spark.py
+
+# Spark, which needs Java 17, is left out where there is none.
+$(VENV)-engines/installed: pyproject.toml $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)-engines
+	@$(VENV)-engines/bin/python -m pip install --quiet -e '.[dev,spark]'
+	@$(VENV)-engines/bin/python -m pip install --quiet 'chdb>=4.4' || echo "chdb has no package for this system: it is left out"
+	@touch $@
+
+engines: $(VENV)-engines/installed
+	@$(VENV)-engines/bin/python tests/harness/engines.py --out docs/engines.md
+	@$(VENV)-engines/bin/python tests/harness/folders.py --histories 20
 
 bench-spark: $(VENV)-spark/installed
 	@PYTHONPATH=tests:tests/harness $(VENV)-spark/bin/python tests/bench/bench_spark.py

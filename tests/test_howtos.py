@@ -30,7 +30,8 @@ from pipeline.extract.completeness import LEVELS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SHOWN = ("README.md", "data/README.md", "notebooks/README.md", *(f"docs/{page.name}" for page in DOCS.glob("*.md")))
-REPORTS = {"benchmark.md", "benchmark-history.md", "beyond.md", "reliability.md"}  # written by what they report on
+# Pages that are written by what they report on.
+REPORTS = {"benchmark.md", "benchmark-history.md", "beyond.md", "engines.md", "reliability.md"}
 PAGES = sorted(page.name for page in DOCS.glob("*.md") if page.name not in REPORTS)
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```\n", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")

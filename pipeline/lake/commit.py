@@ -2,9 +2,9 @@
 
     data/lake/.staging/<run>/…                                    1, 2  written and synced here
     data/lake/format                                                    the layout, before the first file
-    data/lake/images/observed_on=2026-11-23/<run>.parquet         3     renamed in, one after the other
+    data/lake/rejects/observed_on=2026-11-23/<run>.parquet        3     renamed in, one after the other
     data/lake/image_disks/observed_on=2026-11-23/<run>.parquet
-    data/lake/rejects/observed_on=2026-11-23/<run>.parquet
+    data/lake/images/observed_on=2026-11-23/<run>.parquet
     data/lake/observations/observed_on=2026-11-23/<run>.parquet   4     renamed in last: the commit of a run
     data/lake/image_versions/<n>.parquet, …                       3     the files of a compaction
     data/lake/manifests/<n>.json                                  4     renamed in last: the commit of a compaction
@@ -16,8 +16,10 @@ A kill or a power cut between any two steps is harmless:
     this name in the tables may belong to an incomplete commit.
 2.  Every file is written there and synced. It is on the same file system, so a
     rename moves it in one step: no reader sees a file grow.
-3.  Each file is renamed in, and its name synced, with the folders made for it.
-    No reader uses a file whose run is not in `observations`.
+3.  Each file is renamed in, all at once but for the renames themselves, then their
+    names are synced. No reader of ours uses a file whose run is not in
+    `observations`. Another engine reads it: `images` comes last, so that no image is
+    there without its disks, nor as unused because the instances are missing.
 4.  The commit record is renamed in last. Before this rename a reader sees the
     lake without the run, after it the whole run. The names of step 3 are on the
     disk before the record can be.
@@ -130,23 +132,21 @@ class _StagedFiles:
         self._writers[name].add(rows)
 
     def _commit(self, paths: Mapping[str, Path], *, is_replacing: bool = False) -> dict[str, FileDigest]:
-        """Close the files and move each to its path, in the order of `paths`; none where no rows were added.
+        """Close the files and move each to its path, the last of `paths` first; none where no rows were added.
 
         `is_replacing` allows a file at its path, which only a bucket forbids.
 
-        Returns: the digests of the files by name.
+        Returns: the digests of the files by name, in the order of `paths`.
         """
         for writer in self._writers.values():
             writer.close()
         if format_of(self._data) != FORMAT:
             write_format(self._data)
-        move = self._store.replace_file if is_replacing else self._store.commit_file
-        digests = {}
-        for name, path in paths.items():
-            if name in self._writers:
-                digest = digest_of(self._path(name))
-                digests[name] = FileDigest(digest.bytes, digest.sha256, move(self._path(name), path))
-        return digests
+        names = [name for name in paths if name in self._writers]
+        digests = {name: digest_of(self._path(name)) for name in names}
+        moves = {self._path(name): paths[name] for name in reversed(names)}
+        tags = reversed(self._store.commit_files(moves, is_replacing=is_replacing))
+        return {name: msgspec.structs.replace(digests[name], tag=tag) for name, tag in zip(names, tags, strict=True)}
 
     def _delete_staging(self) -> None:
         shutil.rmtree(self.staging)

@@ -104,6 +104,8 @@ order by of.table_name"""  # noqa: S608  (SQL of this package)
 def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) -> dict[Path, list[Path]]:
     """List the folders of the days whose grace period is over, the oldest day first, with their files.
 
+    Of a day, `images` is the first: no reader of the folders finds an image without its disks.
+
     A day in which a run was committed since, which is not compacted yet, is none of them.
     """
     days = {f"observed_on={day.observed_on}" for day in tombstones.days if day.until_utc <= now}
@@ -116,7 +118,7 @@ def expired_day_folders(data: Path, tombstones: Tombstones, now: dt.datetime) ->
     found: dict[Path, list[Path]] = {}
     for path in (path for table in LAKE_TABLES for path in files(data, table) if path.parent.name in days):
         found.setdefault(path.parent, []).append(path)
-    return dict(sorted(found.items(), key=lambda folder: (folder[0].name, folder[0].parent.name)))
+    return dict(sorted(found.items(), key=lambda folder: folder[0].name))
 
 
 def delete_days(data: Path, folders: Mapping[Path, Sequence[Path]]) -> None:

@@ -190,6 +190,11 @@ class BucketStore(Store):
         staged.unlink()
         return result["e_tag"]
 
+    def commit_files(self, moves: Mapping[Path, Path], *, is_replacing: bool = False) -> list[str | None]:
+        """Put finished files one after the other, each as `commit_file` or `replace_file` does."""
+        move = self.replace_file if is_replacing else self.commit_file
+        return [move(staged, path) for staged, path in moves.items()]
+
     def put_new(self, path: BucketPath, body: bytes) -> str | None:
         """Put an object if there is none; an object there with the same bytes counts as this one.
 

@@ -76,13 +76,21 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
 
 def commit_file(staged: Path, path: Path) -> None:
     """Sync a finished file and rename it to `path`, over an older one: readers see one of the two, whole."""
-    with staged.open("rb") as file:
-        os.fsync(file.fileno())
-    make_folder(path.parent)
-    if path.is_dir():
-        raise BadSetting(f"{str(path)!r} cannot be written, because it is a folder: move it away")
-    staged.replace(path)
-    sync_folder(path.parent)
+    commit_files({staged: path})
+
+
+def commit_files(moves: Mapping[Path, Path]) -> None:
+    """Sync finished files and rename each to its path, in this order: nothing is written between two renames."""
+    for staged, path in moves.items():
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        make_folder(path.parent)
+        if path.is_dir():
+            raise BadSetting(f"{str(path)!r} cannot be written, because it is a folder: move it away")
+    for staged, path in moves.items():
+        staged.replace(path)
+    for folder in dict.fromkeys(path.parent for path in moves.values()):
+        sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -211,6 +219,11 @@ class FolderStore(Store):
         commit_file(staged, path)
 
     replace_file = commit_file
+
+    def commit_files(self, moves: Mapping[Path, Path], *, is_replacing: bool = False) -> list[str | None]:  # noqa: ARG002
+        """Sync finished files and rename each to its path: see the function of this name."""
+        commit_files(moves)
+        return [None] * len(moves)
 
     def move(self, path: Path, target: Path) -> None:
         """Rename a file to `target`; an empty folder of a day is deleted with its last file."""

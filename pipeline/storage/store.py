@@ -130,6 +130,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def commit_files(self, moves: Mapping[Path, Path], *, is_replacing: bool = False) -> list[str | None]:
+        """Move finished files to these paths, in this order, with as little time between two of them as can be.
+
+        Returns: their tags, as `commit_file` does, or `replace_file` with `is_replacing`.
+        """
+
+    @abstractmethod
     def move(self, path: Path, target: Path) -> None:
         """Move a file of the lake to `target`, over one that may be there: a killed writer leaves one, or both."""
 

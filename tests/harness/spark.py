@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from engine_readers import BY_FOLDER, spark_session
+from folders import compare
 from lake_builder import Seen, image, strange, used, utc, write_run
 from objects import upload
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 from s3_server import Server, s3_server
 from test_howtos import blocks
 from test_old_lakes import KEPT, LATER
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from pyspark.sql import SparkSession
+
 
 @pytest.fixture(scope="session", autouse=True)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -57,24 +60,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     bare.chmod(0o755)
     os.environ["PATH"] = f"{bare.parent}:{os.environ['PATH']}"
     os.environ.pop("PYSPARK_PYTHON", None)
-    session = begun()
+    session = spark_session()
     yield session
     session.stop()
-
-
-def begun() -> SparkSession:
-    """A session of two workers on this machine, in a time zone that is not UTC."""
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.sql.session.timeZone", "America/New_York")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    return session
 
 
 compared: dict[str, int] = {}
@@ -213,6 +201,12 @@ def test_they_are_the_same_once_an_observation_was_withdrawn(spark, data):
     assert unlike(spark, data) == {}
 
 
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_spark_reads_from_the_folders_what_the_views_give(seed):
+    assert compare(seed, steps=6, engines={"pyspark": BY_FOLDER["pyspark"]}) == []
+
+
 def put(folder: Path, lake: str) -> str:
     """Copy what lies in a folder into the bucket; where it is then."""
     upload(folder, lake)
@@ -232,7 +226,7 @@ def test_a_folded_lake_in_a_bucket_is_the_same(spark, data):
 ADDED = """
 import spark as by_both
 
-session = by_both.begun()
+session = by_both.spark_session()
 by_both.register(session, sys.argv[1])
 names = ("images", "image_disks", "images_latest", "image_disks_latest", "image_versions", "image_lifetimes")
 print(by_both.unlike_there(session, sys.argv[1], names))

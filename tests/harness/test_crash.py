@@ -15,15 +15,28 @@ from pathlib import Path
 import pytest
 from bucket_crash import BUCKET_WRITERS
 from bucket_crash import kill_everywhere as kill_everywhere_in_a_bucket
-from crash import CAN_TRACE, WRITERS, Scene, endpoint, in_a_process, kill_everywhere, live_through, seen_by_connect
+from crash import (
+    CAN_TRACE,
+    DAY0,
+    WRITERS,
+    Scene,
+    endpoint,
+    in_a_process,
+    kill_everywhere,
+    live_through,
+    seen_by_connect,
+    traced,
+)
 
 from pipeline import rebuild
 from pipeline.errors import DiskFailed, DiskFull, EnsImagesError, NoAccess
 from pipeline.extract.raw_pages import raw_paths
 from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
+from pipeline.lake.commit import Publication
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 
 pytestmark = pytest.mark.skipif(not CAN_TRACE, reason="Linux, on x86-64 or arm64")
 
@@ -78,6 +91,32 @@ def test_a_writer_of_a_bucket_killed_at_any_request_costs_nothing(url, tmp_path,
 
     assert found.wrong == []
     assert found.points[writer.name] == 1
+
+
+def test_a_commit_killed_between_two_tables_leaves_no_image_without_its_disks_in_the_folders(in_memory):
+    data, run_id = in_memory / "commit", "20261001T020000.000000Z"
+    row = {"account": "a", "observed_at_utc": DAY0, "image_id": "m-1", "instance_id": "i-1", "disk_number": 1}
+    columns = {table: {column.name for column in table.columns} & row.keys() for table in ROW_TABLES}
+    rows = {table: table.to_arrow([{name: row[name] for name in names}]) for table, names in columns.items()}
+
+    def publish():
+        publication = Publication(data, run_id, DAY0.date())
+        for table in ROW_TABLES:
+            publication.add(table, rows[table])
+        publication.commit([{"account": "a", "run_id": run_id, "is_published": True}], None)
+
+    steps = traced(publish, data).steps
+    renames = [number for number, step in enumerate(steps) if step.startswith("rename")]
+    seen = []
+    for number in renames:
+        shutil.rmtree(data)
+        assert traced(publish, data, kill_at=number).was_killed
+        seen.append([table.name for table in LAKE_TABLES if list((data / "lake" / table.name).rglob("*.parquet"))])
+    tables = [table.name for table in ROW_TABLES]
+
+    assert tables[0] == "images"
+    assert seen == [[], *(tables[at:] for at in range(len(tables), -1, -1))]  # the first rename is that of `format`
+    assert renames[-2] - renames[1] == len(tables) - 1  # between two tables nothing is written or synced
 
 
 def test_every_kind_of_step_is_met(in_memory, url):
