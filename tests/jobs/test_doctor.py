@@ -239,6 +239,16 @@ def test_a_missing_folder_is_good_if_it_can_be_made(serve, account, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "result"), [("there", "writable"), ("new", "will be made: {!r} is writable")])
+def test_a_relative_folder_is_found_from_the_working_folder(serve, account, tmp_path, monkeypatch, name, result):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    found, _ = examined(Path(name), serve().url, account)
+
+    assert found[f"folder {name!r}"].found == result.format(str(tmp_path))
+
+
 MOUNTS = [("/", "ext4"), ("/srv", "nfs4"), ("/srv/local", "xfs"), ("/srv/local", "cifs"), ("/srv2", "fuse.sshfs")]
 
 
