@@ -15,9 +15,11 @@ from pipeline.text import escape_control, pluralize
 from pipeline.views.catalog import AS_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import duckdb
+
+    from pipeline.lake.tombstones import Listed
 
 _MOST_NAMES: Final = 3
 _LISTINGS: Final = """\
@@ -55,10 +57,12 @@ def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | Non
     same = [f"{len(labels)} names of one account: {_first_names(labels)}" for labels in names.values()]
     more = [f"and {len(same) - _MOST_NAMES:,} more with several names"] if len(same) > _MOST_NAMES else []
     exceptions += [*same[:_MOST_NAMES], *more]
-    counted_here = {row["account"] for row in accounts} - {name for labels in names.values() for name in labels[1:]}
+    counted_as = {row["account"]: row["account"] for row in accounts}
+    counted_as |= {name: labels[0] for labels in names.values() for name in labels}
+    counted_here = set(counted_as.values())
     counted = pluralize(len(counted_here), "account")
     counted += f" ({'; '.join(exceptions)})" if exceptions else ""
-    listings = [row for row in listings if row["account"] in counted_here]
+    listings = _counted(listings, counted_as)
     if not listings:
         return f"{counted} · nothing is published"
     requested_as_of = con.execute(f"select {AS_OF}()").fetchall()[0][0]
@@ -91,6 +95,16 @@ def describe_listings(listings: Sequence[dict[str, Any]], then: str = "") -> Ite
         certificate = _certificates(rows)
         yield certificate if resource is IMAGES_RESOURCE else f"{resource.name}{of_accounts}{when} {certificate}"
         yield pluralize(sum(row["item_count"] or 0 for row in rows), resource.noun)
+
+
+def _counted(listings: Sequence[dict[str, Any]], counted_as: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Choose the listings that the views count, as `LakeState` does, each under the name that its account counts as."""
+    found: dict[Listed, dict[str, Any]] = {}
+    for row in sorted(listings, key=lambda row: ((row["item_count"] or 0) > 0, row["observed_at_utc"], row["run_id"])):
+        account = counted_as.get(row["account"])
+        if account is not None and (row["resource"] != IMAGES_RESOURCE.name or account == row["account"]):
+            found[account, row["resource"]] = {**row, "account": account}
+    return list(found.values())
 
 
 def names_by_account(accounts: Collection[dict[str, Any]]) -> dict[str, list[str]]:
