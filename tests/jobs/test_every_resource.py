@@ -155,7 +155,7 @@ def test_resources_are_chosen_by_name(tmp_path):
     assert rows(tmp_path, "select resource from observations") == [("instances",)]
     observe(tmp_path, key, 1, resources=["images"])
     assert state(tmp_path, 1)[0] == "not listed now"
-    for wrong in (["snapshots"], "images"):
+    for wrong in (["none"], "images"):
         with pytest.raises(BadSetting, match="resources is a list of names from images, instances, not"):
             observe(tmp_path, key, 2, resources=wrong)
 
