@@ -91,8 +91,7 @@ def test_the_checks_come_in_the_order_in_which_to_fix_them(serve, account, tmp_p
         f"endpoint {url}",
         f"TLS of {url}",
         f"clock beside {url}",
-        "one image of 'default'",
-        "one instance of 'default'",
+        *(f"one {resource.noun} of 'default'" for resource in RESOURCES),
         f"folder {str(tmp_path)!r}",
         "file system",
         "free space",
@@ -176,8 +175,7 @@ def test_checks_that_need_an_unreachable_endpoint_are_not_known(account, tmp_pat
     assert [name for name, finding in found.items() if finding.result == "not known"] == [
         "TLS of http://127.0.0.1:9",
         "clock beside http://127.0.0.1:9",
-        "one image of 'default'",
-        "one instance of 'default'",
+        *(f"one {resource.noun} of 'default'" for resource in RESOURCES),
     ]
 
 

@@ -24,7 +24,7 @@ from pipeline.lake.check import check
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("every_resource")
+pytestmark = pytest.mark.usefixtures("with_instances")
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 

@@ -25,7 +25,7 @@ def test_the_use_of_images_is_that_of_the_model_at_every_observation_and_unused_
     assert all(counts[each] for each in ("in use", "unused", "not known", "deleted", "never listed")), counts
 
 
-@pytest.mark.usefixtures("every_resource")
+@pytest.mark.usefixtures("with_instances")
 def test_what_an_instance_of_a_living_account_names_is_in_use_the_rest_unused_once_the_right_is_there(tmp_path):
     emulated = living_account(images=55, seed=3, instances=40)
     key = Key("secret", emulated, permitted_days={"DescribeInstances": range(2, 99)})
