@@ -29,6 +29,7 @@ from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.jobs import run as run_job
 from pipeline.lake.layout import VERIFIED_FILE
 from pipeline.resources.images import IMAGES_RESOURCE
+from pipeline.resources.instances import INSTANCES_RESOURCE
 from pipeline.resources.tables import RESOURCES
 from pipeline.views.database import write_catalog
 
@@ -50,15 +51,15 @@ settings.register_profile(  # `make fuzz`, a round of bad input: new examples on
 )
 settings.load_profile("here")
 
-# Most tests are about images: there a run lists them alone. A test that takes `every_resource` lists all.
+# Most tests are about images: there a run lists them alone. A test that takes `with_instances` lists both.
 run_job.RESOURCES = (IMAGES_RESOURCE,)
 os.environ["ENS_IMAGES_RESOURCE"] = "images"
 
 
 @pytest.fixture
-def every_resource(monkeypatch) -> None:
-    """A run lists every resource, as it does for users."""
-    monkeypatch.setattr(run_job, "RESOURCES", RESOURCES)
+def with_instances(monkeypatch) -> None:
+    """A run lists images and instances."""
+    monkeypatch.setattr(run_job, "RESOURCES", (IMAGES_RESOURCE, INSTANCES_RESOURCE))
     monkeypatch.delenv("ENS_IMAGES_RESOURCE")
 
 

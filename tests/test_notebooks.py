@@ -32,7 +32,7 @@ OF_USE = "04_in_use.ipynb"
 
 
 @pytest.fixture
-def used_lake(every_resource, tmp_path: Path) -> Path:  # noqa: ARG001  (what a run lists)
+def used_lake(with_instances, tmp_path: Path) -> Path:  # noqa: ARG001  (what a run lists)
     """Some days of an account with instances."""
     data = tmp_path / "data"
     demo(data, days=3, images=40, instances=25, print_line=lambda _: None)

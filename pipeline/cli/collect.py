@@ -216,7 +216,7 @@ def filter_options(command: Any) -> Any:
     help="What is listed.",
 )
 def list_command(output_format: Any, rate: float, profiles: Any, profiles_from: Any, **options: Any) -> None:
-    """List images or instances live; store nothing.
+    """List one resource live, such as images; store nothing.
 
     The filters are those of the API.
     """

@@ -19,7 +19,7 @@ import hashlib
 import itertools
 import operator
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pipeline.errors import classify
 from pipeline.extract.claim import Claim, ids_at, instant_of, published_ids, published_places
@@ -116,7 +116,7 @@ def _digest(ids: Sequence[str]) -> str:
 
 def evidence(
     answers: Sequence[Answer], ended_passes: int, *, rule: str | None = None, claim: Claim | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The evidence of one listing as columns of `observations`, from its answers in the order they arrived.
 
     `ended_passes` is the number of passes read to the end; answers of a later pass prove nothing. `rule` is the rule
@@ -131,19 +131,11 @@ def evidence(
     first_totals = {a.pass_number: a.page.total for a in latest.values() if a.page_number == 1 and a.page}
     final = list(latest.values())
     first = next((a for a in final if a.pass_number == ended_passes and a.page_number == 1), None)
-    earlier = {(a.pass_number, a.page_number, a.attempt_number): a for a in answers}
     return {
         "observed_at_utc": first.received_at_utc if first and passes else None,
         "pass_count": ended_passes,
         "page_count": len(last_pass),
-        "call_count": len(answers),
-        "retry_count": sum(
-            1
-            for a in answers
-            if (before := earlier.get((a.pass_number, a.page_number, a.attempt_number - 1))) and before.status != 200
-        ),
-        "throttle_count": sum(1 for a in answers if classify(a.status, a.error_code) == "throttled"),
-        "waited_seconds": round(sum(a.waited_seconds for a in answers), 3),
+        **count_calls(answers),
         "recovered_answer_count": len(usable) - len(final),
         "clamp_count": sum(1 for a in final if a.page and a.page.size_or_asked < a.page.resource.action.page_size),
         "drift_count": sum(1 for a in final if a.page and a.page.total != first_totals.get(a.pass_number)),
@@ -161,6 +153,21 @@ def evidence(
             else dict.fromkeys(_WATCHED_COLUMNS)
         ),
         **proven,
+    }
+
+
+def count_calls(answers: Sequence[Answer]) -> dict[str, float]:
+    """The calls of one action, as columns of `observations`."""
+    earlier = {(a.pass_number, a.page_number, a.attempt_number): a for a in answers}
+    return {
+        "call_count": len(answers),
+        "retry_count": sum(
+            1
+            for a in answers
+            if (before := earlier.get((a.pass_number, a.page_number, a.attempt_number - 1))) and before.status != 200
+        ),
+        "throttle_count": sum(1 for a in answers if classify(a.status, a.error_code) == "throttled"),
+        "waited_seconds": round(sum(a.waited_seconds for a in answers), 3),
     }
 
 

@@ -34,7 +34,7 @@ from pipeline.lake.compaction.manifest import (
 from pipeline.lake.delta_log import warn_of_delta_logs
 from pipeline.lake.layout import command, shown
 from pipeline.lake.lock import lock
-from pipeline.lake.publish import evidence_of, listed_in, read_answers
+from pipeline.lake.publish import evidence_of, read_answers
 from pipeline.lake.survey import survey
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import read_verified
@@ -118,7 +118,7 @@ def _require_same_evidence(before: RawRun, after: RawRun) -> None:
     old, new = read_answers(before), read_answers(after)
     for decision in before.header["accounts"]:
         account = decision["account"]
-        expected, actual = (evidence_of(before, decision, one.get(listed_in(decision), ())) for one in (old, new))
+        expected, actual = (evidence_of(before, decision, one) for one in (old, new))
         if {name: _redacted_text(value) for name, value in expected.items()} != actual:
             raise LakeDamaged(
                 f"{shown(before.path)!r} was left as it is: without its secrets it would prove something else for "

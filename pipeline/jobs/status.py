@@ -4,9 +4,9 @@
 
 The state is `ok`, or the first that applies of `never published`, `failed
 since`, `too old`, `in the future`. An account in the lake that is no longer
-expected is `not listed now`, and never late. Of a resource other than images
-the state says the same; it is `not permitted` where the account never had the
-right to list it, and `not listed` where no run tried: neither is late.
+expected is `not listed now`, and never late. Each resource has such a state; it
+is `not listed` where no run tried to list it of the account, and `not permitted`
+where the account never had the right to: neither is late.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def status(
         is_listed = labels is None or name in labels
         state = _state(age, failed=rest[3], limit=limit, is_listed=is_listed)
         mine = {one.name: others.get((name, one.name)) for one in _OTHERS}
+        if is_listed and observed is None and name not in last_tries and any(mine.values()):
+            state = "not listed"
         states = {
             one: _other_state(found, last_tries.get(name), at, limit, is_listed=is_listed)
             for one, found in mine.items()

@@ -16,7 +16,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.extract.claim import Claim, is_usable, published_places
-from pipeline.extract.completeness import LEVELS, evidence
+from pipeline.extract.completeness import LEVELS, count_calls, evidence
 from pipeline.extract.response import Answer, NotAPage, read_page
 from pipeline.extract.shares import share_counts
 from pipeline.lake.commit import Publication
@@ -101,7 +101,7 @@ def _observation(
     """Make the row of one account in `observations`, all but the counts of what is written."""
     header = raw.header
     mine = answers.get(listed_in(decision), ())
-    proven = evidence_of(raw, decision, mine)
+    proven = evidence_of(raw, decision, answers)
     refusal = why_refused_anew(raw, decision, mine, proven["certificate"], reading)
     row: dict[str, Any] = {
         "account": decision["account"],
@@ -114,7 +114,6 @@ def _observation(
         **{name: header[name] for name in ("asked_certificate", "code_version")},
         "same_account_as": decision.get("same_account_as") if decision["is_published"] else None,
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
-        "image_shares": shares_of(decision, answers),
         **proven,
     }
     if row["observed_at_utc"] is not None:
@@ -122,26 +121,32 @@ def _observation(
     return row
 
 
-def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Sequence[tuple[int, Answer]]) -> dict[str, object]:
-    """Compute the evidence of an account under the rule of the run that landed it.
+def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
+    """Compute the evidence of an account and resource under the rule of the run that landed it.
 
     Where an answer that was taken then is none any more, by another reading or by damage, the claim counts for nothing.
     """
-    mine = [answer for _, answer in answers]
+    mine = [answer for _, answer in answers.get(listed_in(decision), ())]
     claim = Claim.from_decision(decision)
     if claim is not None and not is_usable(mine, claim):
         claim = None
-    return evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
+    proven = evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
+    return {**proven, **_shares(decision, answers, proven)}
 
 
-def shares_of(decision: Mapping[str, Any], answers: Answers) -> str | None:
-    """Count who the images of an account are shared with that the run asked for, as JSON; None: it did not ask."""
+def _shares(decision: Mapping[str, Any], answers: Answers, proven: Mapping[str, Any]) -> dict[str, Any]:
+    """Count who the images of an account are shared with that the run asked for, as JSON; None: it did not ask.
+
+    The calls for that are added to those of the listing, which `proven` counts.
+    """
     image_ids = decision.get("share_image_ids")
     if image_ids is None:
-        return None
-    mine = answers.get((decision["account"], IMAGE_SHARES.name), ())
-    counts = share_counts(image_ids, [answer for _, answer in mine])
-    return json.dumps([{"image_id": image_id, "shared_account_count": count} for image_id, count in counts.items()])
+        return {"image_shares": None}
+    mine = [answer for _, answer in answers.get((decision["account"], IMAGE_SHARES.name), ())]
+    counts = share_counts(image_ids, mine)
+    rows = [{"image_id": image_id, "shared_account_count": count} for image_id, count in counts.items()]
+    calls = count_calls(mine)
+    return {"image_shares": json.dumps(rows), **{name: round(proven[name] + more, 3) for name, more in calls.items()}}
 
 
 class _Selection(NamedTuple):

@@ -89,7 +89,7 @@ def _write_manifest(con: duckdb.DuckDBPyConnection, counts: dict[str, int], prov
     table = f"{_ALIAS}.main.{MANIFEST_TABLE}"
     columns = ", ".join(f"{name} {kind}" for name, (kind, _) in _MANIFEST.items())
     con.execute(f"create table {table} ({columns})").fetchall()
-    ((as_of,),) = con.execute("select max(observed_at_utc) from accounts").fetchall()
+    ((as_of,),) = con.execute("select max(observed_at_utc) from observations where is_published").fetchall()
     rows = [
         (name, count, relations()[name].grain, as_of, provenance, version("ens-images"))
         for name, count in counts.items()

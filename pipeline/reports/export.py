@@ -154,10 +154,14 @@ def _provenance(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "image_count",
         "reject_count",
         "unknown_field_count",
+        "instances_observed_at_utc",
+        "instances_certificate",
+        "instance_count",
         "same_account_as",
     )
     accounts = [{name: row[name] for name in columns} for row in as_dicts(read(con, "accounts"))]
-    instants = (row["observed_at_utc"] for row in accounts if row["observed_at_utc"])
+    both = ("observed_at_utc", "instances_observed_at_utc")
+    instants = (row[name] for row in accounts for name in both if row[name])
     return {
         "as_of_utc": json_value(max(instants, default=None)),
         "provenance": provenance_line(con),

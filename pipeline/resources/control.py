@@ -49,7 +49,7 @@ OBSERVATIONS = Table(
             ADDED,
             "Answers whose rows are published: those that show the instant; else the pages of the last pass.",
         ),
-        integer("call_count", ADDED, "Tries of calls, answered or not."),
+        integer("call_count", ADDED, "Tries of calls, answered or not; of images, those of `share_check` too."),
         integer("retry_count", ADDED, "Tries that followed a try without a usable answer."),
         integer("throttle_count", ADDED, "Tries that the service refused as too many."),
         seconds("waited_seconds", ADDED, "Time spent backing off before tries."),

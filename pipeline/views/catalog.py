@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.resources.control import OBSERVATIONS, PARTITIONS
-from pipeline.resources.images import DISK_FIELDS
+from pipeline.resources.images import DISK_FIELDS, IMAGES_RESOURCE
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, TABLES
 from pipeline.views.model import UNITS, ColumnDoc, Relation
 from pipeline.views.parameters import Thresholds, settings_of, with_thresholds
@@ -74,6 +74,15 @@ def _current_columns(resource: Resource) -> tuple[ColumnDoc, ColumnDoc]:
     return ColumnDoc(IS_CURRENT, is_current, None), ColumnDoc(SAME_ACCOUNT_AS, same_account_as, None)
 
 
+def _name_shown(table: Table) -> str:
+    """Say under which name an account with several is shown; see `LakeState.counted`."""
+    if table in IMAGES_RESOURCE.tables:
+        return "those of the counted name"
+    if table in ROW_TABLES[:-1]:
+        return "those of the name that was listed last, an empty listing only where there is no other"
+    return "those of the observations in the other views of this kind"
+
+
 _REPEATED: Final = {
     **{resource.noun: [field.name for field in resource.fields] for resource in RESOURCES},
     "further disk": [
@@ -95,7 +104,7 @@ def relations() -> dict[str, Relation]:
     for name, table in LATEST.items():
         grain = (
             f"The rows of `{table.name}` in each account's last published observation; of an account with several "
-            f"names, those of one name. {table.grain}"
+            f"names, {_name_shown(table)}. {table.grain}"
         )
         found[name] = _of_table(table, name, grain=grain, reads=(table.name, OBSERVATIONS.name))
         example = _LATEST_EXAMPLES.get(name, f"select * from {name} limit 10")  # noqa: S608  (a known name)

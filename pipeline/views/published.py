@@ -157,6 +157,16 @@ class Published:
                 first[one.account] = min(first.get(one.account, one.observed_at_utc), one.observed_at_utc)
         return first
 
+    def empty_among(self, listings: Iterable[LatestObservation]) -> frozenset[LatestObservation]:
+        """Find which of these observations have no item."""
+        records = observations(self.files, None, ("account", "resource", "run_id", "item_count"))
+        with damaged_record(self.files):
+            found = self._con.execute(
+                f"select account, resource, run_id from ({records}) as record where item_count = 0"  # noqa: S608
+            ).fetchall()
+        empty = set(found)
+        return frozenset(one for one in listings if (*one.listed, one.run_id) in empty)
+
     @functools.cached_property
     def first_instant(self) -> dt.datetime | None:
         """The instant of the first observation; None: nothing is published."""

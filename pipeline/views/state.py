@@ -15,6 +15,7 @@ from pipeline.resources.tables import RESOURCES, ROW_TABLES
 from pipeline.storage.partitions import run_of
 from pipeline.storage.store import prefetch_footers
 from pipeline.views.account_names import names_not_counted
+from pipeline.views.records import order_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,6 +34,10 @@ class LakeState:
 
     latest: tuple[LatestObservation, ...]
     """The last published observation of each account and resource."""
+    counted: tuple[LatestObservation, ...]
+    """Those that the views count, once for each account however many names it has: of images that of the counted name;
+    of another resource the last one of any name, an empty one only where no other is, because a key without the right
+    may get one."""
     extended: frozenset[Listed]
     """Accounts and resources with observations after their last compaction, or never compacted."""
     out_of_order: frozenset[Listed]
@@ -41,11 +46,6 @@ class LakeState:
     """Each name that is not counted → the name of the same account that is."""
     has_names: bool = False
     """True where a commit record says that its account is another name of one, also if nothing follows from it."""
-
-    @property
-    def counted(self) -> tuple[LatestObservation, ...]:
-        """The last published observations, once for each account however many names it has."""
-        return tuple(observation for observation in self.latest if observation.account not in self.names)
 
     def latest_of(self, resource: Resource) -> tuple[LatestObservation, ...]:
         """Return the last published observation of each account, of one resource."""
@@ -77,11 +77,13 @@ class LakeState:
             else:
                 extended.add(listed)
         latest = published.latest(as_of)
+        names = _names_not_counted(published, latest)
         state = cls(
             tuple(latest.values()),
+            _counted(published, latest, names) if names else tuple(latest.values()),
             frozenset(extended - out_of_order),
             frozenset(out_of_order),
-            _names_not_counted(published, latest),
+            names,
             published.has_names,
         )
         # The views of today read these files next.
@@ -103,6 +105,21 @@ def _names_not_counted(published: Published, latest: Mapping[Listed, LatestObser
     return names_not_counted(
         same_as, first, {one.account: one for one in latest.values() if one.resource == IMAGES.name}
     )
+
+
+def _counted(
+    published: Published, latest: Mapping[Listed, LatestObservation], names: Mapping[str, str]
+) -> tuple[LatestObservation, ...]:
+    """Choose the observations that the views count, of accounts of which some have several names."""
+    listings: dict[Listed, list[LatestObservation]] = {}
+    for one in latest.values():
+        if one.resource != IMAGES.name:
+            listings.setdefault((names.get(one.account, one.account), one.resource), []).append(one)
+        elif one.account not in names:
+            listings[one.listed] = [one]
+    several = [one for found in listings.values() if len(found) > 1 for one in found]
+    empty = published.empty_among(several) if several else frozenset()
+    return tuple(max(found, key=lambda one: (one not in empty, *order_of(one))) for found in listings.values())
 
 
 def _check_files_exist(files: FileSet, published: Iterable[LatestObservation], plain_runs: AbstractSet[str]) -> None:

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 
 import pytest
-from snapshots import SNAPSHOTS
+from third_resource import PROBES
 
 from pipeline.extract.attempt import Attempt
 from pipeline.extract.response import NotAPage, contradiction, item_list, read_page
@@ -15,7 +15,7 @@ from pipeline.resources.tables import RESOURCES
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 EVERY = pytest.mark.parametrize(
-    "resource", [*RESOURCES, INSTANCES_RESOURCE, SNAPSHOTS], ids=lambda resource: resource.name
+    "resource", [*RESOURCES, INSTANCES_RESOURCE, PROBES], ids=lambda resource: resource.name
 )
 
 
@@ -79,7 +79,7 @@ def test_a_key_that_stands_twice_is_no_page(resource):
 
 @EVERY
 def test_an_answer_without_a_list_is_null_and_one_of_another_resource_too(resource):
-    other = next(each for each in (*RESOURCES, SNAPSHOTS) if each is not resource)
+    other = next(each for each in (*RESOURCES, PROBES) if each is not resource)
 
     assert read_page(b'{"Code":0}', resource=resource).is_null
     assert read_page(body_of(other, items_of(other, "a")), resource=resource).is_null

@@ -1,9 +1,11 @@
-"""A resource that was made up, beside those of the package: `declare()` adds it before anything else is imported.
+"""A made-up resource that differs from images wherever a resource may: the laws are tested with it too.
 
     probes ─┬─< probe_parts      one object and a list in an item
-            └─< probe_tags       without roll-ups
+            └─< probe_tags       a list without an inner list, and without roll-ups
 
-`live` writes a history of every resource into two lakes, of which one is compacted.
+Its list has no inner list, its sizes are in MiB, all items are the account's own, an instant may mean never, and some
+of its fields are excluded. `declare()` adds it to those of the package, before anything else is imported. The rest
+writes a history of every resource into a lake.
 """
 
 from __future__ import annotations
@@ -13,53 +15,74 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.resources import control, tables
 from pipeline.resources.resource import Action, Child, ChildPath, Resource, count, count_null, total_gib
-from pipeline.resources.schema import ADDED, gib, integer, text, timestamp_utc
+from pipeline.resources.schema import ADDED, boolean, gib, integer, text, timestamp_utc
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
     from pathlib import Path
 
-_ID = text("probe_id", "ProbeId", "The probe, unique in the account.", is_distinct=True)
+_ID = text("probe_id", "ProbeId", "The probe.", is_distinct=True)
+
+_PARTS = Child(
+    name="probe_parts",
+    noun="part",
+    item_key=_ID,
+    grain="One part of one probe in one published observation.",
+    paths=(
+        ChildPath(("FirstPart",), is_object=True, values=(("part_kind", "first"),)),
+        ChildPath(("Parts", "Part"), values=(("part_kind", "other"),)),
+    ),
+    number=integer("part_number", ADDED, "Place of the part, from 1: the first part, then the others."),
+    columns=(
+        text("part_kind", ADDED, "`first` or `other`."),
+        text("part_id", "PartId", "The part.", is_distinct=True),
+        gib("part_size_gib", "Size", "Size of the part.", is_from_mib=True, is_number=True),
+        boolean("is_encrypted", "Encrypted", "True where the part is encrypted."),
+    ),
+    example="select part_kind, count(*) as part_count from probe_parts group by part_kind",
+    rollups=(
+        count("part_count", "Parts of the probe."),
+        count_null("unsized_part_count", "part_size_gib", "Those of its parts whose size is not known."),
+        total_gib("parts_size_gib", "part_size_gib", "Sizes of its parts, added up; null where none is known."),
+    ),
+    excluded=("device", "Address"),
+)
+
+_TAGS = Child(
+    name="probe_tags",
+    noun="tag",
+    item_key=_ID,
+    grain="One tag of one probe in one published observation.",
+    paths=(ChildPath(("Tags",)),),
+    number=integer("tag_number", ADDED, "Place of the tag, from 1."),
+    columns=(text("tag_name", "Key", "Name of the tag."),),
+    example="select count(*) as tag_count from probe_tags",
+)
 
 PROBES = Resource(
     name="probes",
     noun="probe",
-    action=Action("DescribeProbes", ("Probes",), 100, "ens:DescribeProbes"),
+    action=Action(
+        "DescribeProbes",
+        items=("Probes",),
+        page_size=100,
+        permission="ens:DescribeProbes",
+        parameters=(("OrderBy", "created"),),
+    ),
     key=_ID,
     created="created_at_utc",
     columns=(
         text("probe_name", "ProbeName", "Name of the probe."),
-        gib("probe_size_gib", "Size", "Size of the probe."),
+        gib("probe_size_gib", "Size", "Size of the probe.", is_from_mib=True, is_number=True),
+        integer("cpu_count", "Cpu", "Processors.", is_number=True),
         timestamp_utc("created_at_utc", "CreationTime", "When it was created.", is_past=True),
+        timestamp_utc("expires_at_utc", "ExpiredTime", "When it expires; null: never.", never="is_kept"),
+        boolean("is_kept", ADDED, "True where it never expires."),
+        boolean("is_protected", "Protected", "True where it cannot be deleted."),
     ),
-    children=(
-        Child(
-            name="probe_parts",
-            noun="part",
-            item_key=_ID,
-            grain="One part of one probe in one published observation.",
-            paths=(ChildPath(("First",), is_object=True), ChildPath(("Parts", "Part"))),
-            number=integer("part_number", ADDED, "Place of the part, from 1."),
-            columns=(gib("part_size_gib", "Size", "Size of the part."),),
-            example="select count(*) as part_count from probe_parts",
-            rollups=(
-                count("part_count", "Parts of the probe."),
-                count_null("unsized_part_count", "part_size_gib", "Those without a size."),
-                total_gib("part_size_gib", "part_size_gib", "Sizes of its parts, added up."),
-            ),
-        ),
-        Child(
-            name="probe_tags",
-            noun="tag",
-            item_key=_ID,
-            grain="One tag of one probe in one published observation.",
-            paths=(ChildPath(("Tags",)),),
-            number=integer("tag_number", ADDED, "Place of the tag, from 1."),
-            columns=(text("tag_name", "Key", "Name of the tag."),),
-            example="select count(*) as tag_count from probe_tags",
-        ),
-    ),
+    children=(_PARTS, _TAGS),
+    excluded=("Addresses", "KeyPair"),
 )
 
 

@@ -91,8 +91,7 @@ def test_the_checks_come_in_the_order_in_which_to_fix_them(serve, account, tmp_p
         f"endpoint {url}",
         f"TLS of {url}",
         f"clock beside {url}",
-        "one image of 'default'",
-        "one instance of 'default'",
+        *(f"one {resource.noun} of 'default'" for resource in RESOURCES),
         f"folder {str(tmp_path)!r}",
         "file system",
         "free space",
@@ -176,8 +175,7 @@ def test_checks_that_need_an_unreachable_endpoint_are_not_known(account, tmp_pat
     assert [name for name, finding in found.items() if finding.result == "not known"] == [
         "TLS of http://127.0.0.1:9",
         "clock beside http://127.0.0.1:9",
-        "one image of 'default'",
-        "one instance of 'default'",
+        *(f"one {resource.noun} of 'default'" for resource in RESOURCES),
     ]
 
 
@@ -237,6 +235,16 @@ def test_a_missing_folder_is_good_if_it_can_be_made(serve, account, tmp_path):
     assert wrong is None
     assert found[f"folder {str(tmp_path / 'a' / 'b')!r}"].found == f"will be made: {str(tmp_path)!r} is writable"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "result"), [("there", "writable"), ("new", "will be made: {!r} is writable")])
+def test_a_relative_folder_is_found_from_the_working_folder(serve, account, tmp_path, monkeypatch, name, result):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    found, _ = examined(Path(name), serve().url, account)
+
+    assert found[f"folder {name!r}"].found == result.format(str(tmp_path))
 
 
 MOUNTS = [("/", "ext4"), ("/srv", "nfs4"), ("/srv/local", "xfs"), ("/srv/local", "cifs"), ("/srv2", "fuse.sshfs")]

@@ -24,7 +24,7 @@ from pipeline.lake.check import check
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.usefixtures("every_resource")
+pytestmark = pytest.mark.usefixtures("with_instances")
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
@@ -155,7 +155,7 @@ def test_resources_are_chosen_by_name(tmp_path):
     assert rows(tmp_path, "select resource from observations") == [("instances",)]
     observe(tmp_path, key, 1, resources=["images"])
     assert state(tmp_path, 1)[0] == "not listed now"
-    for wrong in (["snapshots"], "images"):
+    for wrong in (["none"], "images"):
         with pytest.raises(BadSetting, match="resources is a list of names from images, instances, not"):
             observe(tmp_path, key, 2, resources=wrong)
 

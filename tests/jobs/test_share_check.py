@@ -148,6 +148,21 @@ def test_check_rebuild_compaction_and_withdraw_hold(sharing, tmp_path):
     assert sorted(rows(data, COUNTED)) == counts
 
 
+def test_the_calls_of_a_run_are_counted_once_with_those_about_shares(tmp_path):
+    key = Key("s", Sharing())
+    observe(tmp_path, key, 0)
+    faults = [f"throttling:action={ACTION},times=1,count=3,ms=10"]
+    result, answers = observe(tmp_path, key, 1, faults=faults, share_check=True)
+
+    (row,) = result.observations
+    calls = "select count(*), count(error_code) from raw_pages where observed_on = date '2026-10-02'"
+    assert rows(tmp_path, calls) == [(row["call_count"], 3)]
+    assert (row["throttle_count"], row["retry_count"]) == (3, 3)
+    assert row["call_count"] > len(answers) > 3
+    assert f"({row['call_count']} calls)" in str(result)
+    assert check(tmp_path).findings == []
+
+
 def test_a_run_that_is_not_asked_to_asks_for_nothing(tmp_path):
     result, answers = observe(tmp_path, Key("s", Sharing()), 0, 1)
 

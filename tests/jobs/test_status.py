@@ -12,6 +12,7 @@ from pipeline.errors import BadSetting, LakeMissing
 from pipeline.jobs import status as module
 from pipeline.jobs.status import runs_ahead, status
 from pipeline.jobs.withdrawal import restore, withdraw
+from pipeline.resources.tables import RESOURCES
 
 NOW = utc("2026-10-31 02:00")
 
@@ -45,7 +46,7 @@ def test_each_account_is_listed_with_its_age_certificate_and_failures(lake):
         "proof": None,
         "image_count": 2,
         "failed_try_count": 0,
-        "instances_state": "not listed",
+        **{f"{resource.name}_state": "not listed" for resource in RESOURCES[1:]},
         "watch_note": None,
         "last_error": None,
     }

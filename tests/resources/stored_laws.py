@@ -78,6 +78,12 @@ def versions_of(days: list[Seen], account: str, resource: Any) -> set[tuple[str,
     return found | {(key, first, last) for key, first in begun.items()}
 
 
+def run_with(days: list[Seen], listed: tuple[str, str]) -> tuple[str, Seen]:
+    """The first run after the first day that published items of `listed`: its id, and what was seen."""
+    day = next(day for day, seen in enumerate(days) if day and seen.get(listed))
+    return f"{BEGIN + dt.timedelta(days=day):%Y%m%dT%H%M%S}Z", days[day]
+
+
 def require_intact(data: Path) -> None:
     """Assert that a check finds nothing."""
     assert [str(finding) for finding in check(data).findings] == []
@@ -120,7 +126,7 @@ def main(root: Path) -> None:
     made_up = RESOURCES[-1]
     few = ("observations", made_up.versions_name, latest_name(made_up.table), RESOURCES[0].versions_name, "rejects")
     before = {name: before[name] for name in few}
-    run = "20261003T020000Z"
+    run, seen_then = run_with(days, ("a", made_up.name))
     for data in (plain, compacted):
         withdraw(data, f"{run}/a/{made_up.name}", at=AT)
     assert shown(compacted, names=few) == shown(plain, names=few)
@@ -128,7 +134,7 @@ def main(root: Path) -> None:
         left = con.execute(
             "select resource from observations where is_published and account = 'a' and run_id = $1", [run]
         ).fetchall()
-    others = {(account, name): items for (account, name), items in days[2].items() if name != made_up.name}
+    others = {(account, name): items for (account, name), items in seen_then.items() if name != made_up.name}
     assert sorted(left) == sorted((name,) for (account, name), items in others.items() if account == "a" and items)
     restore(compacted, f"{run}/a/{made_up.name}")
     assert shown(compacted, names=few) == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshots import SNAPSHOTS
+from third_resource import PROBES
 
 from pipeline.extract.response import item_list
 from pipeline.resources.instances import INSTANCES_RESOURCE
@@ -21,7 +21,7 @@ from pipeline.transform.parse_irregular import parse_irregular
 
 AT = dt.datetime(2026, 11, 23, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 EVERY = pytest.mark.parametrize(
-    "resource", [*RESOURCES, INSTANCES_RESOURCE, SNAPSHOTS], ids=lambda resource: resource.name
+    "resource", [*RESOURCES, INSTANCES_RESOURCE, PROBES], ids=lambda resource: resource.name
 )
 
 
@@ -32,11 +32,11 @@ def page(resource, items) -> bytes:
 
 
 def flat(*items: Any) -> FlatTables:
-    return flatten([page(SNAPSHOTS, list(items))], "default", AT, resource=SNAPSHOTS)
+    return flatten([page(PROBES, list(items))], "default", AT, resource=PROBES)
 
 
-def snapshot(**fields: Any) -> dict[str, Any]:
-    return {"SnapshotId": "s-1", **fields}
+def probe(**fields: Any) -> dict[str, Any]:
+    return {"ProbeId": "s-1", **fields}
 
 
 def parts(first: Any, *others: Any) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def test_an_excluded_field_is_in_no_reject():
     }
 
 
-def test_a_snapshot_is_flattened_value_for_value():
+def test_a_probe_is_flattened_value_for_value():
     flattened = flat(
-        snapshot(
-            SnapshotName="daily",
+        probe(
+            ProbeName="daily",
             Size=20480,
             Cpu=4,
             CreationTime="2026-01-02T03:04Z",
@@ -88,9 +88,9 @@ def test_a_snapshot_is_flattened_value_for_value():
     assert only(flattened.items) == {
         "account": "default",
         "observed_at_utc": AT,
-        "snapshot_id": "s-1",
-        "snapshot_name": "daily",
-        "snapshot_size_gib": 20,
+        "probe_id": "s-1",
+        "probe_name": "daily",
+        "probe_size_gib": 20,
         "cpu_count": 4,
         "created_at_utc": dt.datetime(2026, 1, 2, 3, 4),  # noqa: DTZ001
         "expires_at_utc": dt.datetime(2027, 1, 1),  # noqa: DTZ001
@@ -101,7 +101,7 @@ def test_a_snapshot_is_flattened_value_for_value():
         "unsized_part_count": 1,
         "parts_size_gib": 4,
     }
-    columns = ("snapshot_id", "part_number", "part_kind", "part_id", "part_size_gib", "is_encrypted", "extra")
+    columns = ("probe_id", "part_number", "part_kind", "part_id", "part_size_gib", "is_encrypted", "extra")
     assert [tuple(row[name] for name in columns) for row in flattened.children[0].to_pylist()] == [
         ("s-1", 1, "first", "p-1", 1, False, None),
         ("s-1", 2, "other", "p-2", 3, True, None),
@@ -111,7 +111,7 @@ def test_a_snapshot_is_flattened_value_for_value():
 
 
 def test_excluded_fields_are_neither_columns_nor_extra_nor_unknown_and_others_are_kept():
-    sent = snapshot(KeyPair={"a": [1]}, Addresses="x", New=1, **parts({"device": 1, "Serial": "s"}))
+    sent = probe(KeyPair={"a": [1]}, Addresses="x", New=1, **parts({"device": 1, "Serial": "s"}))
     flattened = flat(sent)
 
     assert only(flattened.items)["extra"] == '{"New":1}'
@@ -123,9 +123,9 @@ def test_excluded_fields_are_neither_columns_nor_extra_nor_unknown_and_others_ar
 @pytest.mark.parametrize("year", [2099, 2119, 9999])
 def test_an_instant_that_is_far_ahead_means_never(year):
     last, never, none = flat(
-        snapshot(ExpiredTime="2098-12-31T23:59:59Z"),
-        snapshot(SnapshotId="s-2", ExpiredTime=f"{year}-01-01T00:00Z"),
-        snapshot(SnapshotId="s-3"),
+        probe(ExpiredTime="2098-12-31T23:59:59Z"),
+        probe(ProbeId="s-2", ExpiredTime=f"{year}-01-01T00:00Z"),
+        probe(ProbeId="s-3"),
     ).items.to_pylist()
 
     assert (f"{last['expires_at_utc']:%F}", last["is_kept"]) == ("2098-12-31", False)
@@ -154,20 +154,20 @@ def test_an_instant_that_is_far_ahead_means_never(year):
     ],
 )
 def test_a_value_that_does_not_fit_is_null_and_a_reject(sent, field, reason, raw):
-    flattened = flat(snapshot(**sent), {"SnapshotId": "s-2", "Size": 1024})
+    flattened = flat(probe(**sent), {"ProbeId": "s-2", "Size": 1024})
     reject = only(flattened.rejects)
 
-    assert (reject["resource"], reject["item_id"]) == ("snapshots", "s-1")
+    assert (reject["resource"], reject["item_id"]) == ("probes", "s-1")
     assert (reject["field"], reject["reason"], reject["raw_json"]) == (field, reason, raw)
-    assert flattened.items.column("snapshot_size_gib").to_pylist() == [None, 1]
+    assert flattened.items.column("probe_size_gib").to_pylist() == [None, 1]
     assert flattened.items.column("part_count").to_pylist() == [len(flattened.children[0]), 0]
 
 
 def test_an_item_without_an_id_is_a_reject_as_a_whole():
-    flattened = flat(snapshot(), {"SnapshotName": "x", **parts({"Size": 1024})})
+    flattened = flat(probe(), {"ProbeName": "x", **parts({"Size": 1024})})
 
     assert (len(flattened.items), len(flattened.children[0])) == (1, 0)
-    assert only(flattened.rejects)["reason"] == "no id: the snapshot is left out"
+    assert only(flattened.rejects)["reason"] == "no id: the probe is left out"
 
 
 def test_an_instance_names_its_image_and_has_its_disks_and_no_address():
@@ -283,11 +283,12 @@ def test_a_page_as_published_is_read_by_the_fast_parser(resource, monkeypatch):
         return {column.api: sent[column.sent] for column in columns if column.api}
 
     item: dict[str, Any] = {resource.key.api: "x", **values(resource.columns)}
-    for path in (path for child in resource.children for path in child.paths):
-        value = values(resource.children[0].columns)
-        for n, name in enumerate(reversed(path.path)):
-            value = {name: value if n or path.is_object else [value]}
-        item |= value
+    for child in resource.children:
+        for path in child.paths:
+            value = values(child.columns)
+            for n, name in enumerate(reversed(path.path)):
+                value = {name: value if n or path.is_object else [value]}
+            item |= value
     monkeypatch.setattr(parse, "parse_irregular", None)
     flattened = flatten([page(resource, [item])] * 2, "default", AT, resource=resource)
 

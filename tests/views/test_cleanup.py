@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -350,6 +351,27 @@ def test_the_heading_says_that_the_use_is_not_known_where_no_instance_was_listed
         (going,) = [one for one in build_report(con).sections if one.name == "cleanup"]
     assert going.finding == "1 image can be deleted, freeing 20 GiB; whether an instance uses one is not known"
     assert (going.groups, going.further) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        ({"instances_at": "2026-10-27 01:00"}, "instances were listed 3 days before the images"),
+        ({"instances_certificate": "counted"}, "the listing of instances is counted, not verified"),
+    ],
+)
+def test_why_the_use_is_not_known_stands_beside_each_image(tmp_path, about, why):
+    images = [old("m-1", 400), old("m-2", 300)]
+    write_run(tmp_path, Seen(images=images, instances=[instance("i-1", "m-2")], **about))
+
+    assert ask(tmp_path, "select why from image_use where image_id = 'm-1'") == [{"why": why}]
+    for view in ("cleanup_candidates", "stale_images"):
+        query = f"select use_why from {view}(only_unused := false) where image_id = 'm-1'"  # noqa: S608
+        assert ask(tmp_path, query) == [{"use_why": why}]
+    with connect(tmp_path) as con:
+        (going,) = [one for one in build_report(con).sections if one.name == "cleanup"]
+    ((row,), (use,)) = going.table.rows, [one for one in going.table.columns if one.heading == "use"]
+    assert use.value(row, Counter()) == f"not known: {why}"
 
 
 def test_a_threshold_that_is_true_or_false_is_taken_from_the_settings(tmp_path):

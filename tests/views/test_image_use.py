@@ -14,6 +14,7 @@ from pipeline import connect, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.reports.export import export
+from pipeline.reports.provenance import provenance_line
 
 
 def test_the_use_of_images_is_that_of_the_model_at_every_observation_and_unused_is_true(tmp_path):
@@ -24,7 +25,7 @@ def test_the_use_of_images_is_that_of_the_model_at_every_observation_and_unused_
     assert all(counts[each] for each in ("in use", "unused", "not known", "deleted", "never listed")), counts
 
 
-@pytest.mark.usefixtures("every_resource")
+@pytest.mark.usefixtures("with_instances")
 def test_what_an_instance_of_a_living_account_names_is_in_use_the_rest_unused_once_the_right_is_there(tmp_path):
     emulated = living_account(images=55, seed=3, instances=40)
     key = Key("secret", emulated, permitted_days={"DescribeInstances": range(2, 99)})
@@ -78,22 +79,30 @@ def test_an_instance_whose_image_could_not_be_read_may_use_any_so_none_is_unused
 
 
 @pytest.mark.parametrize(
-    ("first", "again", "expected"),
+    ("first", "again", "expected", "shown"),
     [
-        (None, ["m-1"], ("in use", 1, 0)),  # the key of the first name lost the right
-        ([], ["m-1"], ("in use", 1, 0)),  # or it gets an empty list
-        (None, ["m-2"], ("unused", 0, 0)),
-        (["m-2"], ["m-1"], ("unused", 0, 0)),  # used at 02:01, not at 02:02
-        (["m-2"], ["m-2"], ("unused", 0, 0)),
+        (None, ["m-1"], ("in use", 1, 0), ("a2", "m-1")),  # the key of the first name lost the right
+        ([], ["m-1"], ("in use", 1, 0), ("a2", "m-1")),  # or it gets an empty list
+        (None, ["m-2"], ("unused", 0, 0), ("a2", "m-2")),
+        (["m-2"], ["m-1"], ("unused", 0, 0), ("a", "m-2")),  # used at 02:01, not at 02:02
+        (["m-2"], ["m-2"], ("unused", 0, 0), ("a", "m-2")),
     ],
 )
 def test_of_an_account_with_two_names_the_last_listing_of_either_holds_its_own_instances(
-    tmp_path, first, again, expected
+    tmp_path, first, again, expected, shown
 ):
     write_run(tmp_path, seen("a", "2026-10-01 02:00", ["m-2"]))
     other_name = seen("a2", "2026-10-02 02:01", again, same_account_as="a")
     write_run(tmp_path, seen("a", "2026-10-02 02:02", first), other_name)
     assert use_of_first(tmp_path, "use_status, instance_count, other_account_instance_count") == [expected]
+    with connect(tmp_path) as con:
+        assert con.execute("select account, image_id from instances_latest").fetchall() == [shown]
+        assert con.execute("select account, count(*) from instance_disks_latest group by 1").fetchall() == [
+            (shown[0], 1)
+        ]
+        assert con.execute("select distinct account from images_latest").fetchall() == [("a",)]
+        assert " · 2 images · instances " in provenance_line(con)
+        assert " verified · 1 instance · 0 rejects" in provenance_line(con)
 
 
 @pytest.mark.parametrize(

@@ -1176,9 +1176,9 @@ def test_an_account_tells_its_last_observation_and_the_tries_that_failed_since(t
     write_run(tmp_path, Seen("a", "2026-10-04 02:00", error="Unreachable: last"))
     at = utc("2026-10-02 02:00")
     assert connect(tmp_path).execute("from accounts").fetchall() == [
-        ("a", at, run, "counted", None, None, 1, 2, 0, 2, 2, "Unreachable: last", True, None),
-        ("b", at, run, "verified", None, None, 1, 0, 0, 0, 0, None, False, None),
-        ("c", None, None, None, None, None, None, None, None, None, 1, "Refused: c", True, None),
+        ("a", at, run, "counted", None, None, 1, 2, 0, 2, 2, "Unreachable: last", True, *[None] * 5),
+        ("b", at, run, "verified", None, None, 1, 0, 0, 0, 0, None, False, *[None] * 5),
+        ("c", None, None, None, None, None, None, None, None, None, 1, "Refused: c", True, *[None] * 5),
     ]
 
 

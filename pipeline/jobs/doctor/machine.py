@@ -60,7 +60,7 @@ def check_writable(folder: Path) -> str:
         raise NoAccess(
             f"{str(parent)!r} cannot be written to: {error.strerror}: give it to this user, or name another folder"
         ) from error
-    return "writable" if parent == folder else f"will be made: {str(parent)!r} is writable"
+    return "writable" if parent == folder.absolute() else f"will be made: {str(parent)!r} is writable"
 
 
 def _write_unnamed_file(folder: Path) -> None:

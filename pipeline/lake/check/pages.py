@@ -22,18 +22,17 @@ from pipeline.lake.check.files import open_raw_run, sibling, unreadable
 from pipeline.lake.check.proofs import check_proof
 from pipeline.lake.committed_digests import COMMITTED_FILES
 from pipeline.lake.layout import table_path
-from pipeline.lake.publish import Answers, evidence_of, listed_in, publish, read_answers, shares_of, why_refused_anew
+from pipeline.lake.publish import Answers, evidence_of, listed_in, publish, read_answers, why_refused_anew
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
     from pipeline.extract.raw_pages import RawRun
-    from pipeline.extract.response import Answer
     from pipeline.lake.check.model import CheckState
     from pipeline.lake.check.runs import RunContents
     from pipeline.resources.schema import Table
@@ -95,8 +94,7 @@ def _check_evidence(state: CheckState, run: RunContents, raw: RawRun, answers: A
         if listed not in decisions:
             continue
         state.result.certificate_count += 1
-        expected = _expected_evidence(row, raw, decisions[listed], answers.get(listed, ()), run.reading)
-        expected["image_shares"] = shares_of(decisions[listed], answers)
+        expected = _expected_evidence(row, raw, decisions[listed], answers, run.reading)
         for name, value in expected.items():
             if row[name] != value and not _is_withdrawn_since(row, name):
                 problem = f"account {account!r}: {name} is {row[name]!r}, and {value!r} by the raw pages"
@@ -108,7 +106,7 @@ def _expected_evidence(
     row: Mapping[str, Any],
     raw: RawRun,
     decision: Mapping[str, Any],
-    answers: Sequence[tuple[int, Answer]],
+    answers: Answers,
     reading: int,
 ) -> dict[str, Any]:
     """Compute the columns of an observation that follow from the raw pages."""
@@ -118,7 +116,8 @@ def _expected_evidence(
     if expected["observed_at_utc"] is not None:
         expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
     if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
-        refusal = why_refused_anew(raw, decision, answers, expected["certificate"], reading)
+        mine = answers.get(listed_in(decision), ())
+        refusal = why_refused_anew(raw, decision, mine, expected["certificate"], reading)
         expected["is_published"] = decision["is_published"] and refusal is None
     if row["is_published"]:
         del expected["item_count"]  # a published observation counts the rows, which the rules compare

@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.reports.diff.tables import changes_name
+from pipeline.reports.diff.tables import changes_name, spans_name
 from pipeline.reports.formats import formats, write_rows
 from pipeline.reports.formats.markdown import markdown_cell, write_markdown
-from pipeline.reports.provenance import as_of_and_certificate, provenance_line
+from pipeline.reports.provenance import describe_listings, provenance_line
 from pipeline.reports.query import as_dicts, query
 from pipeline.reports.report import REPORT_ROWS, print_provenance, print_section
 from pipeline.reports.standing.changes import CHANGES, count_changes, describe_change
@@ -21,7 +21,7 @@ from pipeline.resources.images import IMAGES_RESOURCE
 from pipeline.text import NOTHING, escape_control, pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TextIO
 
     from pipeline.reports.diff import Diff
@@ -45,7 +45,7 @@ def write_diff(differences: Diff, output_format: str, out: TextIO, err: TextIO) 
     """
     accounts = as_dicts(_read(differences, "accounts"))
     provenance = provenance_line(differences.lake, {row["account"] for row in accounts})
-    notes = _notes(accounts)
+    notes = _notes(differences, accounts)
     if output_format == "table":
         with console_on(out) as console:
             print_provenance(provenance, console)
@@ -94,26 +94,48 @@ def _read(differences: Diff, name: str) -> Rows:
 # ── notes on accounts ────────────────────────────────────────────────────────
 
 
-def _notes(accounts: Sequence[dict[str, Any]]) -> list[str]:
+def _notes(differences: Diff, accounts: Sequence[dict[str, Any]]) -> list[str]:
     """The provenance of FROM, and the accounts that cannot be compared."""
-    old = [
-        {name: row[f"old_{name}"] for name in ("observed_at_utc", "certificate", "image_count")}
-        for row in accounts
-        if row["old_observed_at_utc"] is not None
-    ]
+    names = {row["account"] for row in accounts}
+    old = [row for row in as_dicts(_read(differences, "old_listings")) if row["account"] in names]
     lines = []
     if old:
-        lines.append(" · ".join((f"compared with {pluralize(len(old), 'account')}", *as_of_and_certificate(old))))
-    notes = [note for row in accounts if (note := _account_note(row))]
+        compared = pluralize(len({row["account"] for row in old}), "account")
+        lines.append(" · ".join((f"compared with {compared}", *describe_listings(old))))
+    others = {
+        (row["account"], resource): row
+        for resource in differences.others
+        for row in as_dicts(_read(differences, spans_name(resource).removeprefix("diff_")))
+    }
+    notes = [note for row in accounts for note in _account_notes(row, others, differences.others)]
     lines += notes[:_MOST_NOTES]
     if len(notes) > _MOST_NOTES:
         more = len(notes) - _MOST_NOTES
-        lines.append(f"… and {more:,} more accounts of which that is so: `--format json` tells of all")
+        lines.append(f"… and {more:,} more such notes: `--format json` tells of all accounts")
     return lines
 
 
-def _account_note(row: dict[str, Any]) -> str:
-    """The reason why an account cannot be compared, or only in part; an empty text where it can."""
+def _account_notes(
+    row: dict[str, Any], spans: Mapping[tuple[str, Resource], dict[str, Any]], others: Sequence[Resource]
+) -> Iterator[str]:
+    """Why an account cannot be compared, or only in part; another resource has a note where images have none such."""
+    listed = [(resource, spans[row["account"], resource]) for resource in others if (row["account"], resource) in spans]
+    has_images = row["new_observed_at_utc"] is not None
+    if (note := _images_note(row)) and (has_images or not listed):
+        yield note
+    for resource, span in listed:
+        is_first, is_unseen = span["old_observed_at_utc"] is None, not span["observation_count"]
+        account = f"account {escape_control(row['account'])!r}: its {resource.name}"
+        if is_first and not (has_images and row["old_observed_at_utc"] is None):
+            count = f"{span['new_item_count']:,} may be older, and none is said to have appeared"
+            yield f"{account} were first listed in between: {count}"
+        elif is_unseen and not (has_images and not row["observation_count"]):
+            last = f"{span['old_observed_at_utc']:%Y-%m-%d %H:%M} UTC"
+            yield f"{account} were not listed after {last}: none is known to differ"
+
+
+def _images_note(row: dict[str, Any]) -> str:
+    """The reason why the images of an account cannot be compared; an empty text where they can."""
     account = f"account {escape_control(row['account'])!r}"
     error = escape_control(row["last_error"] or "")
     if row["new_observed_at_utc"] is None:

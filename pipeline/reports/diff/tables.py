@@ -1,6 +1,7 @@
 """The tables of a diff, made on a connection that shows the lake as of TO.
 
-    observations      ──► diff_accounts                the observations of FROM and TO, by account
+    observations      ──► diff_old_listings            the observations of FROM, by account and resource
+                            └──► diff_accounts         those of FROM and TO, by account
     image_versions    ──► diff_versions                the versions since FROM, without those that span both instants
                             └──► diff_changes
                       ──► diff_capacity_by_region
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
     """The statements that make the tables, in order; `accounts` empty: of all accounts, each under one name."""
+    yield _old_listings(since)
     yield _accounts(since, accounts)
     yield _capacity()
     for resource in RESOURCES:
@@ -36,6 +38,15 @@ def tables(since: dt.datetime, accounts: Sequence[str]) -> Iterator[str]:
             yield _spans(resource, since)
         yield _versions(resource)
         yield _changes(resource)
+
+
+def _old_listings(since: dt.datetime) -> str:
+    return f"""
+        create temp table diff_old_listings as
+        select account, resource, observed_at_utc, run_id, certificate, item_count
+        from observations
+        where is_published and observed_at_utc <= {instant(since)}
+        qualify row_number() over (partition by account, resource order by observed_at_utc desc) = 1"""  # noqa: S608
 
 
 def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
@@ -52,9 +63,8 @@ def _accounts(since: dt.datetime, accounts: Sequence[str]) -> str:
             where is_published and resource = 'images' and {of_accounts}
         ),
         old as (
-            from published
-            where observed_at_utc <= {instant(since)}
-            qualify row_number() over (partition by account order by observed_at_utc desc) = 1
+            from diff_old_listings
+            where resource = 'images'
         )
         select
             account,
@@ -85,14 +95,21 @@ def changes_name(resource: Resource) -> str:
     return f"{_prefix(resource)}_changes"
 
 
+def spans_name(resource: Resource) -> str:
+    """Return the name of the table of the observations of a resource, by account."""
+    return f"{_prefix(resource)}_accounts"
+
+
 def _spans(resource: Resource, since: dt.datetime) -> str:
     """The observations of FROM and TO of another resource than images, by account."""
     return f"""
-        create temp table {_prefix(resource)}_accounts as
+        create temp table {spans_name(resource)} as
         select
             account,
             max(observed_at_utc) filter (observed_at_utc <= {instant(since)}) as old_observed_at_utc,
-            max(observed_at_utc) as new_observed_at_utc
+            max(observed_at_utc) as new_observed_at_utc,
+            arg_max(item_count, observed_at_utc) as new_item_count,
+            count(*) filter (observed_at_utc > {instant(since)}) as observation_count
         from observations
         where
             is_published
@@ -110,7 +127,7 @@ def _versions(resource: Resource) -> str:
             coalesce(span.old_observed_at_utc between first_seen_utc and last_seen_utc, false) as is_old,
             span.new_observed_at_utc between first_seen_utc and last_seen_utc as is_new
         from {resource.versions_name} as version
-        inner join {_prefix(resource)}_accounts as span using (account)
+        inner join {spans_name(resource)} as span using (account)
         where
             (span.old_observed_at_utc is null or last_seen_utc >= span.old_observed_at_utc)
             and not (is_old and is_new)"""  # noqa: S608

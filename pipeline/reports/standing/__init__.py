@@ -84,7 +84,7 @@ def build_report(con: duckdb.DuckDBPyConnection) -> Report:
             accounts=accounts_section,
             needs_attention=any(
                 row["is_stale"]
-                or row["certificate"] != "verified"
+                or _certificates(row) != {"verified"}
                 or row["reject_count"]
                 or row["unknown_field_count"]
                 or row["same_account_as"]
@@ -120,6 +120,10 @@ select
     failed_try_count,
     last_error,
     is_stale,
+    instances_observed_at_utc,
+    instances_certificate,
+    instance_count,
+    instances_last_error,
     same_account_as
 from accounts
 order by
@@ -130,7 +134,7 @@ order by
 
 def _accounts_section(accounts: Sequence[Row]) -> Section:
     stale = sum(1 for row in accounts if row["is_stale"])
-    unverified = sum(1 for row in accounts if row["certificate"] not in {"verified", None})
+    unverified = sum(1 for row in accounts if not _certificates(row) <= {"verified"})
     total = summed([row for row in accounts if row["same_account_as"] is None])
     problems = (
         *((1, f"{len(names)} names of one account") for names in names_by_account(accounts).values()),
@@ -146,21 +150,40 @@ def _accounts_section(accounts: Sequence[Row]) -> Section:
         Column("certificate", "certificate"),
         Column("proof", "proof", rank=4),
         Column("image_count", "images", "number"),
+        *((Column("instance_count", "instances", "number"),) if total["instance_count"] else ()),
         Column("reject_count", "rejects", "number", rank=3),
         Column("unknown_field_count", "unknown fields", "number", rank=2),
         Column("failed_try_count", "failed tries since", "number", rank=1),
         Column("last_error", "why", "words"),
     )
-    rows = [{**row, "last_error": _note(row)} for row in accounts]
+    rows = [{**row, **_first_listing(row), "last_error": _note(row)} for row in accounts]
     return Section("accounts", "Accounts", finding, table("Accounts", "accounts", columns, rows), (_ACCOUNTS,))
+
+
+def _certificates(row: Row) -> set[str]:
+    """The certificates of an account's listings."""
+    return {row["certificate"], row["instances_certificate"]} - {None}
+
+
+def _first_listing(row: Row) -> Row:
+    """The instant and certificate of the instances, where the account has no listing of images."""
+    if row["observed_at_utc"] is not None:
+        return {}
+    return {name: row[f"instances_{name}"] for name in ("observed_at_utc", "certificate")}
 
 
 def _note(row: Row) -> str:
     """The error of the last failed try, the name that the account is counted under, and what its listing showed."""
-    name = row["same_account_as"]
-    return "; ".join(
-        filter(None, (row["last_error"], name and f"another name of {name}, counted there", row["watch_note"]))
+    name, certificate, error = row["same_account_as"], row["instances_certificate"], row["instances_last_error"]
+    is_first = row["observed_at_utc"] is None
+    notes = (
+        row["last_error"],
+        name and f"another name of {name}, counted there",
+        row["watch_note"],
+        error != row["last_error"] and error and f"instances: {error}",
+        not is_first and certificate not in {None, "verified"} and f"instances {certificate}",
     )
+    return "; ".join(note for note in notes if note)
 
 
 def _title(accounts: Sequence[Row]) -> str:

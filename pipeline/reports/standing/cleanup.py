@@ -84,6 +84,7 @@ select
     newer_image_count,
     use_status,
     unused_days,
+    use_why,
     shared_account_count,
     why
 from cleanup_candidates
@@ -132,6 +133,8 @@ _AGES: Final = {
 }
 _GROUPS: Final = {"unused": "unused, proven", "unknown": "not known", "used": "in use"}
 """The groups by the start of their columns in `USE_BY_REGION`."""
+_NEVER_LISTED: Final = "instances were never listed"
+"""The reason of a lake without instances: a note tells it once."""
 _USES: Final = {
     "unused_gib": Series(_GROUPS["unused"], "blue"),
     "unknown_gib": Series(_GROUPS["unknown"], "grey"),
@@ -193,7 +196,7 @@ def _rule_note(data: SectionData) -> str:
     )
     if not _has_instances(data):
         reasons = {row["unknown_why"] for row in data.query(USE_BY_REGION) if row["unknown_why"]}
-        if reasons - {"instances were never listed"}:
+        if reasons - {_NEVER_LISTED}:
             return f"{rule} The use is not known ({min(reasons)}): look before deleting."
         return f"{rule} No listing tells whether an instance still runs from an image: look before deleting."
     return (
@@ -287,8 +290,11 @@ def _chart(data: SectionData, finding: str) -> Chart | None:
 
 
 def _use(row: Row) -> str:
+    """For how long it is unused, or why that is not known, short: the groups have the whole reason."""
     days, count = row["unused_days"], row["shared_account_count"]
     use = row["use_status"] if not days else f"unused for {pluralize(days, 'day')}"
+    if use == "not known" and row["use_why"] != _NEVER_LISTED:
+        use = f"{use}: {row['use_why'].partition(':')[0]}"
     return f"{use}, shared with {pluralize(count, 'account')}" if count else str(use)
 
 
@@ -312,7 +318,7 @@ CLEANUP: Final = StandingReport(
         Column("region_id", "region", rank=2),
         Column("age_days", "age, days", "number"),
         Column("newer_image_count", "newer of its name", "number", rank=4),
-        Column("use", "use", rank=3, value=lambda row, _: _use(row)),
+        Column("use", "use", "words", rank=3, value=lambda row, _: _use(row)),
         Column("freed_gib", "frees GiB", "number"),
     ),
     finding=_finding,

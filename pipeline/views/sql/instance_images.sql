@@ -1,6 +1,7 @@
 -- The image of each instance: one row per instance whose image an account of the lake lists, oldest image first.
 -- An image of the instance's own account counts before the same image in another account. A newer image is one of the
 -- same account, name and architecture that is Available and was created later: the instance could be moved to it.
+-- Of an account with several names it shows those of `instances_latest`, under the name that they were listed under.
 -- Reads: instances_latest, image_age.
 -- Example: select region_id, count(*) as instance_count from instance_images where image_age_days >= 365 group by region_id
 

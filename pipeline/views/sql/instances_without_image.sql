@@ -1,6 +1,7 @@
 -- Instances whose image is in no listing: one row per instance whose image no account of the lake has now, oldest first.
 -- The image is deleted, or it was never listed: a public image, or one of an account that is not in the lake. An instance
 -- whose image is deleted runs on, but its system disk cannot be initialised again, nor a second instance be created.
+-- Of an account with several names it shows those of `instances_latest`, under the name that they were listed under.
 -- Reads: instances_latest, images_latest, image_versions.
 -- Example: select image_id, count(*) as instance_count from instances_without_image where image_state = 'deleted' group by image_id
 
