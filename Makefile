@@ -151,6 +151,7 @@ $(VENV)-engines/installed: pyproject.toml $(BIN)/python
 engines: $(VENV)-engines/installed
 	@$(VENV)-engines/bin/python tests/harness/engines.py --out docs/engines.md
 	@$(VENV)-engines/bin/python tests/harness/folders.py --histories 20
+	@$(VENV)-engines/bin/python -m pytest tests/test_howtos.py -k other-tools
 
 bench-spark: $(VENV)-spark/installed
 	@PYTHONPATH=tests:tests/harness $(VENV)-spark/bin/python tests/bench/bench_spark.py

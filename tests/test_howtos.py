@@ -43,7 +43,11 @@ NOT_RUN_HERE = {
     ("docs/extending.md", "sh"): "test_extending.py runs them there",
     ("docs/spark.md", "python"): "Spark wants Java and an environment of its own (`make spark`): it is parsed",
 }
-READERS_NOT_HERE = [name for name in ("dask", "fastparquet", "deltalake") if importlib.util.find_spec(name) is None]
+READERS_NOT_HERE = [
+    name
+    for name in ("dask", "fastparquet", "deltalake", "datafusion", "chdb")
+    if importlib.util.find_spec(name) is None
+]
 FILLED_IN = {"KEY_ID=…": "KEY_ID=prod", "KEY_SECRET=…": "KEY_SECRET=emulator"}
 ELSEWHERE = ("aliyun", "crontab", "systemctl", "docker")
 PIP = """#!{python}

@@ -1,6 +1,6 @@
 """Ask every engine the same questions of a lake in every state, by folder, by Delta log and by view, and compare.
 
-    python tests/harness/engines.py [--days 12] [--images 400] [--out docs/engines.md]
+    python tests/harness/engines.py [--days 10] [--images 300] [--out docs/engines.md]
 
 An engine that is not installed is left out.
 """
@@ -269,8 +269,8 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def main() -> int:
     """Compare, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=int, default=12)
-    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
