@@ -50,7 +50,10 @@ def without_secrets(rows: pa.Table) -> pa.Table:
 
 
 def _redacted(rows: pa.Table) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    """Yield each column of text or bytes: its name, its values, and the values without secrets."""
+    """Yield each column of text, and of bodies: its name, its values, and the values without secrets.
+
+    Only raw pages hold bodies, each beside its status; any other column of bytes is a column of text in a damaged file.
+    """
     import pyarrow as pa
 
     for column in rows.schema:
@@ -59,7 +62,9 @@ def _redacted(rows: pa.Table) -> Iterator[tuple[str, list[Any], list[Any]]]:
         if pa.types.is_string(column.type):
             values = rows.column(column.name).to_pylist()
             yield column.name, values, [text and redact(text) for text in values]
-        elif pa.types.is_large_binary(column.type) or pa.types.is_binary(column.type):
+        elif (
+            pa.types.is_large_binary(column.type) or pa.types.is_binary(column.type)
+        ) and "status" in rows.column_names:
             values = rows.column(column.name).to_pylist()
             statuses = rows.column("status").to_pylist()
             yield column.name, values, [_redacted_body(*pair) for pair in zip(statuses, values, strict=True)]

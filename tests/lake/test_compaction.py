@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -320,6 +322,15 @@ def test_a_missing_or_torn_compacted_file_is_named(data, place):
 
     assert check(data, deep=True).findings == []
     assert shown(data, *SHOWN) == before
+
+
+def test_a_compacted_file_whose_metadata_make_a_text_bytes_is_named(data):
+    path = data / "lake" / "compacted_observations" / "000001.parquet"
+    rows = pq.read_table(path)
+    position = rows.schema.get_field_index("endpoint")
+    pq.write_table(rows.set_column(position, "endpoint", rows.column("endpoint").cast(pa.binary())), path)
+
+    assert ["compacted_observations" in finding.location for finding in check(data).findings] == [True]
 
 
 def test_a_withdrawn_observation_leaves_the_versions_after_its_grace_period(data):

@@ -34,8 +34,8 @@ def _add(state: CheckState, path: Path, *, is_raw: bool = False) -> None:
         found = state.secrets.get(path)
         if found is None:  # no other step of the check read it
             found = raw_secrets(RawRun(path)) if is_raw else stored_secrets(read_verified(path))
-    except LakeDamaged:
-        return  # a finding already
+    except (LakeDamaged, UnicodeDecodeError):
+        return  # a finding already, or superseded
     if found:
         columns = ", ".join(f"{name} ({pluralize(count, 'row')})" for name, count in sorted(found.items()))
         cure = command(state.data, "rebuild", "--redact")
