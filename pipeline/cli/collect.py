@@ -125,7 +125,7 @@ def _progress() -> Iterator[Any]:
     default=50,
     show_default=True,
     metavar="PERCENT",
-    help="Do not publish an account that lost a larger share of its images.",
+    help="Do not publish a resource of which an account lost a larger share.",
 )
 @option(
     "--accept-shrink",

@@ -144,12 +144,11 @@ def volume_drop(
     became_empty = bool(before) and not ids
     if not became_empty and (len(before) < _MIN_ITEMS or percent <= max_percent):
         return None
-    accept = "--accept-shrink" if resource is RESOURCES[0] else f"--accept-shrink {resource.name}"
     emptied = "is empty now" if resource is RESOURCES[0] else "has none now"
     drop = emptied if became_empty else f"has lost {gone_count:,} of them ({percent:.0f} %)"
     return AccountShrank(
         f"account {account!r} had {pluralize(len(before), resource.noun)} and {drop}; nothing was published: "
-        f"verify that this is true (a lost permission looks the same), then run with {accept}"
+        f"verify that this is true (a lost permission looks the same), then run with --accept-shrink {resource.name}"
     )
 
 

@@ -117,7 +117,17 @@ where
 order by created_at_utc nulls last, account, image_id;
 
 -- 20. How far can each account be trusted?
-select account, observed_at_utc, certificate, image_count, reject_count, unknown_field_count, is_stale, last_error
+select
+    account,
+    observed_at_utc,
+    certificate,
+    image_count,
+    instances_certificate,
+    instance_count,
+    reject_count,
+    unknown_field_count,
+    is_stale,
+    last_error
 from accounts;
 
 -- 21. How much is in use, how much is not?

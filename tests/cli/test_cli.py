@@ -336,8 +336,8 @@ def test_an_account_that_became_empty_ends_with_3_unless_accepted(tmp_path):
     with Endpoint({"emulator": Key("emulator", Shelf())}) as endpoint:
         assert ens_images(tmp_path, "run", "--endpoint", endpoint.url).returncode == 0
         endpoint.day = 1
-        refused(ens_images(tmp_path, "run", "--endpoint", endpoint.url), 3, "is empty now.*--accept-shrink")
-        assert ens_images(tmp_path, "run", "--endpoint", endpoint.url, "--accept-shrink").returncode == 0
+        refused(ens_images(tmp_path, "run", "--endpoint", endpoint.url), 3, "is empty now.*--accept-shrink images")
+        assert ens_images(tmp_path, "run", "--endpoint", endpoint.url, "--accept-shrink", "images").returncode == 0
 
 
 def test_a_damaged_file_ends_with_6_and_is_named(serve, tmp_path):

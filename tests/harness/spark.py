@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from engine_readers import BY_FOLDER, spark_session
 from folders import compare
-from lake_builder import Seen, image, strange, used, utc, write_run
+from lake_builder import Seen, image, instance, strange, used, utc, write_run
 from objects import upload
 from pyspark.errors import PySparkException
 from s3_server import Server, s3_server
@@ -137,12 +137,15 @@ def test_every_table_and_view_is_the_same_over_a_lake_with_instances(spark, tmp_
 def test_every_table_and_view_counts_an_account_with_two_names_once(spark, tmp_path):
     for day in (1, 2, 3):
         images = [image(f"m-{number}", 20, status="Available" if day > 1 else "Creating") for number in range(3 + day)]
-        at, again = f"2026-10-0{day} 02:00", Seen("again", f"2026-10-0{day} 02:01", images[1:], same_account_as="prod")
+        at, later = f"2026-10-0{day} 02:00", f"2026-10-0{day} 02:01"
+        listed = [instance("i-1", "m-1")]  # by the second name alone: the key of the first has no right
+        again = Seen("again", later, images[1:], same_account_as="prod", instances=listed)
         write_run(tmp_path, Seen("prod", at, images), *([again] if day > 1 else []))
     assert unlike(spark, tmp_path) == {}
     assert {row.account for row in spark.table("images").select("account").distinct().collect()} == {"prod", "again"}
     assert {row.account for row in spark.table("images_latest").select("account").distinct().collect()} == {"prod"}
     assert [row.image_count for row in spark.table("capacity_by_day").collect()] == [4, 5, 6]
+    assert [row.account for row in spark.table("instances_latest").collect()] == ["again"]
 
 
 def test_the_session_keeps_its_time_zone_so_that_all_is_compared_here_in_another_than_utc(spark, tmp_path):

@@ -89,7 +89,10 @@ def test_the_candidates_of_the_lake_and_no_other_image_are_asked_for(sharing):
     listed = column(data, "select image_id from images_latest")
     asked = before & listed
 
-    assert dict(rows(data, COUNTED)) == {image_id: account.count(image_id) for image_id in asked}
+    counts = {image_id: account.count(image_id) for image_id in asked}
+    assert dict(rows(data, COUNTED)) == counts
+    of_use = "select image_id, shared_account_count from image_use where shared_account_count is not null"
+    assert dict(rows(data, of_use)) == counts
     assert len(answers) == sum(max(1, -(-account.count(image_id) // 100)) for image_id in asked)
     shared = sum(account.count(image_id) > 0 for image_id in asked)
     assert f"prod: {shared} of {len(asked)} cleanup candidates shared with other accounts" in str(result).splitlines()

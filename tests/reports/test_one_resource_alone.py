@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from lake_builder import Seen, image, instance, write_run
 
 import pipeline.jobs.run as run_job
 from pipeline import connect, diff
@@ -135,3 +136,21 @@ def test_status_and_manifest_have_the_instant_of_the_instances(lake, tmp_path, c
     assert late is None
     assert manifest["as_of_utc"] == "2026-10-02T02:01:00.000000Z"
     assert [account["instance_count"] for account in manifest["accounts"]] == [counts["alone", 2], counts["both", 2]]
+
+
+def test_instances_that_a_later_run_did_not_publish_are_told_beside_the_account(tmp_path):
+    images, listed = [image("m-1")], [instance("i-1", "m-1")]
+    write_run(tmp_path, Seen("a", "2026-10-01 02:00", images, instances=listed), Seen("b", "2026-10-01 02:00", images))
+    error = "AccountShrank: no instance any more"
+    refused = "NotPermitted: no right"
+    write_run(
+        tmp_path,
+        Seen("a", "2026-10-02 02:00", images, instances_error=error),
+        Seen("b", "2026-10-02 02:00", images, instances_error=refused),
+    )
+
+    with connect(tmp_path) as con:
+        report = build_report(con)
+    assert report.accounts.finding == "1 account whose instances the last run did not publish"
+    assert report.needs_attention
+    assert [row["last_error"] for row in report.accounts.table.rows] == [f"instances: {error}", f"instances: {refused}"]

@@ -84,6 +84,7 @@ def build_report(con: duckdb.DuckDBPyConnection) -> Report:
             accounts=accounts_section,
             needs_attention=any(
                 row["is_stale"]
+                or _lost_instances(row)
                 or _certificates(row) != {"verified"}
                 or row["reject_count"]
                 or row["unknown_field_count"]
@@ -134,11 +135,13 @@ order by
 
 def _accounts_section(accounts: Sequence[Row]) -> Section:
     stale = sum(1 for row in accounts if row["is_stale"])
+    without_instances = sum(map(_lost_instances, accounts))
     unverified = sum(1 for row in accounts if not _certificates(row) <= {"verified"})
     total = summed([row for row in accounts if row["same_account_as"] is None])
     problems = (
         *((1, f"{len(names)} names of one account") for names in names_by_account(accounts).values()),
         (stale, f"{stale:,} of {pluralize(len(accounts), 'account')} not seen by the last run"),
+        (without_instances, f"{pluralize(without_instances, 'account')} whose instances the last run did not publish"),
         (unverified, f"{unverified:,} not verified"),
         (total["reject_count"], pluralize(total["reject_count"], "reject")),
         (total["unknown_field_count"], pluralize(total["unknown_field_count"], "unknown field")),
@@ -163,6 +166,11 @@ def _accounts_section(accounts: Sequence[Row]) -> Section:
 def _certificates(row: Row) -> set[str]:
     """The certificates of an account's listings."""
     return {row["certificate"], row["instances_certificate"]} - {None}
+
+
+def _lost_instances(row: Row) -> bool:
+    """Whether instances were listed, and a later run did not publish them; without images the account is stale."""
+    return bool(row["instances_last_error"] and row["instances_observed_at_utc"] and row["observed_at_utc"])
 
 
 def _first_listing(row: Row) -> Row:

@@ -3,7 +3,7 @@
 -- are Available and stay. An image without a name or an architecture is not listed: it cannot be compared with others.
 -- An image that an instance of the lake names is not listed. One whose use is not known is listed only for an account
 -- without a verified listing of instances: check before you delete it.
--- Reads: image_age, image_use, image_shares.
+-- Reads: image_age, image_use.
 -- Example: select count(*) as image_count, sum(freed_gib) as freed_gib from cleanup_candidates(older_than_days := 90)
 
 with settings as (
@@ -79,26 +79,18 @@ select
     image_use.why as use_why,                                       -- Reason for the use status, as text: by which instances, or why it is not known.
     image_use.instance_count,
     compared.image_size_gib as freed_gib,                             -- GiB that deleting the image frees: its size; null if the size is unknown.
-    shares.shared_account_count,                                      -- Accounts that it is shared with; null: not asked for.
-    concat(
-        compared.age_days,
-        ' days old; ',
-        cast(compared.newer_image_count as bigint),
-        ' newer of its name',
-        case
-            when shares.shared_account_count = 1 then '; shared with 1 account'
-            when shares.shared_account_count > 1 then concat('; shared with ', shares.shared_account_count, ' accounts')
-            else ''
-        end
+    image_use.shared_account_count,                                   -- Accounts that it is shared with; null: not asked for.
+    concat_ws(
+        '; ',
+        concat(compared.age_days, ' days old'),
+        concat(cast(compared.newer_image_count as bigint), ' newer of its name'),
+        image_use.shared_with
     ) as why                                                          -- Reason for the listing, as text.
 from compared
 cross join settings
 inner join image_use
     on compared.account = image_use.account
     and compared.image_id = image_use.image_id
-left join image_shares as shares
-    on compared.account = shares.account
-    and compared.image_id = shares.image_id
 where
     compared.age_days >= settings.older_than_days
     and compared.newer_image_count >= settings.keep_newest

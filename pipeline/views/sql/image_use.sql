@@ -5,7 +5,7 @@
 -- an image for each instance, and names this one nowhere. It says nothing of accounts that are not in the lake, nor of
 -- instances that are created later. Any other image is `not known`. An empty listing proves nothing: a key without the
 -- right may get one. Of an account with several names, the last listing under any of them counts.
--- Reads: image_age, instance_versions, observations.
+-- Reads: image_age, image_shares, instance_versions, observations.
 -- Example: select use_status, count(*) as image_count, sum(image_size_gib) as image_size_gib from image_use group by use_status
 
 with settings as (
@@ -310,8 +310,16 @@ select
         when judged.existed_at_utc > judged.instances_observed_at_utc then 'newer than the listing of instances'
         when judged.use_status = 'not known' then 'a later listing of instances, of another name or account, named it'
         else 'no instance of the account names it, by a verified listing'
-    end as why                            -- Reason for the status, as text.
+    end as why,                           -- Reason for the status, as text.
+    shares.shared_account_count,          -- Accounts that it is shared with; null: not asked for.
+    case
+        when shares.shared_account_count = 1 then 'shared with 1 account'
+        when shares.shared_account_count > 1 then concat('shared with ', shares.shared_account_count, ' accounts')
+    end as shared_with                    -- The same as text; null where it is shared with none.
 from judged
+left join image_shares as shares
+    on judged.account = shares.account
+    and judged.image_id = shares.image_id
 left join proven_since
     on judged.account = proven_since.account
     and judged.existed_at_utc = proven_since.existed_at_utc

@@ -2,7 +2,7 @@
 -- Created long before the observation, and not changed recently. Only changes within watched_days, the days that the lake
 -- has observed the image, are known. An image without a creation time is not listed, nor one that an instance of the lake
 -- names. One whose use is not known is listed only for an account without a verified listing of instances.
--- Reads: image_age, image_versions, image_changes, image_use, image_shares.
+-- Reads: image_age, image_versions, image_changes, image_use.
 -- Example: select image_id, why, freed_gib from stale_images(older_than_days := 365, watched_days := 28)
 
 with settings as (
@@ -77,31 +77,26 @@ select
     image_use.unused_days,
     image_use.why as use_why,               -- Reason for the use status, as text: by which instances, or why it is not known.
     judged.image_size_gib as freed_gib,       -- GiB that deleting the image frees: its size; null if the size is unknown.
-    shares.shared_account_count,              -- Accounts that it is shared with; null: not asked for.
-    concat(
-        judged.age_days,
-        ' days old; ',
-        case
-            when judged.last_changed_utc is null then 'no change'
-            else concat('last changed ', judged.unchanged_days, ' days ago')
-        end,
-        ' in ',
-        judged.watched_days,
-        ' days watched',
-        case
-            when shares.shared_account_count = 1 then '; shared with 1 account'
-            when shares.shared_account_count > 1 then concat('; shared with ', shares.shared_account_count, ' accounts')
-            else ''
-        end
+    image_use.shared_account_count,           -- Accounts that it is shared with; null: not asked for.
+    concat_ws(
+        '; ',
+        concat(judged.age_days, ' days old'),
+        concat(
+            case
+                when judged.last_changed_utc is null then 'no change'
+                else concat('last changed ', judged.unchanged_days, ' days ago')
+            end,
+            ' in ',
+            judged.watched_days,
+            ' days watched'
+        ),
+        image_use.shared_with
     ) as why                                  -- Reason for the listing, as text.
 from judged
 cross join settings
 inner join image_use
     on judged.account = image_use.account
     and judged.image_id = image_use.image_id
-left join image_shares as shares
-    on judged.account = shares.account
-    and judged.image_id = shares.image_id
 where
     judged.age_days >= settings.older_than_days
     and judged.watched_days >= settings.watched_days
