@@ -50,7 +50,10 @@ def provenance_line(con: duckdb.DuckDBPyConnection, among: Collection[str] | Non
         for state, labels in (
             ("stale", [row["account"] for row in accounts if row["is_stale"] and row["account"] in published]),
             ("never published", [row["account"] for row in accounts if row["account"] not in published]),
-            ("without images", [row["account"] for row in accounts if row["account"] in published - with_images]),
+            (
+                "without a listing of images",
+                [row["account"] for row in accounts if row["account"] in published - with_images],
+            ),
         )
         if labels
     ]

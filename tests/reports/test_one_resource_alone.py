@@ -82,8 +82,10 @@ def test_the_provenance_is_about_what_is_listed(lake, counts):
         both = provenance_line(con)
 
     instances = f"instances verified · {counts['alone', 2]} instances · 0 rejects · 0 unknown fields"
-    assert alone == f"1 account (1 without images: alone) · as of 2026-10-02 02:01 UTC · {instances}"
-    assert both.startswith("2 accounts (1 without images: alone) · as of 2026-10-02 02:00 UTC · verified · ")
+    assert alone == f"1 account (1 without a listing of images: alone) · as of 2026-10-02 02:01 UTC · {instances}"
+    assert both.startswith(
+        "2 accounts (1 without a listing of images: alone) · as of 2026-10-02 02:00 UTC · verified · "
+    )
     total = sum(count for (_, day), count in counts.items() if day == 2)
     assert f" · instances as of 2026-10-02 02:00 to 2026-10-02 02:01 UTC verified · {total} instances · " in both
 
@@ -105,7 +107,9 @@ def test_the_report_shows_the_listing_of_each_account(lake, counts):
 
 def test_a_diff_compares_instances_where_there_is_nothing_else(lake, counts):
     provenance, compared = notes(lake, "2026-10-01", "alone")[:2]
-    assert provenance.startswith("1 account (1 without images: alone) · as of 2026-10-02 02:01 UTC · instances ")
+    assert provenance.startswith(
+        "1 account (1 without a listing of images: alone) · as of 2026-10-02 02:01 UTC · instances "
+    )
     assert compared == (
         f"compared with 1 account · as of 2026-10-01 02:01 UTC · instances verified · {counts['alone', 1]} instances"
     )
