@@ -100,7 +100,10 @@ def with_replacements(data: Path, tombstones: Tombstones) -> Tombstones:
     kept = [one for one in tombstones.replacements if one.run_id not in runs]
     for run_id in runs:
         kept += _replacements(data, run_id, tombstones)
-    return msgspec.structs.replace(tombstones, replacements=tuple(kept)) if runs else tombstones
+    numbers = dict(tombstones.last_numbers)
+    for one in kept:
+        numbers[one.run_id] = max(one.number, numbers.get(one.run_id, 0))
+    return msgspec.structs.replace(tombstones, replacements=tuple(kept), last_numbers=numbers) if runs else tombstones
 
 
 def _settle_all(data: Path, tombstones: Tombstones) -> None:
@@ -126,7 +129,8 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
     is_partly_withdrawn = bool(hidden) and not tombstones.published_by(run_id) <= hidden
     if is_partly_withdrawn and not any(one.left_out == hidden for one in kept):
         try:
-            kept.append(_derive(data, run_id, tombstones, max((*taken, *known), default=0) + 1))
+            last = max((*taken, *known, tombstones.last_numbers.get(run_id, 0)))
+            kept.append(_derive(data, run_id, tombstones, last + 1))
         except LakeDamaged as error:
             _log.warning("the files of run %s stay in the folders, with withdrawn rows: %s", run_id, error)
     return kept

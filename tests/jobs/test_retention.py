@@ -27,6 +27,7 @@ from pipeline.lake.check import check
 from pipeline.lake.tombstone_files import tombstones_copy, tombstones_path
 from pipeline.reports.query import query
 from pipeline.views.database import write_catalog
+from pipeline.views.script import views_sql
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 NOW = dt.datetime(2026, 10, 20)  # noqa: DTZ001
@@ -247,6 +248,20 @@ def test_a_connection_of_before_a_withdrawal_ends_with_an_error_and_reads_no_sma
         with pytest.raises(LakeDamaged, match="connect again"):
             list(query(con, "select count(*) from images").rows)
         assert list(query(con, "select count(*) from observations").rows) == [(7,)]
+
+
+def test_a_name_is_never_given_to_other_rows(data):
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    script = views_sql(data)
+    with connect(data) as con:
+        restore(data, f"{run_id(1)}/a", at=NOW)
+        withdraw(data, f"{run_id(1)}/b", at=NOW)
+        assert parquet(data, 1)["."] == [f"{run_id(1)}.2.parquet"]
+        with pytest.raises(LakeDamaged, match="connect again"):
+            list(query(con, "select account, count(*) from images group by account").rows)
+    with pytest.raises(duckdb.Error, match="the lake has changed"):
+        duckdb.connect().execute(script)
+    assert by_folder(data) == by_views(data)
 
 
 # ── by age ───────────────────────────────────────────────────────────────────
