@@ -390,6 +390,24 @@ def test_an_expired_day_is_withdrawn_and_restored_in_the_views_alone(data):
     assert check(data).findings == []
 
 
+def test_an_expired_day_holds_what_the_views_give_until_its_files_are_deleted(data):
+    compact(data, at=NOW)
+    whole = by_views(data)
+    withdraw(data, f"{run_id(0)}/a", at=NOW)
+    prune(data, daily_older_than="17d", at=NOW)
+    restore(data, f"{run_id(0)}/a", at=NOW)
+    withdraw(data, f"{run_id(1)}/b", grace="30d", at=NOW)
+    assert by_folder(data) == by_views(data) != whole
+    assert (days_of(data), check(data).orphan_count) == ([1, 2, 3, 4], 0)
+
+    prune(data, at=LATER)
+    assert days_of(data) == [3, 4]
+    restore(data, f"{run_id(1)}/b", at=LATER)  # from the versions
+    assert by_views(data) == whole
+    assert not list((data / "lake" / ".withdrawn").rglob("*.parquet"))
+    assert check(data, deep=True).findings == []
+
+
 def test_versions_that_give_other_rows_than_the_daily_files_expire_none(data):
     compact(data, at=NOW)
     path = data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet"
