@@ -33,6 +33,7 @@ from pipeline.lake.verification import file_flaw, read_verified, record_flaw
 from pipeline.lake.withdrawn_files import (
     files_of_run,
     is_aside,
+    is_deleted_by_age,
     left_out_of,
     number_in_table,
     tables_with,
@@ -89,22 +90,26 @@ def follow_tombstones(data: Path) -> None:
             return
 
 
-def _runs_to_settle(tombstones: Tombstones) -> list[str]:
+def _runs_to_settle(data: Path, tombstones: Tombstones) -> list[str]:
+    """List the runs of which anything was withdrawn, but for those whose day has left the folders."""
     runs = {one.run_id for one in tombstones.withdrawn if tombstones.published_by(one.run_id)}
-    return sorted(run_id for run_id in runs if day_of_run(run_id) not in tombstones.expired_days)
+    return sorted(run_id for run_id in runs if not is_deleted_by_age(data, run_id, tombstones))
 
 
 def with_replacements(data: Path, tombstones: Tombstones) -> Tombstones:
     """Return the tombstones with the replacements that the folders need, which are written in `.withdrawn`."""
-    runs = _runs_to_settle(tombstones)
+    runs = _runs_to_settle(data, tombstones)
     kept = [one for one in tombstones.replacements if one.run_id not in runs]
     for run_id in runs:
         kept += _replacements(data, run_id, tombstones)
-    return msgspec.structs.replace(tombstones, replacements=tuple(kept)) if runs else tombstones
+    numbers = dict(tombstones.last_numbers)
+    for one in kept:
+        numbers[one.run_id] = max(one.number, numbers.get(one.run_id, 0))
+    return msgspec.structs.replace(tombstones, replacements=tuple(kept), last_numbers=numbers) if runs else tombstones
 
 
 def _settle_all(data: Path, tombstones: Tombstones) -> None:
-    for run_id in _runs_to_settle(tombstones):
+    for run_id in _runs_to_settle(data, tombstones):
         for table in tables_with(tombstones.published_by(run_id)):
             _settle(data, table, run_id, tombstones)
 
@@ -126,7 +131,8 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
     is_partly_withdrawn = bool(hidden) and not tombstones.published_by(run_id) <= hidden
     if is_partly_withdrawn and not any(one.left_out == hidden for one in kept):
         try:
-            kept.append(_derive(data, run_id, tombstones, max((*taken, *known), default=0) + 1))
+            last = max((*taken, *known, tombstones.last_numbers.get(run_id, 0)))
+            kept.append(_derive(data, run_id, tombstones, last + 1))
         except LakeDamaged as error:
             _log.warning("the files of run %s stay in the folders, with withdrawn rows: %s", run_id, error)
     return kept

@@ -119,6 +119,8 @@ class Tombstones(msgspec.Struct, frozen=True):
     replacements: tuple[Replacement, ...] = ()
     raw_pages: tuple[ExpiredPages, ...] = ()
     days: tuple[ExpiredDay, ...] = ()
+    last_numbers: dict[str, int] = {}
+    """The highest number that a replacement of a run has had: a name is never given to other rows."""
 
     @property
     def active(self) -> tuple[Withdrawal, ...]:

@@ -72,6 +72,12 @@ def is_aside(path: Path) -> bool:
     return path.parents[2].name == WITHDRAWN
 
 
+def is_deleted_by_age(data: Path, run_id: str, tombstones: Tombstones) -> bool:
+    """Whether the day of a run has left the folders, of which the commit record is the last file."""
+    day = day_of_run(run_id)
+    return day in tombstones.expired_days and not table_path(data, OBSERVATIONS, run_id, day).exists()
+
+
 def tables_with(listed: Iterable[Listed]) -> tuple[Table, ...]:
     """The tables that hold rows of these accounts and resources."""
     return tables_of({resource for _, resource in listed})
@@ -146,9 +152,16 @@ def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
 
 
 def expired_withdrawn_files(data: Path, tombstones: Tombstones, now: dt.datetime) -> list[Path]:
-    """List the files that only observations need which were withdrawn for good."""
+    """List the files that only observations need which were withdrawn for good.
+
+    Of a day that has left the folders, a restored observation is in the versions, and needs none either.
+    """
     found = []
-    for run_id in sorted({one.run_id for one in tombstones.active}):
+    active = {one.run_id for one in tombstones.active}
+    for run_id in sorted({one.run_id for one in tombstones.withdrawn}):
+        is_deleted = is_deleted_by_age(data, run_id, tombstones)
+        if run_id not in active and not is_deleted:
+            continue
         known, withdrawn = tombstones.replacements_of(run_id), tombstones.withdrawn_from(run_id)
         hidden = tombstones.hidden_in(run_id)
         if tombstones.current_number(run_id) is None and not tombstones.published_by(run_id) <= hidden:
@@ -157,6 +170,7 @@ def expired_withdrawn_files(data: Path, tombstones: Tombstones, now: dt.datetime
             current = number_in_table(run_id, table, tombstones)
             for path in files_of_run(data, table, run_id):
                 only_here = hidden - (left_out_of(path, known) or frozenset())
-                if number_of(path) != current and all(withdrawn[listed].until_utc <= now for listed in only_here):
+                is_in_place = number_of(path) == current and not is_deleted
+                if not is_in_place and all(withdrawn[listed].until_utc <= now for listed in only_here):
                     found.append(path)
     return found

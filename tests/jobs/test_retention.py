@@ -27,6 +27,7 @@ from pipeline.lake.check import check
 from pipeline.lake.tombstone_files import tombstones_copy, tombstones_path
 from pipeline.reports.query import query
 from pipeline.views.database import write_catalog
+from pipeline.views.script import views_sql
 
 DAY = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 NOW = dt.datetime(2026, 10, 20)  # noqa: DTZ001
@@ -249,6 +250,20 @@ def test_a_connection_of_before_a_withdrawal_ends_with_an_error_and_reads_no_sma
         assert list(query(con, "select count(*) from observations").rows) == [(7,)]
 
 
+def test_a_name_is_never_given_to_other_rows(data):
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    script = views_sql(data)
+    with connect(data) as con:
+        restore(data, f"{run_id(1)}/a", at=NOW)
+        withdraw(data, f"{run_id(1)}/b", at=NOW)
+        assert parquet(data, 1)["."] == [f"{run_id(1)}.2.parquet"]
+        with pytest.raises(LakeDamaged, match="connect again"):
+            list(query(con, "select account, count(*) from images group by account").rows)
+    with pytest.raises(duckdb.Error, match="the lake has changed"):
+        duckdb.connect().execute(script)
+    assert by_folder(data) == by_views(data)
+
+
 # ── by age ───────────────────────────────────────────────────────────────────
 
 
@@ -373,6 +388,24 @@ def test_an_expired_day_is_withdrawn_and_restored_in_the_views_alone(data):
     assert rows(data, "from images order by all") == before
     assert [path for table in TABLES for path in (data / "lake" / table).rglob("*.parquet")] == []
     assert check(data).findings == []
+
+
+def test_an_expired_day_holds_what_the_views_give_until_its_files_are_deleted(data):
+    compact(data, at=NOW)
+    whole = by_views(data)
+    withdraw(data, f"{run_id(0)}/a", at=NOW)
+    prune(data, daily_older_than="17d", at=NOW)
+    restore(data, f"{run_id(0)}/a", at=NOW)
+    withdraw(data, f"{run_id(1)}/b", grace="30d", at=NOW)
+    assert by_folder(data) == by_views(data) != whole
+    assert (days_of(data), check(data).orphan_count) == ([1, 2, 3, 4], 0)
+
+    prune(data, at=LATER)
+    assert days_of(data) == [3, 4]
+    restore(data, f"{run_id(1)}/b", at=LATER)  # from the versions
+    assert by_views(data) == whole
+    assert not list((data / "lake" / ".withdrawn").rglob("*.parquet"))
+    assert check(data, deep=True).findings == []
 
 
 def test_versions_that_give_other_rows_than_the_daily_files_expire_none(data):
