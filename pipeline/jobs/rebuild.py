@@ -43,10 +43,10 @@ from pipeline.lake.replacements import settle_withdrawals
 from pipeline.lake.survey import RunState, complete_runs, loss, pages_flaw, runs_to_publish, survey
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, Verification
-from pipeline.lake.withdrawn_files import replacement_flaws
+from pipeline.lake.withdrawn_files import files_of_run, is_aside, replacement_flaws
 from pipeline.log import about, logger, timed
 from pipeline.resources.control import RAW_PAGES
-from pipeline.resources.tables import tables_of
+from pipeline.resources.tables import LAKE_TABLES, tables_of
 from pipeline.runtime import rare_collection
 from pipeline.storage.partitions import DAMAGED, day_of_run
 from pipeline.storage.store import open_location, store_of
@@ -243,9 +243,22 @@ def _publish_decided(
 
 def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -> None:
     state = states.get(raw.path.stem)
+    is_undecided = any(account["is_published"] is None for account in raw.header["accounts"])
+    if is_undecided and state is not None and state.record in state.flaws and not state.is_compacted:
+        _delete_files(data, state.run_id)  # the lake cannot be opened with them, to decide what it left undecided
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):
-        publish_again(data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None)
+        publish_again(
+            data, raw, {}, is_replacing=state is not None, reading=state.reading if state else None, state=state
+        )
+
+
+def _delete_files(data: Path, run_id: str) -> None:
+    """Delete the daily files of a run, which is published again from its pages: also after a kill in between."""
+    for table in reversed(LAKE_TABLES):
+        store_of(data).delete_files(
+            [path for path in files_of_run(data, table, run_id) if path.is_file() and not is_aside(path)]
+        )
 
 
 def _set_aside_unreadable_manifests(data: Path) -> bool:
@@ -294,11 +307,12 @@ def publish_again(
     *,
     is_replacing: bool = False,
     reading: int | None = None,
+    state: RunState | None = None,
 ) -> None:
     """Publish a landed run from its raw pages, without the accounts that are `withdrawn`.
 
     `is_replacing` allows damaged files of the run to be there. `reading` is a version of reading; None: the one that
-    landed the pages.
+    landed the pages. `state` is what was found of the run in the lake.
     """
     reading = reading or raw.reading
     first = raw.header["accounts"][0]
@@ -312,5 +326,5 @@ def publish_again(
     )
     with rare_collection(), prefetch:
         answers = read_answers(raw, prefetch, reading=reading)
-        decide_undecided(data, raw, answers)
+        decide_undecided(data, raw, answers, state)
         publish(data, raw, answers, prefetch=prefetch, withdrawn=withdrawn, reading=reading)

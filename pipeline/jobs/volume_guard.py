@@ -4,19 +4,22 @@
 
 A lost permission looks like that too. The decision stands in the header of the
 raw file, so that a rebuild comes to the same one. Where a damaged lake did not
-let a run decide, the rebuild that repairs the lake does.
+let a run decide, the rebuild that repairs the lake does, and the commit record
+keeps what it decided. Where that is lost too, it is decided again, by the
+observations before the run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import AccountShrank, LakeMissing, LakeUnusable
+from pipeline.errors import AccountShrank, BadSetting, LakeMissing, LakeUnusable
 from pipeline.extract.claim import Claim, FirstLook
 from pipeline.extract.completeness import listed_ids
-from pipeline.lake.publish import listed_in
+from pipeline.lake.publish import evidence_of, listed_in
 from pipeline.reports.query import duckdb_message
 from pipeline.resources.tables import RESOURCES, resource_named
 from pipeline.text import pluralize
@@ -24,12 +27,13 @@ from pipeline.views.catalog import latest_name
 from pipeline.views.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.extract.raw_pages import RawRun
     from pipeline.extract.reader import Listing
     from pipeline.lake.publish import Answers
+    from pipeline.lake.survey import RunState
     from pipeline.lake.tombstones import Listed
     from pipeline.resources.resource import Resource
 
@@ -37,26 +41,35 @@ _MIN_ITEMS: Final = 10
 """A smaller account is only guarded against becoming empty."""
 
 
-def open_lake(data: Path) -> tuple[Any, LakeUnusable | None]:
-    """Connect to the lake. Returns: the connection, None where there is no lake yet or it is damaged; the damage."""
+def open_lake(data: Path, as_of: dt.datetime | None = None) -> tuple[Any, LakeUnusable | None]:
+    """Connect to the lake, now or as of an instant.
+
+    Returns: the connection, None where there is no lake yet, no observation by then, or it is damaged; the damage.
+    """
     try:
-        return connect(data), None
+        return connect(data, as_of=as_of), None
     except LakeMissing:
+        return None, None
+    except BadSetting:
+        if as_of is None:
+            raise
         return None, None
     except LakeUnusable as damage:
         return None, damage
 
 
-def open_with_last_ids(data: Path, accounts: Sequence[str], resources: Sequence[Resource]) -> tuple[Any, LastIds]:
+def open_with_last_ids(
+    data: Path, accounts: Sequence[str], resources: Sequence[Resource], as_of: dt.datetime | None = None
+) -> tuple[Any, LastIds]:
     """Connect to the lake, and read the ids as `read_last_ids` does. Returns: the connection, as `open_lake` does.
 
     In a bucket another machine may withdraw an observation just then, which moves its files: then once more.
     """
-    lake, damage = open_lake(data)
+    lake, damage = open_lake(data, as_of)
     last = read_last_ids(lake, damage, accounts, resources)
     if lake is not None and last.damage:
         lake.close()
-        lake, damage = open_lake(data)
+        lake, damage = open_lake(data, as_of)
         last = read_last_ids(lake, damage, accounts, resources)
     return lake, last
 
@@ -166,19 +179,35 @@ def guard_volume(last: LastIds, listings: Iterable[Listing], max_percent: float)
     return {one.listed: last.damage[one.listed] for one in complete if one.listed in last.damage}
 
 
-def decide_undecided(data: Path, raw: RawRun, answers: Answers) -> None:
-    """Decide in the header of a landed run about the accounts that a damaged lake left undecided."""
+def decide_undecided(data: Path, raw: RawRun, answers: Answers, state: RunState | None = None) -> None:
+    """Decide in the header of a landed run about the accounts that a damaged lake left undecided.
+
+    What the run published before, by its commit record or a compacted one, it publishes again: `state` tells.
+    """
     for decision in raw.header["accounts"]:
-        if decision["is_published"] is None:
-            account, resource = decision["account"], resource_named(listed_in(decision)[1])
-            mine = [answer for _, answer in answers.get(listed_in(decision), [])]
-            ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
-            lake, last = open_with_last_ids(data, [account], [resource])
-            with contextlib.closing(lake) if lake else contextlib.nullcontext():
-                look = last.looks.get((account, resource.name))
-            for unreadable in last.damage.values():
-                raise unreadable
-            before = look.ids if look else frozenset[str]()
-            error = volume_drop(account, resource, before, ids, raw.header["max_shrink_percent"])
+        if decision["is_published"] is not None:
+            continue
+        listed = listed_in(decision)
+        if state is not None and listed in {*state.published, *state.errors}:
+            decision["is_published"] = listed in state.published
+            decision["error"] = state.errors.get(listed)
+        else:
+            error = _drop_since(data, raw, decision, answers)
             decision["is_published"] = error is None
             decision["error"] = error and f"{type(error).__name__}: {error}"
+
+
+def _drop_since(data: Path, raw: RawRun, decision: Mapping[str, Any], answers: Answers) -> AccountShrank | None:
+    """Compare a landed listing with the observation before it."""
+    account, resource = decision["account"], resource_named(listed_in(decision)[1])
+    mine = [answer for _, answer in answers.get(listed_in(decision), [])]
+    ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
+    at = raw.given_at_utc or evidence_of(raw, decision, answers)["observed_at_utc"]
+    before = at - dt.timedelta(microseconds=1) if at else None
+    lake, last = open_with_last_ids(data, [account], [resource], before)
+    with contextlib.closing(lake) if lake else contextlib.nullcontext():
+        look = last.looks.get((account, resource.name))
+    for unreadable in last.damage.values():
+        raise unreadable
+    last_ids = look.ids if look else frozenset[str]()
+    return volume_drop(account, resource, last_ids, ids, raw.header["max_shrink_percent"])

@@ -50,6 +50,8 @@ class RunState:
     is_compacted: bool
     published: tuple[Listed, ...] = ()
     """The accounts and resources that it published; none where no record tells."""
+    errors: dict[Listed, str | None] = field(default_factory=dict)
+    """Why it did not publish the others that it listed; none where no record tells."""
     digests: dict[str, FileDigest] = field(default_factory=dict)
     """Of its files as they were committed, by table; none where an older version committed them."""
     reading: int | None = None
@@ -158,13 +160,15 @@ def _read_records(con: duckdb.DuckDBPyConnection, files: FileSet, states: dict[s
         for run_id in lost - {run_id for run_id, *_, digests, _ in found if digests}:
             states[run_id].flaws.clear()  # an older version compacted it, and deleted its daily files
         rows += found
-    for run_id, account, resource, is_published, digests, reading in rows:
+    for run_id, account, resource, is_published, error, digests, reading in rows:
         if run_id in states:  # a record that names another run is a finding of the rules
             _add_row(states[run_id], (account, resource), digests, is_published=is_published)
+            if not is_published:
+                states[run_id].errors[account, resource] = error
             states[run_id].reading = reading
 
 
-_NAMES: Final = ("run_id", "account", "resource", "is_published", COMMITTED_FILES, "reading_version")
+_NAMES: Final = ("run_id", "account", "resource", "is_published", "error", COMMITTED_FILES, "reading_version")
 
 
 def _record_rows(con: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:

@@ -29,6 +29,8 @@ from pipeline.errors import (
     LakeMissing,
     Refused,
 )
+from pipeline.jobs.compaction import compact
+from pipeline.lake.check import check
 
 ON = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
 
@@ -419,6 +421,35 @@ def test_a_rebuild_decides_what_a_damaged_lake_left_undecided(account, tmp_path)
 
     assert rows(tmp_path, "select is_published from observations order by run_id") == [(True,), (False,)]
     assert rows(tmp_path, "select count(*) from images_latest") == [(20,)]
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize("table", ["observations", "images"])
+def test_what_a_rebuild_decided_the_next_one_decides_too_whatever_came_since(account, tmp_path, table, is_compacted):
+    emulated = Shelf(*numbered(20))
+    emulated.by_day += [numbered(15), numbered(30, 100)]
+    with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
+        run_once(tmp_path, endpoint, account, observed_at=ON)
+        (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
+        path.write_bytes(b"junk")
+        endpoint.day = 1
+        with pytest.raises(LakeDamaged):
+            run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+        rebuild(tmp_path)
+        endpoint.day = 2  # compared with this one, the account would have shrunk
+        run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=2), accept_shrink=True)
+    if is_compacted:
+        compact(tmp_path)
+    published = "select run_id, is_published, item_count from observations where resource = 'images' order by all"
+    before = rows(tmp_path, published)
+    assert [row[1:] for row in before] == [(True, 20), (True, 15), (True, 30)]
+    (path,) = (tmp_path / "lake" / table / "observed_on=2026-10-02").glob("*.parquet")
+    path.write_bytes(b"")
+
+    rebuild(tmp_path)
+
+    assert rows(tmp_path, published) == before
+    assert check(tmp_path).findings == []
 
 
 @pytest.mark.parametrize("options", [{"observed_at": "2026-01-01"}, {"profiles": "prod"}])
