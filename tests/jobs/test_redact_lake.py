@@ -122,25 +122,24 @@ def test_expired_pages_are_redacted_while_their_bytes_are_there(lake):
 
 
 @pytest.mark.parametrize(
-    "step", [1, 4, 6], ids=["between pages and record", "before the compaction", "before the manifest"]
+    "step", [1, 4, 5], ids=["between pages and record", "before the compaction", "before the manifest"]
 )
 def test_a_killed_redaction_is_mended_by_a_rebuild_and_finished_by_the_next(lake, step, monkeypatch):
     compact(lake)
     before = contents(lake)
-    done, move = [], FolderStore.replace_file
-    commit = FolderStore.commit_file
+    done = []
 
     def kill(how):
-        def moved(self, staged, path):
+        def moved(self, *args, **options):
             if len(done) == step:
                 raise KeyboardInterrupt
-            done.append(path)
-            how(self, staged, path)
+            done.append(args)
+            return how(self, *args, **options)
 
         return moved
 
-    monkeypatch.setattr(FolderStore, "replace_file", kill(move))
-    monkeypatch.setattr(FolderStore, "commit_file", kill(commit))
+    for name in ("replace_file", "commit_file", "commit_files"):
+        monkeypatch.setattr(FolderStore, name, kill(getattr(FolderStore, name)))
     with pytest.raises(KeyboardInterrupt):
         redact_lake(lake)
     monkeypatch.undo()
