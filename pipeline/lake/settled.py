@@ -102,14 +102,21 @@ class SettledMonths:
         return digest.digest()
 
     def _is_settled(self, key: bytes, days: list[os.DirEntry[str]]) -> bool:
-        """List a month. Returns: whether it is settled; it is remembered once its folders rest."""
+        """List a month. Returns: whether it is settled; it is remembered once its folders rest.
+
+        A month without a file is none: a pattern must find one.
+        """
         changed_at = max(day.stat().st_ctime for day in days)
+        has_files = False
         for day in days:
             runs = day.name.rpartition("=")[2].replace("-", "")
             for name in FolderStore.names(day):
                 run_id = name.removesuffix(".parquet")
                 if run_id == name or run_id not in self._runs or not run_id.startswith(runs):
                     return False
+                has_files = True
+        if not has_files:
+            return False
         if changed_at < time.time() - SETTLED_SECONDS:
             self._verified.add(key)
         return True

@@ -108,6 +108,17 @@ def test_damaged_pages_of_a_settled_month_end_a_query_of_them_and_no_other(lake,
         write_catalog(lake)
 
 
+def test_a_month_whose_pages_were_deleted_by_hand_is_empty_in_the_catalog_too(lake):
+    for raw in (lake / "raw").glob("observed_on=2026-09-30/*"):
+        raw.unlink()
+
+    write_catalog(lake)
+
+    with connect(lake) as con, duckdb.connect(str(lake / "lake.duckdb"), read_only=True) as catalog:
+        for each in (con, catalog):
+            assert rows(each, "select distinct observed_on from raw_pages") == [(dt.date(2026, 10, 30),)]
+
+
 def test_pages_beside_those_of_compacted_runs_are_not_read(lake):
     raw = next((lake / "raw").glob("observed_on=2026-09-30/*"))
     with connect(lake) as con:
