@@ -25,7 +25,7 @@ from pipeline.lake.compaction.manifest import newest_manifest
 from pipeline.lake.layout import command, shown, table_path
 from pipeline.lake.survey import cure, survey
 from pipeline.lake.tombstones import Listed, Tombstones, Withdrawal, is_called
-from pipeline.lake.verification import damaged, read_verified, record_flaw
+from pipeline.lake.verification import MISSING, damaged, read_verified, record_flaw
 from pipeline.lake.withdrawn_files import holds_rows_of
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.storage.partitions import day_of_run, instant_of_run, is_run_id
@@ -196,6 +196,11 @@ def _restore_one(edit: Edit, withdrawal: Withdrawal) -> Tombstones:
     )
 
 
+def _past_grace(withdrawal: Withdrawal, what: str) -> BadSetting:
+    until = f"{withdrawal.until_utc:%F %T} UTC"
+    return BadSetting(f"{withdrawal.name!r} cannot be restored: its grace period ended at {until}, and its rows {what}")
+
+
 def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     """Check that every row of a withdrawn observation is there, and count it as published again."""
     name = withdrawal.name
@@ -210,13 +215,12 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
                 f"{name!r} cannot be restored now, because files of its run are missing: "
                 + (f"{command(edit.data, 'rebuild')} writes them again" if has_pages else "its raw pages are gone too")
             )
-        raise BadSetting(
-            f"{name!r} cannot be restored: its grace period ended at {withdrawal.until_utc:%F %T} UTC, and its rows "
-            + ("were compacted away" if is_compacted_without else "are deleted")
-        )
+        raise _past_grace(withdrawal, "were compacted away" if is_compacted_without else "are deleted")
     state = survey(edit.data, msgspec.structs.replace(edit.tombstones, withdrawn=())).get(withdrawal.run_id)
     if state is not None and state.flaws:
         path, flaw = next(iter(state.flaws.items()))
+        if withdrawal.until_utc <= edit.now and flaw == MISSING:  # no rebuild brings it back
+            raise _past_grace(withdrawal, "are deleted")
         raise LakeDamaged(
             f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {cure(state, edit.data)}"
         )
