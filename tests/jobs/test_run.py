@@ -407,16 +407,21 @@ def test_a_damaged_lake_loses_no_listing_and_the_rebuild_publishes_it(serve, acc
     assert rows(tmp_path, "select count(distinct observed_at_utc) from images") == [(2,)]
 
 
+def leave_undecided(data, endpoint, account):
+    """Publish a run, damage its file, and let the next day's run meet the damage."""
+    run_once(data, endpoint, account, observed_at=ON)
+    (path,) = (data / "lake" / "images").rglob("*.parquet")
+    path.write_bytes(b"junk")
+    endpoint.day = 1
+    with pytest.raises(LakeDamaged):
+        run_once(data, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+
+
 def test_a_rebuild_decides_what_a_damaged_lake_left_undecided(account, tmp_path):
     emulated = Shelf(*numbered(20))
     emulated.by_day.append([])
     with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
-        run_once(tmp_path, endpoint, account, observed_at=ON)
-        (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
-        path.write_bytes(b"junk")
-        endpoint.day = 1
-        with pytest.raises(LakeDamaged):
-            run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+        leave_undecided(tmp_path, endpoint, account)
     rebuild(tmp_path)
 
     assert rows(tmp_path, "select is_published from observations order by run_id") == [(True,), (False,)]
@@ -429,12 +434,7 @@ def test_what_a_rebuild_decided_the_next_one_decides_too_whatever_came_since(acc
     emulated = Shelf(*numbered(20))
     emulated.by_day += [numbered(15), numbered(30, 100)]
     with Endpoint({"emulator": Key("emulator", emulated)}) as endpoint:
-        run_once(tmp_path, endpoint, account, observed_at=ON)
-        (path,) = (tmp_path / "lake" / "images").rglob("*.parquet")
-        path.write_bytes(b"junk")
-        endpoint.day = 1
-        with pytest.raises(LakeDamaged):
-            run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=1))
+        leave_undecided(tmp_path, endpoint, account)
         rebuild(tmp_path)
         endpoint.day = 2  # compared with this one, the account would have shrunk
         run_once(tmp_path, endpoint, account, observed_at=ON + dt.timedelta(days=2), accept_shrink=True)

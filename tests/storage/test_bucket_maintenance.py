@@ -210,11 +210,11 @@ def test_a_lake_copied_from_a_bucket_keeps_what_was_withdrawn_there(bucket, tmp_
 
 def test_retention_keeps_every_row_of_the_views_and_a_day_in_which_a_run_came_late(bucket, account_here):
     now = dt.datetime(2026, 10, 7)  # noqa: DTZ001
-    told = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
-    assert "a run is not compacted whole" in told
+    lines = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
+    assert "a run is not compacted whole" in lines
     compact(bucket, at=now)
-    told = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
-    assert "3 days expired in the folders, 2026-10-01 to 2026-10-03" in told
+    lines = str(prune(bucket, raw_older_than="3d", daily_older_than="3d", grace="1d", at=now))
+    assert "3 days expired in the folders, 2026-10-01 to 2026-10-03" in lines
     assert in_days(bucket, "raw") == in_days(bucket, "lake/images") == [1, 2, 3, 4, 5, 6]
     run(bucket, **account_here, observed_at=dt.datetime(2026, 10, 2, 5))  # noqa: DTZ001
     before = everything(bucket)["images"]
