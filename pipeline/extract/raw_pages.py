@@ -199,6 +199,11 @@ class RawRun:
         return dt.date.fromisoformat(self.header["observed_on"])
 
     @property
+    def is_decided(self) -> bool:
+        """Whether the run decided about every account; a damaged lake may have left some to its rebuild."""
+        return all(account["is_published"] is not None for account in self.header["accounts"])
+
+    @property
     def given_at_utc(self) -> dt.datetime | None:
         """The `observed_at` that the user gave for all observations of the run; None: each has its own."""
         given = self.header["observed_at_utc"]

@@ -232,7 +232,7 @@ def _publish_decided(
             if path.stem not in states and (flaw := pages_flaw(path)):  # before anything of the run is replaced
                 unreadable.append(flaw)
                 continue
-            if all(account["is_published"] is not None for account in raw.header["accounts"]):
+            if raw.is_decided:
                 _publish_in_place(data, raw, states)
             else:
                 undecided.append(path)
@@ -243,8 +243,7 @@ def _publish_decided(
 
 def _publish_in_place(data: Path, raw: RawRun, states: Mapping[str, RunState]) -> None:
     state = states.get(raw.path.stem)
-    is_undecided = any(account["is_published"] is None for account in raw.header["accounts"])
-    if is_undecided and state is not None and state.record in state.flaws and not state.is_compacted:
+    if not raw.is_decided and state is not None and state.record in state.flaws and not state.is_compacted:
         _delete_files(data, state.run_id)  # the lake cannot be opened with them, to decide what it left undecided
     # A withdrawal can still be undone, and its tombstone hides the rows.
     with about(run=raw.path.stem), timed(_log, "publishing"):

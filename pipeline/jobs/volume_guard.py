@@ -202,7 +202,7 @@ def _drop_since(data: Path, raw: RawRun, decision: Mapping[str, Any], answers: A
     account, resource = decision["account"], resource_named(listed_in(decision)[1])
     mine = [answer for _, answer in answers.get(listed_in(decision), [])]
     ids = listed_ids(mine, decision["ended_passes"], Claim.from_decision(decision))
-    at = raw.given_at_utc or evidence_of(raw, decision, answers)["observed_at_utc"]
+    at = evidence_of(raw, decision, answers)["observed_at_utc"]
     before = at - dt.timedelta(microseconds=1) if at else None
     lake, last = open_with_last_ids(data, [account], [resource], before)
     with contextlib.closing(lake) if lake else contextlib.nullcontext():

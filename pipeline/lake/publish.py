@@ -103,7 +103,7 @@ def _observation(
     mine = answers.get(listed_in(decision), ())
     proven = evidence_of(raw, decision, answers)
     refusal = why_refused_anew(raw, decision, mine, proven["certificate"], reading)
-    row: dict[str, Any] = {
+    return {
         "account": decision["account"],
         "resource": listed_in(decision)[1],
         "run_id": header["run_id"],
@@ -116,9 +116,6 @@ def _observation(
         "endpoint": decision.get("endpoint") or header["endpoint"],  # runs before 0.1 knew one for all
         **proven,
     }
-    if row["observed_at_utc"] is not None:
-        row["observed_at_utc"] = raw.given_at_utc or row["observed_at_utc"]
-    return row
 
 
 def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
@@ -131,6 +128,8 @@ def evidence_of(raw: RawRun, decision: Mapping[str, Any], answers: Answers) -> d
     if claim is not None and not is_usable(mine, claim):
         claim = None
     proven = evidence(mine, decision["ended_passes"], rule=raw.header.get("completeness_rule"), claim=claim)
+    if proven["observed_at_utc"] is not None:
+        proven["observed_at_utc"] = raw.given_at_utc or proven["observed_at_utc"]
     return {**proven, **_shares(decision, answers, proven)}
 
 

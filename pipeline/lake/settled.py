@@ -107,16 +107,13 @@ class SettledMonths:
         A month without a file is none: a pattern must find one.
         """
         changed_at = max(day.stat().st_ctime for day in days)
-        has_files = False
-        for day in days:
-            runs = day.name.rpartition("=")[2].replace("-", "")
-            for name in FolderStore.names(day):
-                run_id = name.removesuffix(".parquet")
-                if run_id == name or run_id not in self._runs or not run_id.startswith(runs):
-                    return False
-                has_files = True
-        if not has_files:
+        files = [(day.name, name) for day in days for name in FolderStore.names(day)]
+        if not files or not all(self._is_of_compacted_run(*file) for file in files):
             return False
         if changed_at < time.time() - SETTLED_SECONDS:
             self._verified.add(key)
         return True
+
+    def _is_of_compacted_run(self, day: str, name: str) -> bool:
+        run_id = name.removesuffix(".parquet")
+        return run_id != name and run_id in self._runs and _day_of(run_id) == day

@@ -113,8 +113,6 @@ def _expected_evidence(
     expected = evidence_of(raw, decision, answers)
     if raw.header.get("completeness_rule") is None and row["proof"] is None:
         del expected["proof"]  # a version that did not name it wrote the record
-    if expected["observed_at_utc"] is not None:
-        expected["observed_at_utc"] = raw.given_at_utc or expected["observed_at_utc"]
     if decision["is_published"] is not None:  # None: left to the rebuild that mends a damaged lake
         mine = answers.get(listed_in(decision), ())
         refusal = why_refused_anew(raw, decision, mine, expected["certificate"], reading)
