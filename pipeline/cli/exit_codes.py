@@ -52,12 +52,13 @@ def run_command(group: click.Group, arguments: Sequence[str]) -> int:
 
     Returns: the exit code.
     """
-    _interrupt_on_term()
-    prepare_streams()
-    code = _run_command(group, arguments)
+    code = 0
     try:
+        _interrupt_on_term()
+        prepare_streams()
+        code = _run_command(group, arguments)
         flush_output()
-    except KeyboardInterrupt:  # once more, after the command
+    except KeyboardInterrupt:  # once more: while the message of the first was written, or after the command
         return 128 + ending_signal()
     except BrokenPipeError:  # `| head` closed the pipe
         return code

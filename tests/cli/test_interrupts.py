@@ -54,3 +54,32 @@ def test_an_interrupt_ends_a_command_with_130_and_no_traceback(kept_lake, tmp_pa
     assert done.returncode in {130, -signal.SIGINT}  # which a shell reports as 130 too
     assert done.stdout == ""
     assert done.stderr in {"", "stopped: no partial result was published\n"}
+
+
+TWICE = """
+import signal, sys
+import click
+from pipeline.cli.exit_codes import run_command
+
+class Stderr:
+    def write(self, text):
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C once more, while the message of the first is written
+    def flush(self):
+        pass
+
+@click.command()
+def command():
+    sys.stderr = Stderr()
+    signal.raise_signal(signal.SIGINT)
+
+code = run_command(command, [])
+sys.stderr = sys.__stderr__
+print(code)
+"""
+
+
+def test_a_second_interrupt_while_the_message_of_the_first_is_written_is_no_traceback(tmp_path):
+    command, env = [sys.executable, "-c", TWICE], environment(tmp_path)
+    done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "130\n", "")
