@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pipeline.errors import LakeDamaged
 from pipeline.lake.delta_entries import DAY, DeltaEntry, InexactFile, delta_entries, difference
 from pipeline.lake.file_set import FileSet
-from pipeline.lake.layout import DELTA_LOG, command
+from pipeline.lake.layout import DELTA_LOG, DELTA_STAGED, command
 from pipeline.log import logger
 from pipeline.memory import raise_if_out_of_memory
 from pipeline.requirements import check_extra
@@ -217,6 +217,7 @@ def _write_log(files: FileSet, table: Table, log: Path, examined: frozenset[str]
     from deltalake.transaction import CommitProperties, RemoveAction, create_table_with_add_actions
 
     schema = _schema(table)
+    _remove_staged(log)
     delta = _open_fitting(log, schema) if log.exists() else None
     named = {} if delta is None else _named(delta)
     entries = delta_entries(files, table, named, frozenset() if delta is None else examined)
@@ -230,8 +231,6 @@ def _write_log(files: FileSet, table: Table, log: Path, examined: frozenset[str]
         "commit_properties": CommitProperties(custom_metadata=about),
         "post_commithook_properties": _no_checkpoint(),
     }
-    for orphan in log.glob("_commit_*.tmp"):  # of a killed writer
-        orphan.unlink()
     if delta is None:
         shutil.rmtree(log, ignore_errors=True)
         make_folder(log)
@@ -254,6 +253,13 @@ def _write_log(files: FileSet, table: Table, log: Path, examined: frozenset[str]
         for entry in removed
     ]
     delta.create_write_transaction([*removals, *actions], "append", schema, [DAY], **properties)
+
+
+def _remove_staged(log: Path) -> None:
+    """Delete what a killed writer has left: the caller holds the lock."""
+    for path in log.glob("*"):
+        if DELTA_STAGED.fullmatch(path.name):
+            path.unlink()
 
 
 def _add_action(entry: DeltaEntry, folder: Path) -> Any:

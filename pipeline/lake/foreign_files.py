@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, MANIFESTS, OLDER_COMPACTED, OLDER_MANIFESTS
 from pipeline.lake.format import FORMAT_FILE
-from pipeline.lake.layout import CATALOG, DELTA_LOG, digest_path
+from pipeline.lake.layout import CATALOG, DELTA_LOG, DELTA_STAGED, digest_path
 from pipeline.lake.state_object import STATES
 from pipeline.lake.tombstone_files import (
     TOMBSTONES_COPY,
@@ -30,7 +30,7 @@ _log = logger(__name__)
 
 _DAY: Final = re.compile(r"observed_on=\d{4}-\d\d-\d\d", re.ASCII)
 _COMPACTED_FILE: Final = re.compile(r"\d{6,}(?:-[0-9a-f]{8})?\.parquet|\d{6,}\.json", re.ASCII)
-_DELTA_FILE: Final = re.compile(r"\d{20}\.json|_commit_.*\.tmp", re.ASCII)
+_DELTA_FILE: Final = re.compile(rf"\d{{20}}\.json|{DELTA_STAGED.pattern}", re.ASCII)
 """A commit of a Delta log. A checkpoint of another engine is none: it is Parquet, and read as rows of the table."""
 _OURS: Final = {STAGING, OLDER_STAGING, DAMAGED, WITHDRAWN, STATES}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,8 @@ LOCK: Final = ".lock"
 """The file in the data folder that the one writer holds."""
 DELTA_LOG: Final = "_delta_log"
 """The folder in the folder of a table that holds its Delta log: see `delta_log`."""
+DELTA_STAGED: Final = re.compile(r"_commit_.*\.tmp|\d{20}\.json#\d+", re.ASCII)
+"""The files in it from which the library makes a commit: those of a killed writer stay until the next one."""
 VERIFIED_FILE: Final = ".verified"
 """The file in the data folder that lists which files were verified: a cache."""
 CATALOG: Final = "lake.duckdb"

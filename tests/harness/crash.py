@@ -3,10 +3,10 @@
     python tests/harness/crash.py [--points 1000] [--seed 1] [--workers 2]
 
 A real SIGKILL, before and after each system call that changes the file system
-(open for writing, write, fsync, rename, mkdir, unlink, rmdir, truncate, flock),
+(open for writing, write, fsync, rename, link, mkdir, unlink, rmdir, truncate, flock),
 of Python's as of pyarrow's and DuckDB's threads: the writer is traced by
 `ptrace`, so nothing in it is replaced. After each kill a fresh process reads the
-lake by `connect()` and by `lake.duckdb`, lets the next writer come, and reads
+lake by `connect()`, by `lake.duckdb` and by its Delta logs, lets the next writer come, and reads
 again. Needs Linux. Writers of a bucket are killed at every request that changes it: see `bucket_crash`.
 """
 
@@ -51,6 +51,7 @@ from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
+from pipeline.lake.delta_log import has_delta_log
 from pipeline.lake.lock import lock
 from pipeline.lake.orphans import orphans
 from pipeline.lake.survey import complete_runs
@@ -68,12 +69,12 @@ _NUMBERS = {
         "write": 1, "pwrite64": 18, "writev": 20, "flock": 73, "fsync": 74, "fdatasync": 75, "truncate": 76,
         "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84, "creat": 85, "link": 86, "unlink": 87, "open": 2,
         "openat": 257, "mkdirat": 258, "unlinkat": 263, "renameat": 264, "fallocate": 285, "pwritev": 296,
-        "renameat2": 316,
+        "linkat": 265, "renameat2": 316,
     },
     "aarch64": {
-        "flock": 32, "mkdirat": 34, "unlinkat": 35, "renameat": 38, "truncate": 45, "ftruncate": 46, "fallocate": 47,
-        "openat": 56, "write": 64, "writev": 66, "pwrite64": 68, "pwritev": 70, "fsync": 82, "fdatasync": 83,
-        "renameat2": 276,
+        "flock": 32, "mkdirat": 34, "unlinkat": 35, "linkat": 37, "renameat": 38, "truncate": 45, "ftruncate": 46,
+        "fallocate": 47, "openat": 56, "write": 64, "writev": 66, "pwrite64": 68, "pwritev": 70, "fsync": 82,
+        "fdatasync": 83, "renameat2": 276,
     },
 }  # fmt: skip
 STEPS = {number: name for name, number in _NUMBERS.get(platform.machine(), {}).items()}
@@ -220,27 +221,49 @@ def seen_in_catalog(data: Path) -> Seen | None:
             return MOVED
 
 
-def seen_in_folders(data: Path) -> Seen | None:
-    """Rows and GiB of each day and account by the folders, as any engine reads them."""
-    names = {table: f"read_parquet('{data}/lake/{table}/observed_on=*/*.parquet')" for table in _SIZES}
-    if not list(data.glob("lake/images/observed_on=*/*.parquet")):
-        return dict.fromkeys(_SIZES, "[]")
-    with duckdb.connect() as con:
-        return _sums(con, names)
+def seen_in_folders(data: Path, first_day: int = 0) -> Seen | None:
+    """Rows and GiB of each day and account by the folders, as any engine reads them, from a day on."""
+    return {
+        table: _sum_of(table, [str(path) for path in data.glob(f"lake/{table}/observed_on=*/*.parquet")], first_day)
+        for table in _SIZES
+    }
 
 
-def summed_by_connect(data: Path) -> Seen | None:
-    """The same by the views."""
+def seen_in_logs(data: Path) -> Seen | None:
+    """The same by the files that the Delta logs name; None in a lake without."""
+    if not has_delta_log(data):
+        return None
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    found = {}
+    for table in _SIZES:
+        try:
+            found[table] = _sum_of(table, DeltaTable(data / "lake" / table).file_uris())
+        except (DeltaError, duckdb.IOException):
+            found[table] = NO_NUMBER
+    return found
+
+
+def summed_by_connect(data: Path, first_day: int = 0) -> Seen | None:
+    """The same by the views, from a day on."""
     with connect(data) as con:
-        return _sums(con, {table: table for table in _SIZES})
+        return {table: _sum_of(table, con.sql(f"from {table}"), first_day) for table in _SIZES}
 
 
+NO_NUMBER = "no number: a log or a file that it names is not there"
 _SIZES = {"images": "image_size_gib", "image_disks": "disk_size_gib"}
 
 
-def _sums(con: duckdb.DuckDBPyConnection, names: dict[str, str]) -> Seen:
-    query = "select observed_on, account, count(*), sum({}) from {} group by all order by all"
-    return {table: str(con.execute(query.format(_SIZES[table], name)).fetchall()) for table, name in names.items()}
+def _sum_of(table: str, rows: list[str] | duckdb.DuckDBPyRelation, first_day: int = 0) -> str:
+    """Give rows and GiB of each day and account: of Parquet files, or of a relation."""
+    with duckdb.connect() as con:
+        relation = con.read_parquet(rows, hive_partitioning=True) if isinstance(rows, list) and rows else rows
+        if isinstance(relation, list):
+            return "[]"
+        days = relation.filter(f"observed_on >= '{DAY0 + dt.timedelta(days=first_day):%Y-%m-%d}'")
+        sums = days.aggregate(f"observed_on, account, count(*), sum({_SIZES[table]})")
+        return str(sums.order("all").fetchall())
 
 
 # ── who is killed, and what comes after ──────────────────────────────────────
@@ -264,13 +287,15 @@ class Writer:
     may_lose_pages: bool = False
     moves_files: bool = False
     """Its catalog may name files that were moved, until the next writer."""
+    first_day: int = 0
+    """The first day of which the folders hold the rows afterwards."""
 
 
-def live_through(data: Path, url: str, day: int) -> None:
+def live_through(data: Path, url: str, day: int, *, delta: bool = False) -> None:
     """Run over two accounts, on one of their days."""
     accounts = [key_account("here", "emulator", "emulator"), key_account("there", "other", "other")]
     at = DAY0 + dt.timedelta(days=day)
-    run(data, accounts=accounts, endpoint=url, rate=None, workers=2, accept_shrink=True, observed_at=at)
+    run(data, accounts=accounts, endpoint=url, rate=None, workers=2, accept_shrink=True, observed_at=at, delta=delta)
 
 
 def _unpublish_last(data: Path) -> None:
@@ -321,6 +346,33 @@ def _compacted_before(data: Path) -> None:
     rebuild(data)
 
 
+def _retain(data: Path, _: str) -> None:
+    """Expire the days of the folders but the last, and delete the files past their grace period."""
+    prune(data, daily_older_than="1d", at=DAY0 + dt.timedelta(days=3))
+
+
+def _retained_before(data: Path) -> None:
+    """Compact every run, and expire the first day: past its grace period at the next retention."""
+    compact(data, at=DAY0 + dt.timedelta(days=2))
+    prune(data, daily_older_than="1d", grace="1h", at=DAY0 + dt.timedelta(days=2))
+
+
+def _mirrored(prepare: Callable[[Path], object] = lambda _: None) -> Callable[[Path], object]:
+    """Begin the Delta logs, and what else is done before."""
+
+    def begin(data: Path) -> None:
+        rebuild(data, delta=True)
+        prepare(data)
+
+    return begin
+
+
+def _without_a_log(data: Path) -> None:
+    """A lake with Delta logs, one of them damaged."""
+    rebuild(data, delta=True)
+    (data / "lake" / "images" / "_delta_log" / f"{0:020}.json").write_text("{")
+
+
 def _catalog(data: Path, _: str) -> None:
     with lock(data):
         write_catalog(data)
@@ -341,8 +393,22 @@ WRITERS = (
            then=lambda data, url: live_through(data, url, 3)),
     Writer("first compaction", 3, _compact),
     Writer("compaction", 3, _compact, prepare=_compacted_before),
+    Writer("retention", 3, _retain, prepare=_retained_before, moves_files=True, first_day=2),
+    Writer("run with Delta logs", 2, lambda data, url: live_through(data, url, 2, delta=True), prepare=_mirrored(),
+           then=lambda data, url: live_through(data, url, 3)),
+    Writer("retention with Delta logs", 3, _retain, prepare=_mirrored(_retained_before), moves_files=True, first_day=2),
+    Writer("withdraw with Delta logs", 3, _withdraw_one, prepare=_mirrored(), moves_files=True,
+           then=lambda data, _: prune(data, at=DAY0 + dt.timedelta(days=3))),
+    Writer("rebuild of Delta logs", 2, lambda data, _: rebuild(data, delta=True), prepare=_without_a_log),
     Writer("catalog swap", 2, _catalog, prepare=lambda data: (data / "lake.duckdb").unlink()),
 )  # fmt: skip
+
+
+_READERS: dict[str, Callable[[Path], Seen | None]] = {
+    "connect()": seen_by_connect,
+    "lake.duckdb": seen_in_catalog,
+    "a Delta log": seen_in_logs,
+}
 
 
 class Scene:
@@ -375,7 +441,7 @@ class Scene:
         self.writer.act(self.data, self.url)
 
     def _states(self) -> list[Seen | None]:
-        return in_a_process(lambda: [seen_by_connect(self.written), seen_in_catalog(self.written)])
+        return in_a_process(lambda: [see(self.written) for see in _READERS.values()])
 
     def restore(self) -> None:
         """Put the lake back as it was before the writer."""
@@ -393,14 +459,16 @@ class Scene:
     def _look(self) -> list[str]:
         """Look at what the kill has left, let the next writer come, and look again."""
         wrong = []
-        for how, seen, before, after in zip(
-            ("connect()", "lake.duckdb"),
-            (seen_by_connect(self.written), seen_in_catalog(self.written)),
-            self.before,
-            self.after,
-            strict=True,
-        ):
-            if seen not in (before, after) and not (self.writer.moves_files and seen == MOVED):
+        for (how, see), before, after in zip(_READERS.items(), self.before, self.after, strict=True):
+            seen = see(self.written)
+            if how == "a Delta log":  # table by table: each has its own
+                states = [before or {}, after or {}, dict.fromkeys(_SIZES, NO_NUMBER)]
+                is_right = all(
+                    number in {state.get(table) for state in states} for table, number in (seen or {}).items()
+                )
+            else:
+                is_right = seen in (before, after) or (self.writer.moves_files and seen == MOVED)
+            if not is_right:
                 wrong.append(f"{how} shows a lake that is neither before nor after: {seen}")
         pages = {path: path.read_bytes() for path in raw_paths(self.data)}
         self._then()
@@ -425,8 +493,11 @@ class Scene:
             if path.is_file() and not name.startswith(expected):
                 wrong.append(f"left: {name}")
         wrong += [str(finding) for finding in check(data).findings]
-        if summed_by_connect(data) != seen_in_folders(data):
+        first_day = self.writer.first_day
+        if (rows := summed_by_connect(data, first_day)) != seen_in_folders(data, first_day):
             wrong.append("the folders hold other rows than the views")
+        if seen_in_logs(data) not in (None, rows):
+            wrong.append("the Delta logs name other rows than the views")
         if seen_by_connect(data) != seen_in_catalog(data):
             wrong.append("the catalog lags behind the next writer")
         return wrong

@@ -37,7 +37,7 @@ from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 
 deltalake = pytest.importorskip("deltalake")
 
-NOW = utc("2027-01-01 00:00")
+NOW = utc("2026-10-20 00:00")
 HOUR = dt.timedelta(hours=1)
 
 
@@ -297,11 +297,14 @@ def test_a_writer_killed_at_any_table_leaves_logs_that_the_next_one_ends(lake):
     )
     killed = subprocess.run([sys.executable, "-c", program, str(lake), "1"], check=False)
     assert killed.returncode == 9
-    (folder(lake, ROW_TABLES[0]) / "_delta_log" / "_commit_1.json.tmp").write_text("{")
+    left = [folder(lake, ROW_TABLES[0]) / "_delta_log" / name for name in ("_commit_1.json.tmp", f"{1:020}.json#1")]
+    for path in left:
+        path.write_text("{")
     assert [log.parent.name for log in delta_log_flaws(lake)] == ["image_disks", "rejects", "observations"]
     assert foreign_files(lake) == []
     assert write_delta_logs(lake) == []
     assert is_exact(lake)
+    assert [path for path in left if path.exists()] == []
 
 
 def test_a_column_that_was_added_later_is_null_in_older_versions(lake):
