@@ -147,9 +147,10 @@ class FileSet:
         return self._row_files[table.name, run_id]
 
     def raw_patterns(self) -> list[str]:
-        """The raw pages of the settled months, as patterns for DuckDB."""
-        raw = escape_glob(self.data / "raw")
-        return [f"{raw}/{month}*/*.parquet" for month in self.settled_months]
+        """The raw pages of the settled months, as patterns for DuckDB: of no folder that is not a day's."""
+        raw, day = escape_glob(self.data / "raw"), "observed_on=####-##-##"
+        days = [f"{month}{day[len(month) :]}".replace("#", "[0-9]") for month in self.settled_months]
+        return [f"{raw}/{each}/*.parquet" for each in days]
 
     def unlisted_pages(self) -> list[Path]:
         """List the raw pages of compacted runs in the settled months."""

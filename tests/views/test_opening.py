@@ -1,6 +1,7 @@
 """Opening reads what is new; what is compacted is neither listed nor read row by row, and nothing of it is lost."""
 
 import datetime as dt
+import shutil
 
 import duckdb
 import pytest
@@ -125,6 +126,7 @@ def test_pages_beside_those_of_compacted_runs_are_not_read(lake):
         before = rows(con, "select count(*) from raw_pages")
         raw.with_name("20260930T030000Z.parquet").write_bytes(raw.read_bytes())  # landed, not committed
         raw.with_name(f"{raw.stem} (1).parquet").write_bytes(raw.read_bytes())
+        shutil.copytree(raw.parent, raw.parent.with_name(f"{raw.parent.name} (1)"))
         assert rows(con, "select count(*) from raw_pages") == before
     with connect(lake, only_lake=True) as con:
         assert rows(con, "select count(*) from raw_pages") == before
