@@ -306,9 +306,9 @@ def test_spark_a_local_rebuild_and_a_run_publish_into_one_bucket_at_once(spark, 
         options = {"accounts": [key_account("c", "c", "secret")], "endpoint": endpoint.url}
         listed = pool.submit(run, "s3://lake/both", **options)
         by_spark = rebuild(spark, "s3://lake/both")
-        listed.result()
+        meanwhile = listed.result().run_id
         assert beside.wait() == 0
-    assert set(by_spark) <= set(runs)
+    assert set(by_spark) <= {*runs, meanwhile}  # whoever is first publishes the raw pages of a run that is under way
     for path in (tmp_path / "here" / "lake").rglob("*.parquet"):
         assert open_location(f"s3://lake/both/{path.relative_to(tmp_path / 'here')}").read_bytes() == path.read_bytes()
     assert check("s3://lake/both").findings == []
