@@ -207,8 +207,9 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     manifest = newest_manifest(edit.data)
     is_in_versions = manifest is not None and withdrawal.listed in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
-    has_files = holds_rows_of(edit.data, edit.tombstones, withdrawal)
-    if is_compacted_without or not (is_in_versions or has_files):
+    record = table_path(edit.data, OBSERVATIONS, withdrawal.run_id, day_of_run(withdrawal.run_id))
+    needs_files = not is_in_versions or record.exists()  # not those of a day that has left the folders
+    if is_compacted_without or (needs_files and not holds_rows_of(edit.data, edit.tombstones, withdrawal)):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
             has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
             raise LakeDamaged(

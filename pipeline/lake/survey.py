@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged, LakeMissing
+from pipeline.extract.attempt import utc_now
 from pipeline.extract.raw_pages import RawRun, raw_paths
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests, replaces_pages
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS
@@ -18,6 +19,7 @@ from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
+from pipeline.lake.withdrawn_files import tables_with
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import ROW_TABLES, tables_of
 from pipeline.storage.partitions import day_of_run, number_of
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from pipeline.lake.tombstones import Listed, Tombstones
+    from pipeline.lake.tombstones import Listed, Replacement, Tombstones
     from pipeline.resources.schema import Table
     from pipeline.storage.digest import FileDigest
 
@@ -67,6 +69,8 @@ class RunState:
     """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
     withdrawn: frozenset[Listed] = frozenset()
     """Its accounts and resources that are withdrawn."""
+    may_return: frozenset[Listed] = frozenset()
+    """Those of them within their grace period: a file of all their rows is there."""
 
     @property
     def left(self) -> list[Listed]:
@@ -122,18 +126,21 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
         for run_id, path in paths.items():
             if run_id in states:
                 states[run_id].files[name] = path
-    replaced = {(one.run_id, one.number): one.digests for one in files.tombstones.replacements}
+    replaced = {(one.run_id, one.number): one for one in files.tombstones.replacements}
     _read_records(con, files, states)
     covered = files.manifest.covered if files.manifest else {}
+    now = utc_now()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="survey") as pool:
         for state in states.values():
-            state.withdrawn = frozenset(tombstones.withdrawn_from(state.run_id))
+            withdrawn = tombstones.withdrawn_from(state.run_id)
+            state.withdrawn = frozenset(withdrawn)
+            state.may_return = frozenset(listed for listed, one in withdrawn.items() if one.until_utc > now)
             held = {
                 *covered.get(state.run_id, ()),
                 *state.withdrawn,
             }  # nothing else of a whole compacted run is missing
             state.is_in_versions = state.is_compacted and set(state.published) <= held
-            _find_flaws(state, replaced, pool)
+            _find_flaws(data, state, replaced, pool)
             if state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days:
                 state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING}
     return states
@@ -194,16 +201,12 @@ def _read_older_record(state: RunState) -> None:
 
 
 def _find_flaws(
-    state: RunState, replaced: Mapping[tuple[str, int], Mapping[str, FileDigest]], pool: ThreadPoolExecutor
+    data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement], pool: ThreadPoolExecutor
 ) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
-    tables = {table.name: table for table in ROW_TABLES}
     published = set(state.published)
     if state.digests:
-        paths = {name: _path_of(state, tables[name]) for name in state.digests if name in tables}
-        expected = {
-            path: replaced.get((state.run_id, number_of(path)), state.digests)[name] for name, path in paths.items()
-        }
+        expected = _expected_digests(state, replaced)
         raw = state.digests.get(RAW_PAGES.name)
         if state.raw is not None and raw is not None:
             state.raw_flaw = file_flaw(state.raw, raw)
@@ -220,13 +223,37 @@ def _find_flaws(
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
+    if state.has_usable_pages:
+        state.flaws |= _missing_to_restore(data, state, replaced)
     if state.record in state.flaws and not state.is_compacted:
         return  # every reader needs the record, and nothing else tells which accounts the run published
     if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
-    elif published and state.withdrawn >= published:  # past the grace period its files are deleted
+    elif published and state.withdrawn >= published and not state.may_return:  # its files are deleted by now
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
+
+
+def _expected_digests(state: RunState, replaced: Mapping[tuple[str, int], Replacement]) -> dict[Path, FileDigest]:
+    expected = {}
+    for table in (table for table in ROW_TABLES if table.name in state.digests):
+        path = _path_of(state, table)
+        replacement = replaced.get((state.run_id, number_of(path)))
+        expected[path] = (replacement.digests if replacement else state.digests)[table.name]
+    return expected
+
+
+def _missing_to_restore(
+    data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement]
+) -> dict[Path, str]:
+    """Find the files of which only the replacement is there, though what it leaves out can be restored."""
+    found = {}
+    for table in (table for table in ROW_TABLES if table.name in state.files):
+        replacement = replaced.get((state.run_id, number_of(state.files[table.name])))
+        lacking = replacement.left_out & state.may_return if replacement else None
+        if lacking and table in tables_with(lacking):
+            found[table_path(data, table, state.run_id, day_of_run(state.run_id))] = MISSING
+    return found
 
 
 def pages_flaw(raw: Path) -> str | None:

@@ -43,6 +43,7 @@ from pipeline import cli, connect
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key, living_account
 from pipeline.errors import EnsImagesError
+from pipeline.extract.attempt import utc_now
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.run import run
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 
 Answers = dict[str, str]
 DAY0 = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
-NOW = dt.datetime(2026, 12, 1)  # noqa: DTZ001
+NOW = utc_now()  # by the clock of `check` and `rebuild`, so that what is withdrawn now can be restored
 
 
 # ── lakes ────────────────────────────────────────────────────────────────────

@@ -162,6 +162,52 @@ def test_a_withdrawal_can_be_undone_within_its_grace_period(data):
         restore(data, run_id(3), at=LATER)
 
 
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize("name", [run_id(3), f"{run_id(2)}/a"])
+def test_a_withdrawn_observation_of_which_a_file_is_lost_comes_back_whole(data, name, is_compacted):
+    before = rows(data, "select * from image_disks order by all")
+    if is_compacted:
+        compact(data)
+    withdraw(data, name)
+    _lose(data, name)
+
+    assert "image_disks" in str(check(data).findings[0])
+    with pytest.raises(LakeDamaged, match=r"rebuild --data .* writes"):
+        restore(data, name)
+    rebuild(data)
+    assert check(data).findings == []
+    assert by_folder(data) == by_views(data)
+    restore(data, name)
+    assert rows(data, "select * from image_disks order by all") == before
+    assert by_folder(data) == by_views(data)
+    assert check(data).findings == []
+
+
+def test_a_withdrawn_observation_of_which_a_file_is_lost_is_gone_after_its_grace_period(data):
+    compact(data, at=NOW)
+    withdraw(data, run_id(3), at=NOW)
+    _lose(data, run_id(3))
+    with pytest.raises(BadSetting, match="cannot be restored: its grace period ended at 2026-10-27"):
+        restore(data, run_id(3), at=LATER)
+
+
+def test_what_a_withdrawn_observation_has_lost_asks_for_no_other_one_where_its_pages_are_gone_too(data):
+    withdraw(data, f"{run_id(2)}/a")
+    _lose(data, run_id(2))
+    (data / "raw" / "observed_on=2026-10-03" / f"{run_id(2)}.parquet").unlink()
+    before = by_views(data)
+
+    assert [one for one in check(data).findings if not one.location.startswith("raw/")] == []
+    with pytest.raises(LakeDamaged, match="its raw pages are gone too"):
+        restore(data, f"{run_id(2)}/a")
+    assert by_views(data) == by_folder(data) == before
+
+
+def _lose(data: Path, name: str) -> None:
+    (path,) = data.glob(f"lake/.withdrawn/image_disks/*/{name.partition('/')[0]}.parquet")
+    path.unlink()
+
+
 def test_a_withdrawn_instant_can_be_observed_again_and_then_not_restored(data):
     withdraw(data, run_id(3), at=NOW)
     with Endpoint({"a": Key("secret", living_account(images=12, seed=1))}) as endpoint:

@@ -17,11 +17,12 @@ from pipeline.extract.reading_version import FIRST
 from pipeline.extract.stored_secrets import stored_secrets
 from pipeline.lake.check.files import read_table, sibling, with_every_column
 from pipeline.lake.check.rules import RULE_COLUMNS, RUN_RULES, Rule
-from pipeline.lake.layout import command
+from pipeline.lake.layout import command, table_path
 from pipeline.lake.tombstones import observation_name
+from pipeline.lake.withdrawn_files import tables_with
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, tables_of
-from pipeline.storage.partitions import number_of
+from pipeline.storage.partitions import day_of_run, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -100,9 +101,8 @@ def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None)
     """Find what is withdrawn and has no row: a replacement leaves it out, or versions that lack it for good."""
     if tables is None:
         return set()
-    replaced = state.tombstones.replacements_of(record.stem).get(number_of(state.file_of(record, REJECTS)))
-    if replaced is not None:
-        return set(replaced.left_out)
+    if number := _number(state, record):
+        return set(state.tombstones.replacements_of(record.stem)[number].left_out)
     if state.manifest is None or record.stem not in state.manifest.runs:
         return set()
     covered = state.manifest.covered.get(record.stem, ())
@@ -115,10 +115,22 @@ def _absent(state: CheckState, record: Path, tables: dict[str, pa.Table] | None)
     return gone - there
 
 
+def _number(state: CheckState, record: Path) -> int:
+    """Return the highest number of a replacement that is the only file of a table; 0: there is none."""
+    known = {0, *state.tombstones.replacements_of(record.stem)}
+    return max(known & {number_of(state.file_of(record, table)) for table in ROW_TABLES})
+
+
 def _row_tables(state: CheckState, record: Path, published: set[Listed]) -> dict[str, pa.Table] | None:
     if not published or state.states[record.stem].flaws or state.states[record.stem].is_accepted:
         return None
     paths = {table: state.file_of(record, table) for table in tables_of({resource for _, resource in published})}
+    if number := _number(state, record):  # of one table nothing else is left: each without the same rows
+        left_out = state.tombstones.replacements_of(record.stem)[number].left_out
+        paths |= {
+            table: table_path(state.data, table, record.stem, day_of_run(record.stem), number)
+            for table in tables_with(left_out)
+        }
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
     if published <= withdrawn and not all(path.exists() for path in paths.values()):
         return None  # the grace period is over
