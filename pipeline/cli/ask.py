@@ -213,7 +213,7 @@ def diff_command(
     help="With --all DIR or with -: the format; with DIR repeatable.",
 )
 @click.argument("view", required=False, shell_complete=complete_view)
-@click.argument("file", required=False, type=LocalPath(dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=LocalPath(dir_okay=False, allow_dash=True, path_type=Path))
 def export(
     data: Path, target: Path | None, formats: Sequence[str], view: str | None, file: Path | None, as_of: str | None
 ) -> None:
@@ -224,6 +224,8 @@ def export(
     from pipeline.jobs import export as export_job
 
     options: Any = {"as_of": as_of, "thresholds": current_settings().thresholds}
+    if str(target) == "-":
+        raise click.UsageError("--all writes a folder or a database: standard output takes one VIEW, then -")
     if target is not None and view is None and target.suffix.lower() == ".duckdb":
         _refuse_other_formats(formats, "duckdb")
         tables, rows, provenance = export_job.export_database(target, data, **options)

@@ -115,6 +115,7 @@ def test_every_view_on_standard_output_is_byte_for_byte_what_a_file_would_be(lak
         assert (code, err.splitlines()[0]) == (0, "5 rows of image_age on standard output")
         assert typed("export", "--data", str(lake), "image_age", f"x.{suffix}")[0] == 0
         assert out.encode() == (tmp_path / f"x.{suffix}").read_bytes()
+    (tmp_path / "-").mkdir()  # a folder of this name changes nothing
     out = typed("export", "--data", str(lake), "image_age", "-")[1]  # without --format: CSV
     assert [row["account"] for row in csv.DictReader(io.StringIO(out))] == ["prod", "prod", "prod", "test", "prod"]
 
@@ -126,6 +127,7 @@ def test_every_view_on_standard_output_is_byte_for_byte_what_a_file_would_be(lak
         ["images", "-", "--format", "json", "--format", "csv"],
         ["--all", "x.duckdb", "--format", "csv"],
         ["images", "--all", "x.duckdb"],
+        ["--all", "-"],
         ["images"],
     ],
 )
