@@ -7,6 +7,7 @@ hold every day from some day on, and the views hold all.
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from pipeline.extract.raw_pages import raw_paths
@@ -17,7 +18,6 @@ from pipeline.settings import span
 from pipeline.storage.partitions import day_of_run
 
 if TYPE_CHECKING:
-    import datetime as dt
     from pathlib import Path
 
 
@@ -46,10 +46,18 @@ def prune(
 
     def expire(edit: Edit) -> list[Path]:
         if daily_age is not None:
-            expire_days(edit, (edit.now - daily_age).date())
-        return [] if age is None else _older_than(edit, (edit.now - age).date())
+            expire_days(edit, _first_kept_day(edit.now, daily_age))
+        return [] if age is None else _older_than(edit, _first_kept_day(edit.now, age))
 
     return maintain(data, expire, grace=grace, dry_run=dry_run, at=at)
+
+
+def _first_kept_day(now: dt.datetime, age: dt.timedelta) -> dt.date:
+    """The first day that is not older than `age`: the first of all for an age longer than the calendar."""
+    try:
+        return (now - age).date()
+    except OverflowError:
+        return dt.date.min
 
 
 def _older_than(edit: Edit, day: dt.date) -> list[Path]:

@@ -510,6 +510,11 @@ def test_a_wrong_time_span_is_refused(data, span):
         prune(data, raw_older_than=span)
 
 
+def test_nothing_is_older_than_a_span_longer_than_the_calendar(data):
+    done = prune(data, raw_older_than="999999d", daily_older_than="999999d", at=NOW, dry_run=True)
+    assert str(done) == "nothing to do"
+
+
 def test_the_command_withdraws_and_restores(data):
     done = [
         subprocess.run(
