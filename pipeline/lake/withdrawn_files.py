@@ -140,13 +140,17 @@ def is_unneeded_copy(data: Path, path: Path, tombstones: Tombstones, there: Coll
 
 
 def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
-    """Find the replacements in the folders of the tables that are not what the tombstones say, by file."""
+    """Find the replacements in the folders of the tables that are not what the tombstones say, by file.
+
+    In a day that has expired one may be deleted; where a reader needs it, its run has a flaw.
+    """
     flaws = {}
     for one in tombstones.replacements:
         for table in tables_with(one.left_out) if one.number == tombstones.current_number(one.run_id) else ():
             path = table_path(data, table, one.run_id, day_of_run(one.run_id), one.number)
             flaw = file_flaw(path, one.digests[table.name])
-            if flaw is not None:
+            is_expired = day_of_run(one.run_id) in tombstones.expired_days and not path.exists()
+            if flaw is not None and not is_expired:
                 flaws[path] = flaw
     return flaws
 

@@ -454,6 +454,23 @@ def test_an_expired_day_holds_what_the_views_give_until_its_files_are_deleted(da
     assert check(data, deep=True).findings == []
 
 
+@pytest.mark.parametrize("is_withdrawn_before", [True, False])
+def test_a_partly_withdrawn_run_leaves_the_folders_with_its_day_and_nothing_is_missing(data, is_withdrawn_before):
+    compact(data, at=NOW)
+    if is_withdrawn_before:
+        withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
+    prune(data, daily_older_than="17d", at=NOW)
+    if not is_withdrawn_before:
+        withdraw(data, f"{run_id(1)}/a", grace="0s", at=NOW)
+    assert (days_of(data), check(data, deep=True).findings) == ([1, 2, 3, 4], [])
+    prune(data, at=LATER)
+    before = by_views(data)
+
+    assert (days_of(data), check(data, deep=True).findings) == ([3, 4], [])
+    assert rebuild(data) == []
+    assert (days_of(data), check(data).findings, by_views(data)) == ([3, 4], [], before)
+
+
 def test_versions_that_give_other_rows_than_the_daily_files_expire_none(data):
     compact(data, at=NOW)
     path = data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet"
