@@ -80,14 +80,15 @@ class BucketStore(Store):
     ) -> list[Path]:
         """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day.
 
-        Of `days`, the listing begins with the first.
+        Of `days`, the listing begins with the first, or up to nine days before.
         """
         if days is not None and not days:
             return []
         location = BucketPath(folder)
+        after = min(days)[:-1] if days else ""  # after the name of a prefix, some services leave out all that is in it
         paths = (
             path
-            for path in (self.objects(location, after=min(days)) if days else location.objects())
+            for path in (self.objects(location, after=after) if after else location.objects())
             if path.suffix == ".parquet" and path.parent.name.startswith("observed_on=") and path.stem not in without
         )
         return sorted((path for path in paths if days is None or path.parent.name in days), key=lambda path: path.name)

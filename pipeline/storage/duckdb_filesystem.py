@@ -6,6 +6,7 @@ DuckDB asks for ranges of a file; sizes come from the listing that found the obj
 from __future__ import annotations
 
 import functools
+import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,11 @@ def duckdb_filesystem() -> Any:
             return BucketPath(path).stored().put_at
 
         def glob(self, path: str, **_: Any) -> list[str]:
-            fixed, star, _rest = path.partition("*")
-            if not star:
+            fixed = re.split(r"[*?[]", path, maxsplit=1)[0]
+            if fixed == path:
                 return [path] if BucketPath(path).is_file() else []
             folder, _slash, first = fixed.rpartition("/")
-            below = map(str, BucketPath(folder).store.objects(BucketPath(folder), after=first))
+            below = map(str, BucketPath(folder).store.objects(BucketPath(folder), after=first[:-1]))
             return [name for name in below if fnmatchcase(name, path)]
 
     return ObjectFileSystem()

@@ -38,6 +38,7 @@ from pipeline.lake.check import check
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure
+from pipeline.storage.duckdb_filesystem import duckdb_filesystem
 from pipeline.storage.store import open_location, store_of
 
 if TYPE_CHECKING:
@@ -392,6 +393,23 @@ def test_of_writers_of_one_record_at_once_one_stays(lake):
         thread.join()
     (kept,) = [body for body in outcomes if body]
     assert open_location(f"{lake}/record").read_bytes() == kept
+
+
+def test_of_some_days_the_first_is_listed_and_matched_by_a_pattern_too(lake):
+    days = [f"observed_on=2026-10-{day:02}" for day in (1, 2, 3)]
+    for day in days:
+        put_object(f"{lake}/raw/{day}/run.parquet", b"rows")
+    folder = BucketPath(f"{lake}/raw")
+    store_of(folder).look_again()
+
+    assert [path.parent.name for path in store_of(folder).list_partitions(folder, days=days[1:])] == days[1:]
+    for pattern, expected in (
+        (f"{days[1]}*", days[1:2]),
+        ("observed_on=2026-10-[0-9][0-9]", days),
+        ("*-0[23]", days[1:]),
+    ):
+        found = duckdb_filesystem().glob(f"{folder}/{pattern}/*.parquet")
+        assert [name.split("/")[-2] for name in found] == expected
 
 
 def test_a_wrong_secret_is_told_as_such(lake, server, monkeypatch):

@@ -14,6 +14,7 @@ import msgspec
 import obstore
 import pyarrow.parquet as pq
 import pytest
+from objects import put_object
 from obstore.exceptions import GenericError, PermissionDeniedError
 
 from pipeline import connect, rebuild, run
@@ -60,6 +61,14 @@ def test_a_compaction_in_a_bucket_changes_no_row(bucket):
     assert everything(bucket) == before
     assert check(bucket).findings == []
     assert str(compact(bucket)) == "nothing to do"
+
+
+def test_the_pages_of_compacted_runs_are_read_from_the_folders_of_their_days_alone(bucket):
+    before = rows(bucket, "from raw_pages order by all")
+    compact(bucket)
+    for page in open_location(bucket).glob("raw/observed_on=2026-10-02/*.parquet"):
+        put_object(f"{bucket}/raw/observed_on=2026-10-02 (1)/{page.name}", page.read_bytes())
+    assert rows(bucket, "from raw_pages order by all") == before
 
 
 def test_a_run_compacts_a_bucket_when_that_is_due_and_needs_no_right_to_delete(bucket, account_here, monkeypatch):
