@@ -48,6 +48,8 @@ def foreign_files(data: Path) -> list[Path]:
     for name in sorted(folders):
         found += [path for path in _foreign(data / "lake" / name) if path.name != DELTA_LOG]
         found += [path for path in _entries(data / "lake" / name / DELTA_LOG) if not _DELTA_FILE.fullmatch(path.name)]
+    for folder in _entries(data / "lake" / WITHDRAWN):
+        found += _foreign(folder) if folder.name in folders else [folder]
     for name in sorted(compacted):
         found += [path for path in _entries(data / "lake" / name) if not _COMPACTED_FILE.fullmatch(path.name)]
     for folder in (numbered, copies):

@@ -204,6 +204,7 @@ KINDS: Final = {
     "image_disks": "lake/image_disks/*/*.parquet",
     "rejects": "lake/rejects/*/*.parquet",
     "observations": "lake/observations/*/*.parquet",
+    "withdrawn": "lake/.withdrawn/*/*/*.parquet",
     "raw": "raw/observed_on=*/*.parquet",
     "image_versions": "lake/image_versions/*.parquet",
     "image_versions_open": "lake/image_versions_open/*.parquet",

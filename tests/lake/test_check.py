@@ -262,6 +262,8 @@ def test_files_without_a_commit_record_are_named(data):
 def test_a_foreign_file_is_named_in_any_folder(data):
     day = next((data / "raw").glob("observed_on=*"))
     strange = [data / "lake" / "strange.bin", data / "raw" / "junk.txt", day / "note.csv", day / "zzz.parquet"]
+    strange.append(data / "lake" / ".withdrawn" / "images" / day.name / "run (1).parquet")
+    strange[-1].parent.mkdir(parents=True)
     for path in strange:
         path.write_bytes(b"PAR1")
     for table in ("observations", "raw"):
