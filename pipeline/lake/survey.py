@@ -70,7 +70,7 @@ class RunState:
     withdrawn: frozenset[Listed] = frozenset()
     """Its accounts and resources that are withdrawn."""
     may_return: frozenset[Listed] = frozenset()
-    """Those of them within their grace period: a file of all their rows is there."""
+    """Those of them within their grace period. `prune` deletes every file of their rows at once, or none."""
 
     @property
     def left(self) -> list[Listed]:
@@ -230,7 +230,9 @@ def _find_flaws(
     if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
-    elif published and state.withdrawn >= published and not state.may_return:  # its files are deleted by now
+    elif (
+        published and state.withdrawn >= published and not (state.may_return and state.files)
+    ):  # they are deleted by now
         state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
 
 
@@ -246,14 +248,15 @@ def _expected_digests(state: RunState, replaced: Mapping[tuple[str, int], Replac
 def _missing_to_restore(
     data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement]
 ) -> dict[Path, str]:
-    """Find the files of which only the replacement is there, though what it leaves out can be restored."""
-    found = {}
+    """Find the files of which only the replacement is there, while others of the run can be restored."""
+    found, is_whole = {}, False
     for table in (table for table in ROW_TABLES if table.name in state.files):
         replacement = replaced.get((state.run_id, number_of(state.files[table.name])))
-        lacking = replacement.left_out & state.may_return if replacement else None
-        if lacking and table in tables_with(lacking):
+        if replacement is None:
+            is_whole |= table in tables_with(state.may_return)
+        elif (lacking := replacement.left_out & state.may_return) and table in tables_with(lacking):
             found[table_path(data, table, state.run_id, day_of_run(state.run_id))] = MISSING
-    return found
+    return found if is_whole else {}
 
 
 def pages_flaw(raw: Path) -> str | None:
