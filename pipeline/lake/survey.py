@@ -71,6 +71,8 @@ class RunState:
     """Its accounts and resources that are withdrawn."""
     may_return: frozenset[Listed] = frozenset()
     """Those of them within their grace period. `prune` deletes every file of their rows at once, or none."""
+    is_gone: bool = False
+    """Whether every file of what may return is gone, by a `prune` under another clock or a loss, but not its pages."""
 
     @property
     def left(self) -> list[Listed]:
@@ -143,6 +145,7 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
             _find_flaws(data, state, replaced, pool)
             if state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days:
                 state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING}
+                state.is_gone = False
     return states
 
 
@@ -223,8 +226,9 @@ def _find_flaws(
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
-    if state.has_usable_pages:
-        state.flaws |= _missing_to_restore(data, state, replaced)
+    if state.has_usable_pages and (missing := _missing_to_restore(data, state, replaced)):
+        state.is_gone = len(missing) == len(_tables_to_return(state))
+        state.flaws |= {} if state.is_gone else missing
     if state.record in state.flaws and not state.is_compacted:
         return  # every reader needs the record, and nothing else tells which accounts the run published
     if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages:
@@ -248,15 +252,19 @@ def _expected_digests(state: RunState, replaced: Mapping[tuple[str, int], Replac
 def _missing_to_restore(
     data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement]
 ) -> dict[Path, str]:
-    """Find the files of which only the replacement is there, while others of the run can be restored."""
-    found, is_whole = {}, False
-    for table in (table for table in ROW_TABLES if table.name in state.files):
-        replacement = replaced.get((state.run_id, number_of(state.files[table.name])))
-        if replacement is None:
-            is_whole |= table in tables_with(state.may_return)
-        elif (lacking := replacement.left_out & state.may_return) and table in tables_with(lacking):
+    """Find the files that are missing of the tables with rows which can be restored."""
+    found = {}
+    for table in _tables_to_return(state):
+        path = state.files.get(table.name)
+        replacement = path and replaced.get((state.run_id, number_of(path)))
+        lacking = replacement.left_out & state.may_return if replacement else frozenset()
+        if path is None or (lacking and table in tables_with(lacking)):
             found[table_path(data, table, state.run_id, day_of_run(state.run_id))] = MISSING
-    return found if is_whole else {}
+    return found
+
+
+def _tables_to_return(state: RunState) -> list[Table]:
+    return [table for table in tables_with(state.may_return) if table.name in state.digests and state.may_return]
 
 
 def pages_flaw(raw: Path) -> str | None:
@@ -295,12 +303,12 @@ def loss(state: RunState, data: Path) -> list[str]:
 
 
 def runs_to_publish(states: Mapping[str, RunState], raw_files: Iterable[Path]) -> list[Path]:
-    """Select the raw files of runs that a rebuild publishes: not published, damaged, or committed without digests."""
+    """Select the raw files of runs that a rebuild publishes: not published, not whole, or committed without digests."""
     return [path for path in raw_files if (state := states.get(path.stem)) is None or _wants_publishing(state)]
 
 
 def _wants_publishing(state: RunState) -> bool:
-    return state.has_usable_pages and (bool(state.flaws) or not state.digests)
+    return state.has_usable_pages and (bool(state.flaws) or state.is_gone or not state.digests)
 
 
 def complete_runs(data: Path) -> set[str]:

@@ -84,8 +84,7 @@ class Try:
         row: Item = {name: item.get(api) for name, api in TEXTS.items()}
         row["image_size_gib"] = self._integer(image_id, "ImageSize", item.get("ImageSize"))
         row["image_storage_size"] = self._integer(image_id, "ImageStorageSize", item.get("ImageStorageSize"))
-        created = item.get("CreationTime")
-        row["created_at_utc"] = created and dt.datetime.fromisoformat(created.rstrip("Z"))
+        row["created_at_utc"] = self._past(image_id, "CreationTime", item.get("CreationTime"))
         unknown = {name: value for name, value in item.items() if name not in _KNOWN}
         row["extra"] = json.dumps(unknown, separators=(",", ":")) if unknown else None
         self.unknown_fields |= unknown.keys()
@@ -103,6 +102,15 @@ class Try:
             return None
         if text.isdigit():
             return int(text)
+        self.rejects.append((image_id, name, json.dumps(text)))
+        return None
+
+    def _past(self, image_id: str, name: str, text: str | None) -> dt.datetime | None:
+        if text is None:
+            return None
+        instant = dt.datetime.fromisoformat(text.rstrip("Z"))
+        if self.at is None or instant < self.at + dt.timedelta(days=1):
+            return instant
         self.rejects.append((image_id, name, json.dumps(text)))
         return None
 

@@ -183,6 +183,25 @@ def test_a_withdrawn_observation_of_which_a_file_is_lost_comes_back_whole(data, 
     assert check(data).findings == []
 
 
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize("name", [run_id(3), f"{run_id(2)}/a"])
+def test_a_withdrawn_observation_of_which_every_file_is_lost_comes_back_whole(data, name, is_compacted):
+    before = by_views(data)
+    if is_compacted:
+        compact(data)
+    withdraw(data, name)
+    shutil.rmtree(data / "lake" / ".withdrawn")
+
+    with pytest.raises(LakeDamaged, match=r"rebuild --data .* writes"):
+        restore(data, name)
+    assert rebuild(data) == [name.partition("/")[0]]
+    assert rebuild(data) == []
+    assert by_folder(data) == by_views(data)
+    restore(data, name)
+    assert by_folder(data) == by_views(data) == before
+    assert check(data).findings == []
+
+
 def test_a_withdrawn_observation_of_which_a_file_is_lost_is_gone_after_its_grace_period(data):
     compact(data, at=NOW)
     withdraw(data, run_id(3), at=NOW)
