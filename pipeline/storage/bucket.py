@@ -55,13 +55,14 @@ class BucketStore(Store):
     def _client(self, *, is_writing: bool = False) -> Any:
         return configuration.object_client(self._scheme, self._bucket, is_writing=is_writing)
 
-    def objects(self, prefix: BucketPath, after: str = "") -> Iterator[BucketPath]:
-        """List every object below a prefix whose name there comes after `after`: one request per thousand."""
+    def objects(self, prefix: BucketPath, first: str = "") -> Iterator[BucketPath]:
+        """List every object below a prefix, one request per thousand; not those long before the name `first` there."""
         client = self._client()
         import obstore
 
         with translate_errors(prefix):
-            offset = f"{prefix.key}/{after}" if after else None
+            # Whole, it may be the name of a prefix, and after that some services leave out all that is in it.
+            offset = f"{prefix.key}/{first[:-1]}" if len(first) > 1 else None
             for page in obstore.list(client, f"{prefix.key}/" if prefix.key else None, offset=offset, chunk_size=1000):
                 for entry in page:
                     path = BucketPath(f"{self._scheme}:/{self._bucket}/{entry['path']}")
@@ -78,17 +79,13 @@ class BucketStore(Store):
     def list_partitions(
         self, folder: Path, *, days: Collection[str] | None = None, without: Collection[str] = ()
     ) -> list[Path]:
-        """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day.
-
-        Of `days`, the listing begins with the first, or up to nine days before.
-        """
+        """List the Parquet objects in the `observed_on=…` prefixes of `folder`: one listing, not one a day."""
         if days is not None and not days:
             return []
         location = BucketPath(folder)
-        after = min(days)[:-1] if days else ""  # after the name of a prefix, some services leave out all that is in it
         paths = (
             path
-            for path in (self.objects(location, after=after) if after else location.objects())
+            for path in self.objects(location, min(days) if days else "")
             if path.suffix == ".parquet" and path.parent.name.startswith("observed_on=") and path.stem not in without
         )
         return sorted((path for path in paths if days is None or path.parent.name in days), key=lambda path: path.name)

@@ -49,7 +49,7 @@ def duckdb_filesystem() -> Any:
             if fixed == path:
                 return [path] if BucketPath(path).is_file() else []
             folder, _slash, first = fixed.rpartition("/")
-            below = map(str, BucketPath(folder).store.objects(BucketPath(folder), after=first[:-1]))
+            below = map(str, BucketPath(folder).store.objects(BucketPath(folder), first))
             return [name for name in below if fnmatchcase(name, path)]
 
     return ObjectFileSystem()

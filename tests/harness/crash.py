@@ -224,7 +224,9 @@ def seen_in_catalog(data: Path) -> Seen | None:
 def seen_in_folders(data: Path, first_day: int = 0) -> Seen | None:
     """Rows and GiB of each day and account by the folders, as any engine reads them, from a day on."""
     return {
-        table: _sum_of(table, [str(path) for path in data.glob(f"lake/{table}/observed_on=*/*.parquet")], first_day)
+        table: _sum_of_files(
+            table, [str(path) for path in data.glob(f"lake/{table}/observed_on=*/*.parquet")], first_day
+        )
         for table in _SIZES
     }
 
@@ -239,7 +241,7 @@ def seen_in_logs(data: Path) -> Seen | None:
     found = {}
     for table in _SIZES:
         try:
-            found[table] = _sum_of(table, DeltaTable(data / "lake" / table).file_uris())
+            found[table] = _sum_of_files(table, DeltaTable(data / "lake" / table).file_uris())
         except (DeltaError, duckdb.IOException):
             found[table] = NO_NUMBER
     return found
@@ -255,15 +257,18 @@ NO_NUMBER = "no number: a log or a file that it names is not there"
 _SIZES = {"images": "image_size_gib", "image_disks": "disk_size_gib"}
 
 
-def _sum_of(table: str, rows: list[str] | duckdb.DuckDBPyRelation, first_day: int = 0) -> str:
-    """Give rows and GiB of each day and account: of Parquet files, or of a relation."""
+def _sum_of_files(table: str, paths: list[str], first_day: int = 0) -> str:
+    """Give rows and GiB of each day and account, of Parquet files."""
+    if not paths:
+        return "[]"
     with duckdb.connect() as con:
-        relation = con.read_parquet(rows, hive_partitioning=True) if isinstance(rows, list) and rows else rows
-        if isinstance(relation, list):
-            return "[]"
-        days = relation.filter(f"observed_on >= '{DAY0 + dt.timedelta(days=first_day):%Y-%m-%d}'")
-        sums = days.aggregate(f"observed_on, account, count(*), sum({_SIZES[table]})")
-        return str(sums.order("all").fetchall())
+        return _sum_of(table, con.read_parquet(paths, hive_partitioning=True), first_day)
+
+
+def _sum_of(table: str, rows: duckdb.DuckDBPyRelation, first_day: int) -> str:
+    days = rows.filter(f"observed_on >= '{DAY0 + dt.timedelta(days=first_day):%Y-%m-%d}'")
+    sums = days.aggregate(f"observed_on, account, count(*), sum({_SIZES[table]})")
+    return str(sums.order("all").fetchall())
 
 
 # ── who is killed, and what comes after ──────────────────────────────────────

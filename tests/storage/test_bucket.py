@@ -29,7 +29,7 @@ from pipeline.jobs.compaction import compact
 from pipeline.lake.check import check
 from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.storage import bucket
-from pipeline.storage.bucket import bucket_store
+from pipeline.storage.bucket import BucketStore, bucket_store
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
@@ -88,14 +88,14 @@ def test_the_commit_record_is_put_last_and_a_run_without_it_is_not_read(lake, ac
 
 
 def test_a_run_committed_during_a_listing_is_in_the_next_listing(lake, monkeypatch):
-    objects = BucketPath.objects
+    objects = BucketStore.objects
     record = BucketPath(f"{lake}/lake/observations/observed_on=2026-10-01/20261001T020000.000000Z-abcdef01.parquet")
 
-    def then_committed(self: BucketPath) -> Any:
-        yield from objects(self)
+    def then_committed(*asked: Any) -> Any:
+        yield from objects(*asked)
         put_object(str(record), BODY)
 
-    monkeypatch.setattr(BucketPath, "objects", then_committed)
+    monkeypatch.setattr(BucketStore, "objects", then_committed)
     assert files_by_day(record.parents[1]) == []
     assert files_by_day(record.parents[1]) == [record]
 
