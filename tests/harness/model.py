@@ -329,10 +329,12 @@ class History:
             self.time_passes(self.now, dict.fromkeys(old, self.now + grace))
 
     def rebuild(self) -> None:
-        """Rebuild an intact lake: nothing changes."""
+        """Rebuild an intact lake: nothing changes, but for files that a job deleted while another clock kept them."""
         code, result = self.do(lambda: rebuild(self.data))
         self.expect(code, {0})
-        if result:
+        clock = real_clock()
+        lacking = {key[0] for key, record in self.withdrawn.items() if record.may_be_gone and record.until > clock}
+        if not lacking.issuperset(result):
             raise Different(f"a rebuild of an intact lake published {result}")
         self.time_passes(real_clock(), is_maintenance=False)
 
