@@ -165,10 +165,10 @@ def settle_tombstones(data: Path) -> None:
     content = _content(data)
     if content is None:
         return
-    for path in _current_paths(data):
-        if not path.is_file() or path.read_bytes() != content:
-            _put(data, content, _current_paths(data), is_replacing=True)
-            return
+    number = msgspec.json.decode(content, type=Tombstones).number  # another machine may have put the next by now
+    paths = _paths(data, number) if number else (tombstones_path(data), tombstones_copy(data))
+    if any(not path.is_file() or path.read_bytes() != content for path in paths):
+        _put(data, content, paths, is_replacing=True)
 
 
 def write_tombstones(data: Path, record: Tombstones) -> Tombstones:

@@ -176,6 +176,32 @@ def test_of_two_withdrawals_at_once_both_hold(bucket, monkeypatch):
     assert check(bucket).findings == []
 
 
+def test_a_withdrawal_at_any_moment_of_another_machine_s_prune_holds(bucket, monkeypatch):
+    get, left, withdrawn = obstore.get, names(bucket), []
+    withdraw(bucket, left.pop())
+    reads = []
+
+    def overtaken(client: Any, key: str, *rest: Any, **options: Any) -> Any:
+        found = get(client, key, *rest, **options)
+        if "tombstones/" in key and len(reads) == moment:
+            reads.append(key)
+            withdrawn.append(left.pop())
+            withdraw(bucket, withdrawn[-1])
+        elif "tombstones/" in key:
+            reads.append(key)
+        return found
+
+    monkeypatch.setattr(obstore, "get", overtaken)
+    for moment in range(8):
+        reads.clear()
+        prune(bucket)
+        hidden = rows(bucket, "select run_id || '/' || account from observations where error like 'Withdrawn%'")
+        assert set(withdrawn) <= {name for (name,) in hidden}
+    assert len(withdrawn) == 8
+    assert in_tables(bucket) == by_views(bucket)
+    assert check(bucket).findings == []
+
+
 def test_a_restore_while_a_withdrawal_moves_files_loses_none(bucket, monkeypatch):
     delete, found = obstore.delete, []
     observation = names(bucket)[0]
