@@ -52,8 +52,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 demo: $(VENV)/installed
 	@$(BIN)/ens-images demo
 
+# Many tests run a command in a process of its own: bytecode is kept, whatever the environment says.
 test: $(VENV)/installed-dev browser
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal
 
 # The tests of the HTML page need Chromium. Without it, and without apt, they are skipped with a message.
 browser:
