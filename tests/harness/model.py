@@ -37,7 +37,7 @@ from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint
 from pipeline.emulator import Key as Secret
-from pipeline.errors import EnsImagesError
+from pipeline.errors import EnsImagesError, LakeMissing
 from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.status import runs_ahead, status
@@ -450,7 +450,10 @@ class History:
     def heal(self, damaged_run: str, usable: set[str]) -> bool:
         """Type what `check` advises, until it finds nothing. Returns: whether it found anything."""
         for attempt in range(3):
-            findings = [str(finding) for finding in check(self.data).findings]
+            try:
+                findings = [str(finding) for finding in check(self.data).findings]
+            except LakeMissing as error:  # the commit record of its only run is lost
+                findings = [str(error)]
             for finding in findings:
                 self.note(f"      {finding}")
             if not findings:
