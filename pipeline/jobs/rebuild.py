@@ -272,7 +272,7 @@ def _set_aside_unreadable_manifests(data: Path) -> bool:
         try:
             newest_manifest(data)
         except LakeDamaged:
-            path = max(manifest_paths(data), key=lambda path: path.name)
+            path = manifest_paths(data)[-1]
             if store_of(data).is_local and not path.is_file():
                 move_aside(data, path)
             else:

@@ -195,7 +195,7 @@ def _redact_compaction(data: Path, before: Manifest, states: dict[str, RunState]
     replaced += [data / "lake" / one.path for one in superseded]
     manifests = manifest_paths(data)
     commit.commit(after)
-    for path in (*sorted(manifests, key=lambda path: path.name), *replaced):
+    for path in (*manifests, *replaced):
         store_of(data).delete(path)
     _log.info("wrote the records of compaction %s anew, as %s", before.name, name)
     return [compacted_path(data, RECORDS, after.stem)]

@@ -104,9 +104,10 @@ def read_state(files: FileSet) -> State | None:
     if store_of(files.data).is_local:
         return None
     try:
-        path = max(_states(files.data), key=lambda path: path.name, default=None)
-        if path is None:
+        paths = _states(files.data)
+        if not paths:
             return None
+        path = paths[-1]
         content = path.read_bytes()
         refuse_changed(content, path.name, is_required=True)
         state = msgspec.json.decode(content, type=State)
@@ -126,7 +127,7 @@ def put_state(data: Path, state: State) -> None:
         LakeLocked: another machine has put one of this number.
     """
     store = store_of(data)
-    older = sorted(_states(data), key=lambda path: path.name)
+    older = _states(data)
     name = f"{int(older[-1].stem) + 1 if older else 1:06}.json"
     content = msgspec.to_builtins(state) | {OWN_DIGEST: UNKNOWN_DIGEST}
     staged = store.staging_dir(data / "lake" / STAGING) / f"state.{secrets.token_hex(4)}"
@@ -141,6 +142,8 @@ def put_state(data: Path, state: State) -> None:
 
 
 def _states(data: Path) -> list[Path]:
+    """List the states, the newest last."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return [path for path in (data / "lake" / STATES).iterdir() if _NAME.fullmatch(path.name)]
+        found = [path for path in (data / "lake" / STATES).iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.stem))
     return []

@@ -190,6 +190,19 @@ def test_a_folded_lake_is_what_its_raw_pages_say_and_a_rebuild_lacks_nothing(dat
     assert shown(tmp_path / "other") == shown(data)
 
 
+def test_the_millionth_compaction_is_newer_than_the_one_before(tmp_path, monkeypatch):
+    write_run(tmp_path, Seen("a", "2026-10-01 02:00", [image("m-1")]))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.lake.compaction.plan.next_name", lambda _: "999999")
+        assert compact(tmp_path).compactions == ("999999",)
+    for number, day in enumerate((2, 3)):
+        write_run(tmp_path, Seen("a", f"2026-10-0{day} 02:00", [image("m-1")]))
+        assert compact(tmp_path).compactions == (str(1_000_000 + number),)
+    assert connect(tmp_path).sql("select count(*), max(last_seen_utc)::text from image_versions").fetchall() == [
+        (1, "2026-10-03 02:00:00")
+    ]
+
+
 def test_compaction_deletes_no_daily_file_and_what_it_replaced_after_the_grace_period(data):
     before = shown(data, *SHOWN, "raw_pages", "image_changes")
     compact(data)

@@ -74,7 +74,7 @@ def compacted_observations(data: Path, manifest: Manifest | None) -> dict[str, t
     if manifest is not None:
         return {run_id: manifest.covered.get(run_id, ()) for run_id in manifest.runs}
     names = ("run_id", "account", "resource", "is_published")
-    for path in sorted(_compacted_files(data, RECORDS), key=lambda path: path.name, reverse=True):
+    for path in sorted(_compacted_files(data, RECORDS), key=lambda path: (len(path.name), path.name), reverse=True):
         try:
             read_verified(path)
             query = scan_files(COMPACTED[RECORDS], [path], names=names)
@@ -121,7 +121,7 @@ def delete_compaction(data: Path) -> None:
 
     The newest manifest goes last: until then no reader takes an older one for it.
     """
-    for path in sorted(manifest_paths(data), key=lambda path: path.name):
+    for path in manifest_paths(data):
         delete(path)
     for place in COMPACTED:
         for path in _compacted_files(data, place):

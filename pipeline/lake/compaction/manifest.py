@@ -175,7 +175,7 @@ def newest_manifest(data: Path) -> Manifest | None:
         paths = manifest_paths(data)
         if not paths:
             return None
-        path = max(paths, key=lambda path: path.name)
+        path = paths[-1]
         try:
             content = read_whole(path)
         except FileNotFoundError:  # replaced by a newer one, and deleted
@@ -189,12 +189,12 @@ def newest_manifest(data: Path) -> Manifest | None:
 
 
 def manifest_paths(data: Path) -> list[Path]:
-    """List every manifest."""
+    """List every manifest, the newest last."""
     found: list[Path] = []
-    for folder in (MANIFESTS, OLDER_MANIFESTS):
+    for folder in (OLDER_MANIFESTS, MANIFESTS):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found += [path for path in (data / "lake" / folder).iterdir() if _MANIFEST_FILE.fullmatch(path.name)]
-    return found
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def _decode(path: Path, encoded: bytes) -> Manifest:
