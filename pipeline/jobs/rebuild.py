@@ -95,10 +95,12 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
         raise LakeMissing(f"no landed pages in {str(data / 'raw')!r}: there is nothing to rebuild from")
     if into is None:
         return _mend(data, raw_files, tombstones, begin_delta=delta)
-    return _build_new(open_location(into), raw_files, tombstones, begin_delta=delta)
+    return _build_new(data, open_location(into), raw_files, tombstones, begin_delta=delta)
 
 
-def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:
+def _build_new(
+    data: Path, target: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool
+) -> list[str]:
     there = complete_runs(target)
     # In a bucket a killed rebuild goes on: what it began has no pages, and no other run.
     if there and (store_of(target).has_lock or raw_paths(target) or there - {path.stem for path in raw_files}):
@@ -108,14 +110,25 @@ def _build_new(target: Path, raw_files: Sequence[Path], tombstones: Tombstones, 
             if flaw := pages_flaw(path):
                 raise LakeDamaged(f"{shown(path)!r}: {flaw}: nothing is published from it, nor from the others")
     missing = [path for path in raw_files if path.stem not in there]
+    states = _decisions(data, missing, tombstones)
     with lock(target), begin_catalog(target) as builder:
         with new_lake(target) as lake:
             for path in missing:
+                withdrawn = tombstones.withdrawn_from(path.stem)
                 with about(run=path.stem), timed(_log, "publishing"):
-                    publish_again(lake, RawRun(path), tombstones.withdrawn_from(path.stem), reading=READING)
+                    publish_again(lake, RawRun(path), withdrawn, reading=READING, state=states.get(path.stem))
         write_catalog(target, builder=builder)
         warn_of_delta_logs(target, begin=begin_delta)
     return [path.stem for path in missing]
+
+
+def _decisions(data: Path, raw_files: Iterable[Path], tombstones: Tombstones) -> dict[str, RunState]:
+    """Return what a rebuild in place decided of the runs that a damaged lake left undecided, where that can be read."""
+    if all(RawRun(path).is_decided for path in raw_files):
+        return {}
+    with contextlib.suppress(LakeDamaged):
+        return survey(data, tombstones, ignore_compaction=bool(compaction_flaws(data)[1]))
+    return {}
 
 
 def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begin_delta: bool) -> list[str]:

@@ -30,6 +30,7 @@ from pipeline.errors import (
     Refused,
 )
 from pipeline.jobs.compaction import compact
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 
 ON = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
@@ -426,6 +427,11 @@ def test_a_rebuild_decides_what_a_damaged_lake_left_undecided(account, tmp_path)
 
     assert rows(tmp_path, "select is_published from observations order by run_id") == [(True,), (False,)]
     assert rows(tmp_path, "select count(*) from images_latest") == [(20,)]
+
+    withdraw(tmp_path, "20261001T020000.000000Z")  # with nothing before it, the empty listing is no longer a loss
+    rebuild(tmp_path, into=tmp_path / "new")
+    of_observations = "select run_id, is_published, error from observations order by run_id"
+    assert rows(tmp_path / "new", of_observations) == rows(tmp_path, of_observations)
 
 
 @pytest.mark.parametrize("is_compacted", [False, True])
