@@ -257,7 +257,10 @@ def test_a_missing_file_is_an_error_and_never_fewer_rows(lake):
     assert check(lake).is_intact
 
 
-@pytest.mark.parametrize("damage", ["behind", "deleted", "half", "empty", "checkpoint"])
+@pytest.mark.parametrize(
+    "damage",
+    ["behind", "deleted", "half", "empty", "checkpoint", "another day", "another name", "a folder", "no folder"],
+)
 def test_check_and_status_name_a_log_that_is_not_as_the_lake_and_rebuild_mends_it(lake, damage):
     log = folder(lake, ROW_TABLES[0]) / "_delta_log"
     newest = max(log.glob("*.json"))
@@ -267,6 +270,16 @@ def test_check_and_status_name_a_log_that_is_not_as_the_lake_and_rebuild_mends_i
         shutil.rmtree(log)
     elif damage == "checkpoint":
         deltalake.DeltaTable(log.parent).create_checkpoint()
+    elif damage == "another day":
+        newest.write_text(newest.read_text().replace('"observed_on":"2026-10-03"', '"observed_on":"2026-10-13"'))
+    elif damage == "another name":
+        newest.write_text(newest.read_text().replace("000000Z.parquet", "000000Z (1).parquet"))
+    elif damage == "a folder":
+        newest.unlink()
+        newest.mkdir()
+    elif damage == "no folder":
+        shutil.rmtree(log)
+        log.write_text("a file in its place")
     else:
         newest.write_bytes(newest.read_bytes()[: 100 if damage == "half" else 0])
     found = check(lake)
@@ -274,7 +287,8 @@ def test_check_and_status_name_a_log_that_is_not_as_the_lake_and_rebuild_mends_i
     assert all("_delta_log" in finding.location for finding in found.findings)
     if damage == "checkpoint":
         return
-    assert "--delta" in str(found.findings[0])
+    (finding,) = found.findings
+    assert "rebuild" in str(finding)
     assert len(delta_log_notes(lake)) == 1
     rebuild(lake, delta=True)
     assert is_exact(lake)

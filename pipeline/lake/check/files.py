@@ -170,7 +170,7 @@ def check_other_files(state: CheckState) -> None:
         if str(path.relative_to(state.data)) not in named:
             state.result.add(path, f"{flaw}: {command(state.data, 'rebuild')} writes it again")
     _catalog(state)
-    _delta_logs(state)
+    _delta_logs(state, in_the_way)
 
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -223,8 +223,9 @@ def _catalog(state: CheckState) -> None:
             state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")
 
 
-def _delta_logs(state: CheckState) -> None:
+def _delta_logs(state: CheckState, in_the_way: Collection[Path]) -> None:
     """Compare the Delta logs with the commit records; `status` says where the extra for that is not installed."""
     with contextlib.suppress(BadSetting, LakeDamaged):  # damage of the lake is a finding already
-        for log, flaw in delta_log_flaws(state.data).items():
+        flaws = delta_log_flaws(state.data)
+        for log, flaw in ((log, flaw) for log, flaw in flaws.items() if log not in in_the_way):
             state.result.add(log, f"{flaw}: {command(state.data, 'rebuild', '--delta')} writes it")
