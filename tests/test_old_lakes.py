@@ -23,7 +23,7 @@ from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
 from pipeline.jobs.retention import prune
 from pipeline.jobs.status import folder_notes
-from pipeline.jobs.withdrawal import restore
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.format import format_of
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
@@ -110,6 +110,19 @@ def test_a_rebuild_gives_every_file_of_an_old_lake_the_declared_columns(old, has
     assert {name: rows for name, rows in answers(old).items() if name != "observations"} == {
         name: rows for name, rows in before.items() if name != "observations"
     }
+    assert check(old).findings == []
+
+
+def test_a_rebuild_gives_the_declared_columns_to_a_run_of_which_one_account_was_withdrawn_for_good(old):
+    for path in (old / "raw").rglob("*.parquet"):
+        path.unlink()
+    withdraw(old, "20260102T020000.000000Z/test", grace="0s")
+    rebuild(old)
+
+    paths = [(table, path) for table in LAKE_TABLES for path in (old / "lake" / table.name).rglob("*.parquet")]
+    assert "20260102T020000.000000Z.1.parquet" in {path.name for _, path in paths}
+    assert [path for table, path in paths if not pq.read_schema(path).equals(table.arrow())] == []
+    assert not any("rebuild" in note for note in folder_notes(old))
     assert check(old).findings == []
 
 

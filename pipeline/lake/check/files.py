@@ -123,6 +123,12 @@ def with_every_column(rows: pa.Table, table: Table) -> pa.Table:
     return rows
 
 
+def with_declared_schema(rows: pa.Table, table: Table) -> pa.Table:
+    """Give rows of an older version the declared columns, in their order: those that it did not have are null."""
+    schema = table.arrow()
+    return with_every_column(rows, table).select(schema.names).cast(schema)
+
+
 def _with_present_names(rows: pa.Table, table: Table) -> pa.Table:
     """Give the columns of an older version their present names, and add those with a default."""
     import pyarrow as pa
