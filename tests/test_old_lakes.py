@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shutil
@@ -21,9 +22,10 @@ from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
 from pipeline.emulator import Endpoint, Key
 from pipeline.errors import LakeDamaged, LakeTooNew
+from pipeline.jobs.compaction import compact
 from pipeline.jobs.retention import prune
 from pipeline.jobs.status import folder_notes
-from pipeline.jobs.withdrawal import restore
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.lake.check import check
 from pipeline.lake.format import format_of
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
@@ -110,6 +112,34 @@ def test_a_rebuild_gives_every_file_of_an_old_lake_the_declared_columns(old, has
     assert {name: rows for name, rows in answers(old).items() if name != "observations"} == {
         name: rows for name, rows in before.items() if name != "observations"
     }
+    assert check(old).findings == []
+
+
+def test_a_rebuild_gives_the_declared_columns_to_a_run_of_which_one_account_was_withdrawn_for_good(old):
+    for path in (old / "raw").rglob("*.parquet"):
+        path.unlink()
+    withdraw(old, "20260102T020000.000000Z/test", grace="0s")
+    rebuild(old)
+
+    paths = [(table, path) for table in LAKE_TABLES for path in (old / "lake" / table.name).rglob("*.parquet")]
+    assert "20260102T020000.000000Z.1.parquet" in {path.name for _, path in paths}
+    assert [path for table, path in paths if not pq.read_schema(path).equals(table.arrow())] == []
+    assert not any("rebuild" in note for note in folder_notes(old))
+    assert check(old).findings == []
+
+
+def test_no_rebuild_of_an_old_lake_brings_back_a_day_that_has_expired(old):
+    rebuild(old)
+    restore(old, "20260103T020000.000000Z/test")
+    before = answers(old)
+    compact(old, grace="0s")
+    prune(old, daily_older_than="3d", grace="0s", at=dt.datetime(2026, 1, 7))  # noqa: DTZ001
+
+    for _ in range(2):
+        days = {path.name for table in LAKE_TABLES for path in (old / "lake" / table.name).glob("observed_on=*")}
+        assert days == {"observed_on=2026-01-04"}
+        assert rebuild(old) == []
+    assert answers(old)["images"] == before["images"]
     assert check(old).findings == []
 
 

@@ -173,15 +173,22 @@ class Publication(_StagedFiles):
             writer.drop()
         self._writers.clear()
 
-    def commit(self, observations: Sequence[Mapping[str, Any]], raw: FileDigest | None) -> None:
+    def commit(
+        self,
+        observations: Sequence[Mapping[str, Any]],
+        raw: FileDigest | None,
+        *,
+        others: Mapping[str, FileDigest] | None = None,
+    ) -> None:
         """Commit the run: the commit record last, with the digests of its other files.
 
-        `raw` is its raw file's; None where that is gone, and nothing tells what it held.
+        `raw` is its raw file's; None where that is gone, and nothing tells what it held. `others` are the digests of
+        tables to which nothing was added, as they were committed before.
         """
         paths = {table.name: table_path(self._data, table, self._run_id, self._observed_on) for table in LAKE_TABLES}
         record = paths.pop(OBSERVATIONS.name)
         digests = self._commit(paths, is_replacing=self._is_replacing)
-        committed = encode_digests({**({} if raw is None else {RAW_PAGES.name: raw}), **digests})
+        committed = encode_digests({**({} if raw is None else {RAW_PAGES.name: raw}), **(others or {}), **digests})
         rows = OBSERVATIONS.to_arrow([{**row, COMMITTED_FILES: committed} for row in observations])
         write_record(self._path(OBSERVATIONS.name), rows, record.name)
         move = self._store.replace_file if self._is_replacing else self._store.commit_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,11 +33,14 @@ class InexactFile(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeltaEntry:
-    """A file as a log names it: its path below the folder of the table, its size and its time."""
+    """A file as a log names it: its path below the folder of the table, its size and its time.
+
+    A copy of a lake has other times, and its logs are right: a name is never given to other rows.
+    """
 
     path: str
     size: int
-    modified_ms: int
+    modified_ms: int = field(compare=False)
 
     @property
     def day(self) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import LakeDamaged
@@ -32,12 +33,11 @@ from pipeline.requirements import check_extra
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import LAKE_TABLES
 from pipeline.storage.folder import make_folder
+from pipeline.storage.partitions import is_run_file
 from pipeline.storage.store import store_of
 from pipeline.text import pluralize
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
     from deltalake import DeltaTable
 
@@ -154,7 +154,7 @@ def _flaw(files: FileSet, table: Table, log: Path, examined: frozenset[str]) -> 
     except LakeDamaged as error:
         return f"behind: {error}"
     if named is None:
-        return "it cannot be read" if log.exists() else "missing"
+        return "it cannot be read, or names other files" if log.exists() else "missing"
     added, removed = difference(entries, named)
     if not (added or removed):
         return None
@@ -175,12 +175,21 @@ def _open(log: Path) -> DeltaTable:
 
 
 def _named(delta: DeltaTable) -> dict[str, DeltaEntry]:
-    """Return the files that the newest version of a log names, by path."""
+    """Return the files that the newest version of a log names, by path.
+
+    Raises:
+        ValueError: it names one as no writer of ours does.
+    """
     import pyarrow as pa
 
     actions = pa.table(delta.get_add_actions(flatten=True))
-    columns = (actions.column(name).to_pylist() for name in ("path", "size_bytes", "modification_time"))
-    return {path: DeltaEntry(path, size, modified_ms) for path, size, modified_ms in zip(*columns, strict=True)}
+    names = ("path", "size_bytes", "modification_time", f"partition.{DAY}")
+    named = {}
+    for path, size, modified_ms, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
+        if not is_run_file(Path(path)) or path != f"{DAY}={day}/{Path(path).name}":
+            raise ValueError(f"it names {path!r} of day {day}")
+        named[path] = DeltaEntry(path, size, modified_ms)
+    return named
 
 
 def _schema(table: Table) -> pa.Schema:
@@ -198,7 +207,9 @@ def _open_fitting(log: Path, schema: pa.Schema) -> DeltaTable | None:
         delta = _open(log)
         has = {field.name: field.type for field in Schema.from_arrow(schema).fields}
         there = {field.name: field.type for field in delta.schema().fields}
-        if any(has.get(name) != kind for name, kind in there.items()) or _named(delta) is None:
+        _named(delta)  # or it raises
+        has_other = any(has.get(name) != kind for name, kind in there.items())
+        if has_other or not all(path.is_file() for path in log.glob("*.json")):
             return None
         new = [field for field in Schema.from_arrow(schema).fields if field.name not in there]
         if new:

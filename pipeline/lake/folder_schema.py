@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.lake.check.files import with_every_column
+from pipeline.lake.check.files import with_declared_schema
 from pipeline.lake.commit import Publication
 from pipeline.lake.layout import files
 from pipeline.lake.orphans import delete
@@ -22,8 +22,6 @@ from pipeline.storage.store import store_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    import pyarrow as pa
 
     from pipeline.lake.survey import RunState
     from pipeline.lake.tombstones import Tombstones
@@ -62,10 +60,17 @@ def delete_older_replacements(data: Path, tombstones: Tombstones) -> None:
 
 
 def _has_older(state: RunState) -> bool:
-    tables = [(state.files[table.name], table) for table in ROW_TABLES if table.name in state.files]
-    if any(number_of(path) for path, _ in tables):
+    own = _own_files(state)
+    if len(own) < len(state.files) and state.has_usable_pages:  # a replacement has the schema, and the pages are needed
         return False
-    return not all(has_declared_schema(path, table) for path, table in ((state.record, OBSERVATIONS), *tables))
+    paths = ((state.record, OBSERVATIONS), *((path, table) for table, path in own.items()))
+    return not all(has_declared_schema(path, table) for path, table in paths)
+
+
+def _own_files(state: RunState) -> dict[Table, Path]:
+    """Return the files of a run that are no replacements: of one that is left without them, the record counts."""
+    found = {table: state.files[table.name] for table in ROW_TABLES if table.name in state.files}
+    return {table: path for table, path in found.items() if number_of(path) == 0}
 
 
 def add_missing_columns(data: Path, state: RunState) -> None:
@@ -75,13 +80,7 @@ def add_missing_columns(data: Path, state: RunState) -> None:
         LakeDamaged: a file cannot be read.
     """
     publication = Publication(data, state.run_id, day_of_run(state.run_id), is_replacing=True)
-    for table in ROW_TABLES:
-        if table.name in state.files:
-            publication.add(table, _declared(read_verified(state.files[table.name]), table))
-    record = _declared(read_verified(state.record), OBSERVATIONS)
-    publication.commit(record.to_pylist(), state.digests.get(RAW_PAGES.name))
-
-
-def _declared(rows: pa.Table, table: Table) -> pa.Table:
-    schema = table.arrow()
-    return with_every_column(rows, table).select(schema.names).cast(schema)
+    for table, path in _own_files(state).items():
+        publication.add(table, with_declared_schema(read_verified(path), table))
+    record = with_declared_schema(read_verified(state.record), OBSERVATIONS)
+    publication.commit(record.to_pylist(), state.digests.get(RAW_PAGES.name), others=state.digests)

@@ -68,12 +68,13 @@ def obstacles(data: Path) -> list[Path]:
     tables = [data / "lake" / table.name for table in LAKE_TABLES]
     compacted = [data / "lake" / name for name in (*COMPACTED, MANIFESTS, *OLDER_COMPACTED.values(), OLDER_MANIFESTS)]
     compacted += numbered_folders(data)
+    logs = [table / DELTA_LOG for table in tables]
     days = [day for folder in (*tables, data / "raw") for day in _entries(folder) if _DAY.fullmatch(day.name)]
     catalog = data / CATALOG
     single = [data / "lake" / FORMAT_FILE, tombstones_path(data), tombstones_copy(data), older_tombstones_path(data)]
     single += [catalog, catalog.with_name(f"{CATALOG}.wal"), digest_path(catalog)]
     files = [*single, *(path for day in days for path in _entries(day) if is_run_file(path))]
-    found = [path for path in (*tables, *compacted, *days) if not path.is_dir()]
+    found = [path for path in (*tables, *compacted, *logs, *days) if not path.is_dir()]
     found += [path for path in files if not path.is_file()]
     return [path for path in found if path.exists() or path.is_symlink()]
 

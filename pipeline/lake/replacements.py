@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.errors import LakeDamaged, LakeLocked
+from pipeline.lake.check.files import with_declared_schema
 from pipeline.lake.committed_digests import COMMITTED_FILES, decode_digests
 from pipeline.lake.layout import shown, table_path, withdrawn_folder
 from pipeline.lake.tombstone_files import read_tombstones, write_tombstones
@@ -179,17 +180,17 @@ def _committed(data: Path, run_id: str) -> dict[str, FileDigest]:
 
 
 def _write_without(source: Path, target: Path, table: Table, left_out: Collection[Listed]) -> None:
-    """Copy a file but for the rows of these accounts and resources, a row group at a time."""
+    """Copy a file without the rows of these accounts and resources, with every declared column; by row groups."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with (
             pq.ParquetFile(store_of(source).open(source), page_checksum_verification=True) as file,
-            table.writer(target, file.schema_arrow) as writer,
+            table.writer(target) as writer,
         ):
             for group in range(file.num_row_groups):
-                rows = file.read_row_group(group)
+                rows = with_declared_schema(file.read_row_group(group), table)
                 listed = zip(rows.column("account").to_pylist(), _resources(rows, table), strict=True)
                 writer.write_table(rows.filter(pa.array([one not in left_out for one in listed], pa.bool_())))
     except (pa.ArrowException, LookupError, UnicodeDecodeError) as error:
@@ -197,14 +198,12 @@ def _write_without(source: Path, target: Path, table: Table, left_out: Collectio
 
 
 def _resources(rows: pa.Table, table: Table) -> Iterable[str]:
-    """The resource of each row: that of its table, or its column in a table of several; before format 5 `images`."""
+    """The resource of each row: that of its table, or its column in a table of several."""
     for resource in RESOURCES:
         if table in resource.tables:
             return itertools.repeat(resource.name, len(rows))
-    if RESOURCE.name in rows.column_names:
-        names: list[str] = rows.column(RESOURCE.name).to_pylist()
-        return names
-    return itertools.repeat(RESOURCE.default or "", len(rows))
+    names: list[str] = rows.column(RESOURCE.name).to_pylist()
+    return names
 
 
 def _settle(data: Path, table: Table, run_id: str, tombstones: Tombstones) -> None:

@@ -67,6 +67,8 @@ class RunState:
     """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
     is_in_versions: bool = False
     """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
+    is_expired: bool = False
+    """Whether it is compacted and its day has expired: none of its daily files need be there."""
     withdrawn: frozenset[Listed] = frozenset()
     """Its accounts and resources that are withdrawn."""
     may_return: frozenset[Listed] = frozenset()
@@ -143,7 +145,8 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
             }  # nothing else of a whole compacted run is missing
             state.is_in_versions = state.is_compacted and set(state.published) <= held
             _find_flaws(data, state, replaced, pool)
-            if state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days:
+            state.is_expired = state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days
+            if state.is_expired:
                 state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING}
                 state.is_gone = False
     return states
@@ -308,7 +311,8 @@ def runs_to_publish(states: Mapping[str, RunState], raw_files: Iterable[Path]) -
 
 
 def _wants_publishing(state: RunState) -> bool:
-    return state.has_usable_pages and (bool(state.flaws) or state.is_gone or not state.digests)
+    lacks_digests = not state.digests and not state.is_expired
+    return state.has_usable_pages and (bool(state.flaws) or state.is_gone or lacks_digests)
 
 
 def complete_runs(data: Path) -> set[str]:

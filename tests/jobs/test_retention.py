@@ -307,6 +307,19 @@ def test_a_file_without_the_withdrawn_rows_takes_the_place_of_the_whole_one(data
     assert check(data, deep=True).findings == []
 
 
+def test_a_run_is_intact_of_which_one_account_is_withdrawn_for_good_and_another_waits(tmp_path):
+    name = write_run(tmp_path, *(Seen(account, images=[image(f"m-{account}", 5)]) for account in "abc"))
+    shutil.rmtree(tmp_path / "raw")
+    (tmp_path / "lake" / "format").write_text("5\n")
+    withdraw(tmp_path, f"{name}/a", grace="0s")
+    withdraw(tmp_path, f"{name}/b")
+
+    found = check(tmp_path)
+    assert (found.findings, found.row_count) == ([], 7)  # b and c with an image and a disk each, three observations
+    restore(tmp_path, f"{name}/b")
+    assert check(tmp_path).findings == []
+
+
 def test_a_connection_of_before_a_withdrawal_ends_with_an_error_and_reads_no_smaller_number(data):
     with connect(data) as con:
         withdraw(data, f"{run_id(1)}/a", at=NOW)

@@ -123,6 +123,12 @@ def with_every_column(rows: pa.Table, table: Table) -> pa.Table:
     return rows
 
 
+def with_declared_schema(rows: pa.Table, table: Table) -> pa.Table:
+    """Give rows of an older version the declared columns, in their order: those that it did not have are null."""
+    schema = table.arrow()
+    return with_every_column(rows, table).select(schema.names).cast(schema)
+
+
 def _with_present_names(rows: pa.Table, table: Table) -> pa.Table:
     """Give the columns of an older version their present names, and add those with a default."""
     import pyarrow as pa
@@ -170,7 +176,7 @@ def check_other_files(state: CheckState) -> None:
         if str(path.relative_to(state.data)) not in named:
             state.result.add(path, f"{flaw}: {command(state.data, 'rebuild')} writes it again")
     _catalog(state)
-    _delta_logs(state)
+    _delta_logs(state, in_the_way)
 
 
 def _uncommitted_files(state: CheckState, committed: Collection[str], orphan_files: Collection[Path]) -> None:
@@ -223,8 +229,9 @@ def _catalog(state: CheckState) -> None:
             state.result.add(path, f"cannot be opened ({reason}): {command(state.data, 'rebuild')} writes a new one")
 
 
-def _delta_logs(state: CheckState) -> None:
+def _delta_logs(state: CheckState, in_the_way: Collection[Path]) -> None:
     """Compare the Delta logs with the commit records; `status` says where the extra for that is not installed."""
     with contextlib.suppress(BadSetting, LakeDamaged):  # damage of the lake is a finding already
-        for log, flaw in delta_log_flaws(state.data).items():
+        flaws = delta_log_flaws(state.data)
+        for log, flaw in ((log, flaw) for log, flaw in flaws.items() if log not in in_the_way):
             state.result.add(log, f"{flaw}: {command(state.data, 'rebuild', '--delta')} writes it")

@@ -19,7 +19,7 @@ from pipeline.lake.check.files import read_table, sibling, with_every_column
 from pipeline.lake.check.rules import RULE_COLUMNS, RUN_RULES, Rule
 from pipeline.lake.layout import command, table_path
 from pipeline.lake.tombstones import observation_name
-from pipeline.lake.withdrawn_files import tables_with
+from pipeline.lake.withdrawn_files import files_of_run, tables_with
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import RESOURCES, ROW_TABLES, tables_of
 from pipeline.storage.partitions import day_of_run, number_of
@@ -127,10 +127,7 @@ def _row_tables(state: CheckState, record: Path, published: set[Listed]) -> dict
     paths = {table: state.file_of(record, table) for table in tables_of({resource for _, resource in published})}
     if number := _number(state, record):  # of one table nothing else is left: each without the same rows
         left_out = state.tombstones.replacements_of(record.stem)[number].left_out
-        paths |= {
-            table: table_path(state.data, table, record.stem, day_of_run(record.stem), number)
-            for table in tables_with(left_out)
-        }
+        paths |= {table: _numbered(state, record.stem, table, number) for table in tables_with(left_out)}
     withdrawn = state.tombstones.withdrawn_from(record.stem).keys()
     if published <= withdrawn and not all(path.exists() for path in paths.values()):
         return None  # the grace period is over
@@ -139,6 +136,12 @@ def _row_tables(state: CheckState, record: Path, published: set[Listed]) -> dict
     if len(readable) < len(paths):
         return None
     return {table.name: readable.get(table.name, table.arrow().empty_table()) for table in ROW_TABLES}
+
+
+def _numbered(state: CheckState, run_id: str, table: Table, number: int) -> Path:
+    """Return the file with this number of a table of a run, wherever it lies."""
+    there = (path for path in files_of_run(state.data, table, run_id) if number_of(path) == number)
+    return next(there, table_path(state.data, table, run_id, day_of_run(run_id), number))
 
 
 def in_batches(items: Iterable[_Item], row_count: Callable[[_Item], int]) -> Iterator[list[_Item]]:
