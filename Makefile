@@ -16,7 +16,7 @@ help:
 	@echo "make docs           write the generated pages again: data/dictionary.md, data/questions.md"
 	@echo "make faults         fault tests: every fault, thousands of random schedules and histories; writes docs/reliability.md"
 	@echo "make laboratory     rules of proof in simulated time, under faults of time; writes docs/laboratory.md"
-	@echo "make crash          kill a writer at a thousand steps; full disk; unreadable files"
+	@echo "make crash          kill a writer at a thousand steps; two machines at once in a bucket; full disk; unreadable files"
 	@echo "make soak           readers beside writers, for minutes"
 	@echo "make fuzz           random malformed responses, for minutes; then ten times the random inputs of make test"
 	@echo "make bench          speed beside dlt, SDK + pandas and a script; writes docs/benchmark.md and docs/comparison.md"
@@ -89,6 +89,7 @@ laboratory: $(VENV)/installed-dev
 
 crash: $(VENV)/installed-dev
 	@$(BIN)/python tests/harness/crash.py
+	@$(BIN)/python tests/harness/two_machines.py
 	@$(BIN)/python -m pytest tests/harness/test_crash.py
 
 soak: $(VENV)/installed-dev

@@ -1,6 +1,6 @@
 """Let one machine maintain a lake in a bucket at every request of another, and look what both leave.
 
-    python tests/harness/two_machines.py [--points 1000] [--seed 1] [--workers 2]
+    python tests/harness/two_machines.py [--moments 1000] [--seed 1] [--workers 2]
 
 The bucket is in memory. Two maintainers, or a run and one, are at work at once: at a request of the first the second
 does all that it does, and the first goes on with what it had read. In the end the lake must be one that they leave when
@@ -75,7 +75,7 @@ def prepare(data: Path, url: str) -> None:
 class Found:
     """What was tried, and what was wrong."""
 
-    points: Counter[str] = field(default_factory=Counter)
+    moments: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -122,7 +122,7 @@ class Laboratory:
         draw = random.Random(f"{seed} {pair}")  # noqa: S311
         for at in sorted(draw.sample(range(count), min(limit, count))):
             self.fill(self.objects)
-            found.points[" beside ".join(pair)] += 1
+            found.moments[" beside ".join(pair)] += 1
             ended: list[str] = []
             requests = interleaved(
                 lambda: ended.append(_ended(first, data, self.url)),  # noqa: B023
@@ -190,10 +190,10 @@ def _worker(number: int, workers: int, seed: int, limit: int) -> Found:
     with laboratory() as here:
         for pair in PAIRS[number::workers]:
             part = here.tried(pair, seed=seed, limit=limit)
-            print(f"{' beside '.join(pair)}: {part.points.total()} moments, {len(part.wrong)} wrong", flush=True)  # noqa: T201
+            print(f"{' beside '.join(pair)}: {part.moments.total()} moments, {len(part.wrong)} wrong", flush=True)  # noqa: T201
             for line in part.wrong:
                 print(line, flush=True)  # noqa: T201
-            total.points += part.points
+            total.moments += part.moments
             total.wrong += part.wrong
     return total
 
@@ -201,20 +201,20 @@ def _worker(number: int, workers: int, seed: int, limit: int) -> Found:
 def main() -> None:
     """Try every pair at as many requests as asked for, and say what was found."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--points", type=int, default=1000)
+    options.add_argument("--moments", type=int, default=1000)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     asked = options.parse_args()
     began = time.monotonic()
-    limit = -(-asked.points // len(PAIRS))
+    limit = -(-asked.moments // len(PAIRS))
     total = Found()
     with ProcessPoolExecutor(asked.workers, multiprocessing.get_context("spawn")) as pool:
         given = (itertools.repeat(each) for each in (asked.workers, asked.seed, limit))
         for part in pool.map(_worker, range(asked.workers), *given):
-            total.points += part.points
+            total.moments += part.moments
             total.wrong += part.wrong
     minutes = (time.monotonic() - began) / 60
-    print(f"{total.points.total():,} moments of two machines, {len(total.wrong):,} wrong, in {minutes:.1f} minutes")  # noqa: T201
+    print(f"{total.moments.total():,} moments of two machines, {len(total.wrong):,} wrong, in {minutes:.1f} minutes")  # noqa: T201
     sys.exit(1 if total.wrong else 0)
 
 
