@@ -88,7 +88,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
             cannot be read, and nothing is published.
     """
     data = open_location(data).resolve()
-    require_delta_logs(data, begin=delta)
+    require_delta_logs(data if into is None else open_location(into), begin=delta)
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files and (into is not None or not any((data / "lake").glob("*"))):

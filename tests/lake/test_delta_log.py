@@ -15,9 +15,11 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from buckets import bucket_in_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lake_builder import Seen, image, utc, write_run
+from objects import upload
 
 from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
@@ -346,3 +348,13 @@ def test_a_column_that_was_added_later_is_null_in_older_versions(lake):
 def test_a_bucket_has_no_delta_log():
     with pytest.raises(BadSetting, match="is a bucket, and a Delta log needs a folder"):
         run("s3://bucket/lake", accounts=[key_account("a", "a", "secret")], delta=True)
+
+
+def test_a_new_lake_has_a_delta_log_where_it_lies_in_a_folder(lake, tmp_path, monkeypatch):
+    with pytest.raises(BadSetting, match="is a bucket, and a Delta log needs a folder"):
+        rebuild(lake, into="s3://bucket/new", delta=True)
+    bucket = bucket_in_memory(monkeypatch)
+    upload(lake, bucket, "raw")
+    rebuild(bucket, into=tmp_path / "new", delta=True)
+    assert is_exact(tmp_path / "new")
+    assert by_view(tmp_path / "new", ROW_TABLES[0]) == by_view(lake, ROW_TABLES[0])
