@@ -164,7 +164,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begi
             _set_aside_damaged_pages(data, states.values())
             with is_empty:
                 write_catalog(data, builder=builder)
-        warn_of_delta_logs(data, begin=begin_delta)
+        warn_of_delta_logs(data, begin=begin_delta, recount=True)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")

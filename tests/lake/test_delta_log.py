@@ -259,6 +259,19 @@ def test_a_missing_file_is_an_error_and_never_fewer_rows(lake):
     assert check(lake).is_intact
 
 
+def test_a_wrong_row_count_in_a_log_is_found_and_mended(lake):
+    table = folder(lake, ROW_TABLES[0])
+    newest, expected = max((table / "_delta_log").glob("*.json")), len(by_view(lake, ROW_TABLES[0]))
+    newest.write_text(newest.read_text().replace('numRecords\\": ', 'numRecords\\": 1'))
+
+    assert deltalake.DeltaTable(table).count() > expected
+    assert "another row count" in str(check(lake).findings[0])
+    rebuild(lake)
+    assert deltalake.DeltaTable(table).count() == expected
+    assert is_exact(lake)
+    assert check(lake).is_intact
+
+
 @pytest.mark.parametrize(
     "damage",
     ["behind", "deleted", "half", "empty", "checkpoint", "another day", "another name", "a folder", "no folder"],
