@@ -88,7 +88,7 @@ def rebuild(data: str | Path = "data", *, into: str | Path | None = None, delta:
             cannot be read, and nothing is published.
     """
     data = open_location(data).resolve()
-    require_delta_logs(data, begin=delta)
+    require_delta_logs(data if into is None else open_location(into), begin=delta)
     tombstones = read_tombstones(data)
     raw_files = [path for path in raw_paths(data) if path.stem not in tombstones.raw_runs]
     if not raw_files and (into is not None or not any((data / "lake").glob("*"))):
@@ -177,7 +177,7 @@ def _mend(data: Path, raw_files: Sequence[Path], tombstones: Tombstones, *, begi
             _set_aside_damaged_pages(data, states.values())
             with is_empty:
                 write_catalog(data, builder=builder)
-        warn_of_delta_logs(data, begin=begin_delta)
+        warn_of_delta_logs(data, begin=begin_delta, recount=True)
     if lost:
         lines = "\n".join(f"  {line}" for line in lost)
         raise LakeDamaged(f"the lake in {shown(data)!r} is mended, but for what nothing brings back:\n{lines}")

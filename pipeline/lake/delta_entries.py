@@ -41,6 +41,8 @@ class DeltaEntry:
     path: str
     size: int
     modified_ms: int = field(compare=False)
+    row_count: int | None = field(default=None, compare=False)
+    """As the log says; None: it does not, or no log names the file."""
 
     @property
     def day(self) -> str:

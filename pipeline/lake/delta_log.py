@@ -17,6 +17,7 @@ log keep `VACUUM` of another engine from deleting files that only the lake knows
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -69,8 +70,10 @@ def require_delta_logs(data: Path, *, begin: bool) -> None:
         store_of(data).require_local(data, "a Delta log", "leave `delta` out, or keep the lake in a folder")
 
 
-def write_delta_logs(data: Path, *, begin: bool = False) -> list[str]:
+def write_delta_logs(data: Path, *, begin: bool = False, recount: bool = False) -> list[str]:
     """Bring the Delta log of each table up to date, if the lake has any or `begin`; the caller holds the lock.
+
+    With `recount`, a log that gives another row count of a file is begun anew: this reads the footer of each.
 
     Nothing depends on them, so nothing is raised. Returns: what could not be written, and why, a line each.
     """
@@ -89,6 +92,8 @@ def write_delta_logs(data: Path, *, begin: bool = False) -> list[str]:
         if table is OBSERVATIONS and is_behind:  # it says of which runs every file is named
             break
         try:
+            if recount and log.exists() and _has_other_counts(log):
+                shutil.rmtree(log)
             _write_log(files, table, log, examined)
         except InexactFile as reason:
             shutil.rmtree(log, ignore_errors=True)
@@ -99,14 +104,16 @@ def write_delta_logs(data: Path, *, begin: bool = False) -> list[str]:
     return lines
 
 
-def warn_of_delta_logs(data: Path, *, begin: bool = False) -> None:
+def warn_of_delta_logs(data: Path, *, begin: bool = False, recount: bool = False) -> None:
     """Bring the Delta logs up to date, and log what could not be written."""
-    for line in write_delta_logs(data, begin=begin):
+    for line in write_delta_logs(data, begin=begin, recount=recount):
         _log.warning("%s", line)
 
 
-def delta_log_flaws(data: Path) -> dict[Path, str]:
-    """Compare the Delta logs with the commit records. Returns: what is wrong with each log; none in a lake without.
+def delta_log_flaws(data: Path, *, recount: bool = False) -> dict[Path, str]:
+    """Compare the Delta logs with the commit records, and with `recount` with the row count of each file.
+
+    Returns: what is wrong with each log; none in a lake without.
 
     Raises:
         BadSetting: the extra is not installed.
@@ -118,6 +125,9 @@ def delta_log_flaws(data: Path) -> dict[Path, str]:
     files = FileSet.read(data)
     examined = _examined(files)
     found = {_log_of(files, table): _flaw(files, table, _log_of(files, table), examined) for table in LAKE_TABLES}
+    if recount:
+        wrong = [log for log, flaw in found.items() if flaw is None and log.exists() and _has_other_counts(log)]
+        found |= dict.fromkeys(wrong, "it gives another row count of a file")
     return {log: flaw for log, flaw in found.items() if flaw is not None}
 
 
@@ -183,13 +193,31 @@ def _named(delta: DeltaTable) -> dict[str, DeltaEntry]:
     import pyarrow as pa
 
     actions = pa.table(delta.get_add_actions(flatten=True))
-    names = ("path", "size_bytes", "modification_time", f"partition.{DAY}")
+    names = ("path", "size_bytes", "modification_time", "num_records", f"partition.{DAY}")
     named = {}
-    for path, size, modified_ms, day in zip(*(actions.column(name).to_pylist() for name in names), strict=True):
+    columns = (actions.column(name).to_pylist() for name in names)
+    for path, size, modified_ms, row_count, day in zip(*columns, strict=True):
         if not is_run_file(Path(path)) or path != f"{DAY}={day}/{Path(path).name}":
             raise ValueError(f"it names {path!r} of day {day}")
-        named[path] = DeltaEntry(path, size, modified_ms)
+        named[path] = DeltaEntry(path, size, modified_ms, row_count)
     return named
+
+
+def _has_other_counts(log: Path) -> bool:
+    """Whether a log gives another row count of a file than this: some engines answer `count(*)` by it alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        entries = [entry for entry in _named(_open(log)).values() if entry.row_count is not None]
+    except Exception as error:  # noqa: BLE001  (it is begun anew)
+        raise_if_out_of_memory(error)
+        return False
+    for entry in entries:
+        with contextlib.suppress(OSError, pa.ArrowException):  # a damaged or missing file is a finding by itself
+            if pq.read_metadata(log.parent / entry.path).num_rows != entry.row_count:
+                return True
+    return False
 
 
 def _schema(table: Table) -> pa.Schema:

@@ -15,9 +15,11 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from buckets import bucket_in_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lake_builder import Seen, image, utc, write_run
+from objects import upload
 
 from pipeline import connect, rebuild, run
 from pipeline.credentials import key_account
@@ -257,6 +259,19 @@ def test_a_missing_file_is_an_error_and_never_fewer_rows(lake):
     assert check(lake).is_intact
 
 
+def test_a_wrong_row_count_in_a_log_is_found_and_mended(lake):
+    table = folder(lake, ROW_TABLES[0])
+    newest, expected = max((table / "_delta_log").glob("*.json")), len(by_view(lake, ROW_TABLES[0]))
+    newest.write_text(newest.read_text().replace('numRecords\\": ', 'numRecords\\": 1'))
+
+    assert deltalake.DeltaTable(table).count() > expected
+    assert "another row count" in str(check(lake).findings[0])
+    rebuild(lake)
+    assert deltalake.DeltaTable(table).count() == expected
+    assert is_exact(lake)
+    assert check(lake).is_intact
+
+
 @pytest.mark.parametrize(
     "damage",
     ["behind", "deleted", "half", "empty", "checkpoint", "another day", "another name", "a folder", "no folder"],
@@ -346,3 +361,13 @@ def test_a_column_that_was_added_later_is_null_in_older_versions(lake):
 def test_a_bucket_has_no_delta_log():
     with pytest.raises(BadSetting, match="is a bucket, and a Delta log needs a folder"):
         run("s3://bucket/lake", accounts=[key_account("a", "a", "secret")], delta=True)
+
+
+def test_a_new_lake_has_a_delta_log_where_it_lies_in_a_folder(lake, tmp_path, monkeypatch):
+    with pytest.raises(BadSetting, match="is a bucket, and a Delta log needs a folder"):
+        rebuild(lake, into="s3://bucket/new", delta=True)
+    bucket = bucket_in_memory(monkeypatch)
+    upload(lake, bucket, "raw")
+    rebuild(bucket, into=tmp_path / "new", delta=True)
+    assert is_exact(tmp_path / "new")
+    assert by_view(tmp_path / "new", ROW_TABLES[0]) == by_view(lake, ROW_TABLES[0])

@@ -232,6 +232,6 @@ def _catalog(state: CheckState) -> None:
 def _delta_logs(state: CheckState, in_the_way: Collection[Path]) -> None:
     """Compare the Delta logs with the commit records; `status` says where the extra for that is not installed."""
     with contextlib.suppress(BadSetting, LakeDamaged):  # damage of the lake is a finding already
-        flaws = delta_log_flaws(state.data)
+        flaws = delta_log_flaws(state.data, recount=True)
         for log, flaw in ((log, flaw) for log, flaw in flaws.items() if log not in in_the_way):
             state.result.add(log, f"{flaw}: {command(state.data, 'rebuild', '--delta')} writes it")
