@@ -125,8 +125,14 @@ $(VENV)-cloud/installed: pyproject.toml $(BIN)/python
 	@$(S3_SERVER)
 	@touch $@
 
-cloud: $(VENV)-cloud/installed
-	@$(VENV)-cloud/bin/python -m pytest -s tests/harness/cloud.py
+# DuckDB's own extension for buckets, in the newest version that the package index has it for.
+$(VENV)-httpfs/installed: $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)-httpfs
+	@$(VENV)-httpfs/bin/python -m pip install --quiet duckdb==1.5.5 duckdb-extension-httpfs==1.5.5
+	@touch $@
+
+cloud: $(VENV)-cloud/installed $(VENV)-httpfs/installed
+	@ENS_IMAGES_HTTPFS=$(VENV)-httpfs/bin/python $(VENV)-cloud/bin/python -m pytest -s tests/harness/cloud.py
 
 scale: $(VENV)-cloud/installed
 	@$(VENV)-cloud/bin/python tests/harness/scale.py --runs 1000 10000 --bucket-runs 3000

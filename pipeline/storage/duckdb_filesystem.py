@@ -50,6 +50,12 @@ def duckdb_filesystem() -> Any:
                 return [path] if BucketPath(path).is_file() else []
             folder, _slash, first = fixed.rpartition("/")
             below = map(str, BucketPath(folder).store.objects(BucketPath(folder), first))
-            return [name for name in below if fnmatchcase(name, path)]
+            return [name for name in below if _matches(name, path)]
 
     return ObjectFileSystem()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a name matches a pattern part by part: a `*` stands for no slash."""
+    parts, patterns = name.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))

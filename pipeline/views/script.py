@@ -87,10 +87,7 @@ def _listing_query(data: Path) -> str:
 
 
 def _listing(con: duckdb.DuckDBPyConnection, data: str | Path) -> str:
-    location = open_location(data).resolve()
-    if not store_of(location).is_local:
-        return ""
-    return str(con.execute(_listing_query(location)).fetchall()[0][0])
+    return str(con.execute(_listing_query(open_location(data).resolve())).fetchall()[0][0])
 
 
 def _guard(files: FileSet, listed: str) -> str:
@@ -100,8 +97,6 @@ def _guard(files: FileSet, listed: str) -> str:
     until = (
         f"-- Right until the next run, withdrawal, compaction or retention: the lake with {newest} as its last run.\n"
     )
-    if not listed:
-        return until + "-- It does not notice that in a bucket: print it again with `ens-images views`.\n"
     return (
         f"{until}-- After that it ends with an error: print it again with `ens-images views`.\n"
         f"select case when ({_listing_query(files.data)}) <> {sql_literal(listed)}\n"

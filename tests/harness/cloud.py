@@ -40,6 +40,7 @@ from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure
 from pipeline.storage.duckdb_filesystem import duckdb_filesystem
 from pipeline.storage.store import open_location, store_of
+from pipeline.views.script import views_sql
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -372,6 +373,51 @@ def test_three_maintainers_at_random_and_a_writer_at_once_end_in_one_state(lake,
         restore(lake, name)
     assert set(before) <= set(rows_of(lake)), seed
     record_property("withdrawn at the end", len(withdrawn))
+
+
+# ── others ───────────────────────────────────────────────────────────────────
+
+BY_HTTPFS = """
+import duckdb_extension_httpfs, os, sys, duckdb
+from pathlib import Path
+(extension,) = Path(duckdb_extension_httpfs.__file__).parent.rglob("httpfs.duckdb_extension")
+con = duckdb.connect()
+con.execute(f"load '{extension}'")
+endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+con.execute(
+    f"create secret (type s3, key_id '{key}', secret '{secret}', endpoint '{endpoint}', url_style 'path', "
+    "use_ssl false, region 'us-east-1')"
+)
+con.execute(sys.stdin.read())
+views = ("images", "image_versions", "capacity_by_region")
+print([con.execute(f"from {view} order by all").fetchall() for view in views])
+"""
+
+
+def by_httpfs(script: str) -> subprocess.CompletedProcess[str]:
+    """Run the printed script in a DuckDB of another version, with its own extension for buckets; print three views."""
+    python = os.environ.get("ENS_IMAGES_HTTPFS")
+    if python is None:
+        pytest.skip("DuckDB's own extension for buckets is not installed: make cloud does it")
+    return subprocess.run([python, "-c", BY_HTTPFS], input=script, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("change", [run, compact, withdraw])
+def test_the_printed_script_reads_the_bucket_and_ends_with_an_error_after_a_change(lake, ens, change):
+    names = [f"{run(lake, **ens).run_id}/default" for _ in range(3)]
+    withdraw(lake, names[0])
+    script = views_sql(lake)
+    found = by_httpfs(script)
+    assert (found.returncode, found.stderr) == (0, "")
+    with connect(lake) as con:
+        views = ("images", "image_versions", "capacity_by_region")
+        assert found.stdout.strip() == str([con.execute(f"from {view} order by all").fetchall() for view in views])
+
+    run(lake, **ens) if change is run else change(lake, *names[1 : 1 + (change is withdraw)])
+    found = by_httpfs(script)
+    assert found.returncode == 1
+    assert "print it again with `ens-images views`" in found.stderr
 
 
 # ── puts ─────────────────────────────────────────────────────────────────────

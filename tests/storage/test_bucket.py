@@ -26,6 +26,7 @@ from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDenie
 from pipeline import connect, diff, export, rebuild, run
 from pipeline.errors import BadSetting, LakeLocked, LakeMissing, NoCredentials, Unreachable
 from pipeline.jobs.compaction import compact
+from pipeline.jobs.withdrawal import withdraw
 from pipeline.lake.check import check
 from pipeline.lake.verified_files import VerifiedFiles
 from pipeline.storage import bucket
@@ -33,10 +34,12 @@ from pipeline.storage.bucket import BucketStore, bucket_store
 from pipeline.storage.bucket_path import BucketPath
 from pipeline.storage.conditional_put import check_conditional_put
 from pipeline.storage.configuration import configure, object_client
+from pipeline.storage.duckdb_filesystem import duckdb_filesystem
 from pipeline.storage.partitions import files_by_day
 from pipeline.storage.store import open_location, store_of
 from pipeline.views import records
 from pipeline.views.database import write_catalog
+from pipeline.views.script import views_sql
 
 account_here, lake = buckets.account_here, buckets.lake
 BODY = b"an object"
@@ -85,6 +88,26 @@ def test_the_commit_record_is_put_last_and_a_run_without_it_is_not_read(lake, ac
 
     assert names[-2:] == ["observations", "states"]  # the state object is put after the commit
     assert rows(lake, "select run_id from observations where is_published") == [(published,)]
+
+
+def test_a_printed_script_ends_with_an_error_once_the_lake_in_a_bucket_has_changed(lake, account_here):
+    names = [run(lake, **account_here).run_id for _ in range(2)]
+    withdraw(lake, names[0])
+    printed = views_sql(lake)
+    with duckdb.connect() as con:
+        store_of(open_location(lake)).register_filesystem(con)
+        con.execute(printed)
+        assert con.execute("select run_id from accounts").fetchall() == [(names[1],)]
+        run(lake, **account_here)
+        with pytest.raises(duckdb.InvalidInputException, match="print it again with `ens-images views`"):
+            con.execute(printed)
+
+
+def test_a_star_in_a_pattern_stands_for_no_slash(lake):
+    for name in ("a/x/file", "a/x/y/file", "b/file"):
+        put_object(f"{lake}/{name}", BODY)
+    assert duckdb_filesystem().glob(f"{lake}/a/*/file") == [f"{lake}/a/x/file"]
+    assert duckdb_filesystem().glob(f"{lake}/*/file") == [f"{lake}/b/file"]
 
 
 def test_a_run_committed_during_a_listing_is_in_the_next_listing(lake, monkeypatch):
