@@ -12,9 +12,10 @@ from pipeline.lake.format import format_of
 from pipeline.lake.layout import command, files, shown, table_path
 from pipeline.lake.settled import SettledMonths, new_records
 from pipeline.lake.tombstone_files import read_tombstones
-from pipeline.lake.withdrawn_files import row_files
+from pipeline.lake.withdrawn_files import files_of_run, row_files
 from pipeline.resources.control import OBSERVATIONS
-from pipeline.resources.tables import LAKE_TABLES
+from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
+from pipeline.storage.folder import FolderStore
 from pipeline.storage.partitions import OLDER_STAGING, STAGING, day_of_run, run_of
 from pipeline.storage.store import store_of
 
@@ -78,6 +79,7 @@ def committed_files(
     else:
         records = files(data, OBSERVATIONS)
         without_daily = frozenset(compacted.keys() - {path.stem for path in records})
+    without_daily -= _with_other_files(data, without_daily, tombstones)
     months = SettledMonths(data, manifest, {path.stem for path in records}) if is_brief else None
     if not records and manifest is None:
         made_by = command(data, "rebuild" if raw_paths(data) else "run")
@@ -109,6 +111,20 @@ def committed_files(
             daily[table.name] = tuple(path for path in paths if (path.parent.name, run_of(path)) in read)
             without_record += [path for path in paths if run_of(path) not in known]
     return CommittedFiles(daily, manifest, retained, tuple(_lost(data, without_record)), months, without_daily)
+
+
+def _with_other_files(data: Path, runs: frozenset[str], tombstones: Tombstones) -> set[str]:
+    """Select the runs without a record of which a table has a file: that record is lost, and not its day deleted."""
+    left = [run_id for run_id in runs if day_of_run(run_id) not in tombstones.expired_days]
+    if not left or not store_of(data).has_lock:
+        return set()
+    days = {table: {day.name for day in FolderStore.days(data / "lake" / table.name)} for table in ROW_TABLES}
+    return {
+        run_id
+        for run_id in left
+        for table, names in days.items()
+        if f"observed_on={day_of_run(run_id)}" in names and files_of_run(data, table, run_id)
+    }
 
 
 def _refuse_lost_manifest(data: Path) -> None:

@@ -250,6 +250,16 @@ def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(dat
     assert days == [(dt.datetime.strptime(run_id(6)[:8], "%Y%m%d").date(), "an older version", None)]  # noqa: DTZ007
 
 
+def test_a_lost_commit_record_of_a_compacted_run_makes_no_day_one_that_was_deleted(data):
+    before = shown(data, *SHOWN, "partitions")
+    (data / "lake" / "observations" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet").unlink()
+
+    assert shown(data, *SHOWN, "partitions") == before
+    assert [finding.location for finding in check(data).findings] == [
+        f"lake/observations/observed_on=2026-10-02/{run_id(1)}.parquet"
+    ]
+
+
 def test_what_has_ended_is_never_written_again(data):
     ended = data / "lake" / "image_versions" / "000001.parquet"
     before = (ended.stat().st_mtime_ns, ended.stat().st_ino)
