@@ -47,6 +47,8 @@ def test_the_processor_is_what_the_architecture_says_or_else_the_compute_type(tm
     told = [
         ("x86_64", "ens_vm", "x86"),
         ("I386", None, "x86"),
+        ("i686", None, "x86"),
+        ("AMD64", None, "x86"),
         ("arm64", None, "ARM"),
         ("AArch64", "ens_vm", "ARM"),
         ("riscv64", "arm_vm", "other"),

@@ -11,7 +11,7 @@ select
     region_id,
     platform,
     case
-        when lower(architecture) in ('x86_64', 'i386', 'i486', 'i586', 'i686', 'amd64', 'x86') then 'x86'
+        when lower(architecture) in ('x86_64', 'amd64', 'x86') or lower(architecture) like 'i_86' then 'x86'
         when lower(architecture) like 'arm%' or lower(architecture) like 'aarch64%' then 'ARM'
         when architecture <> '' then 'other'
         when lower(compute_type) like 'arm!_%' escape '!' then 'ARM'
