@@ -222,9 +222,8 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
         path, flaw = next(iter(state.flaws.items()))
         if withdrawal.until_utc <= edit.now and flaw == MISSING:  # no rebuild brings it back
             raise _past_grace(withdrawal, "are deleted")
-        raise LakeDamaged(
-            f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {cure(state, edit.data)}"
-        )
+        mended = "nothing brings it back: its raw pages are gone too" if state.is_lost else cure(state, edit.data)
+        raise LakeDamaged(f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {mended}")
     for other in edit.published:
         if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
             raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")

@@ -12,8 +12,8 @@ from pipeline.lake.check.files import with_declared_schema
 from pipeline.lake.commit import Publication
 from pipeline.lake.layout import files
 from pipeline.lake.orphans import delete
-from pipeline.lake.verification import read_verified
-from pipeline.lake.withdrawn_files import files_of_run
+from pipeline.lake.verification import file_flaw, read_verified
+from pipeline.lake.withdrawn_files import files_of_run, tables_with
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import LAKE_TABLES, ROW_TABLES
 from pipeline.storage.partitions import day_of_run, number_of
@@ -51,12 +51,15 @@ def runs_with_older_files(states: Iterable[RunState]) -> list[RunState]:
 
 
 def delete_older_replacements(data: Path, tombstones: Tombstones) -> None:
-    """Delete replacements of another schema, where the file that they are derived from is there."""
+    """Delete replacements that are damaged or of another schema, where the file that they are derived from is there."""
     for one in tombstones.replacements:
-        for table in ROW_TABLES:
+        for table in tables_with(one.left_out):
             paths = {number_of(path): path for path in files_of_run(data, table, one.run_id)}
-            if 0 in paths and one.number in paths and not has_declared_schema(paths[one.number], table):
-                delete(paths[one.number])
+            path = paths.get(one.number)
+            if path is None or 0 not in paths:
+                continue
+            if file_flaw(path, one.digests[table.name]) is not None or not has_declared_schema(path, table):
+                delete(path)
 
 
 def _has_older(state: RunState) -> bool:

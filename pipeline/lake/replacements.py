@@ -130,13 +130,26 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
         if one.left_out <= hidden and all(one.number in there[name] for name in one.digests)
     ]
     is_partly_withdrawn = bool(hidden) and not tombstones.published_by(run_id) <= hidden
-    if is_partly_withdrawn and not any(one.left_out == hidden for one in kept):
+    fitting = [one for one in kept if one.left_out == hidden]
+    if is_partly_withdrawn and not any(_may_come_back(data, one) for one in fitting):
         try:
             last = max((*taken, *known, tombstones.last_numbers.get(run_id, 0)))
-            kept.append(_derive(data, run_id, tombstones, last + 1))
+            derived = _derive(data, run_id, tombstones, last + 1)
+            kept = [*(one for one in kept if one not in fitting), derived]
         except LakeDamaged as error:
             _log.warning("the files of run %s stay in the folders, with withdrawn rows: %s", run_id, error)
     return kept
+
+
+def _may_come_back(data: Path, replacement: Replacement) -> bool:
+    """Whether each file of a replacement is in its table, or waits in `.withdrawn` as it was written."""
+    for table in tables_with(replacement.left_out):
+        place = table_path(data, table, replacement.run_id, day_of_run(replacement.run_id), replacement.number)
+        aside = withdrawn_folder(data, table) / place.parent.name / place.name
+        if not place.exists() and (flaw := file_flaw(aside, replacement.digests[table.name])):
+            _log.warning("%r is damaged (%s), and is not brought back", shown(aside), flaw)
+            return False
+    return True
 
 
 def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Replacement:
@@ -150,15 +163,7 @@ def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Rep
     digests = {}
     staging = store_of(data).staging_dir(data / "lake" / STAGING / "withdrawal")
     for table in tables_with(hidden):
-        usable = usable_files(run_id, table, files_of_run(data, table, run_id), tombstones)
-        if not usable:
-            raise LakeDamaged(f"its file of {table.name} is missing")
-        source = usable[0]
-        replaced = tombstones.replacements_of(run_id).get(number_of(source))
-        digest = committed.get(table.name) if replaced is None else replaced.digests[table.name]
-        flaw = None if digest is None else file_flaw(source, digest)
-        if flaw is not None:
-            raise LakeDamaged(f"{shown(source)!r}: {flaw}")
+        source = _intact_file(data, table, run_id, tombstones, committed.get(table.name))
         staged = staging / f"{table.name}.parquet"
         _write_without(source, staged, table, hidden)
         written = digest_of(staged)
@@ -167,6 +172,24 @@ def _derive(data: Path, run_id: str, tombstones: Tombstones, number: int) -> Rep
         digests[table.name] = FileDigest(written.bytes, written.sha256, tag)
     staging.rmdir()
     return Replacement(run_id, number, tuple(sorted(hidden)), digests)
+
+
+def _intact_file(data: Path, table: Table, run_id: str, tombstones: Tombstones, committed: FileDigest | None) -> Path:
+    """Return a file of a run that holds every row which is not withdrawn, and is what was written.
+
+    Raises:
+        LakeDamaged: there is none.
+    """
+    known = tombstones.replacements_of(run_id)
+    problem = f"its file of {table.name} is missing"
+    for path in usable_files(run_id, table, files_of_run(data, table, run_id), tombstones):
+        replaced = known.get(number_of(path))
+        digest = committed if replaced is None else replaced.digests[table.name]
+        flaw = None if digest is None else file_flaw(path, digest)
+        if flaw is None:
+            return path
+        problem = f"{shown(path)!r}: {flaw}"
+    raise LakeDamaged(problem)
 
 
 def _committed(data: Path, run_id: str) -> dict[str, FileDigest]:

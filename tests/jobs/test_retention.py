@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -261,6 +262,12 @@ def test_the_only_observation_of_an_account_can_be_withdrawn(tmp_path):
 # ── the folders ──────────────────────────────────────────────────────────────
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def parquet(data: Path, day: int) -> dict[str, list[str]]:
     """The files of images of a run, in the folder of the table and in that of withdrawn ones."""
     return {
@@ -305,6 +312,57 @@ def test_a_file_without_the_withdrawn_rows_takes_the_place_of_the_whole_one(data
     restore(data, f"{run_id(1)}/b", at=LATER)
     assert by_folder(data) == by_views(data)
     assert check(data, deep=True).findings == []
+
+
+def damage_replacement(data: Path, damage: Callable[[Path], object]) -> None:
+    """Damage the file of images without account a, which waits in `.withdrawn` for a restore of b."""
+    damage(data / "lake" / ".withdrawn" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.1.parquet")
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+@pytest.mark.parametrize("table", ["images", "rejects"])
+def test_a_restore_brings_no_damaged_file_back(data, table, damage):
+    withdraw(data, f"{run_id(1)}/a", grace="365d")
+    expected = by_folder(data)
+    withdraw(data, f"{run_id(1)}/b", grace="365d")
+    damage(data / "lake" / ".withdrawn" / table / "observed_on=2026-10-02" / f"{run_id(1)}.1.parquet")
+
+    restore(data, f"{run_id(1)}/b")
+    assert by_folder(data) == by_views(data) == expected
+    assert check(data).findings == []
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_the_only_file_of_a_withdrawn_observation_is_written_again_before_it_comes_back(data, damage, is_compacted):
+    if is_compacted:
+        compact(data, at=NOW)
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    prune(data, at=LATER)  # of a for good: the file with all rows is deleted
+    expected = by_folder(data)
+    withdraw(data, f"{run_id(1)}/b", grace="365d")
+    damage_replacement(data, damage)
+
+    assert [finding.problem for finding in check(data).findings if "rebuild" in finding.problem]
+    with pytest.raises(LakeDamaged, match="rebuild"):
+        restore(data, f"{run_id(1)}/b")
+    rebuild(data)
+    assert check(data).findings == []
+    restore(data, f"{run_id(1)}/b")
+    assert by_folder(data) == by_views(data) == expected
+    assert check(data).findings == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_a_restore_whose_rows_are_lost_says_so_and_asks_for_no_withdrawal(data, damage):
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    prune(data, at=LATER)
+    withdraw(data, f"{run_id(1)}/b", grace="365d")
+    shutil.rmtree(data / "raw")
+    damage_replacement(data, damage)
+    with pytest.raises(LakeDamaged, match="its raw pages are gone too") as told:
+        restore(data, f"{run_id(1)}/b")
+    assert "ens-images withdraw" not in str(told.value)
 
 
 def test_a_run_is_intact_of_which_one_account_is_withdrawn_for_good_and_another_waits(tmp_path):
@@ -586,12 +644,6 @@ def test_a_missing_lake_cannot_be_pruned(tmp_path):
     with pytest.raises(LakeMissing):
         prune(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
-
-
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
