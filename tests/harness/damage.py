@@ -506,8 +506,8 @@ def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome],
     found = sum(outcome.was_found for outcome in turned)
     bits = f"""\
 - {len(turned):,} single bits, each turned in a random file of a lake of {days} days, compacted, with withdrawals:
-  {refused:,} were refused by a reader, {found:,} found by `check`. The others are in files that no table or view reads
-  and no commit names.
+  {refused:,} were refused by a reader, {found:,} found by `check`. The others are in files that were replaced and wait
+  for the end of their grace period, which nothing reads, and in the digest of `lake.duckdb`.
 """
     result = f"""\
 **{wrong} wrong answers or findings without a cure** in {len(everything):,} damages, each to a file of a lake of
