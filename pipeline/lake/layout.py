@@ -30,7 +30,7 @@ CATALOG: Final = "lake.duckdb"
 CATALOG_FINGERPRINT: Final = "stored_fingerprint"
 """The macro in that file that returns the fingerprint of the files and the code behind it."""
 IS_CURRENT: Final = "catalog_is_current"
-"""The macro in that file that is true until a run is committed after it was written."""
+"""The macro in that file that is true until a run is committed after it was written; in a printed script, too."""
 
 
 def digest_path(catalog: Path) -> Path:

@@ -26,6 +26,7 @@ from pipeline.lake.file_set import FileSet
 from pipeline.lake.folder_days import partitions
 from pipeline.lake.item_rows import rows
 from pipeline.lake.latest import latest_rejects, latest_rows
+from pipeline.lake.layout import IS_CURRENT
 from pipeline.lake.scan import empty, instant, observations, pages, rejects
 from pipeline.lake.verification import DAMAGED
 from pipeline.resources.control import OBSERVATIONS, PARTITIONS, RAW_PAGES, REJECTS
@@ -99,7 +100,9 @@ def _guard(files: FileSet, listed: str) -> str:
     )
     return (
         f"{until}-- After that it ends with an error: print it again with `ens-images views`.\n"
-        f"select case when ({_listing_query(files.data)}) <> {sql_literal(listed)}\n"
+        f"-- A connection that ran it and stays open asks `select {IS_CURRENT}()`.\n"
+        f"create or replace macro {IS_CURRENT}() as ({_listing_query(files.data)}) = {sql_literal(listed)};\n\n"
+        f"select case when not {IS_CURRENT}()\n"
         "    then error('the lake has changed since this script was printed: print it again with `ens-images views`')\n"
         "end;\n\n"
     )

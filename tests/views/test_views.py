@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from lake_builder import Seen, commit_again, image, utc, write_run
 
 from pipeline.errors import BadQuery, LakeDamaged, LakeMissing
+from pipeline.jobs.withdrawal import restore, withdraw
 from pipeline.resources.images import DISK_FIELDS, IMAGE_DISKS, IMAGE_FIELDS, IMAGES
 from pipeline.resources.tables import RESOURCES, TABLES
 from pipeline.views import connection, script
@@ -234,7 +235,8 @@ def everything(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     ).fetchall()
     rows["macros"] = con.execute(
         "select function_name, parameters, comment from duckdb_functions() "
-        "where not internal and function_type like '%macro' order by function_name"
+        "where not internal and function_type like '%macro' and function_name <> 'catalog_is_current' "
+        "order by function_name"
     ).fetchall()
     return rows
 
@@ -319,10 +321,16 @@ def test_the_script_says_until_when_it_is_right_and_fails_after_that(lake):
     with duckdb.connect() as con:
         con.execute(printed).fetchall()
         before = con.execute("select count(*) from images").fetchall()
-    with connect(lake) as con:
-        assert con.execute("select count(*) from images").fetchall() == before
+        with connect(lake) as other:
+            assert other.execute("select count(*) from images").fetchall() == before
 
-    write_run(lake, Seen(at="2026-10-31 02:00", images=[image("m-9")]))
+        assert con.execute("select catalog_is_current()").fetchall() == [(True,)]
+        withdraw(lake, f"{newest}/prod")
+        assert con.execute("select catalog_is_current()").fetchall() == [(False,)]
+        restore(lake, f"{newest}/prod")
+        assert con.execute("select catalog_is_current()").fetchall() == [(True,)]
+        write_run(lake, Seen(at="2026-10-31 02:00", images=[image("m-9")]))
+        assert con.execute("select catalog_is_current()").fetchall() == [(False,)]
     with duckdb.connect() as con, pytest.raises(duckdb.InvalidInputException, match="the lake has changed since"):
         con.execute(printed).fetchall()
 
