@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from pipeline.errors import AlreadyObserved, BadSetting, LakeDamaged, UnknownName
-from pipeline.extract.raw_pages import raw_path
 from pipeline.jobs.loss import accept_loss, move_away_lost_run
 from pipeline.jobs.maintenance import (
     GRACE,
@@ -94,9 +93,29 @@ def restore(data: str | Path, observation: str, *, dry_run: bool = False, at: dt
 def _withdraw(edit: Edit, name: str) -> Tombstones:
     if failed := _find_failed(edit, name):
         return _withdraw_failed(edit, failed)
-    for observation in _find(name, edit.published, "published observation"):
+    found = _find(name, edit.published, "published observation")
+    _refuse_damaged(edit, found)
+    for observation in found:
         edit.tombstones = _withdraw_published(edit, observation)
     return edit.tombstones
+
+
+def _refuse_damaged(edit: Edit, observations: list[Observation]) -> None:
+    """Refuse to withdraw a part of a run of which a file is damaged: no other is derived from it.
+
+    Raises:
+        LakeDamaged: one is; the message says what mends it.
+    """
+    run_id = observations[0].run_id
+    if all(one in observations for one in edit.published if one.run_id == run_id):
+        return
+    state = survey(edit.data, edit.tombstones).get(run_id)
+    if state is not None and state.flaws and not state.is_lost:
+        path, flaw = next(iter(state.flaws.items()))
+        raise LakeDamaged(
+            f"{run_id!r} cannot be withdrawn in part, because {shown(path)!r} is damaged: {flaw}; "
+            f"{cure(state, edit.data)}"
+        )
 
 
 def _withdraw_published(edit: Edit, observation: Observation) -> Tombstones:
@@ -208,13 +227,13 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     is_in_versions = manifest is not None and withdrawal.listed in manifest.covered.get(withdrawal.run_id, ())
     is_compacted_without = manifest is not None and not is_in_versions and withdrawal.run_id in manifest.runs
     record = table_path(edit.data, OBSERVATIONS, withdrawal.run_id, day_of_run(withdrawal.run_id))
-    needs_files = not is_in_versions or record.exists()  # not those of a day that has left the folders
+    is_expired = day_of_run(withdrawal.run_id) in edit.tombstones.expired_days
+    needs_files = not is_in_versions or (record.exists() and not is_expired)
     if is_compacted_without or (needs_files and not holds_rows_of(edit.data, edit.tombstones, withdrawal)):
         if withdrawal.until_utc > edit.now and not is_compacted_without:
-            has_pages = raw_path(edit.data, withdrawal.run_id, day_of_run(withdrawal.run_id)).is_file()
             raise LakeDamaged(
                 f"{name!r} cannot be restored now, because files of its run are missing: "
-                + (f"{command(edit.data, 'rebuild')} writes them again" if has_pages else "its raw pages are gone too")
+                + _mended(edit, withdrawal, is_in_versions=is_in_versions)
             )
         raise _past_grace(withdrawal, "were compacted away" if is_compacted_without else "are deleted")
     state = survey(edit.data, msgspec.structs.replace(edit.tombstones, withdrawn=())).get(withdrawal.run_id)
@@ -222,7 +241,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
         path, flaw = next(iter(state.flaws.items()))
         if withdrawal.until_utc <= edit.now and flaw == MISSING:  # no rebuild brings it back
             raise _past_grace(withdrawal, "are deleted")
-        mended = "nothing brings it back: its raw pages are gone too" if state.is_lost else cure(state, edit.data)
+        mended = _mended(edit, withdrawal, is_in_versions=is_in_versions)
         raise LakeDamaged(f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {mended}")
     for other in edit.published:
         if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
@@ -230,6 +249,14 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     at, day = withdrawal.observed_at_utc, day_of_run(withdrawal.run_id)
     edit.published.append(Observation(withdrawal.account, withdrawal.run_id, at, day, withdrawal.resource))
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
+
+
+def _mended(edit: Edit, withdrawal: Withdrawal, *, is_in_versions: bool) -> str:
+    """Say what writes the files of a withdrawn observation again."""
+    state = survey(edit.data, edit.tombstones).get(withdrawal.run_id)
+    if state is not None and (state.has_usable_pages or (is_in_versions and state.is_in_versions)):
+        return f"{command(edit.data, 'rebuild')} writes it again"
+    return "nothing brings it back: its raw pages are gone too"
 
 
 def _find(name: str, candidates: Iterable[_Named], noun: str) -> list[_Named]:

@@ -137,7 +137,10 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
             derived = _derive(data, run_id, tombstones, last + 1)
             kept = [*(one for one in kept if one not in fitting), derived]
         except LakeDamaged as error:
-            _log.warning("the files of run %s stay in the folders, with withdrawn rows: %s", run_id, error)
+            _log.warning("the files of run %s stay as they are: %s", run_id, error)
+            kept += [
+                one for one in known.values() if one.left_out == hidden and one not in fitting
+            ]  # what it still has
     return kept
 
 

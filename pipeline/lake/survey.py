@@ -74,7 +74,7 @@ class RunState:
     may_return: frozenset[Listed] = frozenset()
     """Those of them within their grace period. `prune` deletes every file of their rows at once, or none."""
     is_gone: bool = False
-    """Whether every file of what may return is gone, by a `prune` under another clock or a loss, but not its pages."""
+    """Whether every file of what may return is gone, by a `prune` under another clock or a loss, but not its source."""
 
     @property
     def left(self) -> list[Listed]:
@@ -84,7 +84,7 @@ class RunState:
     @property
     def is_restorable(self) -> bool:
         """Whether what is wrong with it can be mended from the compaction alone."""
-        return bool(self.flaws) and not self.has_usable_pages and self.is_in_versions
+        return (bool(self.flaws) or self.is_gone) and not self.has_usable_pages and self.is_in_versions
 
     @property
     def has_usable_pages(self) -> bool:
@@ -139,12 +139,10 @@ def _survey(con: duckdb.DuckDBPyConnection, files: FileSet, tombstones: Tombston
             withdrawn = tombstones.withdrawn_from(state.run_id)
             state.withdrawn = frozenset(withdrawn)
             state.may_return = frozenset(listed for listed, one in withdrawn.items() if one.until_utc > now)
-            held = {
-                *covered.get(state.run_id, ()),
-                *state.withdrawn,
-            }  # nothing else of a whole compacted run is missing
+            in_versions = frozenset(covered.get(state.run_id, ()))
+            held = in_versions | state.withdrawn  # nothing else of a whole compacted run is missing
             state.is_in_versions = state.is_compacted and set(state.published) <= held
-            _find_flaws(data, state, replaced, pool)
+            _find_flaws(data, state, replaced, in_versions, pool)
             state.is_expired = state.is_compacted and day_of_run(state.run_id) in tombstones.expired_days
             if state.is_expired:
                 state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING}
@@ -207,7 +205,11 @@ def _read_older_record(state: RunState) -> None:
 
 
 def _find_flaws(
-    data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement], pool: ThreadPoolExecutor
+    data: Path,
+    state: RunState,
+    replaced: Mapping[tuple[str, int], Replacement],
+    in_versions: frozenset[Listed],
+    pool: ThreadPoolExecutor,
 ) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
     published = set(state.published)
@@ -229,12 +231,13 @@ def _find_flaws(
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
-    if state.has_usable_pages and (missing := _missing_to_restore(data, state, replaced)):
-        state.is_gone = len(missing) == len(_tables_to_return(state))
+    has_source = state.may_return if state.has_usable_pages else state.may_return & in_versions
+    if has_source and (missing := _missing_to_restore(data, state, has_source, replaced)):
+        state.is_gone = len(missing) == len(_tables_to_return(state, has_source))
         state.flaws |= {} if state.is_gone else missing
     if state.record in state.flaws and not state.is_compacted:
         return  # every reader needs the record, and nothing else tells which accounts the run published
-    if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages:
+    if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages and not has_source:
         state.is_accepted = bool(state.flaws)
         state.flaws = {}
     elif (
@@ -253,21 +256,21 @@ def _expected_digests(state: RunState, replaced: Mapping[tuple[str, int], Replac
 
 
 def _missing_to_restore(
-    data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement]
+    data: Path, state: RunState, returning: frozenset[Listed], replaced: Mapping[tuple[str, int], Replacement]
 ) -> dict[Path, str]:
     """Find the files that are missing of the tables with rows which can be restored."""
     found = {}
-    for table in _tables_to_return(state):
+    for table in _tables_to_return(state, returning):
         path = state.files.get(table.name)
         replacement = path and replaced.get((state.run_id, number_of(path)))
-        lacking = replacement.left_out & state.may_return if replacement else frozenset()
+        lacking = replacement.left_out & returning if replacement else frozenset()
         if path is None or (lacking and table in tables_with(lacking)):
             found[table_path(data, table, state.run_id, day_of_run(state.run_id))] = MISSING
     return found
 
 
-def _tables_to_return(state: RunState) -> list[Table]:
-    return [table for table in tables_with(state.may_return) if table.name in state.digests and state.may_return]
+def _tables_to_return(state: RunState, returning: frozenset[Listed]) -> list[Table]:
+    return [table for table in tables_with(returning) if table.name in state.digests]
 
 
 def pages_flaw(raw: Path) -> str | None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.lake.layout import files, table_path, withdrawn_folder
+from pipeline.lake.layout import files, shown, table_path, withdrawn_folder
 from pipeline.lake.verification import file_flaw
+from pipeline.log import logger
 from pipeline.resources.control import OBSERVATIONS
 from pipeline.resources.tables import ROW_TABLES, tables_of
 from pipeline.storage.partitions import WITHDRAWN, day_of_run, files_by_day, number_of, run_of
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.lake.tombstones import Listed, Replacement, Tombstones, Withdrawal
     from pipeline.resources.schema import Table
+
+_log = logger(__name__)
 
 
 def row_files(
@@ -139,13 +142,13 @@ def is_unneeded_copy(data: Path, path: Path, tombstones: Tombstones, there: Coll
     return table_path(data, table, run_id, day_of_run(run_id), number) in there
 
 
-def replacement_flaws(data: Path, tombstones: Tombstones) -> dict[Path, str]:
-    """Find the replacements in the folders of the tables that are not what the tombstones say, by file.
+def replacement_flaws(data: Path, tombstones: Tombstones, run_id: str | None = None) -> dict[Path, str]:
+    """Find the replacements in the folders of the tables that are not what the tombstones say, by file; of one run.
 
     In a day that has expired one may be deleted; where a reader needs it, its run has a flaw.
     """
     flaws = {}
-    for one in tombstones.replacements:
+    for one in tombstones.replacements if run_id is None else tombstones.replacements_of(run_id).values():
         for table in tables_with(one.left_out) if one.number == tombstones.current_number(one.run_id) else ():
             path = table_path(data, table, one.run_id, day_of_run(one.run_id), one.number)
             flaw = file_flaw(path, one.digests[table.name])
@@ -170,11 +173,17 @@ def expired_withdrawn_files(data: Path, tombstones: Tombstones, now: dt.datetime
         hidden = tombstones.hidden_in(run_id)
         if tombstones.current_number(run_id) is None and not tombstones.published_by(run_id) <= hidden:
             continue  # its replacement could not be written
+        unneeded = []
         for table in ROW_TABLES:
             current = number_in_table(run_id, table, tombstones)
             for path in files_of_run(data, table, run_id):
                 only_here = hidden - (left_out_of(path, known) or frozenset())
                 is_in_place = number_of(path) == current and not is_deleted
                 if not is_in_place and all(withdrawn[listed].until_utc <= now for listed in only_here):
-                    found.append(path)
+                    unneeded.append(path)
+        if unneeded and (flaws := replacement_flaws(data, tombstones, run_id)):  # it is derived from them again
+            path, flaw = next(iter(flaws.items()))
+            _log.warning("files of run %s with withdrawn rows are kept: %r: %s", run_id, shown(path), flaw)
+        else:
+            found += unneeded
     return found

@@ -365,6 +365,66 @@ def test_a_restore_whose_rows_are_lost_says_so_and_asks_for_no_withdrawal(data, 
     assert "ens-images withdraw" not in str(told.value)
 
 
+@pytest.mark.parametrize("day", [1, 3])  # of two accounts, and of one
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_what_the_versions_hold_of_a_withdrawn_observation_is_written_again_without_pages(data, damage, day):
+    compact(data, at=NOW)
+    before = by_views(data)
+    withdraw(data, f"{run_id(day)}/a", grace="365d")
+    next(path for path in raw_paths(data) if path.stem == run_id(day)).unlink()
+    damage(data / "lake" / ".withdrawn" / "images" / f"observed_on=2026-10-0{day + 1}" / f"{run_id(day)}.parquet")
+
+    (finding,) = check(data).findings
+    assert finding.problem.endswith("writes it again from the compacted versions")
+    with pytest.raises(LakeDamaged, match="rebuild"):
+        restore(data, f"{run_id(day)}/a")
+    rebuild(data)
+    assert check(data).findings == []
+    restore(data, f"{run_id(day)}/a")
+    assert by_folder(data) == by_views(data) == before
+
+
+@pytest.mark.parametrize("has_pages", [False, True])
+def test_no_rebuild_takes_rows_out_of_the_versions_because_their_withdrawn_file_is_lost(data, has_pages):
+    compact(data, at=NOW)
+    before = by_views(data)
+    withdraw(data, f"{run_id(1)}/a", grace="365d")
+    prune(data, daily_older_than="17d", grace="365d", at=NOW)
+    if not has_pages:
+        shutil.rmtree(data / "raw" / "observed_on=2026-10-02")
+    (data / "lake" / ".withdrawn" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet").unlink()
+
+    rebuild(data)
+    restore(data, f"{run_id(1)}/a")
+    assert by_views(data) == before
+
+
+def test_a_prune_keeps_what_a_damaged_file_can_be_derived_from(data):
+    withdraw(data, f"{run_id(1)}/a", at=NOW)
+    expected = by_views(data)
+    shutil.rmtree(data / "raw" / "observed_on=2026-10-02")
+    flip_a_bit(data / "lake" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.1.parquet")
+
+    prune(data, at=LATER)
+    assert [finding.problem for finding in check(data).findings if "rebuild" in finding.problem]
+    rebuild(data)
+    assert check(data).findings == []
+    assert by_folder(data) == by_views(data) == expected
+    prune(data, at=LATER)
+    assert parquet(data, 1)[".withdrawn"] == []
+
+
+def test_a_part_of_a_run_is_withdrawn_only_where_its_files_are_intact(data):
+    before = by_views(data)
+    flip_a_bit(data / "lake" / "image_disks" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet")
+    with pytest.raises(LakeDamaged, match=r"cannot be withdrawn in part.*rebuild"):
+        withdraw(data, f"{run_id(1)}/a")
+    withdraw(data, f"{run_id(3)}/a")
+    rebuild(data)
+    withdraw(data, f"{run_id(1)}/a")
+    assert by_folder(data) == by_views(data) != before
+
+
 def test_a_run_is_intact_of_which_one_account_is_withdrawn_for_good_and_another_waits(tmp_path):
     name = write_run(tmp_path, *(Seen(account, images=[image(f"m-{account}", 5)]) for account in "abc"))
     shutil.rmtree(tmp_path / "raw")

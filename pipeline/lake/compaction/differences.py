@@ -8,6 +8,7 @@ Rows are compared by the sum of their hashes, for each observation and table.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from pipeline.lake.compaction.manifest import COMPACTED, RECORDS, REJECTED
@@ -15,16 +16,17 @@ from pipeline.lake.item_rows import rows_from_versions, version_rows
 from pipeline.lake.scan import scan_files, tuples
 from pipeline.resources.control import OBSERVATIONS, REJECTS
 from pipeline.resources.tables import LAKE_TABLES, RESOURCES
-from pipeline.storage.partitions import run_of
+from pipeline.storage.partitions import number_of, run_of
 from pipeline.text import sql_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import duckdb
 
     from pipeline.lake.file_set import FileSet
+    from pipeline.lake.tombstones import Listed
     from pipeline.resources.schema import Table
 
 _RECORD_COLUMNS: Final = (
@@ -50,7 +52,13 @@ def differing_runs(
     daily = _daily_files(files, intact)
     if files.manifest is None or not daily[OBSERVATIONS.name]:
         return {}
-    covered = tuples((run, *listed) for run, group in files.manifest.covered.items() for listed in group)
+    left_out = _left_out(files, daily)
+    covered = tuples(
+        (run, *listed)
+        for run, group in files.manifest.covered.items()
+        for listed in group
+        if listed not in left_out.get(run, ())
+    )
     names = ("run_id", "account", "resource", "observed_at_utc", "observed_on", *_RECORD_COLUMNS)
     records = scan_files(OBSERVATIONS, daily[OBSERVATIONS.name], names=names)
     con.execute(f"create or replace temp table daily_record as {records}").fetchall()
@@ -103,6 +111,16 @@ def _daily_files(files: FileSet, intact: Collection[str]) -> dict[str, list[Path
     }
     runs = {run_id for run_id in intact if all(run_id in by_table[name] for name in (OBSERVATIONS.name, REJECTS.name))}
     return {name: [path for run_id, path in paths.items() if run_id in runs] for name, paths in by_table.items()}
+
+
+def _left_out(files: FileSet, daily: Mapping[str, Iterable[Path]]) -> dict[str, frozenset[Listed]]:
+    """Return the accounts and resources of which the daily files hold no row, because they were withdrawn, by run."""
+    replaced = {(one.run_id, one.number): one.left_out for one in files.tombstones.replacements}
+    found: dict[str, frozenset[Listed]] = {}
+    for path in itertools.chain.from_iterable(daily.values()):
+        run_id = run_of(path)
+        found[run_id] = found.get(run_id, frozenset()) | replaced.get((run_id, number_of(path)), frozenset())
+    return found
 
 
 def _sums(table: Table, rows: str) -> str:
