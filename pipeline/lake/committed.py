@@ -88,6 +88,17 @@ def committed_files(
         _refuse_lost_manifest(data)
     missing = first_missing(path for paths in manifest.files(data).values() for path in paths) if manifest else None
     if missing is not None:
+        store_of(data).look_again()
+        newest = newest_manifest(data)
+        if newest is not None and manifest is not None and newest.name != manifest.name:  # it was replaced meanwhile
+            return committed_files(
+                data,
+                tombstones,
+                everything=everything,
+                ignore_format=ignore_format,
+                ignore_compaction=ignore_compaction,
+                only_new=only_new,
+            )
         raise LakeDamaged(
             f"the compacted file {missing.relative_to(data)} is missing: {command(data, 'check')} lists all damage, "
             f"{command(data, 'rebuild')} writes it again"

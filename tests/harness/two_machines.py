@@ -111,8 +111,8 @@ class Laboratory:
     in_order: dict[tuple[str, str], Seen | None] = field(default_factory=dict)
     """The lake that two leave, one after the other."""
 
-    def tried(self, pair: tuple[str, str], *, seed: int, limit: int) -> Found:
-        """Let the second of a pair act at `limit` requests of the first, drawn by `seed`."""
+    def tried(self, pair: tuple[str, str], *, seed: int, limit: int, among: range | None = None) -> Found:
+        """Let the second of a pair act at `limit` requests of the first, drawn by `seed`, or `among` some of them."""
         found = Found()
         first, second = (ACTS[name] for name in pair)
         expected = [self._one_after_the_other(order) for order in (pair, pair[::-1])]
@@ -120,7 +120,7 @@ class Laboratory:
         other = open_location("s3://other/data")  # the same bucket, with the caches of another process
         count = len(interleaved(lambda: _ended(first, data, self.url), lambda: None, None))
         draw = random.Random(f"{seed} {pair}")  # noqa: S311
-        for at in sorted(draw.sample(range(count), min(limit, count))):
+        for at in sorted(draw.sample(among or range(count), min(limit, count))):
             self.fill(self.objects)
             found.moments[" beside ".join(pair)] += 1
             ended: list[str] = []
