@@ -236,7 +236,8 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
                 + _mended(edit, withdrawal, is_in_versions=is_in_versions)
             )
         raise _past_grace(withdrawal, "were compacted away" if is_compacted_without else "are deleted")
-    state = survey(edit.data, msgspec.structs.replace(edit.tombstones, withdrawn=())).get(withdrawal.run_id)
+    others = tuple(one for one in edit.tombstones.withdrawn if one is not withdrawal)
+    state = survey(edit.data, msgspec.structs.replace(edit.tombstones, withdrawn=others)).get(withdrawal.run_id)
     if state is not None and state.flaws:
         path, flaw = next(iter(state.flaws.items()))
         if withdrawal.until_utc <= edit.now and flaw == MISSING:  # no rebuild brings it back

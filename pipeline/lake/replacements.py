@@ -138,9 +138,8 @@ def _replacements(data: Path, run_id: str, tombstones: Tombstones) -> list[Repla
             kept = [*(one for one in kept if one not in fitting), derived]
         except LakeDamaged as error:
             _log.warning("the files of run %s stay as they are: %s", run_id, error)
-            kept += [
-                one for one in known.values() if one.left_out == hidden and one not in fitting
-            ]  # what it still has
+            left = [one for one in known.values() if one.left_out == hidden and one not in fitting]
+            kept += [one for one in left if any(one.number in there[name] for name in one.digests)]
     return kept
 
 

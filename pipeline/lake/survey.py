@@ -19,7 +19,7 @@ from pipeline.lake.layout import command, table_path
 from pipeline.lake.scan import scan_files
 from pipeline.lake.tombstone_files import read_tombstones
 from pipeline.lake.verification import MISSING, file_flaw, read_verified, record_flaw
-from pipeline.lake.withdrawn_files import tables_with
+from pipeline.lake.withdrawn_files import files_of_run, tables_with
 from pipeline.resources.control import OBSERVATIONS, RAW_PAGES
 from pipeline.resources.tables import ROW_TABLES, tables_of
 from pipeline.storage.partitions import day_of_run, number_of
@@ -64,7 +64,7 @@ class RunState:
     """What is wrong with its commit record and its tables, by file."""
     raw_flaw: str | None = None
     is_accepted: bool = False
-    """Whether files of it are lost, and every account of it was withdrawn: its loss is accepted."""
+    """Whether files of it are lost that hold withdrawn rows alone which others lack: their loss is accepted."""
     is_in_versions: bool = False
     """Whether an intact compaction holds every row of it, but for those that were withdrawn and compacted away."""
     is_expired: bool = False
@@ -212,6 +212,26 @@ def _find_flaws(
     pool: ThreadPoolExecutor,
 ) -> None:
     """Compare the files of a run with its digests. What is withdrawn and cannot be mended is accepted as lost."""
+    _compare_files(state, replaced, pool)
+    published = set(state.published)
+    has_source = _returnable(state, in_versions)
+    if has_source and (missing := _missing_to_restore(data, state, has_source, replaced)):
+        state.is_gone = len(missing) == len(_tables_to_return(state, has_source))
+        state.flaws |= {} if state.is_gone else missing
+    if not state.has_usable_pages and not state.is_in_versions:
+        _accept_lost_withdrawn_rows(data, state, replaced)
+    if state.record in state.flaws and not state.is_compacted:
+        return  # every reader needs the record, and nothing else tells which accounts the run published
+    if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages and not has_source:
+        state.is_accepted |= bool(state.flaws)
+        state.flaws = {}
+    elif (
+        published and state.withdrawn >= published and not (state.may_return and state.files)
+    ):  # they are deleted by now
+        state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
+
+
+def _compare_files(state: RunState, replaced: Mapping[tuple[str, int], Replacement], pool: ThreadPoolExecutor) -> None:
     published = set(state.published)
     if state.digests:
         expected = _expected_digests(state, replaced)
@@ -231,19 +251,27 @@ def _find_flaws(
                 state.flaws[_path_of(state, table)] = str(error)
     if state.raw is not None and state.flaws and RAW_PAGES.name not in state.digests:
         state.raw_flaw = pages_flaw(state.raw)
-    has_source = state.may_return if state.has_usable_pages else state.may_return & in_versions
-    if has_source and (missing := _missing_to_restore(data, state, has_source, replaced)):
-        state.is_gone = len(missing) == len(_tables_to_return(state, has_source))
-        state.flaws |= {} if state.is_gone else missing
-    if state.record in state.flaws and not state.is_compacted:
-        return  # every reader needs the record, and nothing else tells which accounts the run published
-    if state.withdrawn >= published and state.withdrawn and not state.has_usable_pages and not has_source:
-        state.is_accepted = bool(state.flaws)
-        state.flaws = {}
-    elif (
-        published and state.withdrawn >= published and not (state.may_return and state.files)
-    ):  # they are deleted by now
-        state.flaws = {path: flaw for path, flaw in state.flaws.items() if flaw != MISSING or path == state.record}
+
+
+def _returnable(state: RunState, in_versions: frozenset[Listed]) -> frozenset[Listed]:
+    """Return what is withdrawn and within its grace period, of which the rows can be written again."""
+    if state.has_usable_pages:
+        return state.may_return
+    return state.may_return & in_versions if state.is_in_versions else frozenset()
+
+
+def _accept_lost_withdrawn_rows(data: Path, state: RunState, replaced: Mapping[tuple[str, int], Replacement]) -> None:
+    """Accept damaged files beside which another is intact that holds every row but withdrawn ones."""
+    for table in ROW_TABLES:
+        path = _path_of(state, table)
+        if path not in state.flaws:
+            continue
+        for other in files_of_run(data, table, state.run_id):
+            one = replaced.get((state.run_id, number_of(other)))
+            if one and one.left_out <= state.withdrawn and file_flaw(other, one.digests[table.name]) is None:
+                del state.flaws[path]
+                state.is_accepted = True
+                break
 
 
 def _expected_digests(state: RunState, replaced: Mapping[tuple[str, int], Replacement]) -> dict[Path, FileDigest]:

@@ -425,6 +425,39 @@ def test_a_part_of_a_run_is_withdrawn_only_where_its_files_are_intact(data):
     assert by_folder(data) == by_views(data) != before
 
 
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_withdrawn_rows_that_are_lost_cost_no_other_account(data, is_compacted):
+    withdraw(data, f"{run_id(1)}/a", grace="365d")
+    if is_compacted:  # b alone
+        compact(data, at=NOW)
+    expected = by_views(data)
+    shutil.rmtree(data / "raw" / "observed_on=2026-10-02")
+    flip_a_bit(data / "lake" / ".withdrawn" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet")
+
+    assert check(data).findings == []
+    rebuild(data)
+    withdraw(data, f"{run_id(1)}/b", grace="365d")
+    assert check(data).findings == []
+    rebuild(data)
+    restore(data, f"{run_id(1)}/b")
+    assert by_folder(data) == by_views(data) == expected
+    with pytest.raises((LakeDamaged, BadSetting), match="cannot be restored"):
+        restore(data, f"{run_id(1)}/a")
+    assert check(data).findings == []
+
+
+def test_an_accepted_loss_of_a_partly_withdrawn_run_leaves_no_finding(data, typed):
+    withdraw(data, f"{run_id(1)}/a", grace="365d")
+    shutil.rmtree(data / "raw" / "observed_on=2026-10-02")
+    flip_a_bit(data / "lake" / "observations" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet")
+    for _ in range(3):
+        told = "\n".join(finding.problem for finding in check(data).findings)
+        for command in re.findall(r"`(ens-images [^`]*)`", told):
+            typed(*shlex.split(command)[1:])
+    assert check(data).findings == []
+    assert {(day, account) for day, account, *_ in by_views(data)["images"]}
+
+
 def test_a_run_is_intact_of_which_one_account_is_withdrawn_for_good_and_another_waits(tmp_path):
     name = write_run(tmp_path, *(Seen(account, images=[image(f"m-{account}", 5)]) for account in "abc"))
     shutil.rmtree(tmp_path / "raw")
