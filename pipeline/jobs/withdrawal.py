@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pipeline.lake.survey import RunState
+
 _Named = TypeVar("_Named", Observation, Withdrawal)
 
 
@@ -94,13 +96,14 @@ def _withdraw(edit: Edit, name: str) -> Tombstones:
     if failed := _find_failed(edit, name):
         return _withdraw_failed(edit, failed)
     found = _find(name, edit.published, "published observation")
-    _refuse_damaged(edit, found)
+    state = survey(edit.data, edit.tombstones).get(found[0].run_id)
+    _refuse_damaged(edit, found, state)
     for observation in found:
-        edit.tombstones = _withdraw_published(edit, observation)
+        edit.tombstones = _withdraw_published(edit, observation, is_lost=state is not None and state.is_lost)
     return edit.tombstones
 
 
-def _refuse_damaged(edit: Edit, observations: list[Observation]) -> None:
+def _refuse_damaged(edit: Edit, observations: list[Observation], state: RunState | None) -> None:
     """Refuse to withdraw a part of a run of which a file is damaged: no other is derived from it.
 
     Raises:
@@ -109,7 +112,6 @@ def _refuse_damaged(edit: Edit, observations: list[Observation]) -> None:
     run_id = observations[0].run_id
     if all(one in observations for one in edit.published if one.run_id == run_id):
         return
-    state = survey(edit.data, edit.tombstones).get(run_id)
     if state is not None and state.flaws and not state.is_lost:
         path, flaw = next(iter(state.flaws.items()))
         raise LakeDamaged(
@@ -118,7 +120,7 @@ def _refuse_damaged(edit: Edit, observations: list[Observation]) -> None:
         )
 
 
-def _withdraw_published(edit: Edit, observation: Observation) -> Tombstones:
+def _withdraw_published(edit: Edit, observation: Observation, *, is_lost: bool) -> Tombstones:
     was_latest = edit.latest[observation.listed] == observation
     edit.published.remove(observation)
     instead = edit.latest.get(observation.listed) if was_latest else None
@@ -128,8 +130,7 @@ def _withdraw_published(edit: Edit, observation: Observation) -> Tombstones:
     else:
         consequence = f"{would_be or 'is '}none: nothing is left" if was_latest else "stays"
     name = _exact_name(edit, observation)
-    state = survey(edit.data, edit.tombstones).get(observation.run_id)
-    if state is not None and state.is_lost:
+    if is_lost:
         undone = "its files and raw pages are damaged or gone: nothing brings it back"
     elif edit.until > edit.now:
         undone = f"{command(edit.data, 'restore', name)} brings it back until {edit.until:%F %T} UTC"
@@ -233,7 +234,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
         if withdrawal.until_utc > edit.now and not is_compacted_without:
             raise LakeDamaged(
                 f"{name!r} cannot be restored now, because files of its run are missing: "
-                + _mended(edit, withdrawal, is_in_versions=is_in_versions)
+                + _way_back(edit, withdrawal, is_in_versions=is_in_versions)
             )
         raise _past_grace(withdrawal, "were compacted away" if is_compacted_without else "are deleted")
     others = tuple(one for one in edit.tombstones.withdrawn if one is not withdrawal)
@@ -242,8 +243,8 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
         path, flaw = next(iter(state.flaws.items()))
         if withdrawal.until_utc <= edit.now and flaw == MISSING:  # no rebuild brings it back
             raise _past_grace(withdrawal, "are deleted")
-        mended = _mended(edit, withdrawal, is_in_versions=is_in_versions)
-        raise LakeDamaged(f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {mended}")
+        way_back = _way_back(edit, withdrawal, is_in_versions=is_in_versions)
+        raise LakeDamaged(f"{name!r} cannot be restored, because {shown(path)!r} is damaged: {flaw}; {way_back}")
     for other in edit.published:
         if (other.listed, other.observed_at_utc) == (withdrawal.listed, withdrawal.observed_at_utc):
             raise AlreadyObserved(f"{name!r} was observed again by run {other.run_id}: withdraw that one first")
@@ -252,7 +253,7 @@ def _restore_published(edit: Edit, withdrawal: Withdrawal) -> None:
     edit.published.sort(key=lambda observation: (observation.observed_at_utc, observation.run_id))
 
 
-def _mended(edit: Edit, withdrawal: Withdrawal, *, is_in_versions: bool) -> str:
+def _way_back(edit: Edit, withdrawal: Withdrawal, *, is_in_versions: bool) -> str:
     """Say what writes the files of a withdrawn observation again."""
     state = survey(edit.data, edit.tombstones).get(withdrawal.run_id)
     if state is not None and (state.has_usable_pages or (is_in_versions and state.is_in_versions)):

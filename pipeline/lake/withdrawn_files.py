@@ -143,7 +143,9 @@ def is_unneeded_copy(data: Path, path: Path, tombstones: Tombstones, there: Coll
 
 
 def replacement_flaws(data: Path, tombstones: Tombstones, run_id: str | None = None) -> dict[Path, str]:
-    """Find the replacements in the folders of the tables that are not what the tombstones say, by file; of one run.
+    """Find the replacements in the folders of the tables that are not what the tombstones say, by file.
+
+    `run_id` limits them to one run.
 
     In a day that has expired one may be deleted; where a reader needs it, its run has a flaw.
     """

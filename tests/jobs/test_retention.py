@@ -319,6 +319,17 @@ def damage_replacement(data: Path, damage: Callable[[Path], object]) -> None:
     damage(data / "lake" / ".withdrawn" / "images" / "observed_on=2026-10-02" / f"{run_id(1)}.1.parquet")
 
 
+def restored_after_rebuild(data: Path, name: str, expected: dict[str, list[tuple]]) -> None:
+    """Restore what asks for a rebuild first, and look that every row is back."""
+    with pytest.raises(LakeDamaged, match="rebuild"):
+        restore(data, name)
+    rebuild(data)
+    assert check(data).findings == []
+    restore(data, name)
+    assert by_folder(data) == by_views(data) == expected
+    assert check(data).findings == []
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
 @pytest.mark.parametrize("table", ["images", "rejects"])
 def test_a_restore_brings_no_damaged_file_back(data, table, damage):
@@ -344,13 +355,7 @@ def test_the_only_file_of_a_withdrawn_observation_is_written_again_before_it_com
     damage_replacement(data, damage)
 
     assert [finding.problem for finding in check(data).findings if "rebuild" in finding.problem]
-    with pytest.raises(LakeDamaged, match="rebuild"):
-        restore(data, f"{run_id(1)}/b")
-    rebuild(data)
-    assert check(data).findings == []
-    restore(data, f"{run_id(1)}/b")
-    assert by_folder(data) == by_views(data) == expected
-    assert check(data).findings == []
+    restored_after_rebuild(data, f"{run_id(1)}/b", expected)
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
@@ -376,12 +381,7 @@ def test_what_the_versions_hold_of_a_withdrawn_observation_is_written_again_with
 
     (finding,) = check(data).findings
     assert finding.problem.endswith("writes it again from the compacted versions")
-    with pytest.raises(LakeDamaged, match="rebuild"):
-        restore(data, f"{run_id(day)}/a")
-    rebuild(data)
-    assert check(data).findings == []
-    restore(data, f"{run_id(day)}/a")
-    assert by_folder(data) == by_views(data) == before
+    restored_after_rebuild(data, f"{run_id(day)}/a", before)
 
 
 @pytest.mark.parametrize("has_pages", [False, True])
