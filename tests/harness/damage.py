@@ -41,7 +41,8 @@ from obstore.store import MemoryStore
 
 from pipeline import cli, connect
 from pipeline.credentials import key_account
-from pipeline.emulator import Endpoint, Key, living_account
+from pipeline.emulator import Endpoint, Key
+from pipeline.emulator.accounts import LivingAccount
 from pipeline.errors import EnsImagesError
 from pipeline.extract.attempt import utc_now
 from pipeline.jobs.compaction import compact
@@ -61,6 +62,8 @@ from pipeline.views.database import write_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from pipeline.emulator.image_generator import Image
 
 Answers = dict[str, str]
 DAY0 = dt.datetime(2026, 10, 1, 2)  # noqa: DTZ001  (UTC without a zone, as everywhere)
@@ -84,10 +87,19 @@ def live_through(data: Path, url: str, days: Iterable[int]) -> None:
             run(data, accounts=accounts, endpoint=url, rate=None, accept_shrink=True, observed_at=at)
 
 
+class Misfit(LivingAccount):
+    """A living account in which the size of the oldest image is no number: every run has a reject."""
+
+    def images_on(self, day: int) -> list[Image]:
+        """Return all images of that day, newest first."""
+        *others, oldest = super().images_on(day)
+        return [*others, {**oldest, "ImageSize": "large"}]
+
+
 @contextlib.contextmanager
 def endpoint(images: int) -> Iterator[Endpoint]:
     """Serve two accounts that change from day to day."""
-    keys = {name: Key("secret", living_account(images=images, seed=seed)) for seed, name in enumerate(("prod", "test"))}
+    keys = {name: Key("secret", Misfit(images, seed)) for seed, name in enumerate(("prod", "test"))}
     with Endpoint(keys) as served:
         yield served
 
@@ -456,9 +468,8 @@ def matrix(
         with tempfile.TemporaryDirectory() as folder:
             whole = Path(folder, "whole")
             lake_in(whole, state, days=5, images=12)
-            for number, (kind, name) in enumerate(itertools.product(KINDS, DAMAGES)):
-                if number % parts != which or not any(whole.glob(KINDS[kind])) or (in_bucket and kind == "catalog"):
-                    continue
+            kinds = [kind for kind in KINDS if any(whole.glob(KINDS[kind])) and not (in_bucket and kind == "catalog")]
+            for kind, name in list(itertools.product(kinds, DAMAGES))[which::parts]:
                 data = Path(folder, "data")
                 right = _again(whole, data)
                 path = draw.choice(sorted(data.glob(KINDS[kind])))
@@ -549,11 +560,11 @@ def main() -> None:
     given = parser.parse_args()
     before = kept(given.keep)
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        withdrawn, compacted = Path(folder, "withdrawn"), Path(folder, "compacted")
+        withdrawn, young = Path(folder, "withdrawn"), Path(folder, "young")
         if given.flips:
             lake_in(withdrawn, "withdrawn", days=given.days, images=given.images)
         if given.later:
-            lake_in(compacted, "compacted", days=9, images=12)
+            lake_in(young, "withdrawn", days=9, images=12)
         parts = [
             [
                 pool.submit(matrix, given.seed, share=(part, 14), in_bucket=in_bucket)
@@ -561,7 +572,7 @@ def main() -> None:
                 for part in range(14 if given.matrix else 0)
             ],
             [pool.submit(flips, withdrawn, seed, count) for seed, count in _portions(given.seed, given.flips)],
-            [pool.submit(later, compacted, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
+            [pool.submit(later, young, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
         ]
         kind_of = {job: kind for kind, jobs in zip(PARTS, parts, strict=True) for job in jobs}
         for number, job in enumerate(as_completed(kind_of), start=1):
