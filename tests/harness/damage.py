@@ -228,6 +228,8 @@ KINDS: Final = {
     "format": "lake/format",
     "catalog": "lake.duckdb",
 }
+YOUNG: Final = 9
+"""Days of the lake that goes on after its damage."""
 STATES: Final = ("fresh", "compacted", "aged", "withdrawn")
 
 
@@ -525,8 +527,9 @@ def section(cells: list[Outcome], turned: list[Outcome], gone_on: list[Outcome],
 real runs of its own. A reader answers every table and view as before, or ends with exit code 6. `check` names the
 file, and after the commands that it prints it finds nothing, and every answer is as before.
 
-{bits if turned else ""}- {len(gone_on):,} single bits after which the lake went on for five runs and past every
-  grace period: each row of each published observation is that of a lake which was never damaged.
+{bits if turned else ""}- {len(gone_on):,} single bits in a lake of {YOUNG} days, compacted, with withdrawals, which
+  then went on for five runs and past every grace period: each row of each published observation is that of a lake
+  which was never damaged.
 - {len(cells):,} cells of the table: a kind of file, a kind of damage, each in four states of a lake (fresh, compacted,
   past every grace period, with withdrawals), in a folder and in a bucket.
 
@@ -564,7 +567,7 @@ def main() -> None:
         if given.flips:
             lake_in(withdrawn, "withdrawn", days=given.days, images=given.images)
         if given.later:
-            lake_in(young, "withdrawn", days=9, images=12)
+            lake_in(young, "withdrawn", days=YOUNG, images=12)
         parts = [
             [
                 pool.submit(matrix, given.seed, share=(part, 14), in_bucket=in_bucket)
@@ -572,7 +575,7 @@ def main() -> None:
                 for part in range(14 if given.matrix else 0)
             ],
             [pool.submit(flips, withdrawn, seed, count) for seed, count in _portions(given.seed, given.flips)],
-            [pool.submit(later, young, seed, count, 9, 12) for seed, count in _portions(given.seed, given.later)],
+            [pool.submit(later, young, seed, count, YOUNG, 12) for seed, count in _portions(given.seed, given.later)],
         ]
         kind_of = {job: kind for kind, jobs in zip(PARTS, parts, strict=True) for job in jobs}
         for number, job in enumerate(as_completed(kind_of), start=1):
