@@ -39,7 +39,7 @@ class CommittedFiles:
     settled: SettledMonths | None = None
     """The months whose files were not listed; None: all were."""
     without_daily: frozenset[str] = frozenset()
-    """Compacted runs of which the daily commit record is gone, as are their other files."""
+    """Compacted runs of which the daily commit record is gone, as are their other files; none that is withdrawn."""
 
 
 def committed_files(
@@ -79,6 +79,7 @@ def committed_files(
     else:
         records = files(data, OBSERVATIONS)
         without_daily = frozenset(compacted.keys() - {path.stem for path in records})
+    without_daily -= tombstones.whole_runs  # of these, no table has a file, whether their record is lost or not
     without_daily -= _with_other_files(data, without_daily, tombstones)
     months = SettledMonths(data, manifest, {path.stem for path in records}) if is_brief else None
     if not records and manifest is None:

@@ -250,7 +250,10 @@ def test_a_lake_whose_daily_files_an_older_version_deleted_answers_as_before(dat
     assert days == [(dt.datetime.strptime(run_id(6)[:8], "%Y%m%d").date(), "an older version", None)]  # noqa: DTZ007
 
 
-def test_a_lost_commit_record_of_a_compacted_run_makes_no_day_one_that_was_deleted(data):
+@pytest.mark.parametrize("is_withdrawn", [False, True])
+def test_a_lost_commit_record_of_a_compacted_run_makes_no_day_one_that_was_deleted(data, is_withdrawn):
+    for account in ("a", "b") if is_withdrawn else ():
+        withdraw(data, f"{run_id(1)}/{account}", at=NOW)
     before = shown(data, *SHOWN, "partitions")
     (data / "lake" / "observations" / "observed_on=2026-10-02" / f"{run_id(1)}.parquet").unlink()
 
